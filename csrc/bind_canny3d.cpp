@@ -1,0 +1,7 @@
+#include "bindings.h"
+
+namespace dal {
+
+void register_canny3d(py::module_&) {}
+
+}  // namespace dal

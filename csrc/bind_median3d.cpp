@@ -1,0 +1,7 @@
+#include "bindings.h"
+
+namespace dal {
+
+void register_median3d(py::module_&) {}
+
+}  // namespace dal

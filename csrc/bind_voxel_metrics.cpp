@@ -1,0 +1,7 @@
+#include "bindings.h"
+
+namespace dal {
+
+void register_voxel_metrics(py::module_&) {}
+
+}  // namespace dal

@@ -1,0 +1,95 @@
+#include "parallel.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+namespace dal {
+namespace {
+
+struct Job {
+  int64_t tasks;
+  void (*fn)(void*, int64_t, int);
+  void* context;
+  std::atomic<int64_t> next{0};
+  std::atomic<int> next_slot{0};
+  int running = 0;  // helpers inside, guarded by Pool::mutex
+};
+
+void work(Job& job) {
+  const int slot = job.next_slot.fetch_add(1, std::memory_order_relaxed);
+  for (;;) {
+    const int64_t task = job.next.fetch_add(1, std::memory_order_relaxed);
+    if (task >= job.tasks) return;
+    job.fn(job.context, task, slot);
+  }
+}
+
+class Pool {
+ public:
+  void run(Job& job, int helpers) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      for (; workers_ < helpers; ++workers_) std::thread([this] { serve(); }).detach();
+      for (int i = 0; i < helpers; ++i) queue_.push_back(&job);
+    }
+    wake_.notify_all();
+    work(job);
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (auto it = queue_.begin(); it != queue_.end();) it = *it == &job ? queue_.erase(it) : it + 1;
+    done_.wait(lock, [&] { return job.running == 0; });
+  }
+
+ private:
+  void serve() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [&] { return !queue_.empty(); });
+      Job* job = queue_.front();
+      queue_.pop_front();
+      ++job->running;
+      lock.unlock();
+      work(*job);
+      lock.lock();
+      if (--job->running == 0) done_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::deque<Job*> queue_;
+  int workers_ = 0;
+};
+
+// Never destroyed: detached workers may outlive static destruction. A forked child has none of the
+// parent's threads, so it gets a fresh pool.
+Pool* pool = nullptr;
+
+Pool& the_pool() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    pool = new Pool;
+    pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+  });
+  return *pool;
+}
+
+}  // namespace
+
+void run_tasks(int64_t tasks, int threads, void (*fn)(void*, int64_t, int), void* context) {
+  if (tasks <= 0) return;
+  const int64_t wanted = threads < tasks ? threads : tasks;
+  Job job{tasks, fn, context};
+  if (wanted <= 1) {
+    work(job);
+    return;
+  }
+  the_pool().run(job, static_cast<int>(wanted) - 1);
+}
+
+}  // namespace dal

@@ -1,0 +1,66 @@
+"""Validation that the ops share: once, before dispatch, with the offending sizes in the message."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dal_fast.errors import InputError
+
+DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
+
+
+def check_volume(x: Tensor, name: str) -> None:
+    """``x`` must be a floating ``(N, C, D, H, W)`` tensor without empty axes (N may be 0)."""
+    if not isinstance(x, Tensor):
+        raise InputError("not-a-tensor", f"{name} must be a torch.Tensor, not {type(x).__name__}")
+    if x.dtype not in DTYPE_CODES:
+        raise InputError(
+            "dtype", f"{name} has dtype {x.dtype}; use float32, float64, float16 or bfloat16"
+        )
+    check_shape(x, name)
+
+
+def check_shape(x: Tensor, name: str) -> None:
+    """``x`` must have the five axes ``(N, C, D, H, W)``, only N may be 0."""
+    if x.dim() != 5:
+        raise InputError("shape", f"{name} must be (N, C, D, H, W), not {tuple(x.shape)}")
+    if 0 in x.shape[1:]:
+        raise InputError("shape", f"{name} has an empty axis: {tuple(x.shape)}")
+
+
+def check_same(x: Tensor, y: Tensor, name_x: str, name_y: str) -> None:
+    """``x`` and ``y`` must agree in shape, dtype and device."""
+    if x.shape != y.shape:
+        raise InputError(
+            "shape", f"{name_x} {tuple(x.shape)} and {name_y} {tuple(y.shape)} differ in shape"
+        )
+    if x.dtype != y.dtype or x.device != y.device:
+        raise InputError(
+            "dtype",
+            f"{name_x} ({x.dtype}, {x.device}) and {name_y} ({y.dtype}, {y.device}) differ",
+        )
+
+
+def check_mask(mask: Tensor | None, x: Tensor, name: str = "mask") -> None:
+    """``mask`` must be bool ``(N, 1, D, H, W)`` on the device of ``x``."""
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise InputError("mask-dtype", f"{name} must be a bool tensor, not {kind}")
+    want = (x.shape[0], 1, *x.shape[2:])
+    if tuple(mask.shape) != want:
+        raise InputError("mask-shape", f"{name} must be {want}, not {tuple(mask.shape)}")
+    if mask.device != x.device:
+        raise InputError("mask-device", f"{name} is on {mask.device}, the volume on {x.device}")
+
+
+def check_positive(value: float, name: str) -> None:
+    if not value > 0:
+        raise InputError("value", f"{name} must be positive, not {value}")
+
+
+def address(t: Tensor | None) -> int:
+    """Address of a contiguous tensor's first element; 0 for none."""
+    return 0 if t is None else t.data_ptr()

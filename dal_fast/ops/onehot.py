@@ -1,0 +1,149 @@
+"""One-hot binarisation with a straight-through gradient, alone or inside the anatomical image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dal_fast import reference
+from dal_fast.backend import _C, resolve
+from dal_fast.errors import InputError
+from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_positive, check_volume
+
+LEVELS = (0.29, 0.48, 0.72)
+"""Grey levels of CSF, grey and white matter in the anatomical image (DAL, arXiv 2512.21924)."""
+
+
+def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto") -> Tensor:
+    """Binarise class logits; let the softmax's gradient through.
+
+    Forward ``y_k = [k = argmax_j z_j]``, ties to the lowest class. Backward, with
+    ``p = softmax(z / temperature)``: ``dL/dz_k = p_k (g_k - sum_j p_j g_j) / temperature``
+    (straight-through estimator; the paper says "differentiable one-hot" and not how).
+
+    Args:
+        logits: ``(N, K, D, H, W)``, float32, float64, float16 or bfloat16, any strides.
+        temperature: of the surrogate softmax, positive.
+        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+
+    Returns:
+        ``(N, K, D, H, W)`` of zeros and ones in the dtype of ``logits``.
+
+    Raises:
+        InputError: wrong shape, dtype or temperature; backend that cannot run.
+    """
+    check_volume(logits, "logits")
+    check_positive(temperature, "temperature")
+    if resolve(backend, logits) == "reference":
+        return reference.onehot_ste(logits.double(), temperature).to(logits.dtype)
+    return _onehot(logits, None, None, temperature)
+
+
+def anatomy_image(
+    logits: Tensor,
+    levels: Sequence[float] = LEVELS,
+    mask: Tensor | None = None,
+    temperature: float = 1.0,
+    *,
+    backend: str = "auto",
+) -> Tensor:
+    """The anatomical image ``A = mask * sum_k levels[k] * onehot_k`` in one pass.
+
+    Args:
+        logits: ``(N, K, D, H, W)`` tissue logits.
+        levels: K grey levels; the default is the paper's for CSF, grey and white matter.
+        mask: brain mask, bool ``(N, 1, D, H, W)``; outside it A is 0.
+        temperature: of the surrogate gradient, see :func:`onehot_ste`.
+        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+
+    Returns:
+        ``(N, 1, D, H, W)`` in the dtype of ``logits``.
+
+    Raises:
+        InputError: wrong shape, dtype, number of levels or temperature; backend that cannot run.
+    """
+    check_volume(logits, "logits")
+    check_mask(mask, logits)
+    check_positive(temperature, "temperature")
+    if len(levels) != logits.shape[1]:
+        raise InputError("levels", f"{len(levels)} levels for {logits.shape[1]} classes")
+    if resolve(backend, logits) == "reference":
+        image = reference.anatomy_image(logits.double(), levels, mask, temperature)
+        return image.to(logits.dtype)
+    return _onehot(logits, [float(c) for c in levels], mask, temperature)
+
+
+@torch.library.custom_op("dal_fast::onehot", mutates_args=(), device_types="cpu")
+def _onehot(
+    logits: Tensor, levels: list[float] | None, mask: Tensor | None, temperature: float
+) -> Tensor:
+    logits, mask = logits.contiguous(), None if mask is None else mask.contiguous()
+    n, k, *space = logits.shape
+    out = logits.new_empty(n, k if levels is None else 1, *space)
+    table = None if levels is None else torch.tensor(levels, dtype=torch.float64)
+    _C.onehot_forward(
+        address(logits), address(table), address(mask), address(out),
+        n, k, _voxels(logits), DTYPE_CODES[logits.dtype], torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+@torch.library.custom_op("dal_fast::onehot_backward", mutates_args=(), device_types="cpu")
+def _onehot_backward(
+    logits: Tensor,
+    grad: Tensor,
+    levels: list[float] | None,
+    mask: Tensor | None,
+    temperature: float,
+) -> Tensor:
+    logits, grad = logits.contiguous(), grad.contiguous()
+    mask = None if mask is None else mask.contiguous()
+    n, k = logits.shape[:2]
+    out = torch.empty_like(logits, memory_format=torch.contiguous_format)
+    table = None if levels is None else torch.tensor(levels, dtype=torch.float64)
+    _C.onehot_backward(
+        address(logits), address(grad), address(table), address(mask), address(out),
+        n, k, _voxels(logits), temperature, DTYPE_CODES[logits.dtype], torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def _voxels(x: Tensor) -> int:
+    return x.shape[2] * x.shape[3] * x.shape[4]
+
+
+@_onehot.register_fake
+def _(
+    logits: Tensor, levels: list[float] | None, mask: Tensor | None, temperature: float
+) -> Tensor:
+    n, k, *space = logits.shape
+    return logits.new_empty(n, k if levels is None else 1, *space)
+
+
+@_onehot_backward.register_fake
+def _(
+    logits: Tensor,
+    grad: Tensor,
+    levels: list[float] | None,
+    mask: Tensor | None,
+    temperature: float,
+) -> Tensor:
+    return torch.empty_like(logits, memory_format=torch.contiguous_format)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    logits, ctx.levels, mask, ctx.temperature = inputs
+    ctx.save_for_backward(logits, mask)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
+    logits, mask = ctx.saved_tensors
+    if not ctx.needs_input_grad[0]:
+        return None, None, None, None
+    return _onehot_backward(logits, grad, ctx.levels, mask, ctx.temperature), None, None, None
+
+
+_onehot.register_autograd(_backward, setup_context=_setup)

@@ -1,0 +1,29 @@
+"""Reference of the one-hot family: plain torch, differentiable, made for float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def onehot_ste(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Argmax one-hot of ``logits`` ``(N, K, D, H, W)`` whose gradient is that of the softmax."""
+    best = logits.max(dim=1, keepdim=True).values
+    first = (logits == best).to(torch.uint8).argmax(dim=1, keepdim=True)  # ties: lowest class
+    hard = torch.zeros_like(logits).scatter_(1, first, 1.0)
+    soft = torch.softmax(logits / temperature, dim=1)
+    return hard + (soft - soft.detach())
+
+
+def anatomy_image(
+    logits: Tensor,
+    levels: Sequence[float],
+    mask: Tensor | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """``A = mask * sum_k levels[k] * onehot_k``, ``(N, 1, D, H, W)``."""
+    c = torch.tensor(levels, dtype=logits.dtype, device=logits.device).view(1, -1, 1, 1, 1)
+    image = (onehot_ste(logits, temperature) * c).sum(dim=1, keepdim=True)
+    return image if mask is None else image * mask

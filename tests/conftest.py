@@ -1,0 +1,36 @@
+"""Fixtures of the whole suite."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dal_fast.backend import _C
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def isa(request):
+    """Run the test with the kernels of one instruction set."""
+    before = _C.current_isa()
+    _C.set_isa(request.param)
+    yield request.param
+    _C.set_isa(before)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real brains; the test is skipped where it does not exist."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the real brains of {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    """The same thread count everywhere, so that a test means the same on every machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
