@@ -1,0 +1,37 @@
+# make demo   environment, build, screens a brain, prints where the report lies
+# make test   environment, build, whole test suite
+# make lint   ruff, clang-format, mypy
+# make bench  our ops and their peers in the same run, ratios to benchmarks/results/
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+SOURCES := $(wildcard csrc/*.cpp csrc/*.h kernels/*/*.cpp kernels/*/*.h kernels/*/*.cu)
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp an extra: the package is installed editable, and built again when a source changes.
+$(VENV)/.installed-%: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@touch $@
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/dal-fast demo demo-out
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(filter-out %.cu,$(SOURCES))
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.run
+
+clean:
+	rm -rf build demo-out $(VENV) .pytest_cache .mypy_cache .ruff_cache
