@@ -1,4 +1,4 @@
-"""Backends say why they cannot run; instruction sets can be forced; threads and forks are served."""
+"""Backends say why they cannot run; instruction sets can be forced; threads and forks work."""
 
 import os
 import subprocess
