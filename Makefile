@@ -10,12 +10,16 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.h kernels/*/*.cpp kernels/*/*.h kernels/
 .PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
 
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# The build's own tools live in the environment, so that a second extra rebuilds only what changed.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) scikit-build-core pybind11 cmake ninja
 
 # One stamp an extra: the package is installed editable, and built again when a source changes.
 $(VENV)/.installed-%: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	$(PIP) --no-build-isolation --editable ".[$*]"
 	@touch $@
 
 demo: $(VENV)/.installed-demo
