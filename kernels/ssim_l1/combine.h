@@ -1,0 +1,229 @@
+// What becomes of filtered rows: SSIM, hybrid score, sums, derivative fields, gradients. Plain loops over
+// a row, which the compiler vectorises; notation and formulas as in ssim_l1.h.
+// Include only from ssim_l1_cpu.cpp.
+#pragma once
+#include "ssim_l1/march.h"
+
+namespace dal {
+namespace DAL_ISA {
+namespace {
+
+// Shifts s (of x) and t (of y) of every volume, near the means of the finite voxels.
+struct Shift {
+  double x, y;
+};
+
+// P1, Q1, P2, Q2 of one voxel. Q2 and P2 - c2 are variances: what rounding makes negative is 0, so that
+// |SSIM| <= 1 holds in floating point too. A NaN passes.
+template <class T>
+struct Local {
+  T mu_u, mu_v, p1, q1, p2, q2;
+};
+template <class T>
+struct Constants {
+  T c1, c2, shift_u, shift_v;
+};
+
+template <class T>
+DAL_INLINE T not_negative(T v) {
+  return v < T(0) ? T(0) : v;
+}
+
+template <class T>
+DAL_INLINE Local<T> local(T u, T uu, T v, T vv, const Constants<T>& c) {
+  Local<T> l;
+  l.mu_u = u + c.shift_u;
+  l.mu_v = v + c.shift_v;
+  l.q1 = T(0.5) * l.mu_u * l.mu_u;
+  l.p1 = T(0.5) * l.mu_v * l.mu_v + c.c1;
+  l.q2 = T(0.5) * not_negative(uu - u * u);
+  l.p2 = T(0.5) * not_negative(vv - v * v) + c.c2;
+  return l;
+}
+
+template <class T>
+void ssim_row(const T* const* f, int64_t n, const Constants<T> c, T* __restrict out) {
+  const T *u = f[0], *uu = f[1], *v = f[2], *vv = f[3];
+  for (int64_t i = 0; i < n; ++i) {
+    const Local<T> l = local(u[i], uu[i], v[i], vv[i], c);
+    out[i] = ((l.p1 - l.q1) * (l.p2 - l.q2)) / ((l.p1 + l.q1) * (l.p2 + l.q2));
+  }
+}
+
+// 1 - SSIM, without the subtraction: never negative.
+template <class T>
+void dissimilarity_row(const T* const* f, int64_t n, const Constants<T> c, T* __restrict out) {
+  const T *u = f[0], *uu = f[1], *v = f[2], *vv = f[3];
+  for (int64_t i = 0; i < n; ++i) {
+    const Local<T> l = local(u[i], uu[i], v[i], vv[i], c);
+    out[i] = T(2) * (l.p1 * l.q2 + l.q1 * l.p2) / ((l.p1 + l.q1) * (l.p2 + l.q2));
+  }
+}
+
+// Derivatives of g * SSIM by F[u], F[u^2], F[v], F[v^2]; g null means 1. With r = 1 / ((P1+Q1)(P2+Q2)),
+// q = SSIM, A = P - Q, B = P + Q:
+//   by the variance of u:  -r (A1 + q B1) / 2          by Mu (variance fixed):  -r Mu (A2 + q B2)
+//   by the variance of v:   r (A1 - q B1) / 2          by Mv:                    r Mv (A2 - q B2)
+// and the variance falls by 2 F[u] for every unit of F[u].
+template <class T>
+void derivative_rows(const T* const* f, const T* g, int64_t n, const Constants<T> c, T* __restrict out,
+                     int64_t stride) {
+  const T *u = f[0], *uu = f[1], *v = f[2], *vv = f[3];
+  for (int64_t i = 0; i < n; ++i) {
+    const Local<T> l = local(u[i], uu[i], v[i], vv[i], c);
+    const T a1 = l.p1 - l.q1, b1 = l.p1 + l.q1, a2 = l.p2 - l.q2, b2 = l.p2 + l.q2;
+    const T r = T(1) / (b1 * b2), q = a1 * a2 * r, weight = (g ? g[i] : T(1)) * r;
+    const T by_var_u = T(-0.5) * weight * (a1 + q * b1), by_var_v = T(0.5) * weight * (a1 - q * b1);
+    out[i] = -weight * l.mu_u * (a2 + q * b2) - T(2) * u[i] * by_var_u;
+    out[i + stride] = by_var_u;
+    out[i + 2 * stride] = weight * l.mu_v * (a2 - q * b2) - T(2) * v[i] * by_var_v;
+    out[i + 3 * stride] = by_var_v;
+  }
+}
+
+// Sum of a row, in lanes first; the order depends on n only.
+template <class T>
+double sum_row(const T* row, int64_t n) {
+  vec<T> sum{};
+  int64_t i = 0;
+  for (; i + lanes<T> <= n; i += lanes<T>) sum += load(row + i);
+  sum += load_n(row + i, int(n - i));
+  double total = 0;
+  for (int k = 0; k < lanes<T>; ++k) total += double(sum[k]);
+  return total;
+}
+
+// Rows of the stored type in the arithmetic type: in place where they are the same.
+inline const float* as_row(const float* p, int64_t, float*) { return p; }
+inline const double* as_row(const double* p, int64_t, double*) { return p; }
+template <class S>
+const float* as_row(const S* p, int64_t n, float* buffer) {
+  load_row(p, n, buffer);
+  return buffer;
+}
+
+// The two inputs.
+template <class S>
+struct Pair {
+  using T = arithmetic_t<S>;
+  const S *x, *y;
+  const SsimProblem& p;
+  const Shift* shifts;
+
+  int64_t offset(int64_t volume, int64_t z, int64_t row) const {
+    return ((volume * p.depth + z) * p.height + row) * p.width;
+  }
+  Constants<T> constants(int64_t volume) const {
+    const T s = T(shifts[volume].x), t = T(shifts[volume].y);
+    return {T(p.c1), T(p.c2), s - t, s + t};
+  }
+  // u and v of the row at `at`
+  void shifted(int64_t at, T s, T t, T* __restrict u, T* __restrict v) const {
+    const S *a = x + at, *b = y + at;
+    for (int64_t i = 0; i < p.width; ++i) {
+      const T d = to_arithmetic(a[i]) - s, e = to_arithmetic(b[i]) - t;
+      u[i] = d - e;
+      v[i] = d + e;
+    }
+  }
+  // out = |x - y| of the row at `at`
+  void distance(int64_t at, T* __restrict out) const {
+    const S *a = x + at, *b = y + at;
+    for (int64_t i = 0; i < p.width; ++i) out[i] = std::abs(to_arithmetic(a[i]) - to_arithmetic(b[i]));
+  }
+};
+
+template <class S>
+struct PairWork : RowWork<arithmetic_t<S>>, Pair<S> {
+  using typename Pair<S>::T;
+  explicit PairWork(const Pair<S>& pair) : Pair<S>(pair) {}
+
+  void load(int64_t volume, int64_t z, int64_t y, T* u, T* v) const final {
+    const Shift shift = this->shifts[volume];
+    const int64_t n = this->p.width, padded = ssim_padded(n);
+    this->shifted(this->offset(volume, z, y), T(shift.x), T(shift.y), u, v);
+    std::fill(u + n, u + padded, T(0));
+    std::fill(v + n, v + padded, T(0));
+  }
+};
+
+template <class S>
+struct MapWork final : PairWork<S> {
+  using typename PairWork<S>::T;
+  S* out;
+  bool hybrid;
+  MapWork(const Pair<S>& pair, S* out_, bool hybrid_) : PairWork<S>(pair), out(out_), hybrid(hybrid_) {}
+
+  void combine(int64_t volume, int64_t z, int64_t y, const T* const* f, T* spare, double*) const override {
+    const int64_t n = this->p.width, at = this->offset(volume, z, y);
+    if (hybrid) {
+      T* distance = spare + ssim_padded(n);
+      dissimilarity_row(f, n, this->constants(volume), spare);
+      this->distance(at, distance);
+      for (int64_t i = 0; i < n; ++i) spare[i] *= distance[i];
+    } else {
+      ssim_row(f, n, this->constants(volume), spare);
+    }
+    store_row(spare, n, out + at);
+  }
+};
+
+// Derivative fields, with the sums (gradient 1) or for an upstream gradient (no sums).
+template <class S>
+struct FieldWork final : PairWork<S> {
+  using typename PairWork<S>::T;
+  const S* grad;
+  T* fields;
+  FieldWork(const Pair<S>& pair, const S* grad_, T* fields_)
+      : PairWork<S>(pair), grad(grad_), fields(fields_) {}
+
+  void combine(int64_t volume, int64_t z, int64_t y, const T* const* f, T* spare,
+               double* sums) const override {
+    const int64_t n = this->p.width, at = this->offset(volume, z, y), padded = ssim_padded(n);
+    const Constants<T> c = this->constants(volume);
+    if (!grad) {
+      this->distance(at, spare);
+      sums[0] += sum_row(spare, n);
+      dissimilarity_row(f, n, c, spare);
+      sums[1] += sum_row(spare, n);
+    }
+    if (!fields) return;
+    T* out = fields + at / n * kFields * padded;
+    derivative_rows(f, grad ? as_row(grad + at, n, spare) : nullptr, n, c, out, padded);
+    for (int i = 0; i < kFields; ++i) std::fill(out + i * padded + n, out + (i + 1) * padded, T(0));
+  }
+};
+
+// From the filtered fields f = F[derivative by F[u]], ... to the gradients:
+//   by u: f0 + 2 u f1     by v: f2 + 2 v f3     x: by u + by v     y: by v - by u
+template <class S>
+struct GradientWork final : PairWork<S> {
+  using typename PairWork<S>::T;
+  T scale, l1;
+  S *grad_x, *grad_y;
+  GradientWork(const Pair<S>& pair, double scale_, double l1_, S* gx, S* gy)
+      : PairWork<S>(pair), scale(T(scale_)), l1(T(l1_)), grad_x(gx), grad_y(gy) {}
+
+  void combine(int64_t volume, int64_t z, int64_t y, const T* const* f, T* spare, double*) const override {
+    const int64_t n = this->p.width, at = this->offset(volume, z, y), padded = ssim_padded(n);
+    T *u = spare, *v = u + padded, *gx = v + padded, *gy = gx + padded;
+    this->load(volume, z, y, u, v);
+    gradients(f, u, v, this->x + at, this->y + at, gx, gy);
+    if (grad_x) store_row(gx, n, grad_x + at);
+    if (grad_y) store_row(gy, n, grad_y + at);
+  }
+  void gradients(const T* const* f, const T* u, const T* v, const S* x, const S* y, T* __restrict gx,
+                 T* __restrict gy) const {
+    for (int64_t i = 0; i < this->p.width; ++i) {
+      const T by_u = scale * (f[0][i] + T(2) * u[i] * f[1][i]);
+      const T by_v = scale * (f[2][i] + T(2) * v[i] * f[3][i]);
+      const T d = to_arithmetic(x[i]) - to_arithmetic(y[i]), step = d > T(0) ? l1 : d < T(0) ? -l1 : T(0);
+      gx[i] = by_v + by_u + step;
+      gy[i] = by_v - by_u - step;
+    }
+  }
+};
+
+}  // namespace
+}  // namespace DAL_ISA
+}  // namespace dal

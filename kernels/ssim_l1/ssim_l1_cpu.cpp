@@ -1,0 +1,154 @@
+// Launchers: shifts, then tiles in parallel, then sums in tile order. The filtering is in march.h, the
+// formulas per row in combine.h.
+#include "ssim_l1/ssim_l1.h"
+
+#include "parallel.h"
+#include "ssim_l1/combine.h"
+#include "ssim_l1/march.h"
+
+namespace dal {
+namespace DAL_ISA {
+namespace {
+
+constexpr int64_t kVoxelsPerThread = 8192;  // below, waking a thread costs more than it brings
+
+// The workspace's parts: sums of every tile, shifts of every volume, scratch of every thread.
+struct Workspace {
+  double (*sums)[2];
+  Shift* shifts;
+  char* scratch;
+  int64_t scratch_bytes, bytes;
+};
+
+int64_t tasks_of(const SsimProblem& p, const Tiling& t) { return p.volumes * t.slabs * t.chunks; }
+
+template <class T>
+Workspace lay_out(const SsimProblem& p, const Tiling& t) {
+  const int64_t sums = tasks_of(p, t) * 16, shifts = p.volumes * int64_t(sizeof(Shift));
+  Scratch<T> scratch;
+  char* const base = static_cast<char*>(p.workspace);
+  Workspace w;
+  w.sums = reinterpret_cast<double(*)[2]>(base);
+  w.shifts = reinterpret_cast<Shift*>(base + sums);
+  w.scratch = base + sums + shifts;
+  w.scratch_bytes = scratch.lay_out(nullptr, t, p.radius) * int64_t(sizeof(T));
+  w.bytes = sums + shifts + p.threads * w.scratch_bytes;
+  return w;
+}
+
+// Mean of the finite voxels of about 16 x 4 rows.
+template <class S>
+double sampled_mean(const S* volume, const SsimProblem& p) {
+  const int64_t step_z = ceil_div(p.depth, 16), step_y = ceil_div(p.height, 4);
+  double sum = 0, count = 0;
+  for (int64_t z = step_z / 2; z < p.depth; z += step_z)
+    for (int64_t y = step_y / 2; y < p.height; y += step_y)
+      for (int64_t i = 0; i < p.width; ++i) {
+        const double v = double(to_arithmetic(volume[(z * p.height + y) * p.width + i]));
+        const bool finite = std::isfinite(v);
+        sum += finite ? v : 0;
+        count += finite;
+      }
+  return count > 0 ? sum / count : 0;
+}
+
+template <class Radius, class T>
+void run_tile(const RowWork<T>& work, const T* fields, const SsimProblem& p, const Tiling& t, Radius radius,
+              const Tile& tile, const Scratch<T>& s, double* sums) {
+  if (fields)
+    march(Fields<T>{fields, p, t.padded}, work, tile, p, t, radius, s, sums);
+  else
+    march(Moments<T>{work, p, s.stage, t.padded}, work, tile, p, t, radius, s, sums);
+}
+
+// Every tile through `work`; the filter's source is `fields`, or the inputs when null.
+template <class T>
+void run(const RowWork<T>& work, const T* fields, const SsimProblem& p, const Tiling& t, const Workspace& w,
+         int threads) {
+  parallel_for(tasks_of(p, t), threads, [&](int64_t task, int slot) {
+    Scratch<T> s;
+    s.lay_out(reinterpret_cast<T*>(w.scratch + slot * w.scratch_bytes), t, p.radius);
+    double* const sums = w.sums[task];
+    sums[0] = sums[1] = 0;
+    const Tile tile = tile_of(p, t, task);
+    if (p.radius == 3)
+      run_tile(work, fields, p, t, FixedRadius<3>{}, tile, s, sums);
+    else if (p.radius == 5)
+      run_tile(work, fields, p, t, FixedRadius<5>{}, tile, s, sums);
+    else
+      run_tile(work, fields, p, t, AnyRadius{p.radius}, tile, s, sums);
+  });
+}
+
+// make(pair) gives the RowWork. Adds the tiles' sums to total[0..1] when it is not null.
+template <class S, class Make>
+void launch(const void* x, const void* y, const void* fields, const SsimProblem& p, double* total,
+            Make make) {
+  using T = arithmetic_t<S>;
+  const Tiling t = tiling_of<T>(p);
+  const Workspace w = lay_out<T>(p, t);
+  const int64_t volume = p.depth * p.height * p.width;
+  const int threads = int(std::min<int64_t>(p.threads, p.volumes * volume / kVoxelsPerThread + 1));
+  const S *const a = static_cast<const S*>(x), *const b = static_cast<const S*>(y);
+  parallel_for(p.volumes, threads, [&](int64_t i, int) {
+    w.shifts[i] = {sampled_mean(a + i * volume, p), sampled_mean(b + i * volume, p)};
+  });
+  const auto work = make(Pair<S>{a, b, p, w.shifts});
+  run<T>(work, static_cast<const T*>(fields), p, t, w, threads);
+  if (!total) return;
+  total[0] = total[1] = 0;
+  for (int64_t task = 0; task < tasks_of(p, t); ++task) {
+    total[0] += w.sums[task][0];
+    total[1] += w.sums[task][1];
+  }
+}
+
+}  // namespace
+
+int64_t ssim_workspace(SsimProblem p) {
+  return with_dtype(p.dtype, [&](auto tag) {
+    using T = arithmetic_t<typename decltype(tag)::type>;
+    p.workspace = nullptr;
+    return lay_out<T>(p, tiling_of<T>(p)).bytes;
+  });
+}
+
+void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem p) {
+  with_dtype(p.dtype, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    launch<S>(x, y, nullptr, p, nullptr,
+              [&](const auto& pair) { return MapWork<S>(pair, static_cast<S*>(out), hybrid); });
+  });
+}
+
+void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimProblem p) {
+  with_dtype(p.dtype, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    using T = arithmetic_t<S>;
+    launch<S>(x, y, nullptr, p, sums,
+              [&](const auto& pair) { return FieldWork<S>(pair, nullptr, static_cast<T*>(fields)); });
+  });
+}
+
+void ssim_fields(const void* x, const void* y, const void* grad, void* fields, SsimProblem p) {
+  with_dtype(p.dtype, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    using T = arithmetic_t<S>;
+    launch<S>(x, y, nullptr, p, nullptr, [&](const auto& pair) {
+      return FieldWork<S>(pair, static_cast<const S*>(grad), static_cast<T*>(fields));
+    });
+  });
+}
+
+void ssim_backward(const void* x, const void* y, const void* fields, double scale, double l1, void* grad_x,
+                   void* grad_y, SsimProblem p) {
+  with_dtype(p.dtype, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    launch<S>(x, y, fields, p, nullptr, [&](const auto& pair) {
+      return GradientWork<S>(pair, scale, l1, static_cast<S*>(grad_x), static_cast<S*>(grad_y));
+    });
+  });
+}
+
+}  // namespace DAL_ISA
+}  // namespace dal
