@@ -26,4 +26,14 @@ def ssim_fields(x: int, y: int, grad: int, fields: int, problem: SsimProblem) ->
 def ssim_backward(
     x: int, y: int, fields: int, scale: float, l1: float, grad_x: int, grad_y: int,
     problem: SsimProblem,
+def canny3d_workspace(
+    values: int, levels: int, mask: int,
+    batch: int, channels: int, depth: int, height: int, width: int, dtype: int,
+    radius: int, threads: int,
+) -> int: ...  # fmt: skip
+def canny3d(
+    values: int, levels: int, mask: int,
+    batch: int, channels: int, depth: int, height: int, width: int, dtype: int,
+    taps: int, radius: int, low: float, high: float,
+    workspace: int, edges: int, threads: int,
 ) -> None: ...  # fmt: skip

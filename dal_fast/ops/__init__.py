@@ -1,6 +1,16 @@
 """The ops: checks, choice of backend, custom op, fake, autograd."""
 
+from dal_fast.ops.canny3d import anatomy_edges, canny3d
 from dal_fast.ops.onehot import LEVELS, anatomy_image, onehot_ste
 from dal_fast.ops.ssim_l1 import hybrid_score, l1_ssim_loss, ssim3d
 
-__all__ = ["LEVELS", "anatomy_image", "hybrid_score", "l1_ssim_loss", "onehot_ste", "ssim3d"]
+__all__ = [
+    "LEVELS",
+    "anatomy_edges",
+    "anatomy_image",
+    "canny3d",
+    "hybrid_score",
+    "l1_ssim_loss",
+    "onehot_ste",
+    "ssim3d",
+]
