@@ -28,12 +28,12 @@ def canny3d(
     """3D Canny edges: smooth, differentiate, thin, threshold twice, follow.
 
     ``s = (g * (m x)) / (g * m)`` with a Gaussian g cut at ``round(4 sigma)``; ``G = Sobel(s)``
-    scaled so that a ramp of one unit a voxel has ``|G| = 1``; a voxel stays if ``|G|``, trilinear at
-    ``v ± G / max_i |G_i|``, exceeds ``|G(v)|`` on neither side (by more than a fraction 1e-4: the
-    two voxels beside a flat step both stay); of those with ``|G| >= low`` the ones that 26-neighbour
-    chains join to one with ``|G| >= high`` are edges. A volume that is constant along one axis has
-    the edges of ``skimage.feature.canny`` in its slices (ties apart). Not specified in the paper,
-    which says "Canny".
+    scaled so that a ramp of one unit a voxel has ``|G| = 1``. A voxel stays if ``|G|``, trilinear
+    at ``v ± G / max_i |G_i|``, exceeds ``|G(v)|`` on neither side (by more than a fraction 1e-4, so
+    that the two voxels beside a flat step both stay). Of those with ``|G| >= low`` the ones that
+    chains of 26-neighbours join to one with ``|G| >= high`` are edges. A volume that is constant
+    along one axis has the edges of ``skimage.feature.canny`` in its slices (ties apart). The paper
+    says "Canny" and no more: not specified there.
 
     Border: beyond the volume and outside the mask there is nothing to smooth over; smoothed values
     and ``|G|`` repeat their edge voxel beyond the volume. The mask is not eroded: s continues

@@ -17,7 +17,7 @@ TIE = 1e-4
 
 
 def gaussian_taps(sigma: float, longest_axis: int) -> list[float]:
-    """``g(0) ... g(R)`` with ``g(k) = exp(-k²/2σ²)``, ``R = round(4σ)`` as in scipy and scikit-image.
+    """``g(0) ... g(R)`` with ``g(k) = exp(-k²/2σ²)``, ``R = round(4σ)`` as in scipy.
 
     R is at least 2 and no tap is below 1e-10, so that the smoothing of a masked image reaches the
     two voxels around the mask that gradient and suppression look at, however small sigma is; and

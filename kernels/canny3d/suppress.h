@@ -69,41 +69,33 @@ DAL_INLINE vec<A> lerp(vec<A> a, vec<A> b, vec<A> weight) {
   return a + weight * (b - a);
 }
 
-// Value at fraction (ux, uy, uz) of the way from corner 000 to corner 111; corner[dz][dy][dx].
+// The value at fraction u of the way to the neighbour on either side of an axis, along the gradient's
+// sign and against it.
 template <class A>
-DAL_INLINE vec<A> trilinear(const vec<A> (&corner)[2][2][2], vec<A> ux, vec<A> uy, vec<A> uz) {
-  vec<A> plane[2];
-  for (int k = 0; k < 2; ++k)
-    plane[k] = lerp<A>(lerp<A>(corner[k][0][0], corner[k][0][1], ux),
-                       lerp<A>(corner[k][1][0], corner[k][1][1], ux), uy);
-  return lerp<A>(plane[0], plane[1], uz);
+struct Pair {
+  vec<A> ahead, behind;
+};
+template <class A>
+DAL_INLINE Pair<A> step(Pair<A> before, Pair<A> here, Pair<A> after, mask<A> negative, vec<A> u) {
+  return {lerp<A>(here.ahead, select<A>(negative, before.ahead, after.ahead), u),
+          lerp<A>(here.behind, select<A>(negative, after.behind, before.behind), u)};
 }
 
-// The eight corners of the octant that the gradient points into (`ahead`) and of the opposite one. For
-// the axes in `steps` (bit 0: x, 1: y, 2: z) the corner lies one voxel along or against the sign of G.
+// Trilinear magnitude at x + d and at x - d: steps in x on nine rows, in y on three planes, then in z.
 template <class A>
-DAL_INLINE void octants(const Neighbours<A>& near, int64_t x, const mask<A> (&negative)[3],
-                        vec<A> (&ahead)[2][2][2], vec<A> (&behind)[2][2][2]) {
-  const auto at = [&](int z, int y, int dx) { return load(near.m[1 + z][1 + y] + x + dx); };
-  for (int steps = 0; steps < 8; ++steps) {
-    const int sx = steps & 1, sy = steps >> 1 & 1, sz = steps >> 2;
-    vec<A> values[8];  // by sign: bit set where that axis is taken against its direction
-    for (int sign = 0; sign < 8; ++sign)
-      if ((sign & ~steps) == 0)
-        values[sign] = at(sign & 4 ? -sz : sz, sign & 2 ? -sy : sy, sign & 1 ? -sx : sx);
-    for (int axis = 0; axis < 3; ++axis) {  // swap the pairs whose gradient is negative along this axis
-      const int bit = 1 << axis;
-      if (!(steps & bit)) continue;
-      for (int sign = 0; sign < 8; ++sign) {
-        if ((sign & ~steps) || (sign & bit)) continue;
-        const vec<A> forward = values[sign], back = values[sign | bit];
-        values[sign] = select<A>(negative[axis], back, forward);
-        values[sign | bit] = select<A>(negative[axis], forward, back);
-      }
+DAL_INLINE Pair<A> along_gradient(const Neighbours<A>& near, int64_t x, const mask<A> (&negative)[3],
+                                  const vec<A> (&u)[3]) {
+  Pair<A> plane[3];
+  for (int z = 0; z < 3; ++z) {
+    Pair<A> row[3];
+    for (int y = 0; y < 3; ++y) {
+      const A* m = near.m[z][y] + x;
+      const vec<A> before = load(m - 1), here = load(m), after = load(m + 1);
+      row[y] = step<A>({before, before}, {here, here}, {after, after}, negative[0], u[0]);
     }
-    ahead[sz][sy][sx] = values[0];
-    behind[sz][sy][sx] = values[steps];
+    plane[z] = step<A>(row[0], row[1], row[2], negative[1], u[1]);
   }
+  return step<A>(plane[0], plane[1], plane[2], negative[2], u[2]);
 }
 
 // Lanes whose magnitude no neighbour along the gradient exceeds. gradient: gx, gy, gz, `wide` apart.
@@ -112,12 +104,10 @@ DAL_INLINE mask<A> is_maximum(const Neighbours<A>& near, const A* gradient, int6
   const vec<A> gx = load(gradient + x), gy = load(gradient + wide + x), gz = load(gradient + 2 * wide + x);
   const vec<A> ax = absolute(gx), ay = absolute(gy), az = absolute(gz);
   const vec<A> inverse = A(1) / maximum<A>(maximum<A>(ax, ay), az);
-  const vec<A> ux = ax * inverse, uy = ay * inverse, uz = az * inverse;
-  const mask<A> negative[3] = {gx < 0, gy < 0, gz < 0};
-  vec<A> ahead[2][2][2], behind[2][2][2];
-  octants<A>(near, x, negative, ahead, behind);
+  const Pair<A> neighbour = along_gradient<A>(near, x, {gx < 0, gy < 0, gz < 0},
+                                              {ax * inverse, ay * inverse, az * inverse});
   const vec<A> limit = load(near.m[1][1] + x) * A(1 + kTie);
-  return (trilinear<A>(ahead, ux, uy, uz) <= limit) & (trilinear<A>(behind, ux, uy, uz) <= limit);
+  return (neighbour.ahead <= limit) & (neighbour.behind <= limit);
 }
 
 // weak and strong bits of the voxels [first, first + n) of a row, n <= 64, first a multiple of 64.
