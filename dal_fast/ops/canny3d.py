@@ -38,8 +38,8 @@ def canny3d(
     Border: beyond the volume and outside the mask there is nothing to smooth over; smoothed values
     and ``|G|`` repeat their edge voxel beyond the volume. The mask is not eroded: s continues
     smoothly past its border, which by itself is no edge, and edges may touch it. Values outside the
-    mask do not matter, not even NaN. A NaN or an infinity inside leaves no edge closer than the
-    Gaussian's radius + 2 voxels along each axis, and may take one away next to there.
+    mask do not matter, not even NaN. A NaN or an infinity inside leaves no edge within the
+    Gaussian's radius + 1 voxels along every axis, and may take one away a voxel farther.
 
     No gradient flows through this op. Each channel is taken by itself.
 
@@ -124,14 +124,14 @@ def _canny3d(
     high: float,
 ) -> Tensor:
     values, mask = values.contiguous(), None if mask is None else mask.contiguous()
-    n, c, *space = values.shape
-    edges = values.new_empty(n, c if levels is None else 1, *space, dtype=torch.bool)
+    n, c, d, h, w = values.shape
+    edges = values.new_empty(n, c if levels is None else 1, d, h, w, dtype=torch.bool)
     table = None if levels is None else torch.tensor(levels, dtype=torch.float64)
-    taps = torch.tensor(gaussian_taps(sigma, max(space)), dtype=torch.float64)
+    taps = torch.tensor(gaussian_taps(sigma, max(d, h, w)), dtype=torch.float64)
     radius, threads = len(taps) - 1, torch.get_num_threads()
     source = (
         address(values), address(table), address(mask),
-        n, c, *space, DTYPE_CODES[values.dtype],
+        n, c, d, h, w, DTYPE_CODES[values.dtype],
     )  # fmt: skip
     scratch = torch.empty(_C.canny3d_workspace(*source, radius, threads), dtype=torch.uint8)
     _C.canny3d(

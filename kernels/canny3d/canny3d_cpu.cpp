@@ -52,7 +52,6 @@ struct March {
 
   template <int R>
   void run(Range z, Range y) {
-    smoother.start();
     for (int64_t plane = z.begin; plane < z.end; ++plane) {
       const int64_t last_gradient = std::min(plane + 1, plan.depth - 1);
       for (; next_gradient <= last_gradient; ++next_gradient) {
@@ -82,6 +81,11 @@ struct March {
     const A* g = gradient.gradient(z, y);
     const uint8_t* mask_row = mask ? mask + (z * plan.height + y) * plan.width : nullptr;
     const int64_t bits = plan.bit_row(z, y) * plan.words;
+    if (near.m[1][1] == smoother.scratch.zeros) {
+      std::fill(shared.weak + bits, shared.weak + bits + plan.words, 0);
+      std::fill(shared.strong + bits, shared.strong + bits + plan.words, 0);
+      return;
+    }
     for (int64_t k = 0; k < plan.words; ++k)
       suppress_word(near, g, mask_row, plan.wide, 64 * k, std::min<int64_t>(64, plan.width - 64 * k),
                     threshold.low, threshold.high, shared.weak + bits + k, shared.strong + bits + k);
@@ -108,6 +112,10 @@ void clear_bits(const Plan<A>& plan, const Shared<A>& shared) {
 
 // Bits of a word to bytes of 0 and 1, eight at a time.
 inline void write_bytes(uint64_t word, int64_t n, uint8_t* out) {
+  if (!word) {
+    std::memset(out, 0, size_t(n));
+    return;
+  }
   for (int64_t i = 0; i < n; i += 8) {
     const uint64_t spread = (word >> i & 0xff) * 0x0101010101010101u & 0x8040201008040201u;
     const uint64_t bytes = (spread + 0x7f7f7f7f7f7f7f7fu) >> 7 & 0x0101010101010101u;
@@ -137,6 +145,7 @@ void find_edges(const Plan<A>& plan, const Shared<A>& shared, uint8_t* scratch, 
   parallel_for(plan.tiles * plan.slabs, threads, [&](int64_t task, int slot) {
     Arena arena{scratch + slot * scratch_bytes};
     const Scratch<A> mine(plan, arena);
+    mine.clear(plan);
     const Range z = plan.slab(task / plan.tiles), y = plan.tile(task % plan.tiles);
     March<A, Rows> march(plan, shared, mine, rows, mask, threshold, z, y);
     if (plan.radius == 4)  // sigma = 1, the default
@@ -176,7 +185,7 @@ void run(const CannyInput& in, const CannyParameters& parameters, void* workspac
     if (in.levels)
       find(LevelRows<S>{values, in.levels, in.channels, voxels});
     else
-      find(VolumeRows<S>{values});
+      find(VolumeRows<S>{values, !mask && plan.wide == plan.width});
   }
 }
 

@@ -32,10 +32,8 @@ struct Gradient {
   const Scratch<A>& scratch;
   Range y;  // rows that get a gradient
 
-  A* magnitude(int64_t z, int64_t row) const {
-    return scratch.magnitude + (z % 3 * (plan.rows + 2) + row - y.begin) * (plan.wide + 2 * plan.pad) +
-           plan.pad;
-  }
+  // A row of 32 M with a margin of one voxel on either side.
+  const A* magnitude(int64_t z, int64_t row) const { return scratch.magnitude_row[index(z, row)]; }
   // gx, gy and gz lie one after the other, each `wide` long.
   A* gradient(int64_t z, int64_t row) const {
     return scratch.gradient + (z % 2 * (plan.rows + 2) + row - y.begin) * 3 * plan.wide;
@@ -53,18 +51,25 @@ struct Gradient {
         s[3 + i] = smoothed(z, at[i]);
         s[6 + i] = smoothed(z_after, at[i]);
       }
+      const A** const entry = scratch.magnitude_row + index(z, row);
+      *entry = scratch.zeros;
+      if (std::all_of(s, s + 9, [&](const A* r) { return r == scratch.zeros; })) continue;
+      A* const out = scratch.magnitude + index(z, row) * (plan.wide + 2 * plan.pad) + plan.pad;
       combine_zy(s);
-      combine_x(magnitude(z, row), gradient(z, row));
+      combine_x(out, gradient(z, row));
+      *entry = out;
     }
   }
 
  private:
+  int64_t index(int64_t z, int64_t row) const { return z % 3 * (plan.rows + 2) + row - y.begin; }
   A* combined(int i) const { return scratch.sobel + i * (plan.wide + 2 * plan.pad) + plan.pad; }
 
   // s: three rows of plane z-1, three of z, three of z+1.
   void combine_zy(const A* const* s) const {
     A *const p = combined(0), *const q = combined(1), *const r = combined(2);
-    for (int64_t x = 0; x < plan.wide; x += lanes<A>) {
+    const int64_t wide = plan.wide;
+    for (int64_t x = 0; x < wide; x += lanes<A>) {
       vec<A> t[3], e[3];
       for (int i = 0; i < 3; ++i) {
         const vec<A> before = load(s[i] + x), after = load(s[6 + i] + x);
@@ -82,13 +87,14 @@ struct Gradient {
 
   void combine_x(A* magnitude, A* gradient) const {
     const A *const p = combined(0), *const q = combined(1), *const r = combined(2);
-    for (int64_t x = 0; x < plan.wide; x += lanes<A>) {
+    const int64_t wide = plan.wide;
+    for (int64_t x = 0; x < wide; x += lanes<A>) {
       const vec<A> gx = load(p + x + 1) - load(p + x - 1);
       const vec<A> gy = smooth3<A>(load(q + x - 1), load(q + x), load(q + x + 1));
       const vec<A> gz = smooth3<A>(load(r + x - 1), load(r + x), load(r + x + 1));
       store(gradient + x, gx);
-      store(gradient + plan.wide + x, gy);
-      store(gradient + 2 * plan.wide + x, gz);
+      store(gradient + wide + x, gy);
+      store(gradient + 2 * wide + x, gz);
       store(magnitude + x, root(gx * gx + gy * gy + gz * gz));
     }
     repeat_ends(magnitude, plan.width);

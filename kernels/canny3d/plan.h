@@ -77,33 +77,51 @@ struct Plan {
   Range slab(int64_t i) const { return {i * planes, std::min(depth, (i + 1) * planes)}; }
 };
 
-// One thread's buffers. Planes hold rows from the first that the task needs of them.
+// One thread's buffers. A plane holds rows from the first that the task needs of it. Rows are reached
+// through tables of pointers: a row of zeros (background, or outside the mask or the volume) is never
+// computed or stored, its pointer is `zeros`.
 template <class A>
 struct Scratch {
-  const A** taken;  // 2R+1 row pointers
-  A* zeros;  // a row outside the volume
+  A* zeros;  // pad + wide + pad, points behind the margin
+  const A** taken;  // the 2R+1 rows being summed
   A* loaded;  // fields x loaded_rows x wide
-  A* margin_row;  // wide, with a margin of at least R zeros on either side
+  const A** loaded_row;
+  A* line;  // wide, between margins of at least R zeros; points behind the first margin
   A* blurred;  // fields x ring x (rows + 4) x wide
+  const A** blurred_row;
   A* numerator;  // wide
   A* smoothed;  // 3 x (rows + 4) x wide
+  const A** smoothed_row;
   A* sobel;  // 3 x (pad + wide + pad)
   A* magnitude;  // 3 x (rows + 2) x (pad + wide + pad)
+  const A** magnitude_row;  // each points behind its margin
   A* gradient;  // 2 x (rows + 2) x 3 x wide
 
   Scratch(const Plan<A>& p, Arena& arena) {
+    const int64_t margin = round_up(p.radius, p.pad);
+    zeros = arena.take<A>(p.wide + 2 * p.pad) + p.pad;
     taken = arena.take<const A*>(2 * p.radius + 1);
-    zeros = arena.take<A>(p.wide);
     loaded = arena.take<A>(p.fields() * p.loaded_rows() * p.wide);
-    margin_row = arena.take<A>(p.wide + 2 * margin(p));
+    loaded_row = arena.take<const A*>(p.fields() * p.loaded_rows());
+    line = arena.take<A>(p.wide + 2 * margin) + margin;
     blurred = arena.take<A>(p.fields() * p.ring() * (p.rows + 4) * p.wide);
+    blurred_row = arena.take<const A*>(p.fields() * p.ring() * (p.rows + 4));
     numerator = arena.take<A>(p.wide);
     smoothed = arena.take<A>(3 * (p.rows + 4) * p.wide);
+    smoothed_row = arena.take<const A*>(3 * (p.rows + 4));
     sobel = arena.take<A>(3 * (p.wide + 2 * p.pad));
     magnitude = arena.take<A>(3 * (p.rows + 2) * (p.wide + 2 * p.pad));
+    magnitude_row = arena.take<const A*>(3 * (p.rows + 2));
     gradient = arena.take<A>(2 * (p.rows + 2) * 3 * p.wide);
   }
-  static int64_t margin(const Plan<A>& p) { return round_up(p.radius, p.pad); }
+
+  // Zeros wherever a task reads what it has not written.
+  void clear(const Plan<A>& p) const {
+    const int64_t margin = round_up(p.radius, p.pad);
+    std::fill(zeros - p.pad, zeros + p.wide + p.pad, A(0));
+    std::fill(line - margin, line + p.wide + margin, A(0));
+    std::fill(loaded, loaded + p.fields() * p.loaded_rows() * p.wide, A(0));
+  }
 };
 
 // What all threads share.

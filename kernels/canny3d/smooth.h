@@ -45,82 +45,97 @@ struct Smoother {
   const uint8_t* mask;  // of this volume, or null
   Range y;  // rows to smooth
 
-  // Zeros where the blur reads beyond the volume or beyond the row.
-  void start() const {
-    const int64_t margin = Scratch<A>::margin(plan);
-    std::memset(scratch.zeros, 0, sizeof(A) * size_t(plan.wide));
-    std::memset(scratch.margin_row, 0, sizeof(A) * size_t(plan.wide + 2 * margin));
-    std::memset(scratch.loaded, 0, sizeof(A) * size_t(plan.fields() * plan.loaded_rows() * plan.wide));
-  }
+  const A* smoothed(int64_t z, int64_t row) const { return scratch.smoothed_row[smoothed_index(z, row)]; }
 
-  const A* blurred(int64_t field, int64_t z, int64_t row) const { return blurred_at(field, z, row); }
-  A* blurred_at(int64_t field, int64_t z, int64_t row) const {
-    const int64_t plane = field * plan.ring() + z % plan.ring();
-    return scratch.blurred + (plane * (plan.rows + 4) + row - y.begin) * plan.wide;
-  }
-  A* smoothed(int64_t z, int64_t row) const {
-    return scratch.smoothed + (z % 3 * (plan.rows + 4) + row - y.begin) * plan.wide;
-  }
-
+  // Loads plane z and blurs it in y and x.
   template <int R>
   void blur_plane(int64_t z) const {
     const Range needed = y.grown(plan.radius, plan.height);
-    const int64_t field_size = plan.loaded_rows() * plan.wide;
-    for (int64_t row = needed.begin; row < needed.end; ++row) {
-      A* values = scratch.loaded + (row - needed.begin) * plan.wide;
-      const int64_t first = (z * plan.height + row) * plan.width;
-      rows.load(first, plan.width, values);
-      if (mask) apply_mask(mask + first, plan.width, values, values + field_size);
-    }
-    A* const wide_row = scratch.margin_row + Scratch<A>::margin(plan);
+    for (int64_t row = needed.begin; row < needed.end; ++row) take_row(z, row, row - needed.begin);
     const auto as_is = [](vec<A> sum, int64_t) { return sum; };
-    for (int64_t field = 0; field < plan.fields(); ++field) {
-      const A* loaded = scratch.loaded + field * field_size;
+    A* const line = scratch.line;
+    for (int64_t field = 0; field < plan.fields(); ++field)
       for (int64_t row = y.begin; row < y.end; ++row) {
-        for (int64_t k = -plan.radius; k <= plan.radius; ++k) {
-          const bool inside = row + k >= needed.begin && row + k < needed.end;
-          scratch.taken[plan.radius + k] =
-              inside ? loaded + (row + k - needed.begin) * plan.wide : scratch.zeros;
-        }
-        const A* const* taken = scratch.taken + plan.radius;
-        blur_row<R>(
-            shared.taps, plan.radius, plan.wide, [=](int64_t k) { return taken[k]; }, as_is, wide_row);
-        blur_row<R>(
-            shared.taps, plan.radius, plan.wide, [=](int64_t k) { return wide_row + k; }, as_is,
-            blurred_at(field, z, row));
+        const int64_t index = blurred_index(field, z, row);
+        const bool live = gather(row, needed, [&](int64_t at) {
+          return scratch.loaded_row[field * plan.loaded_rows() + at - needed.begin];
+        });
+        scratch.blurred_row[index] = scratch.zeros;
+        if (!live) continue;
+        blur_taken<R>(as_is, line);
+        std::fill(line + plan.width, line + plan.wide, A(0));
+        A* const out = scratch.blurred + index * plan.wide;
+        blur_row<R>(shared.taps, plan.radius, plan.wide, [=](int64_t k) { return line + k; }, as_is, out);
+        scratch.blurred_row[index] = out;
       }
-    }
   }
 
+  // Blurs plane z in z, once the planes around it are blurred, and normalises it.
   template <int R>
   void smooth_plane(int64_t z) const {
+    const auto blurred = [&](int64_t field, int64_t row) {
+      return gather(z, {0, plan.depth}, [&, field, row](int64_t at) {
+        return scratch.blurred_row[blurred_index(field, at, row)];
+      });
+    };
+    const A *const scale_x = shared.scale_x, *const numerator = scratch.numerator;
     for (int64_t row = y.begin; row < y.end; ++row) {
-      const A scale = shared.scale_z[z] * shared.scale_y[row];
-      const A* scale_x = shared.scale_x;
-      const auto normalise = [=](vec<A> sum, int64_t x) {
-        return poison(sum * (scale * load(scale_x + x)));
-      };
+      const int64_t index = smoothed_index(z, row);
+      scratch.smoothed_row[index] = scratch.zeros;
+      if (!blurred(0, row)) continue;
+      A* const out = scratch.smoothed + index * plan.wide;
+      scratch.smoothed_row[index] = out;
       if (!mask) {
-        blur_in_z<R>(0, z, row, normalise, smoothed(z, row));
+        const A scale = shared.scale_z[z] * shared.scale_y[row];
+        blur_taken<R>([=](vec<A> sum, int64_t x) { return poison(sum * (scale * load(scale_x + x))); },
+                      out);
         continue;
       }
-      const A* numerator = scratch.numerator;
-      blur_in_z<R>(0, z, row, [](vec<A> sum, int64_t) { return sum; }, scratch.numerator);
+      blur_taken<R>([](vec<A> sum, int64_t) { return sum; }, scratch.numerator);
+      blurred(1, row);
       const auto divide = [=](vec<A> weight, int64_t x) {
         return poison(select<A>(weight > 0, load(numerator + x) / weight, vec<A>{}));
       };
-      blur_in_z<R>(1, z, row, divide, smoothed(z, row));
+      blur_taken<R>(divide, out);
     }
   }
 
-  template <int R, class Finish>
-  void blur_in_z(int64_t field, int64_t z, int64_t row, Finish finish, A* out) const {
-    for (int64_t k = -plan.radius; k <= plan.radius; ++k) {
-      const bool inside = z + k >= 0 && z + k < plan.depth;
-      scratch.taken[plan.radius + k] = inside ? blurred(field, z + k, row) : scratch.zeros;
+ private:
+  int64_t blurred_index(int64_t field, int64_t z, int64_t row) const {
+    return (field * plan.ring() + z % plan.ring()) * (plan.rows + 4) + row - y.begin;
+  }
+  int64_t smoothed_index(int64_t z, int64_t row) const { return z % 3 * (plan.rows + 4) + row - y.begin; }
+
+  void take_row(int64_t z, int64_t row, int64_t index) const {
+    const int64_t first = (z * plan.height + row) * plan.width;
+    A* const buffer = scratch.loaded + index * plan.wide;
+    const A* values = rows.take(first, plan.width, buffer);
+    if (z + 1 < plan.depth) rows.prefetch(first + plan.height * plan.width, plan.width);
+    if (mask) {
+      const int64_t second = plan.loaded_rows();
+      A* const weights = buffer + second * plan.wide;
+      apply_mask(mask + first, plan.width, buffer, weights);
+      scratch.loaded_row[second + index] = is_zero(weights, plan.wide) ? scratch.zeros : weights;
     }
-    const A* const* taken = scratch.taken + plan.radius;
-    blur_row<R>(shared.taps, plan.radius, plan.wide, [=](int64_t k) { return taken[k]; }, finish, out);
+    scratch.loaded_row[index] = is_zero(values, plan.wide) ? scratch.zeros : values;
+  }
+
+  // Collects the rows from position centre - R to centre + R; false if all of them are zero.
+  template <class Row>
+  bool gather(int64_t centre, Range inside, Row row) const {
+    bool live = false;
+    for (int64_t k = -plan.radius; k <= plan.radius; ++k) {
+      const int64_t at = centre + k;
+      const A* const taken = at >= inside.begin && at < inside.end ? row(at) : scratch.zeros;
+      scratch.taken[plan.radius + k] = taken;
+      live |= taken != scratch.zeros;
+    }
+    return live;
+  }
+  template <int R, class Finish>
+  void blur_taken(Finish finish, A* out) const {
+    const A* const* centre = scratch.taken + plan.radius;
+    blur_row<R>(shared.taps, plan.radius, plan.wide, [=](int64_t k) { return centre[k]; }, finish, out);
   }
 };
 

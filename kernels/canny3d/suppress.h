@@ -104,8 +104,8 @@ DAL_INLINE mask<A> is_maximum(const Neighbours<A>& near, const A* gradient, int6
   const vec<A> gx = load(gradient + x), gy = load(gradient + wide + x), gz = load(gradient + 2 * wide + x);
   const vec<A> ax = absolute(gx), ay = absolute(gy), az = absolute(gz);
   const vec<A> inverse = A(1) / maximum<A>(maximum<A>(ax, ay), az);
-  const Pair<A> neighbour = along_gradient<A>(near, x, {gx < 0, gy < 0, gz < 0},
-                                              {ax * inverse, ay * inverse, az * inverse});
+  const Pair<A> neighbour =
+      along_gradient<A>(near, x, {gx < 0, gy < 0, gz < 0}, {ax * inverse, ay * inverse, az * inverse});
   const vec<A> limit = load(near.m[1][1] + x) * A(1 + kTie);
   return (neighbour.ahead <= limit) & (neighbour.behind <= limit);
 }
