@@ -63,7 +63,8 @@ def canny3d(
     _check_parameters(sigma, low, high)
     if resolve(backend, x) == "reference":
         return reference.canny3d(x.detach().double(), sigma, low, high, mask)
-    return _canny3d(x.detach(), None, mask, sigma, low, high)
+    edges: Tensor = _canny3d(x.detach(), None, mask, sigma, low, high)
+    return edges
 
 
 def anatomy_edges(
@@ -104,7 +105,9 @@ def anatomy_edges(
         raise InputError("levels", f"{len(levels)} levels for {logits.shape[1]} classes")
     if resolve(backend, logits) == "reference":
         return reference.anatomy_edges(logits.detach().double(), levels, mask, sigma, low, high)
-    return _canny3d(logits.detach(), [float(c) for c in levels], mask, sigma, low, high)
+    table = [float(c) for c in levels]
+    edges: Tensor = _canny3d(logits.detach(), table, mask, sigma, low, high)
+    return edges
 
 
 def _check_parameters(sigma: float, low: float, high: float) -> None:

@@ -243,7 +243,7 @@ def test_hysteresis_follows_a_long_snake(isa, threads):
 
 
 def snake(d, h, w):
-    """A path of single voxels, four apart, that runs through every fourth row of every fourth plane."""
+    """A path of single voxels through every fourth row of every fourth plane."""
     path = torch.zeros(d, h, w, dtype=torch.bool)
     for i, z in enumerate(range(1, d - 1, 4)):
         for j, y in enumerate(range(1, h - 1, 4)):
