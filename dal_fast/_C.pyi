@@ -26,4 +26,11 @@ def ssim_fields(x: int, y: int, grad: int, fields: int, problem: SsimProblem) ->
 def ssim_backward(
     x: int, y: int, fields: int, scale: float, l1: float, grad_x: int, grad_y: int,
     problem: SsimProblem,
+def score_histogram_workspace(bins: int, threads: int) -> int: ...
+def score_pages(
+    score: int, mask: int, pages: int, voxels: int, dtype: int, threads: int
+) -> int: ...  # fmt: skip
+def score_histogram(
+    score: int, target: int, mask: int, base: int, workspace: int, counts: int, span: int,
+    voxels: int, bins: int, shift: int, segment: int, dtype: int, threads: int,
 ) -> None: ...  # fmt: skip

@@ -2,5 +2,14 @@
 
 from dal_fast.ops.onehot import LEVELS, anatomy_image, onehot_ste
 from dal_fast.ops.ssim_l1 import hybrid_score, l1_ssim_loss, ssim3d
+from dal_fast.ops.voxel_metrics import VoxelMetrics
 
-__all__ = ["LEVELS", "anatomy_image", "hybrid_score", "l1_ssim_loss", "onehot_ste", "ssim3d"]
+__all__ = [
+    "LEVELS",
+    "VoxelMetrics",
+    "anatomy_image",
+    "hybrid_score",
+    "l1_ssim_loss",
+    "onehot_ste",
+    "ssim3d",
+]
