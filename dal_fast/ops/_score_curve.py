@@ -8,6 +8,7 @@ p + n voxels are taken in random order, whose expectation is what the formulas b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,8 +46,7 @@ class ScoreCurve:
     @classmethod
     def of(cls, histogram: ScoreHistogram) -> ScoreCurve:
         """Drops the empty bins and accumulates."""
-        (occupied,) = histogram.counts.sum(1).nonzero(as_tuple=True)
-        occupied = occupied.flip(0)
+        occupied = histogram.occupied().flip(0)
         healthy, lesion = histogram.counts[occupied].unbind(1)
         tp, fp = lesion.cumsum(0).double(), healthy.cumsum(0).double()
         return cls(lesion.double(), healthy.double(), tp, fp, histogram.span[occupied])
@@ -68,29 +68,36 @@ class ScoreCurve:
 
     def average_precision(self) -> float:
         """``sum_k (R_k - R_{k-1}) P_k`` over the distinct scores."""
-        return self._average_precision(lambda a, c, p, n: _precisions(a, c, 1 + n / (p + 1), p))
+
+        def random_order(p: Tensor, n: Tensor, a: Tensor, c: Tensor) -> Tensor:
+            return _precisions(a, c, 1 + n / (p + 1), p)
+
+        return self._average_precision(random_order)
 
     def average_precision_bounds(self) -> tuple[float, float]:
-        """What the AP would be if every untied bin had its healthy voxels on top, or below."""
-        return (
-            self._average_precision(
-                lambda a, c, p, n: _precisions(a, c + n, torch.ones_like(p), p)
-            ),
-            self._average_precision(lambda a, c, p, n: _precisions(a, c, torch.ones_like(p), p)),
-        )
+        """Below: healthy voxels on top of every untied bin. Above: its lesions first and tied."""
 
-    def _average_precision(self, untied_sum) -> float:  # type: ignore[no-untyped-def]
+        def healthy_first(p: Tensor, n: Tensor, a: Tensor, c: Tensor) -> Tensor:
+            return _precisions(a, c + n, torch.ones_like(p), p)
+
+        def lesions_first(p: Tensor, n: Tensor, a: Tensor, c: Tensor) -> Tensor:
+            return p * (a + p) / (c + p)
+
+        return self._average_precision(healthy_first), self._average_precision(lesions_first)
+
+    def _average_precision(
+        self, untied: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    ) -> float:
+        """``untied(p, n, a, c)`` sums the precisions at the p lesion voxels of bins with n healthy
+        ones, ``a`` lesion voxels and ``c`` voxels in all above them."""
         if self.lesions == 0:
             return NAN
         (rows,) = self.lesion.nonzero(as_tuple=True)
         p, n, tp, fp = (t[rows] for t in (self.lesion, self.healthy, self.tp, self.fp))
         low, high = self.span[rows].unbind(1)
-        tied = p * tp / (tp + fp)
-        above = tp - p
-        return float(
-            torch.where(low == high, tied, untied_sum(above, above + fp - n, p, n)).sum()
-            / self.lesions
-        )
+        a = tp - p
+        total = torch.where(low == high, p * tp / (tp + fp), untied(p, n, a, a + fp - n)).sum()
+        return float(total / self.lesions)
 
     def auroc(self) -> float:
         """Trapezoids: a lesion and a healthy voxel of one bin count one half."""
@@ -131,8 +138,11 @@ class ScoreCurve:
 def _precisions(a: Tensor, c: Tensor, slope: Tensor, p: Tensor) -> Tensor:
     """``sum_{i=1..p} (a + i) / (c + slope i)``: precisions at the p lesion voxels of a bin.
 
-    Polynomial division and ``sum 1 / (z + i) = digamma(z + p + 1) - digamma(z + 1)``.
+    Polynomial division, and ``sum 1 / (z + i) = digamma(z + p + 1) - digamma(z + 1)``; where z is
+    large and that difference would cancel, ``digamma(x + 1/2) = ln x + 1 / (24 x^2) - ...``.
     """
     z = c / slope
-    harmonic = torch.digamma(z + p + 1) - torch.digamma(z + 1)
-    return (p + (a - z) * harmonic) / slope
+    low, high = z + 0.5, z + p + 0.5
+    series = torch.log1p(p / low) + (high**-2 - low**-2) / 24
+    exact = torch.digamma(high + 0.5) - torch.digamma(low + 0.5)
+    return (p + (a - z) * torch.where(z > 100, series, exact)) / slope

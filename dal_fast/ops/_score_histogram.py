@@ -139,8 +139,14 @@ class ScoreHistogram:
         counts, span = run(score, target, mask, base, layout.shift, layout.bins)
         return cls(limit, pages, counts.cpu(), span.cpu())
 
+    def occupied(self) -> Tensor:
+        """int64 indices of the bins that hold a voxel, rising."""
+        return torch.nonzero(self.span[:, 0] <= self.span[:, 1]).squeeze(1)
+
     def add(self, other: ScoreHistogram) -> ScoreHistogram:
-        """The histogram of both, as a new object."""
+        """The histogram of both; neither is changed."""
+        if not len(self.counts):
+            return other
         pages = self.pages | other.pages
         a, b = self._spread(pages), other._spread(pages)
         low = torch.minimum(a.span[:, 0], b.span[:, 0])
@@ -151,7 +157,7 @@ class ScoreHistogram:
         """The same counts in the layout of ``pages``, which include this one's."""
         if torch.equal(pages, self.pages):
             return self
-        (old,) = self.counts.sum(1).nonzero(as_tuple=True)
+        old = self.occupied()
         new = Layout.of(pages, self.limit).bin_of(self.span[old, 0])  # a bin lies within one bin
         out = ScoreHistogram.empty(pages, self.limit)
         out.counts.index_add_(0, new, self.counts[old])
