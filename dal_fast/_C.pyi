@@ -26,6 +26,7 @@ def ssim_fields(x: int, y: int, grad: int, fields: int, problem: SsimProblem) ->
 def ssim_backward(
     x: int, y: int, fields: int, scale: float, l1: float, grad_x: int, grad_y: int,
     problem: SsimProblem,
+) -> None: ...  # fmt: skip
 def score_histogram_workspace(bins: int, threads: int) -> int: ...
 def score_pages(
     score: int, mask: int, pages: int, voxels: int, dtype: int, threads: int
