@@ -37,3 +37,11 @@ def canny3d(
     taps: int, radius: int, low: float, high: float,
     workspace: int, edges: int, threads: int,
 ) -> None: ...  # fmt: skip
+def score_histogram_workspace(bins: int, threads: int) -> int: ...
+def score_pages(
+    score: int, mask: int, pages: int, voxels: int, dtype: int, threads: int
+) -> int: ...  # fmt: skip
+def score_histogram(
+    score: int, target: int, mask: int, base: int, workspace: int, counts: int, span: int,
+    voxels: int, bins: int, shift: int, segment: int, dtype: int, threads: int,
+) -> None: ...  # fmt: skip

@@ -3,9 +3,11 @@
 from dal_fast.ops.canny3d import anatomy_edges, canny3d
 from dal_fast.ops.onehot import LEVELS, anatomy_image, onehot_ste
 from dal_fast.ops.ssim_l1 import hybrid_score, l1_ssim_loss, ssim3d
+from dal_fast.ops.voxel_metrics import VoxelMetrics
 
 __all__ = [
     "LEVELS",
+    "VoxelMetrics",
     "anatomy_edges",
     "anatomy_image",
     "canny3d",

@@ -3,14 +3,38 @@
 from dal_fast.reference.canny3d import anatomy_edges, canny3d
 from dal_fast.reference.onehot import anatomy_image, onehot_ste
 from dal_fast.reference.ssim_l1 import hybrid_score, l1_ssim_loss, ssim3d, window_weights
+from dal_fast.reference.voxel_metrics import (
+    EMPTY_SPAN,
+    PAGES,
+    ExactCurve,
+    auroc,
+    average_precision,
+    dice,
+    dice_at_fpr,
+    exact_curve,
+    score_histogram,
+    score_keys,
+    score_pages,
+)
 
 __all__ = [
+    "EMPTY_SPAN",
+    "PAGES",
+    "ExactCurve",
     "anatomy_edges",
     "anatomy_image",
+    "auroc",
+    "average_precision",
     "canny3d",
+    "dice",
+    "dice_at_fpr",
+    "exact_curve",
     "hybrid_score",
     "l1_ssim_loss",
     "onehot_ste",
+    "score_histogram",
+    "score_keys",
+    "score_pages",
     "ssim3d",
     "window_weights",
 ]

@@ -1,0 +1,148 @@
+"""Precision, recall, ROC and Dice read off a ScoreHistogram.
+
+Going down from the highest score, ``TP`` and ``FP`` are known exactly at every bin boundary. Inside
+a bin of p lesion and n healthy voxels they are known when all its voxels share one score
+(lowest key = highest key: a tie, as scikit-learn counts it) or when one class is missing; else the
+p + n voxels are taken in random order, whose expectation is what the formulas below give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dal_fast.ops._score_histogram import ScoreHistogram, key_to_score
+
+NAN = float("nan")
+
+
+class ThresholdedDice(NamedTuple):
+    """Dice of ``score >= threshold``."""
+
+    value: float
+    threshold: float
+
+
+@dataclass
+class ScoreCurve:
+    """Occupied bins from the highest score to the lowest; every field has one entry a bin.
+
+    Attributes:
+        lesion, healthy: float64, voxels in the bin.
+        tp, fp: float64, voxels at or above the bin's lowest score.
+        span: int64 ``(K, 2)``, lowest and highest key in the bin.
+    """
+
+    lesion: Tensor
+    healthy: Tensor
+    tp: Tensor
+    fp: Tensor
+    span: Tensor
+
+    @classmethod
+    def of(cls, histogram: ScoreHistogram) -> ScoreCurve:
+        """Drops the empty bins and accumulates."""
+        occupied = histogram.occupied().flip(0)
+        healthy, lesion = histogram.counts[occupied].unbind(1)
+        tp, fp = lesion.cumsum(0).double(), healthy.cumsum(0).double()
+        return cls(lesion.double(), healthy.double(), tp, fp, histogram.span[occupied])
+
+    @property
+    def lesions(self) -> float:
+        """P, all lesion voxels."""
+        return float(self.tp[-1]) if len(self.tp) else 0.0
+
+    @property
+    def healthies(self) -> float:
+        """N, all healthy voxels."""
+        return float(self.fp[-1]) if len(self.fp) else 0.0
+
+    @property
+    def thresholds(self) -> Tensor:
+        """float32, the lowest score of each bin."""
+        return key_to_score(self.span[:, 0])
+
+    def average_precision(self) -> float:
+        """``sum_k (R_k - R_{k-1}) P_k`` over the distinct scores."""
+
+        def random_order(p: Tensor, n: Tensor, a: Tensor, c: Tensor) -> Tensor:
+            return _precisions(a, c, 1 + n / (p + 1), p)
+
+        return self._average_precision(random_order)
+
+    def average_precision_bounds(self) -> tuple[float, float]:
+        """Below: healthy voxels on top of every untied bin. Above: its lesions first and tied."""
+
+        def healthy_first(p: Tensor, n: Tensor, a: Tensor, c: Tensor) -> Tensor:
+            return _precisions(a, c + n, torch.ones_like(p), p)
+
+        def lesions_first(p: Tensor, n: Tensor, a: Tensor, c: Tensor) -> Tensor:
+            return p * (a + p) / (c + p)
+
+        return self._average_precision(healthy_first), self._average_precision(lesions_first)
+
+    def _average_precision(
+        self, untied: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    ) -> float:
+        """``untied(p, n, a, c)`` sums the precisions at the p lesion voxels of bins with n healthy
+        ones, ``a`` lesion voxels and ``c`` voxels in all above them."""
+        if self.lesions == 0:
+            return NAN
+        (rows,) = self.lesion.nonzero(as_tuple=True)
+        p, n, tp, fp = (t[rows] for t in (self.lesion, self.healthy, self.tp, self.fp))
+        low, high = self.span[rows].unbind(1)
+        a = tp - p
+        total = torch.where(low == high, p * tp / (tp + fp), untied(p, n, a, a + fp - n)).sum()
+        return float(total / self.lesions)
+
+    def auroc(self) -> float:
+        """Trapezoids: a lesion and a healthy voxel of one bin count one half."""
+        if self.lesions == 0 or self.healthies == 0:
+            return NAN
+        wins = self.healthy * (self.tp - self.lesion / 2)
+        return float(wins.sum()) / (self.lesions * self.healthies)
+
+    def dice(self) -> Tensor:
+        """``2 TP / (TP + FP + P)`` at every threshold, float64."""
+        return 2 * self.tp / (self.tp + self.fp + self.lesions)
+
+    def best_dice(self) -> ThresholdedDice:
+        """The highest Dice, at the highest threshold that reaches it."""
+        if self.lesions == 0:
+            return ThresholdedDice(NAN, NAN)
+        value, k = self.dice().max(0)
+        return ThresholdedDice(float(value), float(self.thresholds[k]))
+
+    def dice_at_fpr(self, fpr: float) -> ThresholdedDice:
+        """Dice at the lowest threshold with ``FP <= fpr N``, interpolated inside an untied bin."""
+        if self.lesions == 0:
+            return ThresholdedDice(NAN, NAN)
+        budget = fpr * self.healthies
+        k = int((self.fp <= budget).sum())
+        tp, fp = (float(t[k - 1]) if k else 0.0 for t in (self.tp, self.fp))
+        threshold = float(self.thresholds[k - 1]) if k else float("inf")
+        if k < len(self.fp):
+            low, high = self.span[k].tolist()
+            admitted = int(budget - fp)  # healthy voxels of bin k that still fit
+            if low < high and (admitted or self.lesion[k]):
+                part = (admitted + 1) / (float(self.healthy[k]) + 1)
+                tp, fp = tp + part * float(self.lesion[k]), fp + admitted
+                threshold = float(key_to_score(torch.tensor(high - int(part * (high - low)))))
+        return ThresholdedDice(2 * tp / (tp + fp + self.lesions), threshold)
+
+
+def _precisions(a: Tensor, c: Tensor, slope: Tensor, p: Tensor) -> Tensor:
+    """``sum_{i=1..p} (a + i) / (c + slope i)``: precisions at the p lesion voxels of a bin.
+
+    Polynomial division, and ``sum 1 / (z + i) = digamma(z + p + 1) - digamma(z + 1)``; where z is
+    large and that difference would cancel, ``digamma(x + 1/2) = ln x + 1 / (24 x^2) - ...``.
+    """
+    z = c / slope
+    low, high = z + 0.5, z + p + 0.5
+    series = torch.log1p(p / low) + (high**-2 - low**-2) / 24
+    exact = torch.digamma(high + 0.5) - torch.digamma(low + 0.5)
+    return (p + (a - z) * torch.where(z > 100, series, exact)) / slope

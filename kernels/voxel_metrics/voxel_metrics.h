@@ -1,0 +1,42 @@
+// Histogram of anomaly scores, lesion and healthy voxels apart, over order-preserving float keys.
+//
+//   key(s)  = b ^ 0x80000000 for s >= 0,  ~b for s < 0,   b = bits of float(s), -0 counted as +0
+//             (uint32; s < t  <=>  key(s) < key(t), infinities included)
+//   page(s) = key(s) >> 16                              65,536 pages, 1/128 of an octave each
+//   bin(s)  = base[page(s)] + ((key(s) & 0xffff) >> shift)
+//
+// Only pages that hold a score get bins, so the first pass (score_pages) marks them, and the caller
+// chooses `shift` such that all their bins fit. Per bin: the number of healthy and of lesion voxels,
+// and the lowest and highest key seen.
+#pragma once
+#include <cstdint>
+
+#include "dtype.h"
+#include "isa.h"
+
+namespace dal {
+
+constexpr int64_t kScorePages = 1 << 16;
+
+struct ScoreBins {
+  const int32_t* base;  // (kScorePages) first bin of a page; any bin of the table for absent pages
+  int shift;  // log2 of keys per bin, 0 to 16
+  int64_t bins;
+};
+
+// Bytes of scratch, 16-byte aligned, that score_histogram needs.
+inline int64_t score_histogram_workspace(int64_t bins, int threads) { return 16 * bins * threads; }
+
+// score: (voxels) of `dtype`; mask: (voxels) or null, voxels to look at.
+// pages: (kScorePages), 1 where a score inside falls, else 0. Returns the number of NaN inside.
+DAL_DECLARE(int64_t score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t* pages,
+                                DType dtype, int threads))
+
+// target: (voxels), nonzero where lesion. counts: (bins, 2) healthy, lesion. span: (bins, 2) lowest and
+// highest key, {2^32 - 1, 0} where empty. Scratch counters have 32 bits: they are emptied into `counts`
+// after every `segment` <= 2^31 voxels.
+DAL_DECLARE(void score_histogram(const void* score, const uint8_t* target, const uint8_t* mask,
+                                 int64_t voxels, ScoreBins bins, int64_t segment, void* workspace,
+                                 int64_t* counts, int64_t* span, DType dtype, int threads))
+
+}  // namespace dal
