@@ -27,3 +27,24 @@ def ssim_backward(
     x: int, y: int, fields: int, scale: float, l1: float, grad_x: int, grad_y: int,
     problem: SsimProblem,
 ) -> None: ...  # fmt: skip
+def median3d_workspace(
+    batch: int, channels: int, depth: int, height: int, width: int, size: int,
+    dtype: int, threads: int,
+) -> int: ...  # fmt: skip
+def median3d(
+    x: int, mask: int, out: int, workspace: int,
+    batch: int, channels: int, depth: int, height: int, width: int, size: int,
+    dtype: int, threads: int,
+) -> None: ...  # fmt: skip
+def components3d_workspace(
+    volumes: int, depth: int, height: int, width: int, connectivity: int, threads: int,
+) -> int: ...  # fmt: skip
+def components3d(
+    mask: int, labels: int, workspace: int,
+    volumes: int, depth: int, height: int, width: int, connectivity: int, threads: int,
+) -> None: ...  # fmt: skip
+def remove_small(
+    mask: int, out: int, workspace: int,
+    volumes: int, depth: int, height: int, width: int, connectivity: int,
+    min_voxels: int, threads: int,
+) -> None: ...  # fmt: skip
