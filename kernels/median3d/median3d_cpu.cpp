@@ -21,6 +21,7 @@ namespace {
 constexpr int64_t kPlanes = 32;  // z planes of a tile, at most
 constexpr int64_t kRows = kVectorBytes == 64 ? 96 : 192;  // y rows of a tile: its Rows stay in L2
 constexpr int64_t kAlign = 64;
+constexpr int64_t kAhead = 6;  // rows between the prefetch of a row and its use
 
 // Bits of a float of any width <-> a signed integer of that width in the same order; -0 < +0, and
 // every NaN becomes the largest key.
@@ -115,7 +116,9 @@ class Tile {
   void read_row(int64_t p, int64_t z, int planes) {
     for (int i = 0; i < planes; ++i) {
       read_keys(source(p, z + i), scratch_.keys[p & 1][i]);
-      __builtin_prefetch(source(std::min(p + 6, padded_rows_ - 1), z + i) + columns_[kRadius]);
+      const K* later = source(std::min(p + kAhead, padded_rows_ - 1), z + i);
+      __builtin_prefetch(later + columns_[0]);
+      __builtin_prefetch(later + columns_[kColumns - 1]);
     }
   }
 
