@@ -16,11 +16,13 @@ void number_plane(const Forest& f, int64_t p) {
   uint32_t label = f.components_before[p];
   const uint32_t last = f.components_before[p + 1], first_node = f.first_node[p];
   for (int64_t z = p * f.group; z < std::min((p + 1) * f.group, f.depth); ++z)
-    for (int64_t y = 0; y < f.height && label < last; ++y)
+    for (int64_t y = 0; y < f.height && label < last; ++y) {
+      const NodeRow nodes = f.nodes(p, y / f.group);
       for_each_run(f.row(z, y), f.words, [&](int64_t begin, int64_t) {
-        const uint32_t root = f.root(z, y, begin);
+        const uint32_t root = f.parent[nodes.at(begin)];
         if (root >= first_node && !f.value[root]) f.value[root] = ++label;
       });
+    }
 }
 
 // row[begin, end) = value. May also write behind end, but within the row: go from left to right.
@@ -34,27 +36,38 @@ DAL_INLINE void fill(int32_t* row, int64_t begin, int64_t end, int64_t width, in
   }
 }
 
+// Gives every node of plane p the value of its root. No thread writes to a root meanwhile.
+void spread_values(const Forest& f, int64_t p) {
+  for (uint32_t i = f.first_node[p]; i < f.first_node[p + 1]; ++i)
+    if (f.parent[i] != i) f.value[i] = f.value[f.parent[i]];
+}
+
 void write_labels(const Forest& f, int32_t* labels, int64_t p) {
+  spread_values(f, p);
   for (int64_t z = p * f.group; z < std::min((p + 1) * f.group, f.depth); ++z)
     for (int64_t y = 0; y < f.height; ++y) {
-      int32_t* const out = labels + (z * f.height + y) * f.width;
+      const NodeRow nodes = f.nodes(p, y / f.group);
+      const uint32_t* const label = f.value;
+      const int64_t width = f.width;
+      int32_t* const out = labels + (z * f.height + y) * width;
       int64_t done = 0;
       for_each_run(f.row(z, y), f.words, [&](int64_t begin, int64_t end) {
-        fill(out, done, begin, f.width, 0);
-        fill(out, begin, end, f.width, int32_t(f.value[f.root(z, y, begin)]));
+        fill(out, done, begin, width, 0);
+        fill(out, begin, end, width, int32_t(label[nodes.at(begin)]));
         done = end;
       });
-      fill(out, done, f.width, f.width, 0);
+      fill(out, done, width, width, 0);
     }
 }
 
 // value[node] = its voxels
 void measure_plane(const Forest& f, int64_t p) {
   for (int64_t z = p * f.group; z < std::min((p + 1) * f.group, f.depth); ++z)
-    for (int64_t y = 0; y < f.height; ++y)
-      for_each_run(f.row(z, y), f.words, [&](int64_t begin, int64_t end) {
-        f.value[f.node(p, y / f.group, begin)] += uint32_t(end - begin);
-      });
+    for (int64_t y = 0; y < f.height; ++y) {
+      const NodeRow nodes = f.nodes(p, y / f.group);
+      for_each_run(f.row(z, y), f.words,
+                   [&](int64_t begin, int64_t end) { f.value[nodes.at(begin)] += uint32_t(end - begin); });
+    }
 }
 
 // value[root] = voxels of the component
@@ -64,12 +77,14 @@ void gather_sizes(const Forest& f) {
 }
 
 void write_large(const Forest& f, uint8_t* kept, int64_t min_voxels, int64_t p) {
+  spread_values(f, p);
   for (int64_t z = p * f.group; z < std::min((p + 1) * f.group, f.depth); ++z)
     for (int64_t y = 0; y < f.height; ++y) {
+      const NodeRow nodes = f.nodes(p, y / f.group);
       uint8_t* const out = kept + (z * f.height + y) * f.width;
       std::fill(out, out + f.width, uint8_t(0));
       for_each_run(f.row(z, y), f.words, [&](int64_t begin, int64_t end) {
-        if (f.value[f.root(z, y, begin)] >= min_voxels) std::fill(out + begin, out + end, uint8_t(1));
+        if (f.value[nodes.at(begin)] >= min_voxels) std::fill(out + begin, out + end, uint8_t(1));
       });
     }
 }

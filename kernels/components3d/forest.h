@@ -88,6 +88,19 @@ DAL_INLINE void unite(uint32_t* parent, uint32_t a, uint32_t b) {
   parent[std::max(a, b)] = std::min(a, b);
 }
 
+// The nodes of one node row.
+struct NodeRow {
+  const uint64_t* starts;  // (words): first bits
+  const uint32_t* rank;  // (words): nodes of the plane that start before the word
+  uint32_t first;  // number of the plane's first node
+
+  // The node that holds voxel x.
+  DAL_INLINE uint32_t at(int64_t x) const {
+    const uint64_t up_to_x = starts[x >> 6] << (63 - (x & 63));
+    return first + rank[x >> 6] + uint32_t(__builtin_popcountll(up_to_x)) - 1;
+  }
+};
+
 struct Forest {
   const int64_t depth, height, width;
   const int connectivity;
@@ -169,14 +182,9 @@ struct Forest {
 
   uint64_t* row(int64_t z, int64_t y) const { return bits + (z * rows * group + y) * words; }
 
-  // The node that holds voxel x of node row r in plane p.
-  DAL_INLINE uint32_t node(int64_t p, int64_t r, int64_t x) const {
-    const int64_t k = (p * rows + r) * words + (x >> 6);
-    const uint64_t up_to_x = starts[k] << (63 - (x & 63));
-    return first_node[p] + rank[k] + uint32_t(__builtin_popcountll(up_to_x)) - 1;
-  }
-  DAL_INLINE uint32_t root(int64_t z, int64_t y, int64_t x) const {
-    return parent[node(z / group, y / group, x)];
+  NodeRow nodes(int64_t p, int64_t r) const {
+    const int64_t at = (p * rows + r) * words;
+    return {starts + at, rank + at, first_node[p]};
   }
 
   void read_plane(const uint8_t* mask, int64_t p) {
@@ -206,16 +214,15 @@ struct Forest {
   // Rows of voxels OR-ed, as one side of a link between two node rows.
   struct Side {
     const uint64_t *first, *second;
-    int64_t plane, row;
+    NodeRow nodes;
     DAL_INLINE uint64_t word(int64_t k) const { return first[k] | second[k]; }
   };
 
   // Unites the nodes of two rows that touch: at the same x and, if kDiagonal, at x and x +- 1.
   template <bool kDiagonal>
-  void link(const Side& a, const Side& b) {
-    const auto join = [&](int64_t x_a, int64_t x_b) {
-      unite(parent, node(a.plane, a.row, x_a), node(b.plane, b.row, x_b));
-    };
+  void link(const Side a, const Side b) {
+    uint32_t* const forest = parent;
+    const auto join = [=](int64_t x_a, int64_t x_b) { unite(forest, a.nodes.at(x_a), b.nodes.at(x_b)); };
     uint64_t a_last = 0, b_last = 0;  // the words before
     for (int64_t k = 0; k < words; ++k) {
       const uint64_t wa = a.word(k), wb = b.word(k);
@@ -239,7 +246,7 @@ struct Forest {
 
   // The OR of rows of voxels (z, y) and (z2, y2), as a side of plane p and node row r.
   Side side(int64_t p, int64_t r, int64_t z, int64_t y, int64_t z2, int64_t y2) const {
-    return {row(z, y), row(z2, y2), p, r};
+    return {row(z, y), row(z2, y2), nodes(p, r)};
   }
 
   void link_plane(int64_t p) {
