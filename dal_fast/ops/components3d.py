@@ -77,9 +77,9 @@ def _check(mask: Tensor, connectivity: int) -> None:
         raise InputError("shape", f"mask has 2**32 voxels a volume or more: {tuple(mask.shape)}")
 
 
-def _layout(mask: Tensor, connectivity: int) -> tuple[int, ...]:
-    n, c, *space = mask.shape
-    return (n * c, *space, connectivity)
+def _layout(mask: Tensor, connectivity: int) -> tuple[int, int, int, int, int]:
+    n, c, depth, height, width = mask.shape
+    return n * c, depth, height, width, connectivity
 
 
 def _workspace(mask: Tensor, connectivity: int, threads: int) -> Tensor:

@@ -55,7 +55,8 @@ def median3d(
 def _median3d(x: Tensor, size: int, mask: Tensor | None) -> Tensor:
     x, mask = x.contiguous(), None if mask is None else mask.contiguous()
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    layout = (*x.shape, size, DTYPE_CODES[x.dtype], torch.get_num_threads())
+    n, c, d, h, w = x.shape
+    layout = n, c, d, h, w, size, DTYPE_CODES[x.dtype], torch.get_num_threads()
     workspace = x.new_empty(_C.median3d_workspace(*layout), dtype=torch.uint8)
     _C.median3d(address(x), address(mask), address(out), address(workspace), *layout)
     return out

@@ -1,4 +1,4 @@
-"""Reference of the connected components: the smallest voxel index spreads until nothing changes."""
+"""Reference of the connected components: hook each tree to its lowest neighbour till none moves."""
 
 from __future__ import annotations
 
@@ -11,32 +11,26 @@ STEPS = {6: 1, 18: 2, 26: 3}
 """Along how many axes a neighbour may differ, by connectivity."""
 
 
-def _neighbours(connectivity: int) -> list[tuple[int, int, int]]:
-    steps = product((-1, 0, 1), repeat=3)
-    return [s for s in steps if 0 < sum(map(abs, s)) <= STEPS[connectivity]]
-
-
 def _label(mask: Tensor, connectivity: int) -> Tensor:
-    """``mask`` ``(D, H, W)`` → int32 labels 1..K in raster order of each component's first voxel."""
-    depth, height, width = mask.shape
-    none = mask.numel()
-    index = torch.arange(none, device=mask.device).view(mask.shape)
-    # smallest known voxel index of the same component; beyond the border and outside: none
-    first = torch.full((depth + 2, height + 2, width + 2), none, device=mask.device)
-    inner = first[1:-1, 1:-1, 1:-1]
-    inner.copy_(torch.where(mask, index, none))
+    """``mask`` ``(D, H, W)`` → int32 labels 1..K in raster order of the first voxels."""
+    padded = torch.nn.functional.pad(mask, (1,) * 6)
+    _, height, width = padded.shape
+    steps = [s for s in product((-1, 0, 1), repeat=3) if sum(map(abs, s)) <= STEPS[connectivity]]
+    offsets = [(z * height + y) * width + x for z, y, x in steps]
+    none = padded.numel()  # what voxels outside and this entry itself point at
+    inside = padded.flatten().nonzero().flatten()
+    first = torch.full((none + 1,), none, device=mask.device)  # a voxel of the same component
+    first[inside] = inside
     while True:
-        best = inner.clone()
-        for z, y, x in _neighbours(connectivity):
-            window = first[1 + z : 1 + z + depth, 1 + y : 1 + y + height, 1 + x : 1 + x + width]
-            best = torch.minimum(best, window)
-        best = best[mask]
-        best = inner.flatten()[best]  # the voxel found may know a smaller one
-        if torch.equal(best, inner[mask]):
+        lowest = torch.stack([first[inside + o] for o in offsets]).amin(0)
+        joined = first.scatter_reduce(0, first[inside], lowest, "amin")
+        while not torch.equal(joined[joined], joined):
+            joined = joined[joined]
+        if torch.equal(joined, first):
             break
-        inner[mask] = best
+        first = joined
     labels = torch.zeros(mask.shape, dtype=torch.int32, device=mask.device)
-    labels[mask] = torch.unique(inner[mask], return_inverse=True)[1].to(torch.int32) + 1
+    labels[mask] = torch.unique(first[inside], return_inverse=True)[1].to(torch.int32) + 1
     return labels
 
 
