@@ -45,10 +45,22 @@ struct vec_of<double> {
   typedef int64_t mask __attribute__((vector_size(kVectorBytes)));
 };
 template <>
+struct vec_of<int16_t> {
+  typedef int16_t type __attribute__((vector_size(kVectorBytes)));
+  typedef int16_t loose __attribute__((vector_size(kVectorBytes), aligned(2), may_alias));
+  typedef int16_t mask __attribute__((vector_size(kVectorBytes)));
+};
+template <>
 struct vec_of<int32_t> {
   typedef int32_t type __attribute__((vector_size(kVectorBytes)));
   typedef int32_t loose __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
   typedef int32_t mask __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct vec_of<int64_t> {
+  typedef int64_t type __attribute__((vector_size(kVectorBytes)));
+  typedef int64_t loose __attribute__((vector_size(kVectorBytes), aligned(8), may_alias));
+  typedef int64_t mask __attribute__((vector_size(kVectorBytes)));
 };
 template <class T>
 using vec = typename vec_of<T>::type;

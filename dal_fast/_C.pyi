@@ -45,3 +45,24 @@ def score_histogram(
     score: int, target: int, mask: int, base: int, workspace: int, counts: int, span: int,
     voxels: int, bins: int, shift: int, segment: int, dtype: int, threads: int,
 ) -> None: ...  # fmt: skip
+def median3d_workspace(
+    batch: int, channels: int, depth: int, height: int, width: int, size: int,
+    dtype: int, threads: int,
+) -> int: ...  # fmt: skip
+def median3d(
+    x: int, mask: int, out: int, workspace: int,
+    batch: int, channels: int, depth: int, height: int, width: int, size: int,
+    dtype: int, threads: int,
+) -> None: ...  # fmt: skip
+def components3d_workspace(
+    volumes: int, depth: int, height: int, width: int, connectivity: int, threads: int,
+) -> int: ...  # fmt: skip
+def components3d(
+    mask: int, labels: int, workspace: int,
+    volumes: int, depth: int, height: int, width: int, connectivity: int, threads: int,
+) -> None: ...  # fmt: skip
+def remove_small(
+    mask: int, out: int, workspace: int,
+    volumes: int, depth: int, height: int, width: int, connectivity: int,
+    min_voxels: int, threads: int,
+) -> None: ...  # fmt: skip

@@ -171,9 +171,7 @@ def _arithmetic(x: Tensor) -> torch.dtype:
 class _Problem:
     """The kernels' description of one call, with the memory that it points to."""
 
-    def __init__(
-        self, x: Tensor, window: int, sigma: float, kind: str, data_range: float
-    ) -> None:
+    def __init__(self, x: Tensor, window: int, sigma: float, kind: str, data_range: float) -> None:
         n, c, d, h, w = x.shape
         radius = window // 2
         self._weights = reference.window_weights(window, sigma, kind)[radius:].contiguous()

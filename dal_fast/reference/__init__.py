@@ -1,6 +1,8 @@
 """Plain torch definitions of every op: readable, differentiable, float64, never optimised."""
 
 from dal_fast.reference.canny3d import anatomy_edges, canny3d
+from dal_fast.reference.components3d import components3d, remove_small
+from dal_fast.reference.median3d import median3d
 from dal_fast.reference.onehot import anatomy_image, onehot_ste
 from dal_fast.reference.ssim_l1 import hybrid_score, l1_ssim_loss, ssim3d, window_weights
 from dal_fast.reference.voxel_metrics import (
@@ -26,12 +28,15 @@ __all__ = [
     "auroc",
     "average_precision",
     "canny3d",
+    "components3d",
     "dice",
     "dice_at_fpr",
     "exact_curve",
     "hybrid_score",
     "l1_ssim_loss",
+    "median3d",
     "onehot_ste",
+    "remove_small",
     "score_histogram",
     "score_keys",
     "score_pages",

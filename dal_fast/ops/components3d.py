@@ -1,0 +1,120 @@
+"""Connected components of a mask, and the removal of small ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dal_fast import reference
+from dal_fast.backend import _C, resolve
+from dal_fast.errors import InputError
+from dal_fast.ops._checks import address, check_shape
+
+_MOST_VOXELS = 2**32 - 1  # of one volume: then a node's number fits 32 bits
+
+
+def components3d(mask: Tensor, connectivity: int = 26, *, backend: str = "auto") -> Tensor:
+    """Number the connected components of every volume.
+
+    Two voxels of the mask are neighbours when they share a face (6), a face or an edge (18), or
+    a face, an edge or a corner (26). Labels are 1..K in the raster order of each component's first
+    voxel, exactly those of ``scipy.ndimage.label`` with the matching structure; 0 is outside. Every
+    ``(n, c)`` volume is numbered by itself.
+
+    Args:
+        mask: bool ``(N, C, D, H, W)``, any strides.
+        connectivity: 6, 18 or 26.
+        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+
+    Returns:
+        int32 ``(N, C, D, H, W)``, contiguous.
+
+    Raises:
+        InputError: wrong shape, dtype or connectivity; a volume of 2³² voxels or more; backend
+            that cannot run.
+    """
+    _check(mask, connectivity)
+    if resolve(backend, mask) == "reference":
+        return reference.components3d(mask, connectivity)
+    return _components3d(mask, connectivity)
+
+
+def remove_small(
+    mask: Tensor, min_voxels: int, connectivity: int = 26, *, backend: str = "auto"
+) -> Tensor:
+    """Keep the connected components of ``min_voxels`` voxels or more.
+
+    Args:
+        mask: bool ``(N, C, D, H, W)``, any strides; every ``(n, c)`` volume stands for itself.
+        min_voxels: smallest size that stays, in voxels; 0 and 1 keep everything.
+        connectivity: 6, 18 or 26, see :func:`components3d`.
+        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+
+    Returns:
+        bool ``(N, C, D, H, W)``, contiguous.
+
+    Raises:
+        InputError: wrong shape, dtype, connectivity or size; a volume of 2³² voxels or more;
+            backend that cannot run.
+    """
+    _check(mask, connectivity)
+    if min_voxels < 0:
+        raise InputError("value", f"min_voxels must not be negative, not {min_voxels}")
+    if resolve(backend, mask) == "reference":
+        return reference.remove_small(mask, min_voxels, connectivity)
+    return _remove_small(mask, min_voxels, connectivity)
+
+
+def _check(mask: Tensor, connectivity: int) -> None:
+    if not isinstance(mask, Tensor):
+        raise InputError("not-a-tensor", f"mask must be a torch.Tensor, not {type(mask).__name__}")
+    if mask.dtype != torch.bool:
+        raise InputError("mask-dtype", f"mask must be a bool tensor, not {mask.dtype}")
+    check_shape(mask, "mask")
+    if connectivity not in (6, 18, 26):
+        raise InputError("connectivity", f"connectivity must be 6, 18 or 26, not {connectivity}")
+    if mask.shape[2] * mask.shape[3] * mask.shape[4] > _MOST_VOXELS:
+        raise InputError("shape", f"mask has 2**32 voxels a volume or more: {tuple(mask.shape)}")
+
+
+def _layout(mask: Tensor, connectivity: int) -> tuple[int, int, int, int, int]:
+    n, c, depth, height, width = mask.shape
+    return n * c, depth, height, width, connectivity
+
+
+def _workspace(mask: Tensor, connectivity: int, threads: int) -> Tensor:
+    size = _C.components3d_workspace(*_layout(mask, connectivity), threads)
+    return mask.new_empty(size, dtype=torch.uint8)
+
+
+@torch.library.custom_op("dal_fast::components3d", mutates_args=(), device_types="cpu")
+def _components3d(mask: Tensor, connectivity: int) -> Tensor:
+    mask, threads = mask.contiguous(), torch.get_num_threads()
+    labels = mask.new_empty(mask.shape, dtype=torch.int32)
+    workspace = _workspace(mask, connectivity, threads)
+    _C.components3d(
+        address(mask), address(labels), address(workspace), *_layout(mask, connectivity), threads
+    )
+    return labels
+
+
+@torch.library.custom_op("dal_fast::remove_small", mutates_args=(), device_types="cpu")
+def _remove_small(mask: Tensor, min_voxels: int, connectivity: int) -> Tensor:
+    mask, threads = mask.contiguous(), torch.get_num_threads()
+    out = mask.new_empty(mask.shape)
+    workspace = _workspace(mask, connectivity, threads)
+    _C.remove_small(
+        address(mask), address(out), address(workspace),
+        *_layout(mask, connectivity), min_voxels, threads,
+    )  # fmt: skip
+    return out
+
+
+@_components3d.register_fake
+def _(mask: Tensor, connectivity: int) -> Tensor:
+    return mask.new_empty(mask.shape, dtype=torch.int32)
+
+
+@_remove_small.register_fake
+def _(mask: Tensor, min_voxels: int, connectivity: int) -> Tensor:
+    return mask.new_empty(mask.shape)
