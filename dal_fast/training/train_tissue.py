@@ -28,7 +28,7 @@ from torch import Generator
 from dal_fast.data.normalise import normalise
 from dal_fast.data.synthesis import Sample, Synthesiser
 from dal_fast.errors import InputError
-from dal_fast.models import DAL, DALConfig, save_weights
+from dal_fast.models import DAL, DALConfig, load_weights, read_card, save_weights
 from dal_fast.training.dataset import Brain, fit, load_bids, load_maps
 from dal_fast.training.losses import tissue_dice, tissue_loss
 
@@ -135,10 +135,12 @@ def main(
     minutes: Annotated[float, typer.Option(help="Wall-clock budget.")] = 30.0,
     steps: Annotated[int, typer.Option(help="Steps at the most.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of weights and samples.")] = 0,
+    init: Annotated[Path | None, typer.Option(help="Weight file to start from.")] = None,
 ) -> None:
     """Train E_A and write its weights, ready for the closed-form recoupler."""
     torch.manual_seed(seed)
-    model = DAL(DALConfig())
+    model = load_weights(init) if init else DAL(DALConfig())
+    earlier = read_card(init).get("steps", 0) if init else 0
     scans = load_bids(data, held_out=False)
     samples = Samples(scans, load_maps(maps, False) if maps else [], seed, model.tissue.stride)
     held_out = load_bids(data, held_out=True)
@@ -153,8 +155,21 @@ def main(
                 brains = held_out if done >= 1 else held_out[:3]
                 score = evaluate(model, brains, seed)
                 dice = ", ".join(f"{name} {value:.3f}" for name, value in score.items())
-                progress.console.print(f"step {step}: held-out Dice {dice} (n={len(brains)})")
-                card = {"seed": seed, "steps": step, "dice": score, "held_out": len(brains)}
+                progress.console.print(
+                    f"step {step}: loss {average:.3f}, held-out Dice {dice} (n={len(brains)})"
+                )
+                card = {
+                    "data": [path.name for path in (data, maps) if path is not None],
+                    "seed": seed,
+                    "steps": earlier + step,
+                    "split": {
+                        "scans": len(scans),
+                        "maps": len(samples.maps),
+                        "held_out": len(held_out),
+                    },
+                    "metrics": {f"dice_{name}": round(value, 4) for name, value in score.items()},
+                    "use": "research use, not a medical device",
+                }
                 save_weights(out, model, card, parts=("tissue",))
 
 
