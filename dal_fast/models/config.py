@@ -1,0 +1,49 @@
+"""What a DAL model is made of."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+
+from dal_fast.ops import LEVELS
+
+
+class DALConfig(BaseModel):
+    """Configuration of a :class:`dal_fast.models.DAL`; stored inside its weight file.
+
+    The paper gives the three tissues, the levels and the order of the networks. Sizes, the code
+    lengths and the closed-form recoupler are ours ("not specified in the paper").
+
+    Attributes:
+        voxel_mm: edge of the isotropic grid that the networks were trained on.
+        tissues: classes of E_A, in the order of ``levels``.
+        levels: grey levels of the anatomical image.
+        tissue_mode: ``"logits"``, a score per tissue; ``"nearest_level"``, one grey map a with
+            ``p_k ~ exp(-(a - c_k)^2 / tau)``: the other reading of the paper's constants.
+        tau: width of ``nearest_level``.
+        recoupler: ``"closed_form"`` or ``"film"`` (the published path: Canny edges, R_E, R_D).
+        tissue_widths, anatomy_widths: U-Net channels by level, finest first, of E_A and of E_C
+            and R_E.
+        anatomy_channels: channels of the anatomical code.
+        modality_length: of the modality vector.
+        decoder_width: channels of R_D.
+        canny_sigma, canny_low, canny_high: edge detection on the anatomical image.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    voxel_mm: PositiveFloat = 2.0
+    tissues: tuple[str, ...] = ("CSF", "GM", "WM")
+    levels: tuple[float, ...] = LEVELS
+    tissue_mode: Literal["logits", "nearest_level"] = "logits"
+    tau: PositiveFloat = 0.01
+    recoupler: Literal["closed_form", "film"] = "closed_form"
+    tissue_widths: tuple[PositiveInt, ...] = (8, 24, 48, 96)
+    anatomy_widths: tuple[PositiveInt, ...] = (16, 32, 64)
+    anatomy_channels: PositiveInt = 16
+    modality_length: PositiveInt = 8
+    decoder_width: PositiveInt = 32
+    canny_sigma: PositiveFloat = 1.0
+    canny_low: PositiveFloat = 0.02
+    canny_high: PositiveFloat = 0.04

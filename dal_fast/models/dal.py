@@ -1,0 +1,158 @@
+"""DAL: disentangled anatomy learning (Yang et al., Medical Image Analysis 2026, arXiv 2512.21924).
+
+x - E_A - logits - one-hot - anatomical image A - Canny - edges - R_E - code -+
+|                                                                             R_D - phi
++-- E_M - modality vector v --------------------------------------------------+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dal_fast.errors import InputError
+from dal_fast.models.config import DALConfig
+from dal_fast.models.networks import Decoder, ModalityEncoder
+from dal_fast.models.recouple import closed_form
+from dal_fast.models.unet import UNet
+from dal_fast.ops import anatomy_image, canny3d
+
+PARTS = ("tissue", "code", "modality", "restorer", "decoder")
+"""The paper's E_A, E_C, E_M, R_E and R_D."""
+
+_NEEDED = {"closed_form": ("tissue",), "film": ("tissue", "modality", "restorer", "decoder")}
+_MARGIN = 3  # voxels between the brain and the border of what the networks see
+
+
+class DALOutput(NamedTuple):
+    """What DAL makes of a scan; every volume is on the scan's grid.
+
+    Attributes:
+        tissue_logits: ``(N, K, D, H, W)``, 0 far outside the brain.
+        probabilities: their softmax inside the mask, 0 outside, ``(N, K, D, H, W)``.
+        anatomy: the anatomical image A, ``(N, 1, D, H, W)``.
+        edges: Canny edges of A, bool ``(N, 1, D, H, W)``.
+        pseudo_healthy: phi, ``(N, 1, D, H, W)``, 0 outside the mask.
+    """
+
+    tissue_logits: Tensor
+    probabilities: Tensor
+    anatomy: Tensor
+    edges: Tensor
+    pseudo_healthy: Tensor
+
+
+class DAL(nn.Module):
+    """The model. Networks, their order, levels and Canny edges are the paper's; sizes are ours.
+
+    With ``recoupler="film"`` phi comes from the published path: the edges of the anatomical image
+    through R_E to the anatomical code, recombined by R_D with v from E_M. With ``"closed_form"``
+    it comes from the tissue probabilities and the scan's own tissue means
+    (:mod:`dal_fast.models.recouple`), and E_A is the only network.
+
+    Args:
+        config: see :class:`DALConfig`.
+        parts: networks to build, of ``PARTS``; default those that ``config.recoupler`` needs.
+            ``"code"`` (E_C, which defines the anatomical code) serves training only.
+    """
+
+    def __init__(self, config: DALConfig, parts: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.parts = tuple(_NEEDED[config.recoupler] if parts is None else parts)
+        tissues, code = len(config.tissues), config.anatomy_channels
+        one_map = config.tissue_mode == "nearest_level"
+        widths = config.anatomy_widths
+        build = {
+            "tissue": lambda: UNet(1, 1 if one_map else tissues, config.tissue_widths),
+            "code": lambda: UNet(tissues, code, widths),
+            "modality": lambda: ModalityEncoder(config.modality_length),
+            "restorer": lambda: UNet(1, code, widths),
+            "decoder": lambda: Decoder(code, config.modality_length, config.decoder_width),
+        }
+        for name in self.parts:
+            self.add_module(name, build[name]())
+
+    @property
+    def stride(self) -> int:
+        """The networks take volumes whose sides are multiples of this."""
+        levels = max(len(self.config.tissue_widths), len(self.config.anatomy_widths))
+        return int(2 ** (levels - 1))
+
+    def part(self, name: str) -> nn.Module:
+        """A network by name.
+
+        Raises:
+            InputError: ``weights-part`` when this model was built or loaded without it.
+        """
+        if name not in self.parts:
+            held = ", ".join(self.parts)
+            raise InputError(
+                "weights-part", f"the network {name!r} is not part of this model, which has {held}"
+            )
+        return self.get_submodule(name)
+
+    def forward(self, x: Tensor, mask: Tensor) -> DALOutput:
+        """From scan to pseudo-healthy image.
+
+        The networks see the brain's bounding box only, as in training: the statistics of instance
+        normalisation do not depend on how much air surrounds a head.
+
+        Args:
+            x: ``(N, 1, D, H, W)`` on a ``config.voxel_mm`` grid, axes right, anterior, superior,
+                median of the brain 0.5 (:func:`dal_fast.data.normalise.normalise`).
+            mask: brain, bool ``(N, 1, D, H, W)``.
+        """
+        pads = brain_pads(mask, self.stride)
+        x, mask = F.pad(x * mask, pads), F.pad(mask, pads)
+        output = self.recouple(x, mask, self.tissue_logits(x))
+        back = [-pad for pad in pads]
+        return DALOutput(*(F.pad(volume, back) for volume in output))
+
+    def tissue_logits(self, x: Tensor) -> Tensor:
+        """E_A: ``(N, 1, D, H, W)`` to ``(N, K, D, H, W)``, sides multiples of ``stride``."""
+        logits: Tensor = self.part("tissue")(x)
+        if self.config.tissue_mode == "logits":
+            return logits
+        levels = torch.tensor(self.config.levels, dtype=x.dtype, device=x.device)
+        return -(logits - levels.view(1, -1, 1, 1, 1)).square() / self.config.tau
+
+    def recouple(self, x: Tensor, mask: Tensor, logits: Tensor) -> DALOutput:
+        """All that follows E_A, so that another runtime may serve the logits."""
+        config = self.config
+        p = logits.softmax(dim=1) * mask
+        anatomy = anatomy_image(logits, config.levels, mask)
+        edges = canny3d(anatomy, config.canny_sigma, config.canny_low, config.canny_high, mask)
+        if config.recoupler == "closed_form":
+            image = closed_form(x, p, mask).image
+        else:
+            code = self.part("restorer")(edges.to(x.dtype))
+            v = self.part("modality")(x, mask)
+            image = self.part("decoder")(code, v, mask)
+        return DALOutput(logits, p, anatomy, edges, image)
+
+
+def brain_pads(mask: Tensor, multiple: int) -> list[int]:
+    """Paddings for ``F.pad`` that leave the brain, a margin, and sides that are multiples.
+
+    Negative paddings crop; the negated list restores the grid. One box for the whole batch.
+
+    Raises:
+        InputError: ``mask-empty``.
+    """
+    pads: list[int] = []
+    whole = mask.flatten(0, 1).any(dim=0)
+    for axis in (2, 1, 0):
+        others = tuple(a for a in range(3) if a != axis)
+        line = whole.any(dim=others[1]).any(dim=others[0]).nonzero()
+        if len(line) == 0:
+            raise InputError("mask-empty", f"the mask {tuple(mask.shape)} holds no voxel")
+        low, high = int(line[0]), int(line[-1]) + 1
+        want = -(-(high - low + 2 * _MARGIN) // multiple) * multiple
+        before = (want - (high - low)) // 2
+        pads += [before - low, want - (high - low) - before - (whole.shape[axis] - high)]
+    return pads

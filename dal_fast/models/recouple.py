@@ -1,0 +1,122 @@
+"""Closed-form recoupling: tissue probabilities and a scan to the pseudo-healthy image.
+
+    phi = b * sum_k p_k mu_k        inside the mask, 0 outside
+
+with mu_k the robust mean of the scan in tissue k and b a smooth bias field of mean 1. Not in the
+paper, whose R_D learns this map: contrast is read off the scan instead of being squeezed through a
+learned vector, so any sequence works without training, and a lesion moves neither mu_k nor b,
+which both ignore outliers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CERTAIN = 0.8  # probability from which a voxel counts for its tissue's mean
+KEEP_MADS = 2.5  # voxels further from the tissue's median than this do not count
+DEGREE = 3  # of the bias polynomial
+ROUNDS = 3  # alternations of means and bias
+_MAD_TO_SIGMA = 1.4826
+_TUKEY = 4.0  # residuals beyond this many sigmas have no say in the bias
+
+
+@dataclass(frozen=True)
+class Recoupled:
+    """Result of :func:`closed_form`.
+
+    Attributes:
+        image: phi, ``(N, 1, D, H, W)``.
+        means: mu, ``(N, K)``, in the scan's unit.
+        bias: b, ``(N, 1, D, H, W)``, mean 1 inside the mask, 1 outside.
+    """
+
+    image: Tensor
+    means: Tensor
+    bias: Tensor
+
+
+def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> Recoupled:
+    """Recouple each scan of a batch.
+
+    Args:
+        x: scan, ``(N, 1, D, H, W)``; voxels at or below 0 are taken as outside the field of view.
+        p: tissue probabilities, ``(N, K, D, H, W)``.
+        mask: brain, bool ``(N, 1, D, H, W)``.
+    """
+    parts = [_one(x[n, 0], p[n], mask[n, 0]) for n in range(x.shape[0])]
+    image, means, bias = (torch.stack(part) for part in zip(*parts, strict=True))
+    return Recoupled(image[:, None], means, bias[:, None])
+
+
+def _one(x: Tensor, p: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """phi ``(D, H, W)``, mu ``(K,)``, b ``(D, H, W)`` of one scan."""
+    inside = mask & (x > 0)
+    values, shares = x[inside], p[:, inside]  # (V,), (K, V)
+    basis, seen = _basis(mask, inside)  # (mask voxels, terms), which of them are seen
+    bias_seen, bias_mask = torch.ones_like(values), torch.ones_like(basis[:, 0])
+    means = _robust_means(values, shares)
+    if len(values) > 10 * basis.shape[1]:
+        for _ in range(ROUNDS):
+            bias_mask = basis @ _fit_bias(values, means @ shares, basis[seen])
+            bias_mask = bias_mask.clamp(0.3, 3.0)
+            bias_mask = bias_mask / bias_mask.mean()
+            bias_seen = bias_mask[seen]
+            means = _robust_means(values / bias_seen, shares)
+    bias = torch.ones_like(x)
+    bias[mask] = bias_mask
+    image = torch.einsum("k,kdhw->dhw", means, p) * bias * mask
+    return image, means, bias
+
+
+def _robust_means(values: Tensor, shares: Tensor) -> Tensor:
+    """``(K,)``: mean of the certain voxels of each tissue, those far from their median left out.
+
+    A tissue without certain voxels gets the mean weighted by its probability.
+    """
+    means = []
+    for share in shares:
+        own = values[share > CERTAIN]
+        if len(own) < 20:
+            means.append((values * share).sum() / share.sum().clamp_min(1e-6))
+            continue
+        centre = own.median()
+        distance = (own - centre).abs()
+        near = distance <= KEEP_MADS * _MAD_TO_SIGMA * distance.median()
+        means.append(own[near].mean())
+    return torch.stack(means)
+
+
+def _basis(mask: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Polynomials of total degree <= 3 at the mask's voxels, coordinates in [-1, 1]."""
+    index = mask.nonzero().to(torch.float32)
+    low, high = index.amin(0), index.amax(0)
+    u = 2 * (index - low) / (high - low).clamp_min(1) - 1
+    powers = [
+        (i, j, k)
+        for i in range(DEGREE + 1)
+        for j in range(DEGREE + 1 - i)
+        for k in range(DEGREE + 1 - i - j)
+    ]
+    terms = [u[:, 0] ** i * u[:, 1] ** j * u[:, 2] ** k for i, j, k in powers]
+    return torch.stack(terms, dim=1), inside[mask]
+
+
+def _fit_bias(values: Tensor, model: Tensor, basis: Tensor) -> Tensor:
+    """Coefficients c of ``values ~ model * (basis @ c)``, Tukey's biweight, ``(terms,)``."""
+    design = model[:, None] * basis  # (V, terms)
+    weight = torch.ones_like(values)
+    ridge = 1e-6 * torch.eye(basis.shape[1], dtype=torch.float64, device=basis.device)
+    coefficients = torch.zeros(basis.shape[1], device=basis.device)
+    for _ in range(4):
+        weighted = design * weight[:, None]
+        normal = (weighted.T @ design).double()
+        right = (weighted.T @ values).double()
+        normal = normal + ridge * normal.diagonal().mean()
+        coefficients = torch.linalg.solve(normal, right).to(basis.dtype)
+        residual = values - design @ coefficients
+        sigma = (_MAD_TO_SIGMA * residual.abs().median()).clamp_min(1e-6)
+        weight = (1 - (residual / (_TUKEY * sigma)).square()).clamp_min(0).square()
+    return coefficients

@@ -1,0 +1,144 @@
+"""Weight files: safetensors with the model's configuration and card in the metadata.
+
+Parameters are stored in half precision and computed with in single precision. A file holds whole
+parts (networks) of a model and names them; a model that was loaded without a part refuses to use
+it. Loading executes nothing: safetensors is data only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save
+
+from dal_fast.errors import InputError
+from dal_fast.models.config import DALConfig
+from dal_fast.models.dal import DAL, PARTS
+
+FORMAT = "dal-fast-weights-1"
+DEFAULT = Path(__file__).resolve().parents[1] / "weights" / "default.safetensors"
+
+
+def save_weights(
+    path: str | Path,
+    model: DAL,
+    card: Mapping[str, Any],
+    parts: Sequence[str] = PARTS,
+) -> None:
+    """Write parts of ``model`` atomically.
+
+    Args:
+        path: of the file, which is replaced in one step or not at all.
+        model: its configuration goes along.
+        card: JSON-serialisable facts about the training.
+        parts: names of the trained networks, of ``PARTS``.
+    """
+    tensors = {
+        name: value.detach().to("cpu", torch.float16).contiguous()
+        for name, value in model.state_dict().items()
+        if name.split(".")[0] in parts
+    }
+    metadata = {
+        "format": FORMAT,
+        "config": model.config.model_dump_json(),
+        "parts": json.dumps(list(parts)),
+        "card": json.dumps(dict(card)),
+    }
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(save(tensors, metadata))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load_weights(source: str | Path = "default") -> DAL:
+    """The model of a weight file, in evaluation mode.
+
+    Args:
+        source: ``"default"``, the weights that come with the package, or a path.
+
+    Raises:
+        InputError: ``weights-missing``, ``weights-corrupt`` (not a weight file, cut short, values
+            that are not finite), ``weights-mismatch`` (another format, or tensors that do not fit
+            the configuration).
+    """
+    path = weights_path(source)
+    metadata, tensors = _read(path)
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            "weights-mismatch", f"{path} is not of format {FORMAT}: {metadata.get('format')!r}"
+        )
+    try:
+        config = DALConfig.model_validate_json(metadata["config"])
+        parts = tuple(json.loads(metadata["parts"]))
+    except (KeyError, ValueError, ValidationError) as error:
+        raise InputError("weights-mismatch", f"{path}: bad metadata: {error}") from None
+    if not set(parts) <= set(PARTS):
+        raise InputError("weights-mismatch", f"{path} has unknown parts {parts}")
+    model = DAL(config, parts=parts)
+    _check_tensors(path, model, tensors)
+    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return model.eval()
+
+
+def read_card(source: str | Path = "default") -> dict[str, Any]:
+    """The training facts that a weight file carries."""
+    metadata, _ = _read(weights_path(source))
+    return dict(json.loads(metadata.get("card", "{}")))
+
+
+def weights_path(source: str | Path = "default") -> Path:
+    """The file behind ``"default"`` or a path.
+
+    Raises:
+        InputError: ``weights-missing``.
+    """
+    path = DEFAULT if source == "default" else Path(source)
+    if not path.is_file():
+        raise InputError("weights-missing", f"there is no weight file {path}")
+    return path
+
+
+def weights_sha256(source: str | Path = "default") -> str:
+    """SHA-256 of the weight file, as hexadecimal digits."""
+    with weights_path(source).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError("weights-corrupt", f"{path} is not readable: {error}") from None
+
+
+def _check_tensors(path: Path, model: DAL, tensors: dict[str, torch.Tensor]) -> None:
+    want = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    have = {name: tuple(value.shape) for name, value in tensors.items()}
+    if want != have:
+        names = want.keys() | have.keys()
+        wrong = sorted(name for name in names if want.get(name) != have.get(name))
+        raise InputError(
+            "weights-mismatch",
+            f"{path} does not fit its configuration: {len(wrong)} tensors differ, first {wrong[0]}",
+        )
+    broken = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if broken:
+        raise InputError("weights-corrupt", f"{path}: {broken[0]} holds values that are not finite")

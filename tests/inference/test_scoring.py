@@ -1,0 +1,91 @@
+"""Anomaly scores: each by its formula, and what ``auto`` chooses."""
+
+import pytest
+import torch
+from brains import probabilities, structures
+
+from dal_fast import InputError, ops
+from dal_fast.inference.scoring import SCORES, anomaly_score, choose_score
+
+T2W, FLAIR, T1W = (0.9, 0.5, 0.4), (0.1, 0.6, 0.5), (0.2, 0.5, 0.8)
+
+
+def _case(means, lesion):
+    """Scan with a lesion of the given intensity, its healthy truth, tissue, mask, lesion."""
+    maps = structures()
+    p, mask = probabilities(maps), maps > 0
+    phi = torch.einsum("k,nkdhw->ndhw", torch.tensor(means), p)[:, None]
+    x, where = phi.clone(), torch.zeros_like(mask)
+    where[..., 21:25, 18:22, 14:18] = True
+    x[where] = lesion
+    return x, phi, p, mask, where
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("means", [T2W, FLAIR, T1W])
+def test_every_score_is_a_map(score, means):
+    x, phi, p, mask, _ = _case(means, 0.7)
+    got = anomaly_score(x, phi, p, mask, score)
+    assert got.shape == x.shape
+    assert got.min() >= 0
+    assert got.isfinite().all()
+    assert (got[~mask] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("means", "lesion", "choice"),
+    [(T2W, 0.85, "gated_positive"), (FLAIR, 0.95, "gated_positive"), (T1W, 0.3, "gated_negative")],
+)
+def test_auto_finds_the_lesion_of_each_contrast(means, lesion, choice):
+    x, phi, p, mask, where = _case(means, lesion)
+    assert choose_score(x, p, mask) == choice
+    got = anomaly_score(x, phi, p, mask)
+    assert torch.equal(got, anomaly_score(x, phi, p, mask, choice))
+    assert got[where].mean() > 0.1
+    assert got[~where].max() == 0
+
+
+def test_auto_chooses_for_each_scan_of_a_batch():
+    cases = [_case(T2W, 0.85), _case(T1W, 0.3)]
+    batch = [torch.cat(volumes) for volumes in zip(*cases, strict=True)]
+    got = anomaly_score(*batch[:4])
+    alone = [anomaly_score(*case[:4]) for case in cases]
+    assert torch.equal(got, torch.cat(alone))
+
+
+def test_signs_add_up_and_hybrid_is_the_op():
+    x, phi, p, mask, _ = _case(T2W, 0.85)
+    x = x + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    both = anomaly_score(x, phi, p, mask, "absolute")
+    up, down = (anomaly_score(x, phi, p, mask, s) for s in ("positive", "negative"))
+    assert torch.allclose(both, up + down)
+    hybrid = anomaly_score(x, phi, p, mask, "hybrid")
+    assert torch.equal(hybrid, ops.hybrid_score(x, phi) * mask)
+
+
+def test_a_boundary_off_by_one_voxel_is_tolerated():
+    _, phi, p, mask, _ = _case(T2W, 0.4)
+    moved = phi.roll(1, dims=2)
+    inner = torch.zeros_like(mask)
+    inner[..., 4:-4, 4:-4, 4:-4] = True
+    inner &= mask & mask.roll(1, dims=2)
+    for sign in ("positive", "negative"):
+        plain = anomaly_score(moved, phi, p, inner, sign)
+        tolerant = anomaly_score(moved, phi, p, inner, f"tolerant_{sign}")
+        assert plain.max() > 0.05
+        assert tolerant.max() == pytest.approx(0, abs=1e-6)
+        assert (tolerant <= plain).all()
+
+
+def test_fluid_is_gated():
+    x, phi, p, mask, _ = _case(FLAIR, 0.5)
+    bright = x + 0.2
+    gated = anomaly_score(bright, phi, p, mask, "gated_positive")
+    assert (gated[p[:, :1] == 1] == 0).all()
+
+
+def test_unknown_score_is_refused():
+    x, phi, p, mask, _ = _case(T2W, 0.5)
+    with pytest.raises(InputError) as refused:
+        anomaly_score(x, phi, p, mask, "best")
+    assert refused.value.code == "value"

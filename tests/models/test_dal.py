@@ -1,0 +1,123 @@
+"""The model: both recouplers, shapes, grids, independence of what surrounds the brain."""
+
+import pytest
+import torch
+from brains import probabilities, structures, t1w
+
+from dal_fast import InputError
+from dal_fast.models import DAL, PARTS, DALConfig, create_model, model_names
+from dal_fast.models.dal import brain_pads
+from dal_fast.models.unet import UNet
+
+SMALL = {"tissue_widths": (4, 8, 8), "anatomy_widths": (4, 8), "decoder_width": 8}
+
+
+def _model(**changes):
+    torch.manual_seed(0)
+    return DAL(DALConfig(**{**SMALL, **changes})).eval()
+
+
+def _scan(space=(21, 26, 19)):
+    maps = structures(space)
+    return t1w(maps) * 0.6, maps > 0
+
+
+@pytest.mark.parametrize("recoupler", ["closed_form", "film"])
+@pytest.mark.parametrize("tissue_mode", ["logits", "nearest_level"])
+@torch.inference_mode()
+def test_output_is_on_the_grid_of_the_scan(recoupler, tissue_mode):
+    x, mask = _scan()
+    out = _model(recoupler=recoupler, tissue_mode=tissue_mode)(x, mask)
+    assert out.tissue_logits.shape == out.probabilities.shape == (1, 3, *x.shape[2:])
+    assert out.anatomy.shape == out.edges.shape == out.pseudo_healthy.shape == x.shape
+    assert out.edges.dtype == torch.bool
+    total = out.probabilities.sum(dim=1, keepdim=True)
+    assert torch.allclose(total, mask.float(), atol=1e-5)
+    for volume in (out.anatomy, out.edges, out.pseudo_healthy):
+        assert (volume[~mask] == 0).all()
+    assert out.pseudo_healthy.isfinite().all()
+    levels = torch.tensor((0.0, *DALConfig().levels))
+    assert torch.isin(out.anatomy, levels).all()
+
+
+@torch.inference_mode()
+def test_air_around_the_brain_changes_nothing():
+    model = _model(recoupler="film")
+    x, mask = _scan()
+    wide = (5, 9, 0, 7, 11, 2)
+    pad = torch.nn.functional.pad
+    near, far = model(x, mask), model(pad(x, wide), pad(mask, wide))
+    back = [-p for p in wide]
+    for a, b in zip(near, far, strict=True):
+        assert torch.equal(a, pad(b, back))
+
+
+@torch.inference_mode()
+def test_same_input_same_bits():
+    model = _model(recoupler="film")
+    x, mask = _scan()
+    assert all(torch.equal(a, b) for a, b in zip(model(x, mask), model(x, mask), strict=True))
+
+
+@torch.inference_mode()
+def test_what_lies_outside_the_mask_is_not_seen():
+    model = _model()
+    x, mask = _scan()
+    dirty = torch.where(mask, x, 3.0)
+    for a, b in zip(model(x, mask), model(dirty, mask), strict=True):
+        assert torch.equal(a, b)
+
+
+@torch.inference_mode()
+def test_recouple_with_true_tissue_returns_the_scan():
+    maps = structures()
+    x, mask = t1w(maps), maps > 0
+    logits = 50 * probabilities(maps)
+    out = _model().recouple(x, mask, logits)
+    assert (out.pseudo_healthy - x)[mask].abs().max() < 0.01
+    assert out.edges.any()
+
+
+def test_the_published_path_reaches_every_network_with_a_gradient():
+    torch.manual_seed(0)
+    model = DAL(DALConfig(**SMALL, recoupler="film"), parts=PARTS)
+    x, mask = _scan((16, 16, 16))
+    out = model(x, mask)
+    code = model.part("code")(torch.nn.functional.pad(out.probabilities, brain_pads(mask, 4)))
+    assert code.shape[1] == model.config.anatomy_channels
+    (out.pseudo_healthy.sum() + out.anatomy.sum() + code.sum()).backward()
+    for name in PARTS:
+        assert all(p.grad is not None for p in model.part(name).parameters()), name
+
+
+def test_a_part_that_is_absent_says_so():
+    with pytest.raises(InputError, match="decoder") as refused:
+        _model().part("decoder")
+    assert refused.value.code == "weights-part"
+
+
+def test_an_empty_mask_is_refused():
+    x, mask = _scan()
+    with pytest.raises(InputError) as refused:
+        _model()(x, torch.zeros_like(mask))
+    assert refused.value.code == "mask-empty"
+
+
+def test_unet_refuses_sides_that_do_not_halve():
+    with pytest.raises(InputError, match="multiples of 4"):
+        UNet(1, 3, (4, 4, 4))(torch.zeros(1, 1, 8, 8, 6))
+
+
+def test_models_by_name():
+    for name in model_names():
+        assert isinstance(create_model(name), DAL)
+    with pytest.raises(InputError) as refused:
+        create_model("nothing")
+    assert refused.value.code == "model-unknown"
+
+
+def test_configuration_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="recoupler"):
+        DALConfig(recoupler="magic")
+    with pytest.raises(ValueError, match="colour"):
+        DALConfig(colour="blue")

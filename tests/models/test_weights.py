@@ -1,0 +1,120 @@
+"""Weight files: the way there and back, and everything that must be refused."""
+
+import hashlib
+import json
+import struct
+
+import pytest
+import torch
+from brains import structures, t1w
+
+from dal_fast import InputError
+from dal_fast.models import DAL, DALConfig, load_weights, read_card, save_weights, weights_sha256
+from dal_fast.models.weights import DEFAULT
+
+CONFIG = DALConfig(tissue_widths=(4, 8), anatomy_widths=(4, 8), decoder_width=8)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return DAL(CONFIG).eval()
+
+
+@pytest.fixture
+def file(model, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, model, {"seed": 3}, parts=("tissue",))
+    return path
+
+
+def _rewrite(path, change):
+    """Change the file's header; tensors keep their bytes."""
+    raw = path.read_bytes()
+    (size,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + size :])
+
+
+def test_round_trip(model, file):
+    back = load_weights(file)
+    assert back.config == CONFIG
+    assert back.parts == ("tissue",)
+    assert not back.training
+    assert read_card(file) == {"seed": 3}
+    assert weights_sha256(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+    maps = structures((16, 16, 16))
+    with torch.inference_mode():
+        a, b = (m(t1w(maps), maps > 0).probabilities for m in (model, back))
+    assert (a - b).abs().max() < 5e-3  # half precision storage
+    assert next(back.parameters()).dtype == torch.float32
+
+
+def test_saving_leaves_no_temporary_file_and_replaces(model, file):
+    save_weights(file, model, {"seed": 4}, parts=("tissue",))
+    assert read_card(file) == {"seed": 4}
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+    with pytest.raises(TypeError):
+        save_weights(file, model, {"seed": object()}, parts=("tissue",))
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+
+
+def test_missing(tmp_path):
+    with pytest.raises(InputError) as refused:
+        load_weights(tmp_path / "none.safetensors")
+    assert refused.value.code == "weights-missing"
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_cut_short(file, keep):
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(InputError) as refused:
+        load_weights(file)
+    assert refused.value.code == "weights-corrupt"
+
+
+def test_values_that_are_not_finite(model, file):
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    save_weights(file, model, {}, parts=("tissue",))
+    with pytest.raises(InputError) as refused:
+        load_weights(file)
+    assert refused.value.code == "weights-corrupt"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: h["__metadata__"].update(format="other"),
+        lambda h: h["__metadata__"].pop("config"),
+        lambda h: h["__metadata__"].update(config='{"recoupler": "magic"}'),
+        lambda h: h["__metadata__"].update(parts='["brain"]'),
+        lambda h: h["__metadata__"].update(parts='["tissue", "decoder"]'),
+        lambda h: h["__metadata__"].update(config=DALConfig().model_dump_json()),
+        lambda h: h.pop("__metadata__"),
+    ],
+)
+def test_mismatch(file, change):
+    _rewrite(file, change)
+    with pytest.raises(InputError) as refused:
+        load_weights(file)
+    assert refused.value.code == "weights-mismatch"
+
+
+def test_film_weights_without_its_networks_refuse_to_run(file):
+    config = CONFIG.model_copy(update={"recoupler": "film"})
+    _rewrite(file, lambda h: h["__metadata__"].update(config=config.model_dump_json()))
+    maps = structures((16, 16, 16))
+    with pytest.raises(InputError, match="restorer") as refused:
+        load_weights(file)(t1w(maps), maps > 0)
+    assert refused.value.code == "weights-part"
+
+
+def test_default_weights_are_small_and_carry_their_card():
+    assert DEFAULT.stat().st_size < 5 * 2**20
+    card = read_card()
+    assert {"data", "seed", "steps", "metrics", "use"} <= card.keys()
+    assert load_weights().parts == ("tissue",)
+    assert DEFAULT.with_suffix(".md").is_file()
