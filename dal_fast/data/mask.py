@@ -1,0 +1,194 @@
+"""The brain mask of a scan: given, found beside it, or its non-zero voxels if it is stripped.
+
+Whether a scan is already skull-stripped is told from its non-zero voxels alone. Measured on 185
+stripped T1w brains, one stripped T1w, T2w and FLAIR at 1 mm and five whole heads, the latter also
+with their background set to zero by a threshold, filled or not:
+
+=============================== ================= ================ =======
+non-zero voxels                 stripped          whole head       limit
+=============================== ================= ================ =======
+share of the field of view      0.10 to 0.17      0.27 to 0.68     0.7
+volume                          1.1 to 1.9 L      2.8 to 7.0 L     2.3 L
+sphericity                      0.82 to 0.89      0.18 to 0.31     0.5
+=============================== ================= ================ =======
+
+A scanner's background is never quite zero, so an untouched head fills its whole field of view;
+one with a masked background is larger than any brain; a child's is rough: its surface, air
+spaces and noise specks have several times the area of a brain's of that volume. What may pass:
+a newborn's head whose background was cleaned and holes filled by hand (sphericity up to 0.75).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dal_fast.data.bids import find_brain_masks
+from dal_fast.data.nifti import Volume, read_volume
+from dal_fast.errors import InputError
+
+FULLEST_VIEW, LARGEST_BRAIN_ML, ROUGHEST_BRAIN = 0.7, 2300.0, 0.5
+"""Limits of a stripped brain's non-zero voxels, see the table above."""
+GRID_TOLERANCE = 0.1
+"""Voxels by which the corners of a mask may be off the scan's."""
+
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class BrainMask:
+    """Where the brain is.
+
+    Attributes:
+        data: (I, J, K) bool on the scan's grid.
+        source: ``"file"`` as given, ``"bids"`` found beside the scan, or ``"nonzero"``.
+        path: of the mask's file, ``None`` for ``"nonzero"``.
+    """
+
+    data: Bool
+    source: Literal["file", "bids", "nonzero"]
+    path: Path | None
+
+
+def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
+    """The brain mask of a scan.
+
+    In this order: the file at ``path``; a BIDS ``desc-brain_mask`` of the scan that lies on its
+    grid; the scan's non-zero voxels, when it is skull-stripped.
+
+    Raises:
+        InputError: ``mask-grid`` when the file is on another grid, ``mask-empty``,
+            ``skull-present``, or what reading the mask's file refuses.
+    """
+    if path is not None:
+        mask = read_volume(path, nonfinite="replace")
+        if not same_grid(mask, volume):
+            raise InputError(
+                "mask-grid",
+                f"mask {path} {mask.data.shape} is not on the grid of {volume.path} "
+                f"{volume.data.shape}; resample it to the scan",
+            )
+        return BrainMask(_inside(mask), "file", Path(path))
+    for found in find_brain_masks(volume.path):
+        mask = read_volume(found, nonfinite="replace")
+        if same_grid(mask, volume):
+            return BrainMask(_inside(mask), "bids", found)
+    nonzero = volume.data != 0
+    reason = skull_reason(nonzero, volume.voxel_mm)
+    if reason is not None:
+        raise InputError(
+            "skull-present",
+            f"{volume.path} does not look skull-stripped: {reason}. Pass a brain mask (--mask), "
+            "save it as ..._desc-brain_mask.nii.gz beside the scan, or strip the scan first, "
+            "for example with HD-BET or SynthStrip",
+        )
+    return BrainMask(solid(nonzero), "nonzero", None)
+
+
+def same_grid(mask: Volume, volume: Volume) -> bool:
+    """Same shape, and every corner within :data:`GRID_TOLERANCE` of a voxel of the scan's."""
+    if mask.data.shape != volume.data.shape:
+        return False
+    ends = np.array(np.meshgrid(*((0, size - 1) for size in volume.data.shape))).reshape(3, -1)
+    corners = np.vstack([ends, np.ones(ends.shape[1])])
+    off = np.linalg.norm(((mask.affine - volume.affine) @ corners)[:3], axis=0)
+    return bool(off.max() <= GRID_TOLERANCE * min(volume.voxel_mm))
+
+
+def _inside(mask: Volume) -> Bool:
+    inside = mask.data > 0.5
+    if not inside.any():
+        raise InputError("mask-empty", f"no voxel of the mask {mask.path} is above 0.5")
+    return inside
+
+
+def skull_reason(nonzero: Bool, voxel_mm: tuple[float, float, float]) -> str | None:
+    """Why the non-zero voxels (I, J, K) of a scan are no stripped brain; ``None`` if they are."""
+    count = int(np.count_nonzero(nonzero))
+    share = count / nonzero.size
+    if share > FULLEST_VIEW:
+        return f"{share:.0%} of its voxels are non-zero, its background is not 0"
+    volume_mm3 = count * float(np.prod(voxel_mm))
+    if volume_mm3 > LARGEST_BRAIN_ML * 1000:
+        return f"its non-zero voxels take {volume_mm3 / 1e6:.1f} L, more than a brain"
+    shape = sphericity(nonzero, voxel_mm)
+    if shape < ROUGHEST_BRAIN:
+        return f"its non-zero voxels are too rough for a brain (sphericity {shape:.2f})"
+    return None
+
+
+def sphericity(mask: Bool, voxel_mm: tuple[float, float, float]) -> float:
+    """π^⅓ (6 V)^⅔ / A: 1 for a ball, less the rougher the mask.
+
+    A is the area of the faces between inside and outside, over 1.5: what the faces of a voxelised
+    surface add up to, averaged over directions. Faces on the field of view's edge count.
+    """
+    volume = np.count_nonzero(mask) * float(np.prod(voxel_mm))
+    area = 0.0
+    for axis, size in enumerate(voxel_mm):
+        along = np.moveaxis(mask, axis, 0)
+        faces = np.count_nonzero(along[1:] != along[:-1])
+        faces += np.count_nonzero(along[0]) + np.count_nonzero(along[-1])
+        area += faces * float(np.prod(voxel_mm)) / size / 1.5
+    return float(np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / area)
+
+
+def solid(mask: Bool) -> Bool:
+    """The largest set of voxels that hang together by their faces, its holes filled.
+
+    A hole is a set of empty voxels that no path over faces joins to the field of view's edge.
+    """
+    ends = [np.flatnonzero(mask.any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(slice(first, last + 1) for first, last in ends)
+    inner = np.ascontiguousarray(mask[box].T)  # scans are in Fortran order: their transpose is C
+    out = np.zeros(mask.shape, bool, order="F")
+    out[box] = _fill_holes(_largest_component(inner)).T
+    return out
+
+
+def _largest_component(mask: Bool) -> Bool:
+    left = mask.copy()
+    best, size = np.zeros_like(mask), 0
+    while (remaining := int(np.count_nonzero(left))) > size:
+        component = _flood(_seed(left), left)
+        left &= ~component
+        count = int(np.count_nonzero(component))
+        if count > size:
+            best, size = component, count
+        if count == remaining:
+            break
+    return best
+
+
+def _fill_holes(mask: Bool) -> Bool:
+    outside = np.pad(~mask, 1, constant_values=True)
+    edge = np.zeros_like(outside)
+    edge[0] = True
+    return ~_flood(edge, outside)[1:-1, 1:-1, 1:-1]
+
+
+def _seed(mask: Bool) -> Bool:
+    """One voxel of the mask, on its fullest line: most likely of its largest component."""
+    j, k = np.unravel_index(mask.sum(0).argmax(), mask.shape[1:])
+    seed = np.zeros_like(mask)
+    seed[mask[:, j, k].argmax(), j, k] = True
+    return seed
+
+
+def _flood(seed: Bool, allowed: Bool) -> Bool:
+    """Every allowed voxel that the seed reaches over faces: sweeps of planes until none is new."""
+    reached = seed & allowed
+    before = -1
+    while (count := int(np.count_nonzero(reached))) != before:
+        before = count
+        for axis in range(3):
+            planes, free = np.moveaxis(reached, axis, 0), np.moveaxis(allowed, axis, 0)
+            for order in (range(1, len(planes)), range(len(planes) - 2, -1, -1)):
+                step = -1 if order.step > 0 else 1
+                for i in order:
+                    np.logical_or(planes[i], planes[i + step] & free[i], out=planes[i])
+    return reached
