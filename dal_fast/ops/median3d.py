@@ -12,7 +12,7 @@ from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume
 
 
 def median3d(
-    x: Tensor, size: int = 5, mask: Tensor | None = None, *, backend: str = "auto"
+    x: Tensor, size: int = 3, mask: Tensor | None = None, *, backend: str = "auto"
 ) -> Tensor:
     """The exact median over a cube of ``size`` voxels a side.
 

@@ -139,11 +139,18 @@ class Tile {
     const int64_t first_new = z + kRadius;
     read_row(0, first_new, 2);
     for (int64_t p = 0; p < padded_rows_; ++p) {
-      if (p + 1 < padded_rows_) read_row(p + 1, first_new, 2);
+      if (p + 1 < padded_rows_) {
+        read_row(p + 1, first_new, 2);
+        const char* const next = reinterpret_cast<const char*>(rows_ + p + 1);
+        for (size_t i = 0; i < sizeof(*rows_); i += 64) __builtin_prefetch(next + i, 1);
+      }
       merge_planes(p, (z - z0_) / 2);
       if constexpr (kSize == 5)
         if (p >= 2 && p % 2 == 0) merge_rows(p);
       if (p >= kSize && p % 2 == 1) finish(p - kSize, z);
+      if (p >= kSize - 4 && y0_ + p + 4 - kSize < y1_)
+        for (int i = 0; i < 2 && z + i < z1_; ++i)
+          __builtin_prefetch(v_.out + ((z + i) * v_.height + y0_ + p + 4 - kSize) * v_.width + x0_, 1);
     }
   }
 
