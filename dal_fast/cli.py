@@ -6,7 +6,6 @@ Exit status: 0 all done, 1 some scans of a folder failed, 2 wrong usage or input
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -38,8 +37,8 @@ Research software. Not a medical device.""",
 class NonFinite(StrEnum):
     """What to do with NaN and infinite voxels."""
 
-    refuse = "refuse"
-    replace = "replace"
+    REFUSE = "refuse"
+    REPLACE = "replace"
 
 
 Weights = Annotated[
@@ -77,7 +76,7 @@ def screen(
     runtime: Runtime = "auto",
     nonfinite: Annotated[
         NonFinite, typer.Option(help="Scans with NaN or infinite voxels: refuse, or replace by 0.")
-    ] = NonFinite.refuse,
+    ] = NonFinite.REFUSE,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Compute again what is complete and unchanged.")
     ] = False,
@@ -281,4 +280,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -29,7 +29,7 @@ def write_demo_scan(folder: Path) -> Path:
     import nibabel as nib
 
     data, affine = demo_brain()
-    image = nib.Nifti1Image(data, affine)
+    image = nib.Nifti1Image(data, affine)  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as scratch:
         nib.save(image, Path(scratch) / SCAN_NAME)
         content = (Path(scratch) / SCAN_NAME).read_bytes()

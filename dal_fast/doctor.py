@@ -50,14 +50,14 @@ def _versions() -> Section:
 def _processor() -> Section:
     import torch
 
-    from dal_fast.backend import _C
+    from dal_fast import backend
 
     yield "model", _cpu_model(), True
     yield "cores", f"{os.cpu_count()} ({len(_affinity())} usable)", True
     yield "threads of torch", str(torch.get_num_threads()), True
-    if _C is not None:
-        yield "instruction set", _C.current_isa(), True
-        yield "supported", ", ".join(_C.supported_isas()), True
+    if backend._C is not None:
+        yield "instruction set", backend._C.current_isa(), True
+        yield "supported", ", ".join(backend._C.supported_isas()), True
     for name in ("DAL_FAST_CPU", "DAL_FAST_BACKEND", "OMP_NUM_THREADS"):
         if name in os.environ:
             yield name, os.environ[name], True

@@ -56,7 +56,8 @@ def _replaced(count: int) -> Flag | None:
 
 
 def _spacing(scan: Image) -> NDArray[np.float64]:
-    return np.linalg.norm(scan.affine[:3, :3], axis=0)
+    sizes: NDArray[np.float64] = np.linalg.norm(scan.affine[:3, :3], axis=0)
+    return sizes
 
 
 def _resolution(scan: Image) -> Flag | None:

@@ -24,7 +24,8 @@ _OPAQUE = 0.85  # of the overlay at its strongest
 def grey(values: NDArray[Any], top: float) -> Pixels:
     """Grey levels, 0 black and ``top`` white: ``(H, W)``."""
     scaled = np.clip(np.nan_to_num(values) / max(top, 1e-12), 0, 1)
-    return (scaled * 255 + 0.5).astype(np.uint8)
+    pixels: Pixels = (scaled * 255 + 0.5).astype(np.uint8)
+    return pixels
 
 
 def tissue(labels: NDArray[Any]) -> Pixels:

@@ -110,7 +110,8 @@ def _ticks(direction: tuple[int, int], box: Box) -> NDArray[Any]:
     axis, sign = direction
     count = int(np.floor((box.high[axis] - box.low[axis]) / PIXEL_MM)) + 1
     start = box.low[axis] if sign > 0 else box.high[axis]
-    return start + sign * PIXEL_MM * np.arange(count)
+    ticks: NDArray[Any] = start + sign * PIXEL_MM * np.arange(count)
+    return ticks
 
 
 def _along(direction: tuple[int, int], at: NDArray[np.float64], box: Box) -> float:
