@@ -1,0 +1,26 @@
+"""What a runtime is: something that runs the trained network on one volume."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from dal_fast.models import DALOutput
+
+
+class Runtime(Protocol):
+    """A resident network on one device."""
+
+    name: str
+    device: str
+
+    def run(self, x: Tensor, mask: Tensor) -> DALOutput:
+        """The network's output, on the CPU.
+
+        Args:
+            x: ``(1, 1, D, H, W)`` float32 on the CPU, normalised, 0 outside the mask; sides are
+                multiples of 16.
+            mask: brain mask, bool ``(1, 1, D, H, W)``.
+        """
+        ...

@@ -1,0 +1,153 @@
+"""The resident screener: a model in memory, one scan in, maps and a score out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dal_fast.data.grid import to_model_grid
+from dal_fast.data.normalise import normalise
+from dal_fast.inference import postprocess
+from dal_fast.inference.case import Case, NonFinite, load_case
+from dal_fast.inference.qc import quality_flags
+from dal_fast.inference.result import Image, Result
+from dal_fast.inference.runtimes import make_runtime
+from dal_fast.inference.scoring import anomaly_score, check_score, choose_score
+from dal_fast.models.weights import load_weights, weights_sha256
+
+
+class Screener:
+    """Finds what a healthy brain would not show.
+
+    read → brain mask → model grid (2 mm) → normalise (brain median 0.5) → network (tissue, edges,
+    pseudo-healthy image) → score map → median → back to the scan's own grid. The whole volume at
+    once; the model stays in memory between scans.
+
+    Args:
+        weights: ``"default"`` or the path of a weight file.
+        runtime: ``"auto"`` or a name of :data:`dal_fast.inference.runtimes.RUNTIMES`.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        score: name of the anomaly score, see :func:`dal_fast.inference.scoring.anomaly_score`.
+        median: size of the median filter in voxels of the model's grid: 0 (none), 3 or 5.
+        threshold: anomaly value from which a voxel belongs to the anomaly mask; ``None`` takes
+            the score's own.
+        nonfinite: refuse or replace NaN and infinite voxels.
+
+    Raises:
+        InputError: ``weights-…``, ``runtime-unavailable``, ``device-unavailable``, ``value``.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path = "default",
+        runtime: str = "auto",
+        device: str = "auto",
+        *,
+        score: str = "auto",
+        median: int = postprocess.DEFAULT_MEDIAN,
+        threshold: float | None = None,
+        nonfinite: NonFinite = "refuse",
+    ) -> None:
+        postprocess.check_median(median)
+        self.nonfinite = nonfinite
+        self.score, self.median, self.threshold = check_score(score), median, threshold
+        postprocess.check_threshold(threshold)
+        model = load_weights(weights)
+        self.voxel_mm = float(model.config.voxel_mm)
+        self.runtime = make_runtime(runtime, model, device)
+        self.parameters: dict[str, Any] = {
+            "score": score,
+            "threshold": "auto" if threshold is None else threshold,
+            "median": median,
+            "model_voxel_mm": self.voxel_mm,
+            "weights": str(weights),
+            "weights_sha256": weights_sha256(weights),
+            "runtime": self.runtime.name,
+            "device": self.runtime.device,
+            "nonfinite": nonfinite,
+        }
+
+    def screen(self, scan: str | Path, mask: str | Path | None = None) -> Result:
+        """Screen one scan.
+
+        Args:
+            scan: NIfTI file with one 3D volume, any orientation and voxel size.
+            mask: brain mask on the scan's grid; without it a BIDS ``desc-brain_mask`` beside the
+                scan or, if the skull is already stripped, its non-zero voxels.
+
+        Raises:
+            InputError: with a code for whatever cannot be processed.
+        """
+        return self.screen_case(load_case(scan, mask, self.nonfinite))
+
+    def screen_case(self, case: Case) -> Result:
+        """Screen a scan that was read by :func:`dal_fast.inference.case.load_case`."""
+        clock = _Clock(case.timings)
+        volume, brain = case.volume, case.mask.data
+        placed = to_model_grid(volume, brain, self.voxel_mm)
+        mask = placed.mask
+        assert mask is not None  # there was one on the scan's grid
+        x, view, way = normalise(placed.image, mask)
+        clock.lap("model grid")
+        output = self.runtime.run(x, mask)
+        clock.lap("network")
+        p = output.probabilities
+        score = choose_score(x, p, view) if self.score == "auto" else self.score
+        threshold = postprocess.THRESHOLDS[score] if self.threshold is None else self.threshold
+        raw = anomaly_score(x, output.pseudo_healthy, p, view, score)
+        clock.lap("score")
+        anomaly = postprocess.smooth(raw, view, self.median)
+        number = postprocess.scan_score(anomaly, mask)
+        clock.lap("median")
+        on_scan = Image(placed.grid.to_scan(anomaly) * brain, volume.affine)
+        healthy = placed.grid.to_scan(way.image_to_scan(output.pseudo_healthy) * mask) * brain
+        clock.lap("scan grid")
+        above = postprocess.anomaly_mask(on_scan, threshold)
+        regions = postprocess.regions(on_scan, above)
+        tissue = tissue_labels(p, mask)
+        scan = Image(volume.data, volume.affine)
+        flags = quality_flags(scan, brain, tissue, x[0, 0].numpy(), above, volume.nonfinite)
+        clock.lap("regions")
+        return Result(
+            name=case.name,
+            source=case.source,
+            scan=scan,
+            anomaly=on_scan,
+            pseudo_healthy=Image(healthy, volume.affine),
+            brain_mask=Image(brain, volume.affine),
+            anomaly_mask=Image(above, volume.affine),
+            tissue=Image(tissue, placed.grid.affine),
+            edges=Image(output.edges[0, 0].numpy(), placed.grid.affine),
+            score=number,
+            regions=regions,
+            parameters={**self.parameters, "score": score, "threshold": threshold},
+            requested=self.parameters,
+            flags=flags,
+            timings=clock.seconds,
+        )
+
+
+def tissue_labels(probabilities: Tensor, mask: Tensor) -> NDArray[np.uint8]:
+    """``(1, 3, D, H, W)`` to ``(D, H, W)``: 0 outside, 1 CSF, 2 grey, 3 white matter."""
+    labels = (probabilities.argmax(dim=1) + 1) * mask[:, 0]
+    array: NDArray[np.uint8] = labels[0].to(torch.uint8).numpy()
+    return array
+
+
+class _Clock:
+    """Seconds per stage."""
+
+    def __init__(self, before: dict[str, float]) -> None:
+        self.seconds = dict(before)
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now

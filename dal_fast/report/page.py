@@ -1,0 +1,205 @@
+"""The page of one scan: where it is strangest, in three planes, and everything that led there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dal_fast.inference.result import Image, Region, Result
+from dal_fast.report import colour
+from dal_fast.report.html import NOTICE, card, document, fact, pairs
+from dal_fast.report.planes import AXIAL, VIEWS, Box, View, brain_box, plane, position, sample
+from dal_fast.report.png import data_uri
+
+PANELS = ("Scan", "Tissue", "Edges", "Pseudo-healthy", "Anomaly")
+SCALE_TOP = 3.0  # the colour scale ends at this multiple of the threshold, the same on every page
+_STRIP_SLICES = 12
+_LISTED_REGIONS = 10
+
+
+def scan_page(result: Result) -> str:
+    """The report of ``result`` as one HTML document without anything outside it."""
+    box = brain_box(result.brain_mask)
+    peak = peak_of(result)
+    white = _white(result)
+    return document(
+        f"{result.name}: anomaly report",
+        "\n".join(
+            [
+                _header(result),
+                card("Where the anomaly map is highest", _panels(result, box, peak, white)),
+                card("Axial slices, from inferior to superior", _strip(result, box, white)),
+                _details(result),
+            ]
+        ),
+    )
+
+
+def thumbnail(result: Result) -> NDArray[np.uint8]:
+    """The axial slice through the maximum of the anomaly map, with the overlay: ``(H, W, 3)``."""
+    box = brain_box(result.brain_mask)
+    points = plane(AXIAL, peak_of(result), box)
+    return _anomaly(result, points, _white(result))[::2, ::2]
+
+
+def peak_of(result: Result) -> NDArray[np.float64]:
+    """World coordinates of the highest anomaly value; the brain's middle where there is none."""
+    data = result.anomaly.data
+    if not data.any():
+        box = brain_box(result.brain_mask)
+        return (box.low + box.high) / 2
+    return result.anomaly.world(np.array(np.unravel_index(int(np.argmax(data)), data.shape)))
+
+
+def _white(result: Result) -> float:
+    """The scan intensity drawn white: the 99.5th percentile inside the brain."""
+    inside = result.scan.data[result.brain_mask.data]
+    return float(np.percentile(inside, 99.5)) if inside.size else 1.0
+
+
+def _header(result: Result) -> str:
+    volume = sum(region.volume_ml for region in result.regions)
+    count = len(result.regions)
+    brain = result.brain_mask
+    brain_ml = brain.data.sum() * abs(np.linalg.det(brain.affine[:3, :3])) / 1000
+    facts = [
+        fact(f"{result.score:.3f}", "anomaly score", "score"),
+        fact(f"{volume:.1f} mL", f"above the threshold, {count} region{'s' * (count != 1)}"),
+        fact(f"{brain_ml:,.0f} mL", "brain mask"),
+        fact(f"{sum(result.timings.values()):.1f} s", "computing time"),
+    ]
+    flags = [
+        f"<li><code>{escape(f.code)}</code>{escape(f.message)}</li>" for f in result.flags
+    ] or ['<li class="fine">No quality flag was raised.</li>']
+    return (
+        f'<header><h1>{escape(result.name)}</h1>\n<p class="sub">{escape(result.source["path"])}'
+        f'</p>\n<p class="notice">{NOTICE}</p></header>\n'
+        f'<section class="card" style="margin-top:12px"><div class="facts" style="margin-top:0">'
+        f'{"".join(facts)}</div>\n<ul class="flags">{"".join(flags)}</ul></section>'
+    )
+
+
+def _panels(result: Result, box: Box, peak: NDArray[np.float64], white: float) -> str:
+    cells = [f'<div class="head">{name}</div>' for name in PANELS]
+    widest = max(plane(view, peak, box).shape[1] for view in VIEWS)
+    for view in VIEWS:
+        points = plane(view, peak, box)
+        pictures = (
+            colour.grey(sample(result.scan, points), white),
+            colour.tissue(sample(result.tissue, points, nearest=True)),
+            colour.grey(sample(result.edges, points, nearest=True), 1.0),
+            colour.grey(sample(result.pseudo_healthy, points), white),
+            _anomaly(result, points, white),
+        )
+        cross = _cross(*position(view, peak, box))
+        share = pictures[0].shape[1] / widest  # one scale, in mm, for all three views
+        for name, pixels in zip(PANELS, pictures, strict=True):
+            cells.append(_figure(pixels, view, f"{name}, {view.name}", cross, share))
+    return f'<div class="panels">{"".join(cells)}</div>\n{_legend(result.threshold)}'
+
+
+def _strip(result: Result, box: Box, white: float) -> str:
+    heights = np.linspace(*_bulk(result.brain_mask), _STRIP_SLICES)
+    cells = []
+    for z in heights:
+        pixels = _anomaly(result, plane(AXIAL, np.array([0.0, 0.0, z]), box), white)
+        label = f'<i class="mm">{z:+.0f} mm</i>'
+        cells.append(_figure(pixels, AXIAL, f"axial at {z:.0f} mm", label))
+    return f'<div class="strip">{"".join(cells)}</div>'
+
+
+def _bulk(brain: Image) -> tuple[float, float]:
+    """Heights in mm between which most of the brain lies."""
+    z = brain.world(np.argwhere(brain.data)[::97])[:, 2]
+    low, high = np.percentile(z, [4, 97]) if len(z) else (0, 0)
+    return float(low), float(high)
+
+
+def _anomaly(result: Result, points: NDArray[np.float64], white: float) -> NDArray[np.uint8]:
+    background = colour.grey(sample(result.scan, points), white)
+    values = sample(result.anomaly, points)
+    return colour.overlay(background, values, result.threshold, SCALE_TOP * result.threshold)
+
+
+def _figure(
+    pixels: NDArray[np.uint8], view: View, text: str, extra: str, share: float = 1.0
+) -> str:
+    """A picture with its letters, ``share`` of the figure's width."""
+    rims = "".join(
+        f'<i class="{side}">{letter}</i>' for side, letter in zip("lrtb", view.letters, strict=True)
+    )
+    height, width = pixels.shape[:2]
+    return (
+        f'<figure><div class="frame" style="width:{share:.2%}">'
+        f'<img src="{data_uri(pixels)}" width="{width}" height="{height}" alt="{escape(text)}">'
+        f"{rims}{extra}</div></figure>"
+    )
+
+
+def _cross(x: float, y: float) -> str:
+    """Four ticks at the rim that point at the maximum without covering it."""
+    return (
+        f'<s class="v" style="left:{x:.2%};top:0"></s><s class="v" style="left:{x:.2%};bottom:0">'
+        f'</s><s class="h" style="top:{y:.2%};left:0"></s>'
+        f'<s class="h" style="top:{y:.2%};right:0"></s>'
+    )
+
+
+def _legend(threshold: float) -> str:
+    top = SCALE_TOP * threshold
+    swatches = "".join(
+        f'<span class="swatch" style="background:rgb({r} {g} {b})"></span>{name}'
+        for name, (r, g, b) in zip(
+            colour.TISSUE_NAMES, colour.TISSUE_COLOURS[1:].tolist(), strict=True
+        )
+    )
+    mark = 100 / SCALE_TOP
+    return (
+        '<div class="legend"><div class="scale" role="img" aria-label="colour scale">'
+        f'<div class="bar" style="background:linear-gradient(90deg, {colour.scale_stops()})"></div>'
+        f'<u style="left:{mark:.2f}%"></u><em class="first" style="left:0">0</em>'
+        f'<em style="left:{mark:.2f}%">threshold {threshold:.3g}</em>'
+        f'<em class="last" style="left:100%">{top:.3g} and more</em></div>'
+        f"<div>Tissue:{swatches}</div>"
+        "<div>Radiological convention: the patient’s right is on the left.</div></div>"
+    )
+
+
+def _details(result: Result) -> str:
+    timings: list[tuple[str, Any]] = [(k, f"{v:.2f} s") for k, v in result.timings.items()]
+    cards = [
+        card("Regions above the threshold", _regions(result.regions)),
+        card("Timings", pairs(timings)),
+        card("Parameters", pairs(result.parameters)),
+        card("Source", pairs({**result.source, **_grid(result.scan)})),
+    ]
+    return f'<div class="columns">{"".join(cards)}</div>'
+
+
+def _grid(scan: Image) -> dict[str, str]:
+    spacing = np.linalg.norm(scan.affine[:3, :3], axis=0)
+    return {
+        "voxels": " × ".join(str(n) for n in scan.data.shape),
+        "voxel size": " × ".join(f"{s:.3g}" for s in spacing) + " mm",
+    }
+
+
+def _regions(regions: Sequence[Region]) -> str:
+    if not regions:
+        return "<p>No region is above the threshold.</p>"
+    rows = "".join(
+        f'<tr><td class="n">{r.volume_ml:.2f}</td><td class="n">{r.peak:.3f}</td>'
+        f'<td class="n">{r.centre[0]:+.0f}, {r.centre[1]:+.0f}, {r.centre[2]:+.0f}</td></tr>'
+        for r in regions[:_LISTED_REGIONS]
+    )
+    more = len(regions) - _LISTED_REGIONS
+    rest = f'<p class="notice">and {more} more</p>' if more > 0 else ""
+    return (
+        '<div class="wide"><table><thead><tr><th class="n">mL</th><th class="n">peak</th>'
+        '<th class="n">peak at x, y, z (mm, RAS)</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>{rest}"
+    )

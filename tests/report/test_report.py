@@ -1,0 +1,198 @@
+"""The report pages: PNG bytes, where slices lie, what the page says, and that it stands alone."""
+
+import re
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from phantom import phantom
+
+from dal_fast.inference.result import Flag, Image, Region, Result
+from dal_fast.report import colour, index_page, png, scan_page
+from dal_fast.report.index import IndexEntry
+from dal_fast.report.page import peak_of, thumbnail
+from dal_fast.report.planes import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    VIEWS,
+    brain_box,
+    plane,
+    position,
+    sample,
+)
+
+
+def make_result(axes="RAS", voxel_mm=(2.0, 2.0, 2.0), lesion=True):
+    """A result whose anomaly map is the phantom's lesion, without any network."""
+    data, affine, centre = phantom(axes, voxel_mm, lesion=lesion)
+    image = Image(data, affine)
+    brain = data > 0
+    anomaly = np.where(data > 720, data / 2000, 0).astype(np.float32) * lesion
+    tissue = np.where(brain, 3 - (data > 350) - (data > 550), 0).astype(np.uint8)
+    index = np.argwhere(brain)
+    distance = np.linalg.norm(image.world(index) - centre, axis=1)
+    anomaly[tuple(index[distance.argmin()])] = 0.6 * lesion
+    return Result(
+        name="sub-01_FLAIR",
+        source={"path": "sub-01_FLAIR.nii.gz", "sha256": "00ff"},
+        scan=image,
+        anomaly=Image(anomaly, affine),
+        pseudo_healthy=Image(np.minimum(data, 500), affine),
+        brain_mask=Image(brain, affine),
+        anomaly_mask=Image(anomaly > 0.2, affine),
+        tissue=Image(tissue, affine),
+        edges=Image(tissue == 2, affine),
+        score=0.4321,
+        regions=[Region(2.1, 0.6, 0.4, tuple(centre))] if lesion else [],
+        parameters={"threshold": 0.2, "score": "hybrid", "median": 3},
+        flags=[Flag("low-resolution", "voxels of 6 mm <b>")],
+        timings={"read": 0.2, "network": 1.5},
+    ), centre
+
+
+def decode(data):
+    """Undo the encoder with nothing of it: chunk CRCs, then the Up filter."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = {}, 8
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
+        assert int.from_bytes(data[at + 8 + size : at + 12 + size], "big") == zlib.crc32(
+            kind + body
+        )
+        chunks[kind], at = body, at + 12 + size
+    width, height = (int.from_bytes(chunks[b"IHDR"][i : i + 4], "big") for i in (0, 4))
+    channels = {0: 1, 2: 3}[chunks[b"IHDR"][9]]
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, -1)
+    assert (rows[:, 0] == 2).all()
+    pixels = np.cumsum(rows[:, 1:], axis=0, dtype=np.uint8)
+    return pixels.reshape((height, width) if channels == 1 else (height, width, 3))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (40, 31, 3)])
+def test_png_holds_the_pixels(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert np.array_equal(decode(png.encode(pixels)), pixels)
+    assert np.array_equal(decode(png.encode(pixels[::-1, ::-1])), pixels[::-1, ::-1])
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LAS", "PSR", "IPL"])
+@pytest.mark.parametrize("voxel_mm", [(2.0, 2.0, 2.0), (1.5, 2.5, 4.0)])
+def test_letters_are_on_their_side(axes, voxel_mm):
+    """In every view, a step towards the patient's right, front or top goes to the letter's rim."""
+    _, affine, _ = phantom(axes, voxel_mm)
+    shape = (90, 90, 90)
+    towards = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+    box = brain_box(Image(np.ones(shape, bool), affine))
+    middle = (box.low + box.high) / 2
+    for view in VIEWS:
+        left, right, top, bottom = view.letters
+        for letter, rim in ((left, 0), (right, -1), (top, 0), (bottom, -1)):
+            axis, sign = towards[letter]
+            ramp = Image(sign * Image(index, affine).world(index)[..., axis], affine)
+            pixels = sample(ramp, plane(view, middle, box))[8:-8, 8:-8]
+            lines = pixels.mean(axis=0 if letter in (left, right) else 1)
+            assert np.argmax(lines) == rim % len(lines), (view.name, letter)
+
+
+@pytest.mark.parametrize("voxel_mm", [(2.0, 2.0, 2.0), (1.0, 1.0, 6.0)])
+def test_aspect_is_the_bodys_own(voxel_mm):
+    """A ball is as wide as high in every view, whatever the voxels."""
+    _, affine, _ = phantom("LPS", voxel_mm)
+    shape = tuple(int(n) for n in np.ceil(np.array([150, 186, 150]) / voxel_mm))
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+    ball = Image((np.linalg.norm(index @ affine[:3, :3].T + affine[:3, 3], axis=-1) < 40), affine)
+    box = brain_box(Image(np.ones(shape, bool), affine))
+    for view in VIEWS:
+        seen = sample(ball, plane(view, np.zeros(3), box)) > 0.5
+        height, width = seen.any(axis=1).sum(), seen.any(axis=0).sum()
+        assert abs(height - 80) < 8
+        assert abs(width - 80) < 8
+
+
+def test_sampling_is_trilinear_and_zero_outside():
+    rng = np.random.default_rng(1)
+    affine = np.array([[0, -2.0, 0, 3], [1.5, 0, 0.2, -4], [0, 0, 3, 7], [0, 0, 0, 1]])
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in (6, 7, 5)), indexing="ij"), axis=-1)
+    weights = np.array([0.3, -1.2, 2.5])
+    image = Image(Image(index, affine).world(index) @ weights, affine)
+    at = rng.uniform(0, [5, 6, 4], (50, 3))
+    assert np.allclose(sample(image, image.world(at)), image.world(at) @ weights, atol=1e-4)
+    assert np.all(sample(image, image.world(np.array([[-1.0, 2, 2], [2, 2, 5.0]]))) == 0)
+    labels = Image(np.arange(210).reshape(6, 7, 5), affine)
+    corners = index.reshape(-1, 3)[::7]
+    near = sample(labels, labels.world(corners + rng.uniform(-0.4, 0.4, corners.shape)), True)
+    assert np.array_equal(near, labels.data[tuple(corners.T)])
+
+
+@pytest.mark.parametrize("axes", ["RAS", "PSR"])
+def test_the_slices_pass_through_the_maximum(axes):
+    result, centre = make_result(axes, (2.0, 2.0, 3.0))
+    peak = peak_of(result)
+    assert np.abs(peak - centre).max() < 3
+    box = brain_box(result.brain_mask)
+    for view in VIEWS:
+        picture = sample(result.anomaly, plane(view, peak, box))
+        row, column = np.unravel_index(picture.argmax(), picture.shape)
+        x, y = position(view, peak, box)
+        assert abs(column + 0.5 - x * picture.shape[1]) <= 1
+        assert abs(row + 0.5 - y * picture.shape[0]) <= 1
+    x_axial, y_axial = position(AXIAL, peak, box)
+    assert x_axial < 0.5  # the lesion is on the patient's right, so on the left of the page
+    assert y_axial < 0.5  # and in front, so above
+    assert position(CORONAL, peak, box)[0] == x_axial
+    assert position(SAGITTAL, peak, box)[0] < 0.5
+
+
+def test_overlay_shows_only_what_is_near_the_threshold():
+    base = np.full((1, 4), 100, np.uint8)
+    values = np.array([[0.0, 0.09, 0.2, 0.9]])
+    out = colour.overlay(base, values, threshold=0.2, top=0.6)
+    assert (out[0, :2] == 100).all()
+    assert (out[0, 2] != 100).any()
+    assert out[0, 3].sum() > out[0, 2].sum()
+
+
+def test_page_stands_alone_and_says_what_was_found():
+    result, _ = make_result()
+    page = scan_page(result)
+    assert len(page) < 3_000_000
+    assert page.count("<img ") == 15 + 12
+    for part in ("sub-01_FLAIR", "0.432", "2.1 mL", "low-resolution", "00ff", "network",
+                 "Research software. Not a medical device."):  # fmt: skip
+        assert part in page
+    assert "voxels of 6 mm &lt;b&gt;" in page
+    assert "<script" not in page
+    without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
+    assert not re.search(r"https?:|url\(|@import|//[a-z]", without_pictures)
+    assert re.findall(r'(?:src|href)="(?!")([^"]+)"', without_pictures) == []
+    assert scan_page(result) == page
+
+
+def test_page_of_a_scan_without_findings():
+    result, _ = make_result(lesion=False)
+    page = scan_page(replace(result, flags=[], score=0.0))
+    assert "No quality flag" in page
+    assert "No region is above" in page
+
+
+def test_index_ranks_and_lists_failures():
+    entries = [
+        IndexEntry("a", 0.1, 0.0, [], "sub 1/a.html", "figures/a.png"),
+        IndexEntry("b<", 0.9, 3.0, ["cropped-brain"], "b.html", "figures/b.png"),
+    ]
+    page = index_page("study", entries, [("c.nii.gz", "nifti-truncated", "c ends & early")])
+    assert page.index("b&lt;") < page.index(">a</a>")
+    assert "sub%201/a.html" in page
+    assert "nifti-truncated" in page
+    assert "c ends &amp; early" in page
+    assert "cropped-brain" in page
+    assert "0 " not in index_page("none", [], []).split("scans screened")[0][-3:]
+
+
+def test_thumbnail_is_small():
+    result, _ = make_result()
+    assert len(png.encode(thumbnail(result))) < 40_000

@@ -1,0 +1,12 @@
+"""Small untrained weights: enough network for tests of everything around it."""
+
+import torch
+
+from dal_fast.models import DAL, DALConfig, save_weights
+
+
+def tiny_weights(folder):
+    torch.manual_seed(0)
+    model = DAL(DALConfig(tissue_widths=(4, 8)))
+    save_weights(folder / "tiny.safetensors", model, {"trained": False}, parts=model.parts)
+    return folder / "tiny.safetensors"
