@@ -122,17 +122,15 @@ class Synthesiser:
         """From a real ``scan (N, 1, D, H, W)`` whose tissue contrast is exchanged.
 
         ``x' = m'[s] + g_k (x - m[s])`` with structures' drawn means m', the scan's own means m
-        (both blurred by half a voxel) and a gain g_k per tissue that may be negative.
+        (both blurred by half a voxel) and a gain g_k per tissue, negative where the contrast
+        turns, so that partial volume turns with it.
         """
         structures, scan = self._deform(structures, scan)
         g, n = self.generator, len(structures)
         kind = self._draw_kinds(n)
         means = self._draw_means(kind)
         own = tissue_means(scan, structures)
-        contrast = means.amax(1, keepdim=True) - means.amin(1, keepdim=True)
-        own_contrast = (own.amax(1, keepdim=True) - own.amin(1, keepdim=True)).clamp_min(1e-3)
-        gain = uniform((n, 3), 0.3, 1.2, g) * contrast / own_contrast
-        gain = torch.where(torch.rand((n, 3), generator=g, device=g.device) < 0.4, -gain, gain)
+        gain = _contrast_gain(own, means) * uniform((n, 3), 0.5, 1.2, g)
         tables = torch.stack(
             [self._draw_structures(means), _per_tissue(own), _per_tissue(gain)], dim=1
         )
@@ -260,6 +258,17 @@ def tissue_means(scan: Tensor, structures: Tensor) -> Tensor:
         inside = (tissue == k).to(scan.dtype)
         means.append((scan * inside).sum((1, 2, 3, 4)) / inside.sum((1, 2, 3, 4)).clamp_min(1))
     return torch.stack(means, dim=1)
+
+
+def _contrast_gain(own: Tensor, new: Tensor) -> Tensor:
+    """``(N, 3)``: new over own contrast, GM to CSF for CSF, WM to GM for both of them."""
+
+    def ratio(high: int, low: int) -> Tensor:
+        difference = own[:, high] - own[:, low]
+        safe = torch.where(difference.abs() < 1e-3, 1e-3, difference)
+        return ((new[:, high] - new[:, low]) / safe).clamp(-3, 3)
+
+    return torch.stack([ratio(1, 0), ratio(2, 1), ratio(2, 1)], dim=1)
 
 
 def _per_tissue(values: Tensor) -> Tensor:
