@@ -32,7 +32,8 @@ def apply_separable(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     x = x @ along_w[:, None, None].mT
     x = along_h[:, None, None] @ x
     h, w = x.shape[-2:]
-    return (along_d[:, None] @ x.flatten(3)).unflatten(3, (h, w))
+    planes = along_d[:, None] @ x.flatten(3)
+    return planes.reshape(*planes.shape[:3], h, w)
 
 
 def gaussian_matrix(size: int, sigma: Tensor) -> Tensor:
@@ -114,11 +115,12 @@ def deformation(
         turn[:, i, j], turn[:, j, i] = skew[:, angle], -skew[:, angle]
     matrix = torch.linalg.matrix_exp(turn)
     matrix = matrix * uniform((n, 1, 3), 1 - scaling, 1 + scaling, generator)
-    moved = (matrix @ position.flatten(1)).unflatten(2, tuple(space))
+    moved = (matrix @ position.flatten(1)).reshape(n, 3, *space)
     nodes = max(4, round(max(space) / spacing) + 2)
     strength = uniform((n, 1, 1, 1, 1), 0.0, elastic, generator)
     moved = moved + strength * smooth_field(n, 3, space, nodes, generator)
-    return moved + centre.view(1, 3, 1, 1, 1)
+    origin: Tensor = moved + centre.view(1, 3, 1, 1, 1)
+    return origin
 
 
 def swell(field: Tensor, centre: Tensor, radius: Tensor, strength: Tensor) -> Tensor:

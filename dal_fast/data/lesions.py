@@ -130,7 +130,8 @@ def _depth(box: tuple[slice, ...], seed: list[int], radius: float, generator: Ge
     shape = shape + uniform((3, 3), -0.25, 0.25, generator)
     distance = (shape @ offset.flatten(1)).norm(dim=0).view(offset.shape[1:]) / radius
     noise = smooth_field(1, 1, distance.shape, 6, generator)[0, 0]
-    return 1 - distance + 0.3 * noise
+    depth: Tensor = 1 - distance + 0.3 * noise
+    return depth
 
 
 def _intensity(

@@ -7,7 +7,7 @@ x - E_A - logits - one-hot - anatomical image A - Canny - edges - R_E - code -+
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -67,7 +67,7 @@ class DAL(nn.Module):
         tissues, code = len(config.tissues), config.anatomy_channels
         one_map = config.tissue_mode == "nearest_level"
         widths = config.anatomy_widths
-        build = {
+        build: dict[str, Callable[[], nn.Module]] = {
             "tissue": lambda: UNet(1, 1 if one_map else tissues, config.tissue_widths),
             "code": lambda: UNet(tissues, code, widths),
             "modality": lambda: ModalityEncoder(config.modality_length),

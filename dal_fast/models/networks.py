@@ -27,9 +27,11 @@ class ModalityEncoder(nn.Module):
         weight = mask.to(x.dtype)
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
-        weight = F.adaptive_avg_pool3d(weight, x.shape[2:])
+        d, h, w = x.shape[2:]
+        weight = F.adaptive_avg_pool3d(weight, (d, h, w))
         mean = (x * weight).sum((2, 3, 4)) / weight.sum((2, 3, 4)).clamp_min(1e-6)
-        return self.linear(mean)
+        v: Tensor = self.linear(mean)
+        return v
 
 
 class Decoder(nn.Module):

@@ -48,4 +48,5 @@ class UNet(nn.Module):
         for shrink, block, skip in zip(self.shrink, self.up, reversed(skips), strict=True):
             x = F.interpolate(shrink(x), scale_factor=2, mode="trilinear", align_corners=False)
             x = block(torch.cat([x, skip], dim=1))
-        return self.head(x)
+        outputs: Tensor = self.head(x)
+        return outputs

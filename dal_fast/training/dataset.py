@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def is_held_out(name: str) -> bool:
     return hashlib.sha256(name.encode()).digest()[0] % 6 == 0
 
 
-def load_bids(folder: Path, held_out: bool) -> list[Brain]:
+def load_bids(folder: Path, held_out: bool, at_most: int | None = None) -> list[Brain]:
     """Brain-extracted T1w scans with label maps of a BIDS derivative at 2 mm.
 
     Reads ``sub-*/anat/*_desc-brain_T1w.nii.gz``, ``*_dseg.nii.gz`` and the columns ``index`` and
@@ -55,15 +56,15 @@ def load_bids(folder: Path, held_out: bool) -> list[Brain]:
     Args:
         folder: of the data set.
         held_out: load the held-out subjects instead of the training ones.
+        at_most: subjects to load.
     """
     with (folder / "dseg.tsv").open(newline="") as table:
         rows = csv.DictReader(table, delimiter="\t")
         tissue_of = {int(row["index"]): _TISSUE[row["tissue"]] for row in rows}
+    paths = sorted(folder.glob("sub-*/anat/*_dseg.nii.gz"))
     brains = []
-    for path in sorted(folder.glob("sub-*/anat/*_dseg.nii.gz")):
+    for path in [p for p in paths if is_held_out(p.name.split("_")[0]) == held_out][:at_most]:
         name = path.name.split("_")[0]
-        if is_held_out(name) != held_out:
-            continue
         structures = encode_structures(_read(path), tissue_of)
         scan = _read(path.with_name(path.name.replace("_dseg", "_desc-brain_T1w")))
         box = _box(structures)
@@ -89,7 +90,7 @@ def load_maps(folder: Path, held_out: bool) -> list[Brain]:
 
 def _read(path: Path) -> Tensor:
     """Values in the axis order right, anterior, superior."""
-    image = nibabel.as_closest_canonical(nibabel.load(path))
+    image = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[no-untyped-call]
     return torch.from_numpy(np.ascontiguousarray(np.asarray(image.dataobj).astype(np.int32)))
 
 
@@ -100,7 +101,7 @@ def _box(structures: Tensor) -> tuple[slice, ...]:
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
 
 
-def fit(x: Tensor, space: tuple[int, int, int]) -> Tensor:
+def fit(x: Tensor, space: Sequence[int]) -> Tensor:
     """``x (N, C, D, H, W)`` centred in a volume of size ``space``, cut or filled with zeros."""
     pads = []
     for have, want in zip(reversed(x.shape[2:]), reversed(space), strict=True):
