@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from phantom import phantom, save
-from tiny import tiny_weights
+from tiny import needs_default_weights, tiny_weights
 from typer.testing import CliRunner
 
 import dal_fast
@@ -219,6 +219,7 @@ def test_mask_belongs_to_one_scan(tmp_path, weights):
     assert "mask-for-folder" in result.stderr
 
 
+@needs_default_weights
 def test_doctor_names_what_matters():
     result = run(app, ["doctor"])
     for word in ("dal_fast", "torch", "instruction set", "cuda", "weights", "sha256"):
@@ -226,6 +227,7 @@ def test_doctor_names_what_matters():
     assert result.exit_code == 0
 
 
+@needs_default_weights
 def test_demo_finds_what_was_painted(tmp_path):
     pytest.importorskip("nilearn", reason="the demo's template comes with nilearn")
     done = command("demo", tmp_path / "demo")

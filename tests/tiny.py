@@ -1,8 +1,14 @@
 """Small untrained weights: enough network for tests of everything around it."""
 
+import pytest
 import torch
 
 from dal_fast.models import DAL, DALConfig, save_weights
+from dal_fast.models.weights import DEFAULT
+
+needs_default_weights = pytest.mark.skipif(
+    not DEFAULT.is_file(), reason="this checkout holds no trained weights"
+)
 
 
 def tiny_weights(folder):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from phantom import T1_LIKE, T2_LIKE, phantom, save
-from tiny import tiny_weights
+from tiny import needs_default_weights, tiny_weights
 
 from dal_fast import InputError
 from dal_fast.inference import Screener
@@ -132,6 +132,7 @@ def test_refusals(weights):
         assert caught.value.code == code
 
 
+@needs_default_weights
 @pytest.mark.shared
 @pytest.mark.parametrize("contrast", ["T1w", "T2w", "FLAIR"])
 def test_real_scan(shared_data, contrast):
@@ -145,6 +146,7 @@ def test_real_scan(shared_data, contrast):
     assert inside.mean() > 2 * outside.mean()
 
 
+@needs_default_weights
 @pytest.mark.shared
 def test_real_scan_in_native_orientation(shared_data):
     path = sorted((shared_data / "ixi-hh-2mm").glob("sub-*/anat/*_desc-brain_T1w.nii.gz"))[0]
