@@ -60,24 +60,24 @@ void dissimilarity_row(const T* const* f, int64_t n, const Constants<T> c, T* __
   }
 }
 
-// Derivatives of g * SSIM by F[u], F[u^2], F[v], F[v^2]; g null means 1. With r = 1 / ((P1+Q1)(P2+Q2)),
+// Derivatives of g * SSIM by F[u], F[u^2], F[v], F[v^2]. With r = 1 / ((P1+Q1)(P2+Q2)),
 // q = SSIM, A = P - Q, B = P + Q:
 //   by the variance of u:  -r (A1 + q B1) / 2          by Mu (variance fixed):  -r Mu (A2 + q B2)
 //   by the variance of v:   r (A1 - q B1) / 2          by Mv:                    r Mv (A2 - q B2)
 // and the variance falls by 2 F[u] for every unit of F[u].
 template <class T>
-void derivative_rows(const T* const* f, const T* g, int64_t n, const Constants<T> c, T* __restrict out,
-                     int64_t stride) {
+void derivative_rows(const T* const* f, const T* g, int64_t n, const Constants<T> c, T* __restrict by_u,
+                     T* __restrict by_uu, T* __restrict by_v, T* __restrict by_vv) {
   const T *u = f[0], *uu = f[1], *v = f[2], *vv = f[3];
   for (int64_t i = 0; i < n; ++i) {
     const Local<T> l = local(u[i], uu[i], v[i], vv[i], c);
     const T a1 = l.p1 - l.q1, b1 = l.p1 + l.q1, a2 = l.p2 - l.q2, b2 = l.p2 + l.q2;
-    const T r = T(1) / (b1 * b2), q = a1 * a2 * r, weight = (g ? g[i] : T(1)) * r;
+    const T r = T(1) / (b1 * b2), q = a1 * a2 * r, weight = g[i] * r;
     const T by_var_u = T(-0.5) * weight * (a1 + q * b1), by_var_v = T(0.5) * weight * (a1 - q * b1);
-    out[i] = -weight * l.mu_u * (a2 + q * b2) - T(2) * u[i] * by_var_u;
-    out[i + stride] = by_var_u;
-    out[i + 2 * stride] = weight * l.mu_v * (a2 - q * b2) - T(2) * v[i] * by_var_v;
-    out[i + 3 * stride] = by_var_v;
+    by_u[i] = -weight * l.mu_u * (a2 + q * b2) - T(2) * u[i] * by_var_u;
+    by_uu[i] = by_var_u;
+    by_v[i] = weight * l.mu_v * (a2 - q * b2) - T(2) * v[i] * by_var_v;
+    by_vv[i] = by_var_v;
   }
 }
 
@@ -91,15 +91,6 @@ double sum_row(const T* row, int64_t n) {
   double total = 0;
   for (int k = 0; k < lanes<T>; ++k) total += double(sum[k]);
   return total;
-}
-
-// Rows of the stored type in the arithmetic type: in place where they are the same.
-inline const float* as_row(const float* p, int64_t, float*) { return p; }
-inline const double* as_row(const double* p, int64_t, double*) { return p; }
-template <class S>
-const float* as_row(const S* p, int64_t n, float* buffer) {
-  load_row(p, n, buffer);
-  return buffer;
 }
 
 // The two inputs.
@@ -189,7 +180,11 @@ struct FieldWork final : PairWork<S> {
     }
     if (!fields) return;
     T* out = fields + at / n * kFields * padded;
-    derivative_rows(f, grad ? as_row(grad + at, n, spare) : nullptr, n, c, out, padded);
+    if (grad)
+      load_row(grad + at, n, spare);
+    else
+      std::fill(spare, spare + n, T(1));
+    derivative_rows(f, spare, n, c, out, out + padded, out + 2 * padded, out + 3 * padded);
     for (int i = 0; i < kFields; ++i) std::fill(out + i * padded + n, out + (i + 1) * padded, T(0));
   }
 };
@@ -214,10 +209,13 @@ struct GradientWork final : PairWork<S> {
   }
   void gradients(const T* const* f, const T* u, const T* v, const S* x, const S* y, T* __restrict gx,
                  T* __restrict gy) const {
-    for (int64_t i = 0; i < this->p.width; ++i) {
-      const T by_u = scale * (f[0][i] + T(2) * u[i] * f[1][i]);
-      const T by_v = scale * (f[2][i] + T(2) * v[i] * f[3][i]);
-      const T d = to_arithmetic(x[i]) - to_arithmetic(y[i]), step = d > T(0) ? l1 : d < T(0) ? -l1 : T(0);
+    const T *f0 = f[0], *f1 = f[1], *f2 = f[2], *f3 = f[3];
+    const T ssim = scale, plus = l1, minus = -l1;
+    const int64_t n = this->p.width;
+    for (int64_t i = 0; i < n; ++i) {
+      const T by_u = ssim * (f0[i] + T(2) * u[i] * f1[i]), by_v = ssim * (f2[i] + T(2) * v[i] * f3[i]);
+      const T a = to_arithmetic(x[i]), b = to_arithmetic(y[i]);
+      const T step = (a > b ? plus : T(0)) + (a < b ? minus : T(0));
       gx[i] = by_v + by_u + step;
       gy[i] = by_v - by_u - step;
     }

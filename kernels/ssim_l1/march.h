@@ -200,9 +200,12 @@ struct Fields {
   }
   template <class Radius>
   void filter(const T* const* in, Radius radius, const vec<T>* w, T* out, int64_t row_stride) const {
+    const int64_t plane = p.height * kFields * padded;
     for (int f = 0; f < kFields; f += 2) {
       const int64_t first = f * padded, second = first + padded;
       const auto two = [=](const T* at, vec<T>* v) {
+        __builtin_prefetch(at + first + plane, 0, 2);  // too many streams for the hardware's own
+        __builtin_prefetch(at + second + plane, 0, 2);
         v[0] = load(at + first);
         v[1] = load(at + second);
       };

@@ -2,6 +2,7 @@
 // formulas per row in combine.h.
 #include "ssim_l1/ssim_l1.h"
 
+#include "pages.h"
 #include "parallel.h"
 #include "ssim_l1/combine.h"
 #include "ssim_l1/march.h"
@@ -113,6 +114,20 @@ int64_t ssim_workspace(SsimProblem p) {
   });
 }
 
+namespace {
+
+// The derivative fields are written once and read soon: four times the size of the inputs.
+template <class S>
+FieldWork<S> field_work(const Pair<S>& pair, const void* grad, void* fields) {
+  using T = arithmetic_t<S>;
+  const SsimProblem& p = pair.p;
+  const int64_t rows = p.volumes * p.depth * p.height * kFields;
+  if (fields) prefer_huge_pages(fields, size_t(rows * ssim_padded(p.width)) * sizeof(T));
+  return FieldWork<S>(pair, static_cast<const S*>(grad), static_cast<T*>(fields));
+}
+
+}  // namespace
+
 void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem p) {
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
@@ -124,19 +139,16 @@ void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem 
 void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimProblem p) {
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
-    using T = arithmetic_t<S>;
     launch<S>(x, y, nullptr, p, sums,
-              [&](const auto& pair) { return FieldWork<S>(pair, nullptr, static_cast<T*>(fields)); });
+              [&](const auto& pair) { return field_work<S>(pair, nullptr, fields); });
   });
 }
 
 void ssim_fields(const void* x, const void* y, const void* grad, void* fields, SsimProblem p) {
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
-    using T = arithmetic_t<S>;
-    launch<S>(x, y, nullptr, p, nullptr, [&](const auto& pair) {
-      return FieldWork<S>(pair, static_cast<const S*>(grad), static_cast<T*>(fields));
-    });
+    launch<S>(x, y, nullptr, p, nullptr,
+              [&](const auto& pair) { return field_work<S>(pair, grad, fields); });
   });
 }
 
