@@ -1,7 +1,7 @@
 # make demo   environment, build, screens a brain, prints where the report lies
 # make test   environment, build, whole test suite
 # make lint   ruff, clang-format, mypy
-# make bench  our ops and their peers in the same run, ratios to benchmarks/results/
+# make bench  ops on small shapes, then ours and their peers side by side, to benchmarks/results/
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -35,6 +35,7 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-bench
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable
 	$(BIN)/python -m benchmarks.run
 
 clean:

@@ -15,7 +15,7 @@ import torch
 from dal_fast.errors import InputError
 
 try:
-    from dal_fast import _C
+    from dal_fast import _C as _C  # the ops take it from here
 
     _EXTENSION_PROBLEM = None
 except ImportError as error:  # pragma: no cover - only in a broken installation
