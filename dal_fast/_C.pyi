@@ -26,6 +26,7 @@ def ssim_fields(x: int, y: int, grad: int, fields: int, problem: SsimProblem) ->
 def ssim_backward(
     x: int, y: int, fields: int, scale: float, l1: float, grad_x: int, grad_y: int,
     problem: SsimProblem,
+) -> None: ...  # fmt: skip
 def canny3d_workspace(
     values: int, levels: int, mask: int,
     batch: int, channels: int, depth: int, height: int, width: int, dtype: int,
