@@ -9,6 +9,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from data.bad_inputs import BAD_INPUTS
 from phantom import phantom, save
 from tiny import needs_default_weights, tiny_weights
 from typer.testing import CliRunner
@@ -16,7 +17,6 @@ from typer.testing import CliRunner
 import dal_fast
 from dal_fast.cli import app
 from dal_fast.inference import outputs
-from data.bad_inputs import BAD_INPUTS
 
 run = CliRunner().invoke
 
