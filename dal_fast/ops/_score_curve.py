@@ -12,10 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from dal_fast.ops._score_histogram import ScoreHistogram, key_to_score
+from dal_fast.ops._score_histogram import Ints, ScoreHistogram, key_to_score
+
+Floats = npt.NDArray[np.float64]
 
 NAN = float("nan")
 
@@ -37,19 +40,20 @@ class ScoreCurve:
         span: int64 ``(K, 2)``, lowest and highest key in the bin.
     """
 
-    lesion: Tensor
-    healthy: Tensor
-    tp: Tensor
-    fp: Tensor
-    span: Tensor
+    lesion: Floats
+    healthy: Floats
+    tp: Floats
+    fp: Floats
+    span: Ints
 
     @classmethod
     def of(cls, histogram: ScoreHistogram) -> ScoreCurve:
         """Drops the empty bins and accumulates."""
-        occupied = histogram.occupied().flip(0)
-        healthy, lesion = histogram.counts[occupied].unbind(1)
-        tp, fp = lesion.cumsum(0).double(), healthy.cumsum(0).double()
-        return cls(lesion.double(), healthy.double(), tp, fp, histogram.span[occupied])
+        occupied = histogram.occupied()[::-1]
+        counts = histogram.counts[occupied]
+        healthy, lesion = counts.astype(np.float64).T
+        fp, tp = np.cumsum(counts, axis=0).astype(np.float64).T
+        return cls(lesion, healthy, tp, fp, histogram.span[occupied])
 
     @property
     def lesions(self) -> float:
@@ -62,14 +66,14 @@ class ScoreCurve:
         return float(self.fp[-1]) if len(self.fp) else 0.0
 
     @property
-    def thresholds(self) -> Tensor:
+    def thresholds(self) -> npt.NDArray[np.float32]:
         """float32, the lowest score of each bin."""
         return key_to_score(self.span[:, 0])
 
     def average_precision(self) -> float:
         """``sum_k (R_k - R_{k-1}) P_k`` over the distinct scores."""
 
-        def random_order(p: Tensor, n: Tensor, a: Tensor, c: Tensor) -> Tensor:
+        def random_order(p: Floats, n: Floats, a: Floats, c: Floats) -> Floats:
             return _precisions(a, c, 1 + n / (p + 1), p)
 
         return self._average_precision(random_order)
@@ -77,26 +81,26 @@ class ScoreCurve:
     def average_precision_bounds(self) -> tuple[float, float]:
         """Below: healthy voxels on top of every untied bin. Above: its lesions first and tied."""
 
-        def healthy_first(p: Tensor, n: Tensor, a: Tensor, c: Tensor) -> Tensor:
-            return _precisions(a, c + n, torch.ones_like(p), p)
+        def healthy_first(p: Floats, n: Floats, a: Floats, c: Floats) -> Floats:
+            return _precisions(a, c + n, np.ones_like(p), p)
 
-        def lesions_first(p: Tensor, n: Tensor, a: Tensor, c: Tensor) -> Tensor:
+        def lesions_first(p: Floats, n: Floats, a: Floats, c: Floats) -> Floats:
             return p * (a + p) / (c + p)
 
         return self._average_precision(healthy_first), self._average_precision(lesions_first)
 
     def _average_precision(
-        self, untied: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+        self, untied: Callable[[Floats, Floats, Floats, Floats], Floats]
     ) -> float:
         """``untied(p, n, a, c)`` sums the precisions at the p lesion voxels of bins with n healthy
         ones, ``a`` lesion voxels and ``c`` voxels in all above them."""
         if self.lesions == 0:
             return NAN
-        (rows,) = self.lesion.nonzero(as_tuple=True)
+        rows = np.flatnonzero(self.lesion)
         p, n, tp, fp = (t[rows] for t in (self.lesion, self.healthy, self.tp, self.fp))
-        low, high = self.span[rows].unbind(1)
+        low, high = self.span[rows].T
         a = tp - p
-        total = torch.where(low == high, p * tp / (tp + fp), untied(p, n, a, a + fp - n)).sum()
+        total = np.where(low == high, p * tp / (tp + fp), untied(p, n, a, a + fp - n)).sum()
         return float(total / self.lesions)
 
     def auroc(self) -> float:
@@ -106,7 +110,7 @@ class ScoreCurve:
         wins = self.healthy * (self.tp - self.lesion / 2)
         return float(wins.sum()) / (self.lesions * self.healthies)
 
-    def dice(self) -> Tensor:
+    def dice(self) -> Floats:
         """``2 TP / (TP + FP + P)`` at every threshold, float64."""
         return 2 * self.tp / (self.tp + self.fp + self.lesions)
 
@@ -114,8 +118,9 @@ class ScoreCurve:
         """The highest Dice, at the highest threshold that reaches it."""
         if self.lesions == 0:
             return ThresholdedDice(NAN, NAN)
-        value, k = self.dice().max(0)
-        return ThresholdedDice(float(value), float(self.thresholds[k]))
+        dice = self.dice()
+        k = int(dice.argmax())
+        return ThresholdedDice(float(dice[k]), float(self.thresholds[k]))
 
     def dice_at_fpr(self, fpr: float) -> ThresholdedDice:
         """Dice at the lowest threshold with ``FP <= fpr N``, interpolated inside an untied bin."""
@@ -131,11 +136,11 @@ class ScoreCurve:
             if low < high and (admitted or self.lesion[k]):
                 part = (admitted + 1) / (float(self.healthy[k]) + 1)
                 tp, fp = tp + part * float(self.lesion[k]), fp + admitted
-                threshold = float(key_to_score(torch.tensor(high - int(part * (high - low)))))
+                threshold = float(key_to_score(np.array(high - int(part * (high - low)))))
         return ThresholdedDice(2 * tp / (tp + fp + self.lesions), threshold)
 
 
-def _precisions(a: Tensor, c: Tensor, slope: Tensor, p: Tensor) -> Tensor:
+def _precisions(a: Floats, c: Floats, slope: Floats, p: Floats) -> Floats:
     """``sum_{i=1..p} (a + i) / (c + slope i)``: precisions at the p lesion voxels of a bin.
 
     Polynomial division, and ``sum 1 / (z + i) = digamma(z + p + 1) - digamma(z + 1)``; where z is
@@ -143,6 +148,11 @@ def _precisions(a: Tensor, c: Tensor, slope: Tensor, p: Tensor) -> Tensor:
     """
     z = c / slope
     low, high = z + 0.5, z + p + 0.5
-    series = torch.log1p(p / low) + (high**-2 - low**-2) / 24
-    exact = torch.digamma(high + 0.5) - torch.digamma(low + 0.5)
-    return (p + (a - z) * torch.where(z > 100, series, exact)) / slope
+    harmonic = np.log1p(p / low) + (high**-2 - low**-2) / 24
+    small = z < 100
+    harmonic[small] = _digamma(high[small] + 0.5) - _digamma(low[small] + 0.5)
+    return (p + (a - z) * harmonic) / slope
+
+
+def _digamma(x: Floats) -> Floats:
+    return torch.from_numpy(x).digamma().numpy()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from dal_fast import reference
 from dal_fast.backend import _C
 from dal_fast.ops._checks import DTYPE_CODES, address
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 _SEGMENT = 2**31  # voxels that the kernel's 32-bit scratch counters can hold
 
@@ -58,16 +63,16 @@ def _(
     return score.new_empty(shape, dtype=torch.int64), score.new_empty(shape, dtype=torch.int64)
 
 
-def score_pages(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Tensor, int]:
-    """The pages that hold a score inside ``mask``, bool on the CPU, and the number of NaN."""
+def score_pages(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Bools, int]:
+    """The pages that hold a score inside ``mask``, and the number of NaN."""
     pages, nans = (reference.score_pages if backend == "reference" else _score_pages)(score, mask)
-    return pages.cpu(), int(nans)
+    return pages.cpu().numpy(), int(nans)
 
 
-def key_to_score(keys: Tensor) -> Tensor:
+def key_to_score(keys: Ints) -> npt.NDArray[np.float32]:
     """The float32 whose order-preserving key is given (inverse of ``reference.score_keys``)."""
-    bits = torch.where(keys >= 2**31, keys - 2**31, -1 - keys)
-    return bits.to(torch.int32).view(torch.float32)
+    bits = np.where(keys >= 2**31, keys - 2**31, -1 - keys)
+    return bits.astype(np.int32).view(np.float32)
 
 
 @dataclass
@@ -78,22 +83,23 @@ class Layout:
     which they fit into ``limit`` bins; at least 2^16 bins always suffice.
     """
 
-    base: Tensor  # int32 (65536)
+    base: npt.NDArray[np.int32]  # (65536)
     shift: int
     bins: int
 
     @classmethod
-    def of(cls, pages: Tensor, limit: int) -> Layout:
-        """The finest layout of at most ``limit`` bins for bool ``pages``."""
+    def of(cls, pages: Bools, limit: int) -> Layout:
+        """The finest layout of at most ``limit`` bins for the occupied ``pages``."""
         count, shift = int(pages.sum()), 0
         while count << (16 - shift) > limit:
             shift += 1
-        rank = (pages.cumsum(0) - 1).clamp_(min=0)
-        return cls((rank << (16 - shift)).int(), shift, count << (16 - shift))
+        rank = np.maximum(np.cumsum(pages, dtype=np.int32) - 1, 0)
+        return cls(rank << (16 - shift), shift, count << (16 - shift))
 
-    def bin_of(self, keys: Tensor) -> Tensor:
-        """int64 bins of int64 ``keys``."""
-        return self.base[keys >> 16] + ((keys & 0xFFFF) >> self.shift)
+    def bin_of(self, keys: Ints) -> Ints:
+        """Bins of ``keys``."""
+        bins: Ints = self.base[keys >> 16] + ((keys & 0xFFFF) >> self.shift)
+        return bins
 
 
 @dataclass
@@ -101,7 +107,8 @@ class ScoreHistogram:
     """Counts of healthy and lesion voxels.
 
     The bins are a function of the occupied pages alone. Adding is therefore exact and commutative:
-    whatever the order, the sum is the histogram of all the voxels together.
+    whatever the order, the sum is the histogram of all the voxels together. The arrays are numpy's:
+    operations on a few thousand bins are not worth waking torch's threads.
 
     Attributes:
         limit: most bins that may be used.
@@ -111,16 +118,15 @@ class ScoreHistogram:
     """
 
     limit: int
-    pages: Tensor
-    counts: Tensor
-    span: Tensor
+    pages: Bools
+    counts: Ints
+    span: Ints
 
     @classmethod
-    def empty(cls, pages: Tensor, limit: int) -> ScoreHistogram:
-        """Nothing counted yet in the layout of ``pages``."""
-        bins = Layout.of(pages, limit).bins
-        span = torch.tensor(reference.EMPTY_SPAN).repeat(bins, 1)
-        return cls(limit, pages, torch.zeros(bins, 2, dtype=torch.int64), span)
+    def empty(cls, limit: int) -> ScoreHistogram:
+        """Nothing counted yet: no page, no bin."""
+        nothing = np.zeros((0, 2), dtype=np.int64)
+        return cls(limit, np.zeros(reference.PAGES, dtype=np.bool_), nothing, nothing)
 
     @classmethod
     def count(
@@ -128,20 +134,20 @@ class ScoreHistogram:
         score: Tensor,
         target: Tensor,
         mask: Tensor | None,
-        pages: Tensor,
+        pages: Bools,
         limit: int,
         backend: str,
     ) -> ScoreHistogram:
         """One volume, whose occupied pages are known; free of NaN inside ``mask``."""
         layout = Layout.of(pages, limit)
         run = reference.score_histogram if backend == "reference" else _score_histogram
-        base = layout.base.to(score.device)
+        base = torch.from_numpy(layout.base).to(score.device)
         counts, span = run(score, target, mask, base, layout.shift, layout.bins)
-        return cls(limit, pages, counts.cpu(), span.cpu())
+        return cls(limit, pages, counts.cpu().numpy(), span.cpu().numpy())
 
-    def occupied(self) -> Tensor:
-        """int64 indices of the bins that hold a voxel, rising."""
-        return torch.nonzero(self.span[:, 0] <= self.span[:, 1]).squeeze(1)
+    def occupied(self) -> Ints:
+        """The bins that hold a voxel, rising."""
+        return np.flatnonzero(self.span[:, 0] <= self.span[:, 1])
 
     def add(self, other: ScoreHistogram) -> ScoreHistogram:
         """The histogram of both; neither is changed."""
@@ -149,18 +155,23 @@ class ScoreHistogram:
             return other
         pages = self.pages | other.pages
         a, b = self._spread(pages), other._spread(pages)
-        low = torch.minimum(a.span[:, 0], b.span[:, 0])
-        high = torch.maximum(a.span[:, 1], b.span[:, 1])
-        return ScoreHistogram(self.limit, pages, a.counts + b.counts, torch.stack([low, high], 1))
+        low = np.minimum(a.span[:, 0], b.span[:, 0])
+        high = np.maximum(a.span[:, 1], b.span[:, 1])
+        span = np.stack([low, high], axis=1)
+        return ScoreHistogram(self.limit, pages, a.counts + b.counts, span)
 
-    def _spread(self, pages: Tensor) -> ScoreHistogram:
+    def _spread(self, pages: Bools) -> ScoreHistogram:
         """The same counts in the layout of ``pages``, which include this one's."""
-        if torch.equal(pages, self.pages):
+        if np.array_equal(pages, self.pages):
             return self
-        old = self.occupied()
-        new = Layout.of(pages, self.limit).bin_of(self.span[old, 0])  # a bin lies within one bin
-        out = ScoreHistogram.empty(pages, self.limit)
-        out.counts.index_add_(0, new, self.counts[old])
-        out.span[:, 0].scatter_reduce_(0, new, self.span[old, 0], "amin")
-        out.span[:, 1].scatter_reduce_(0, new, self.span[old, 1], "amax")
-        return out
+        layout, old = Layout.of(pages, self.limit), self.occupied()
+        counts = np.zeros((layout.bins, 2), dtype=np.int64)
+        span = np.tile(np.array(reference.EMPTY_SPAN), (layout.bins, 1))
+        if len(old):
+            new = layout.bin_of(self.span[old, 0])  # rises; an old bin lies within one new bin
+            first = np.flatnonzero(np.diff(new, prepend=-1))
+            last = np.append(first[1:], len(old)) - 1
+            counts[new[first]] = np.add.reduceat(self.counts[old], first, axis=0)
+            span[new[first], 0] = self.span[old[first], 0]
+            span[new[first], 1] = self.span[old[last], 1]
+        return ScoreHistogram(self.limit, pages, counts, span)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dal_fast import reference
 from dal_fast.backend import resolve
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import check_mask, check_volume
@@ -93,8 +93,7 @@ class VoxelMetrics:
             _check_rate(fpr)
         self.bins, self.fprs, self.backend = int(bins), tuple(float(f) for f in fprs), backend
         self.cases: dict[str, CaseScore] = {}
-        nothing = torch.zeros(reference.PAGES, dtype=torch.bool)
-        self._histogram = ScoreHistogram.empty(nothing, self.bins)
+        self._histogram = ScoreHistogram.empty(self.bins)
         self._cached_curve: ScoreCurve | None = None
 
     def update(
@@ -172,27 +171,26 @@ class VoxelMetrics:
 
     def roc(self) -> RocCurve:
         """Pooled ROC, float64, at most ``bins + 1`` points."""
-        c, zero = self._curve, torch.zeros(1, dtype=torch.float64)
-        top = torch.full((1,), float("inf"))
+        c = self._curve
         return RocCurve(
-            torch.cat([zero, c.fp / c.healthies if c.healthies else c.fp * float("nan")]),
-            torch.cat([zero, c.tp / c.lesions if c.lesions else c.tp * float("nan")]),
-            torch.cat([top, c.thresholds]),
+            torch.from_numpy(np.append(0.0, c.fp / (c.healthies or np.nan))),
+            torch.from_numpy(np.append(0.0, c.tp / (c.lesions or np.nan))),
+            torch.from_numpy(np.append(np.float32(np.inf), c.thresholds)),
         )
 
     def precision_recall(self) -> PrecisionRecallCurve:
         """Pooled precision and recall, float64, at most ``bins + 1`` points."""
-        c, one = self._curve, torch.ones(1, dtype=torch.float64)
-        recall = c.tp / c.lesions if c.lesions else c.tp * float("nan")
+        c = self._curve
         return PrecisionRecallCurve(
-            torch.cat([(c.tp / (c.tp + c.fp)).flip(0), one]),
-            torch.cat([recall.flip(0), 0 * one]),
-            c.thresholds.flip(0),
+            torch.from_numpy(np.append((c.tp / (c.tp + c.fp))[::-1], 1.0)),
+            torch.from_numpy(np.append((c.tp / (c.lesions or np.nan))[::-1], 0.0)),
+            torch.from_numpy(c.thresholds[::-1].copy()),
         )
 
     def dice(self) -> DiceCurve:
         """Pooled Dice ``2 TP / (TP + FP + P)`` at every threshold, float64."""
-        return DiceCurve(self._curve.dice(), self._curve.thresholds)
+        c = self._curve
+        return DiceCurve(torch.from_numpy(c.dice()), torch.from_numpy(c.thresholds))
 
     def best_dice(self) -> ThresholdedDice:
         """The highest pooled Dice and its threshold; NaN without lesion voxels."""
