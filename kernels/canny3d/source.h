@@ -33,8 +33,7 @@ DAL_INLINE bool is_zero(const A* row, int64_t n) {
   return true;
 }
 
-// Asks for n stored values ahead of their use: a tile's rows of two planes lie far apart, and no
-// hardware prefetcher sees the jump.
+// Asks for n stored values ahead of their use: the rows of a tile in two planes lie far apart.
 template <class S>
 DAL_INLINE void prefetch_row(const S* row, int64_t n) {
   for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(S))) __builtin_prefetch(row + i);
