@@ -165,16 +165,16 @@ def cc3d_dust(v: Volumes) -> Call:
 
 
 def sklearn_ap(v: Volumes) -> Call:
-    """scikit-learn's average_precision_score over the brain."""
+    """scikit-learn's average_precision_score over every voxel."""
     from sklearn.metrics import average_precision_score
 
-    score, lesion = v.score[v.mask].numpy(), v.lesion[v.mask].numpy()
+    score, lesion = v.score.flatten().numpy(), v.lesion.flatten().numpy()
     return lambda: average_precision_score(lesion, score)
 
 
 def numpy_sort_ap(v: Volumes) -> Call:
     """Exact AP by two numpy sorts and two binary searches."""
-    score, lesion = v.score[v.mask].numpy(), v.lesion[v.mask].numpy()
+    score, lesion = v.score.flatten().numpy(), v.lesion.flatten().numpy()
 
     def call() -> float:
         sick, well = np.sort(score[lesion]), np.sort(score[~lesion])
