@@ -7,8 +7,8 @@ void register_ssim_l1(py::module_& m) {
   py::class_<SsimProblem>(m, "SsimProblem")
       .def(py::init([](int64_t volumes, int64_t depth, int64_t height, int64_t width, address weights,
                        int radius, double c1, double c2, int dtype, int threads) {
-        return SsimProblem{volumes, depth, height,       width,   pointer<double>(weights), radius,
-                           c1,      c2,    DType(dtype), threads, nullptr};
+        return SsimProblem{volumes, depth,        height,  width,  pointer<double>(weights), radius, c1,
+                           c2,      DType(dtype), threads, nullptr};
       }))
       .def("workspace_bytes", [](const SsimProblem& p) { return DAL_DISPATCH(ssim_workspace, p); })
       .def("set_workspace", [](SsimProblem& p, address a) { p.workspace = pointer<void>(a); });

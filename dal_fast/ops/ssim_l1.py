@@ -49,8 +49,8 @@ def ssim3d(
         backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
 
     Returns:
-        ``(N, C, D, H, W)`` in the dtype of ``x``; or a scalar, float32 for the 16-bit types (NaN when
-        N is 0).
+        ``(N, C, D, H, W)`` in the dtype of ``x``; or a scalar, float32 for the 16-bit types (NaN
+        when N is 0).
 
     Raises:
         InputError: wrong shape, dtype or parameter; backend that cannot run.
@@ -78,8 +78,8 @@ def hybrid_score(
 ) -> Tensor:
     """Anomaly map ``|x - y| (1 - SSIM(x, y))`` in one pass (DAL, arXiv 2512.21924).
 
-    The factor 1 - SSIM is computed without cancellation and is never negative; it reaches 2 where the
-    structures oppose each other, and is not clipped there (the paper does not say).
+    The factor 1 - SSIM is computed without cancellation and is never negative; it reaches 2 where
+    the structures oppose each other, and is not clipped there (the paper does not say).
 
     Args:
         x: ``(N, C, D, H, W)`` scan, see :func:`ssim3d`.
@@ -171,9 +171,7 @@ def _arithmetic(x: Tensor) -> torch.dtype:
 class _Problem:
     """The kernels' description of one call, with the memory that it points to."""
 
-    def __init__(
-        self, x: Tensor, window: int, sigma: float, kind: str, data_range: float
-    ) -> None:
+    def __init__(self, x: Tensor, window: int, sigma: float, kind: str, data_range: float) -> None:
         n, c, d, h, w = x.shape
         radius = window // 2
         self._weights = reference.window_weights(window, sigma, kind)[radius:].contiguous()

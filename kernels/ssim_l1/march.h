@@ -1,7 +1,8 @@
 // Filters four fields with a separable symmetric window while marching along z; nothing between the
 // input rows and the finished rows leaves the cache.
 //
-//   rows of plane z ──F along y──▶ four rows a field ──F along x──▶ ring of 2r + 4 planes ──F along z──▶ rows
+//   rows of plane z ──F along y──▶ four rows a field ──F along x──▶ ring of 2r + 4 planes ──F along z──▶
+//   rows
 //                    (registers)        (L1)                               (L2)                    (L1)
 //
 // A tile is a slab of some rows, all of x, a range of z. Include only from ssim_l1_cpu.cpp.
@@ -15,11 +16,11 @@ namespace dal {
 namespace DAL_ISA {
 namespace {
 
-constexpr int kFields = 4;      // F[u], F[u^2], F[v], F[v^2], in this order
-constexpr int kRows = 4;        // rows filtered together along y
-constexpr int kPlanes = 4;      // planes filtered together along z
+constexpr int kFields = 4;  // F[u], F[u^2], F[v], F[v^2], in this order
+constexpr int kRows = 4;  // rows filtered together along y
+constexpr int kPlanes = 4;  // planes filtered together along z
 constexpr int kMaxRadius = 16;  // also the margin left and right of a row
-constexpr int kSpareRows = 4;   // rows of scratch for RowWork::combine
+constexpr int kSpareRows = 4;  // rows of scratch for RowWork::combine
 constexpr int64_t kRingBytes = 384 << 10;
 constexpr int64_t kEnoughTasks = 8;
 
@@ -68,7 +69,11 @@ struct Scratch {
   T *ring, *stage, *rows, *finished, *spare;
 
   static int64_t row_stride(const Tiling& t) { return t.padded + 2 * kMaxRadius; }
-  static int64_t plane_stride(const Tiling& t) { return t.slab * kFields * t.padded; }
+  // One cache line more than the plane needs: the 2r + 4 planes that filter_z reads side by side would
+  // otherwise fall on the same few cache sets.
+  static int64_t plane_stride(const Tiling& t) {
+    return t.slab * kFields * t.padded + 64 / int64_t(sizeof(T));
+  }
 
   // Lays the parts out from `base`; returns the elements needed.
   int64_t lay_out(T* base, const Tiling& t, int radius) {
@@ -97,8 +102,8 @@ struct RowWork {
 
 // Along y: out[pair][r] = sum_d w[|d|] in[row r + d], for two fields at once. pair(p, v) reads both at p.
 template <class T, class Radius, class Pair>
-DAL_INLINE void filter_y(const T* const* in, int64_t width, Radius window, const vec<T>* w, Pair pair, T* out,
-                         int64_t row_stride) {
+DAL_INLINE void filter_y(const T* const* in, int64_t width, Radius window, const vec<T>* w, Pair pair,
+                         T* out, int64_t row_stride) {
   const int radius = window;
   for (int64_t x = 0; x < width; x += lanes<T>) {
     vec<T> sum[2][kRows] = {};

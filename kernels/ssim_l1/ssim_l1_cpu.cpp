@@ -1,11 +1,10 @@
 // Launchers: shifts, then tiles in parallel, then sums in tile order. The filtering is in march.h, the
 // formulas per row in combine.h.
-#include "ssim_l1/ssim_l1.h"
-
 #include "pages.h"
 #include "parallel.h"
 #include "ssim_l1/combine.h"
 #include "ssim_l1/march.h"
+#include "ssim_l1/ssim_l1.h"
 
 namespace dal {
 namespace DAL_ISA {
@@ -29,7 +28,7 @@ Workspace lay_out(const SsimProblem& p, const Tiling& t) {
   Scratch<T> scratch;
   char* const base = static_cast<char*>(p.workspace);
   Workspace w;
-  w.sums = reinterpret_cast<double(*)[2]>(base);
+  w.sums = reinterpret_cast<double (*)[2]>(base);
   w.shifts = reinterpret_cast<Shift*>(base + sums);
   w.scratch = base + sums + shifts;
   w.scratch_bytes = scratch.lay_out(nullptr, t, p.radius) * int64_t(sizeof(T));
