@@ -20,7 +20,7 @@ def _filter(x: Tensor, weights: Tensor) -> Tensor:
         n = x.shape[axis]
         i = torch.arange(-radius, n + radius, device=x.device) % (2 * n)  # c b a | a b c | c b a
         padded = x.index_select(axis, torch.minimum(i, 2 * n - 1 - i))
-        x = sum((w * padded.narrow(axis, k, n) for k, w in enumerate(weights)), 0 * x)
+        x = padded.unfold(axis, len(weights), 1) @ weights
     return x
 
 

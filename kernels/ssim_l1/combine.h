@@ -117,6 +117,15 @@ struct Pair {
       v[i] = d + e;
     }
   }
+  // the row at `at` on its way to the cache; it may lie beyond the end
+  void prefetch(int64_t at) const {
+    const uintptr_t a = uintptr_t(x) + uintptr_t(at) * sizeof(S),
+                    b = uintptr_t(y) + uintptr_t(at) * sizeof(S);
+    for (uintptr_t i = 0; i < uintptr_t(p.width) * sizeof(S); i += 64) {
+      __builtin_prefetch(reinterpret_cast<const void*>(a + i), 0, 2);
+      __builtin_prefetch(reinterpret_cast<const void*>(b + i), 0, 2);
+    }
+  }
   // out = |x - y| of the row at `at`
   void distance(int64_t at, T* __restrict out) const {
     const S *a = x + at, *b = y + at;
@@ -132,7 +141,9 @@ struct PairWork : RowWork<arithmetic_t<S>>, Pair<S> {
   void load(int64_t volume, int64_t z, int64_t y, T* u, T* v) const final {
     const Shift shift = this->shifts[volume];
     const int64_t n = this->p.width, padded = ssim_padded(n);
-    this->shifted(this->offset(volume, z, y), T(shift.x), T(shift.y), u, v);
+    const int64_t at = this->offset(volume, z, y);
+    this->shifted(at, T(shift.x), T(shift.y), u, v);
+    this->prefetch(at + this->p.height * n);
     std::fill(u + n, u + padded, T(0));
     std::fill(v + n, v + padded, T(0));
   }

@@ -1,0 +1,337 @@
+"""SSIM, hybrid score and L1 + SSIM loss against the float64 reference and scikit-image."""
+
+from functools import cache
+
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+from support import DTYPES, LAYOUTS, SHAPES, TOLERANCE, each_isa
+
+from dal_fast import InputError, reference
+from dal_fast.ops import hybrid_score, l1_ssim_loss, ssim3d, ssim_l1
+
+WINDOWS = [(11, "gaussian"), (7, "uniform"), (5, "gaussian"), (33, "uniform")]
+# against gradients of size 1: what the storage type and, for float32, 1 / c2 cost
+GRAD_TOLERANCE = {**TOLERANCE, torch.float32: 3e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+
+
+def pair_of(shape, dtype=torch.float32, seed=0):
+    """Two similar volumes in about [0, 1]."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.rand(shape, generator=g, dtype=torch.float64)
+    y = x + 0.2 * torch.randn(shape, generator=g, dtype=torch.float64)
+    return x.to(dtype), y.to(dtype)
+
+
+def normal(shape, dtype, seed=9):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=g, dtype=torch.float64).to(dtype)
+
+
+def leaves(*tensors):
+    return tuple(t.detach().requires_grad_() for t in tensors)
+
+
+def wide(*tensors):
+    return leaves(*(t.detach().double() for t in tensors))
+
+
+def assert_gradients_close(got, want, dtype):
+    for a, b in zip(got, want, strict=True):
+        size = b.abs().max().item() if b.numel() else 0.0
+        torch.testing.assert_close(a.double(), b, rtol=0, atol=GRAD_TOLERANCE[dtype] * max(size, 1))
+
+
+def ssim_map(x, y, *args, **kwargs):
+    return ssim3d(x, y, *args, reduction="none", **kwargs)
+
+
+def laid_out(shape, dtype, layout):
+    """x, y and an upstream gradient."""
+    return tuple(LAYOUTS[layout](t) for t in (*pair_of(shape, dtype), normal(shape, dtype)))
+
+
+@cache
+def expected(definition, shape, dtype, layout):
+    """The reference's map and its gradients: the same for every instruction set."""
+    x, y, up = laid_out(shape, dtype, layout)
+    x, y = wide(x, y)
+    out = definition(x, y)
+    return out.detach(), torch.autograd.grad(out, (x, y), up.double())
+
+
+@each_isa
+@pytest.mark.parametrize(
+    ("dtype", "layout"),
+    [(d, "contiguous") for d in DTYPES]
+    + [(torch.float32, k) for k in LAYOUTS if k != "contiguous"],
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_map_score_and_gradients_match_reference(isa, shape, dtype, layout):
+    *inputs, up = laid_out(shape, dtype, layout)
+    x, y = leaves(*inputs)
+    for op, definition in [(ssim_map, reference.ssim3d), (hybrid_score, reference.hybrid_score)]:
+        got, (want, want_g) = op(x, y), expected(definition, shape, dtype, layout)
+        torch.testing.assert_close(got.double(), want, rtol=0, atol=2 * TOLERANCE[dtype])
+        assert_gradients_close(torch.autograd.grad(got, (x, y), up), want_g, dtype)
+
+
+@each_isa
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s[0]])
+def test_loss_and_gradients_match_reference(isa, shape, dtype):
+    for op, definition in [
+        (lambda x, y: l1_ssim_loss(x, y, 0.3), lambda x, y: reference.l1_ssim_loss(x, y, 0.3)),
+        (ssim3d, lambda x, y: reference.ssim3d(x, y).mean()),
+    ]:
+        x, y = leaves(*pair_of(shape, dtype))
+        x64, y64 = wide(x, y)
+        got, want = op(x, y), definition(x64, y64)
+        wide_scalar = torch.float64 if dtype == torch.float64 else torch.float32
+        assert got.dtype == wide_scalar
+        torch.testing.assert_close(got.double(), want, rtol=0, atol=TOLERANCE[wide_scalar])
+        scale = x.numel()  # gradients of a mean are tiny: look at those of the sum
+        assert_gradients_close(
+            torch.autograd.grad(got * scale, (x, y)),
+            torch.autograd.grad(want * scale, (x64, y64)),
+            dtype,
+        )
+
+
+@each_isa
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("window", "kind"), WINDOWS)
+def test_windows_and_tiles(isa, window, kind, dtype):
+    """Several slabs, several z ranges, fixed and free radii."""
+    x, y = leaves(*pair_of((1, 1, 44, 35, 21), dtype))
+    want, want_g = tiles_reference(window, kind, dtype)
+    got = ssim_map(x, y, window, 2.0, kind)
+    torch.testing.assert_close(got.double(), want, rtol=0, atol=TOLERANCE[dtype])
+    up = normal(x.shape, dtype)
+    assert_gradients_close(torch.autograd.grad(got, (x, y), up), want_g, dtype)
+
+
+@cache
+def tiles_reference(window, kind, dtype):
+    x, y = wide(*pair_of((1, 1, 44, 35, 21), dtype))
+    ssim = reference.ssim3d(x, y, window, 2.0, kind)
+    return ssim.detach(), torch.autograd.grad(ssim, (x, y), normal(x.shape, dtype).double())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"window": 11, "sigma": 1.5}, {"gaussian_weights": True, "sigma": 1.5}),
+        ({"window": 15, "sigma": 2.0}, {"gaussian_weights": True, "sigma": 2.0}),
+        ({"window": 7, "kind": "uniform"}, {"win_size": 7}),
+        ({"window": 11, "kind": "uniform"}, {"win_size": 11}),
+    ],
+)
+def test_scikit_image_agrees_at_every_voxel(ours, theirs):
+    x, y = pair_of((1, 1, 20, 24, 33), seed=4)
+    x, y = 3 * x, 3 * y
+    _, want = structural_similarity(
+        x[0, 0].double().numpy(), y[0, 0].double().numpy(),
+        data_range=3.0, use_sample_covariance=False, full=True, **theirs,
+    )  # fmt: skip
+    got = ssim_map(x, y, data_range=3.0, **ours)[0, 0]
+    torch.testing.assert_close(got.double(), torch.from_numpy(want), rtol=0, atol=1e-5)
+
+
+def test_a_single_slice_is_two_dimensional_ssim():
+    """Along an axis of one voxel every repeated tap is that voxel."""
+    x, y = pair_of((1, 1, 1, 40, 30), torch.float64)
+    _, want = structural_similarity(
+        x[0, 0, 0].numpy(), y[0, 0, 0].numpy(),
+        data_range=1.0, gaussian_weights=True, use_sample_covariance=False, full=True,
+    )  # fmt: skip
+    got = ssim_map(x, y)[0, 0, 0]
+    torch.testing.assert_close(got, torch.from_numpy(want), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 5, 6), (2, 1, 2, 3, 5), (1, 1, 1, 1, 4)])
+@pytest.mark.parametrize(("window", "kind"), [(11, "gaussian"), (3, "uniform"), (13, "uniform")])
+def test_gradcheck(shape, window, kind):
+    """Axes shorter than the window included: the border's reflection is self-adjoint."""
+    x, y = leaves(*pair_of(shape, torch.float64))
+    for op in (ssim3d, ssim_map, hybrid_score, lambda *a, **k: l1_ssim_loss(*a[:2], 0.4, *a[2:])):
+        assert torch.autograd.gradcheck(lambda a, b, op=op: op(a, b, window, 1.5, kind), (x, y))
+
+
+@each_isa
+def test_identical_volumes(isa):
+    x, _ = pair_of((1, 1, 12, 20, 30))
+    for volume in (x, x + 1e4, torch.full_like(x, 3.7), 1e-6 * x, torch.zeros_like(x)):
+        assert ssim_map(volume, volume).eq(1).all()
+        assert hybrid_score(volume, volume).eq(0).all()
+        a, b = leaves(volume, volume.clone())
+        gradients = torch.autograd.grad(l1_ssim_loss(a, b), (a, b))
+        assert all(g.abs().max() < 1e-6 for g in gradients)
+
+
+@each_isa
+@pytest.mark.parametrize(
+    ("name", "offset", "contrast"),
+    [("offset", 1e4, 1.0), ("tiny variance", 0.5, 1e-5), ("opposite", 0.0, -1.0)],
+)
+def test_hard_statistics_stay_in_range_and_accurate(isa, name, offset, contrast):
+    x, y = pair_of((1, 1, 14, 20, 30), seed=3)
+    x, y = offset + abs(contrast) * x, offset + contrast * y
+    got, want = ssim_map(x, y), reference.ssim3d(x.double(), y.double())
+    assert got.abs().max() <= 1
+    torch.testing.assert_close(got.double(), want, rtol=0, atol=2e-5)
+    assert hybrid_score(x, y).min() >= 0
+    a, b = leaves(x, y)
+    a64, b64 = wide(x, y)
+    got_g = torch.autograd.grad(ssim3d(a, b), (a, b))
+    want_g = torch.autograd.grad(reference.ssim3d(a64, b64).mean(), (a64, b64))
+    for p, q in zip(got_g, want_g, strict=True):
+        assert (p - q).abs().max() <= 1e-4 * q.abs().max()
+
+
+@each_isa
+def test_constant_volumes(isa):
+    x = torch.full((1, 1, 9, 10, 11), 0.8)
+    y = torch.full_like(x, 0.2)
+    want = (2 * 0.16 + 1e-4) / (0.68 + 1e-4)
+    torch.testing.assert_close(ssim_map(x, y), torch.full_like(x, want), rtol=0, atol=1e-6)
+
+
+@each_isa
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_nan_reaches_exactly_as_far_as_the_window(isa, bad):
+    x, y = pair_of((1, 1, 20, 26, 30))
+    clean = ssim_map(x, y, 7)
+    x[0, 0, 9, 12, 14] = bad
+    got = ssim_map(x, y, 7)
+    hit = torch.zeros_like(x, dtype=torch.bool)
+    hit[..., 6:13, 9:16, 11:18] = True
+    assert got[hit].isnan().all()
+    torch.testing.assert_close(got[~hit], clean[~hit], rtol=0, atol=1e-6)
+    assert hybrid_score(x, y, 7)[hit].isnan().all()
+    assert ssim3d(x, y, 7).isnan()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_element_is_written(monkeypatch, dtype):
+    """Outputs and kept fields start as NaN; so does the kernel's scratch."""
+    fresh, kept = ssim_l1._new_map, ssim_l1._new_fields
+    monkeypatch.setattr(ssim_l1, "_new_map", lambda x: fresh(x).fill_(float("nan")))
+    monkeypatch.setattr(ssim_l1, "_new_fields", lambda x, k: kept(x, k).fill_(float("nan")))
+    poisoned = []
+
+    def poison(size, *args, _empty=torch.empty, **kwargs):
+        out = _empty(size, *args, **kwargs)
+        poisoned.append(size)
+        return out.fill_(255) if out.dtype == torch.uint8 else out  # bytes 0xff: NaN
+
+    monkeypatch.setattr(torch, "empty", poison)
+    x, y = leaves(*pair_of((1, 2, 9, 11, 21), dtype))
+    for out in (ssim_map(x, y), hybrid_score(x, y)):
+        assert out.isfinite().all()
+        assert all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), (x, y)))
+    loss = l1_ssim_loss(x, y)
+    assert all(g.isfinite().all() for g in torch.autograd.grad(loss, (x, y)))
+    assert poisoned
+
+
+@each_isa
+def test_same_bits_for_any_thread_count(isa):
+    x, y = leaves(*pair_of((2, 1, 40, 50, 33)))
+    results = []
+    for threads in (1, 2, 3, 7):
+        torch.set_num_threads(threads)
+        loss = l1_ssim_loss(x, y)
+        results.append((loss, ssim_map(x, y), *torch.autograd.grad(loss, (x, y))))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_gradients_that_nobody_asked_for_are_none():
+    x, y = pair_of((1, 1, 6, 7, 8))
+    for op in (ssim3d, ssim_map, hybrid_score, l1_ssim_loss):
+        (a,) = leaves(x)
+        op(a, y).sum().backward()
+        (b,) = leaves(x)
+        op(y, b).sum().backward()
+        torch.testing.assert_close(a.grad, b.grad)  # every op is symmetric
+    kept = ssim_l1._l1_ssim(x, y, 0.5, 0.5, 11, 1.5, "gaussian", 1.0, False)[1]
+    assert kept.numel() == 0
+    with torch.no_grad():
+        assert not l1_ssim_loss(*leaves(x, y)).requires_grad
+
+
+def test_empty_batch():
+    x = torch.zeros(0, 1, 4, 4, 4, requires_grad=True)
+    assert ssim_map(x, x).shape == x.shape
+    loss = l1_ssim_loss(x, x.detach())
+    assert loss.isnan()
+    loss.backward()
+    assert x.grad.shape == x.shape
+
+
+def test_opcheck():
+    x, y = leaves(*pair_of((2, 1, 4, 5, 6)))
+    window = (5, 1.5, "gaussian", 1.0)
+    torch.library.opcheck(ssim_l1._ssim_map, (x, y, *window))
+    torch.library.opcheck(ssim_l1._hybrid, (x, y, *window))
+    torch.library.opcheck(ssim_l1._l1_ssim, (x, y, 0.3, 0.7, *window, True))
+    a, b = x.detach(), y.detach()
+    torch.library.opcheck(ssim_l1._l1_ssim, (a, b, 0.3, 0.7, *window, False))
+    torch.library.opcheck(ssim_l1._ssim_map_backward, (a, b, a, *window, True, False))
+    fields = ssim_l1._l1_ssim(a, b, 0.3, 0.7, *window, True)[1]
+    one = torch.tensor(1.0)
+    args = (a, b, fields, one, 0.3, 0.7, *window, True, True)
+    torch.library.opcheck(ssim_l1._l1_ssim_backward, args)
+
+
+@pytest.mark.parametrize("op", [ssim3d, ssim_map, hybrid_score, l1_ssim_loss])
+def test_compiles_without_graph_break(op):
+    compiled = torch.compile(
+        lambda a, b: op(a, b).mean(), fullgraph=True, backend="aot_eager", dynamic=False
+    )
+    x, y = leaves(*pair_of((1, 1, 4, 5, 6)))
+    got = torch.autograd.grad(compiled(x, y), (x, y))
+    torch.testing.assert_close(got, torch.autograd.grad(op(x, y).mean(), (x, y)))
+
+
+def test_under_autocast():
+    x, y = leaves(*pair_of((1, 1, 6, 7, 8)))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = l1_ssim_loss(x, y)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, l1_ssim_loss(x, y))
+
+
+def test_reference_backend():
+    x, y = leaves(*pair_of((1, 1, 6, 7, 8)))
+    for op in (ssim3d, ssim_map, hybrid_score, l1_ssim_loss):
+        got, want = op(x, y, backend="reference"), op(x, y)
+        assert got.dtype == want.dtype
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
+
+
+V = torch.zeros(1, 1, 4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda: ssim3d(V[0], V[0]), "shape"),
+        (lambda: ssim3d(V, V[..., :3]), "shape"),
+        (lambda: ssim3d(V, V.double()), "dtype"),
+        (lambda: hybrid_score(V.int(), V.int()), "dtype"),
+        (lambda: ssim3d(V, V, window=4), "window"),
+        (lambda: ssim3d(V, V, window=35), "window"),
+        (lambda: ssim3d(V, V, kind="box"), "kind"),
+        (lambda: ssim3d(V, V, reduction="sum"), "reduction"),
+        (lambda: hybrid_score(V, V, sigma=0.0), "value"),
+        (lambda: l1_ssim_loss(V, V, data_range=0.0), "value"),
+        (lambda: l1_ssim_loss(V, V, alpha=1.5), "value"),
+        (lambda: l1_ssim_loss(V, V, backend="triton"), "backend-unavailable"),
+    ],
+)
+def test_refusals(call, code):
+    with pytest.raises(InputError) as refused:
+        call()
+    assert refused.value.code == code
