@@ -36,6 +36,8 @@ SCORES = (
     "gated_negative",
 )
 
+T1_SHARE = 0.25  # least (white - grey) / (white - fluid) of a T1-like scan
+
 
 def check_score(score: str) -> str:
     """``score`` itself.
@@ -91,11 +93,12 @@ def is_t1_like(x: Tensor, p: Tensor, mask: Tensor) -> bool:
     """Whether white matter is brighter than grey matter, and grey matter than fluid.
 
     Compares the means of ``x`` weighted by each tissue's probability. FLAIR (grey over white) and
-    T2w (fluid over all) are not.
+    T2w (fluid over all) are not. White must exceed grey by a quarter of the way from fluid to
+    white: a healthy T1w reaches about 0.4, and where tissues are confused their means blur.
     """
     weight = p * mask
     fluid, grey, white = ((x * weight).sum((0, 2, 3, 4)) / weight.sum((0, 2, 3, 4))).tolist()
-    return bool(white > grey > fluid)
+    return bool(grey > fluid and white - grey > T1_SHARE * (white - fluid))
 
 
 def _dilate(phi: Tensor, mask: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def test_a_seed_is_a_training(dataset):
 def test_training_learns(dataset):
     """On easy samples, one contrast without disturbance, 60 steps suffice."""
     torch.manual_seed(0)
-    model = train_tissue.DAL(train_tissue.DALConfig(tissue_widths=(8, 16)))
+    model = train_tissue.DAL(train_tissue.DALConfig(tissue_widths=(16, 32)))
     samples = train_tissue.Samples(load_bids(dataset, False), [], 0, model.stride)
     samples.synthesiser.recipe = Recipe(
         contrasts=(0.0, 0.0, 1.0, 0.0), lesions=0.0, spread=0.0, thick_slices=0.0,
