@@ -115,14 +115,18 @@ int64_t ssim_workspace(SsimProblem p) {
 
 namespace {
 
-// The derivative fields are written once and read soon: four times the size of the inputs.
+// An output of `row` elements for each row of the volumes, about to be written for the first time.
+template <class T>
+T* output(void* p, const SsimProblem& problem, int64_t row) {
+  const int64_t elements = problem.volumes * problem.depth * problem.height * row;
+  if (p) prefer_huge_pages(p, size_t(elements) * sizeof(T));
+  return static_cast<T*>(p);
+}
+
 template <class S>
 FieldWork<S> field_work(const Pair<S>& pair, const void* grad, void* fields) {
-  using T = arithmetic_t<S>;
-  const SsimProblem& p = pair.p;
-  const int64_t rows = p.volumes * p.depth * p.height * kFields;
-  if (fields) prefer_huge_pages(fields, size_t(rows * ssim_padded(p.width)) * sizeof(T));
-  return FieldWork<S>(pair, static_cast<const S*>(grad), static_cast<T*>(fields));
+  const int64_t row = kFields * ssim_padded(pair.p.width);
+  return FieldWork<S>(pair, static_cast<const S*>(grad), output<arithmetic_t<S>>(fields, pair.p, row));
 }
 
 }  // namespace
@@ -131,7 +135,7 @@ void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem 
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
     launch<S>(x, y, nullptr, p, nullptr,
-              [&](const auto& pair) { return MapWork<S>(pair, static_cast<S*>(out), hybrid); });
+              [&](const auto& pair) { return MapWork<S>(pair, output<S>(out, p, p.width), hybrid); });
   });
 }
 
@@ -156,7 +160,7 @@ void ssim_backward(const void* x, const void* y, const void* fields, double scal
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
     launch<S>(x, y, fields, p, nullptr, [&](const auto& pair) {
-      return GradientWork<S>(pair, scale, l1, static_cast<S*>(grad_x), static_cast<S*>(grad_y));
+      return GradientWork<S>(pair, scale, l1, output<S>(grad_x, p, p.width), output<S>(grad_y, p, p.width));
     });
   });
 }
