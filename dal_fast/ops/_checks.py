@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -54,6 +56,12 @@ def check_mask(mask: Tensor | None, x: Tensor, name: str = "mask") -> None:
         raise InputError("mask-shape", f"{name} must be {want}, not {tuple(mask.shape)}")
     if mask.device != x.device:
         raise InputError("mask-device", f"{name} is on {mask.device}, the volume on {x.device}")
+
+
+def check_levels(levels: Sequence[float], logits: Tensor) -> None:
+    """One grey level for each class of ``logits``."""
+    if len(levels) != logits.shape[1]:
+        raise InputError("levels", f"{len(levels)} levels for {logits.shape[1]} classes")
 
 
 def check_positive(value: float, name: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from dal_fast import reference
 from dal_fast.backend import _C, resolve
 from dal_fast.errors import InputError
-from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume
+from dal_fast.ops._checks import DTYPE_CODES, address, check_levels, check_mask, check_volume
 from dal_fast.ops.onehot import LEVELS
 from dal_fast.reference.canny3d import gaussian_taps
 
@@ -102,8 +102,7 @@ def anatomy_edges(
     check_volume(logits, "logits")
     check_mask(mask, logits)
     _check_parameters(sigma, low, high)
-    if len(levels) != logits.shape[1]:
-        raise InputError("levels", f"{len(levels)} levels for {logits.shape[1]} classes")
+    check_levels(levels, logits)
     if resolve(backend, logits) == "reference":
         return reference.anatomy_edges(logits.detach().double(), levels, mask, sigma, low, high)
     table = [float(c) for c in levels]

@@ -10,8 +10,14 @@ from torch import Tensor
 
 from dal_fast import reference
 from dal_fast.backend import _C, resolve
-from dal_fast.errors import InputError
-from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_positive, check_volume
+from dal_fast.ops._checks import (
+    DTYPE_CODES,
+    address,
+    check_levels,
+    check_mask,
+    check_positive,
+    check_volume,
+)
 
 LEVELS = (0.29, 0.48, 0.72)
 """Grey levels of CSF, grey and white matter in the anatomical image (DAL, arXiv 2512.21924)."""
@@ -68,8 +74,7 @@ def anatomy_image(
     check_volume(logits, "logits")
     check_mask(mask, logits)
     check_positive(temperature, "temperature")
-    if len(levels) != logits.shape[1]:
-        raise InputError("levels", f"{len(levels)} levels for {logits.shape[1]} classes")
+    check_levels(levels, logits)
     if resolve(backend, logits) == "reference":
         image = reference.anatomy_image(logits.double(), levels, mask, temperature)
         return image.to(logits.dtype)
