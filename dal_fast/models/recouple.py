@@ -19,6 +19,14 @@ CERTAIN = 0.8  # probability from which a voxel counts for its tissue's mean
 KEEP_MADS = 2.5  # voxels further from the tissue's median than this do not count
 DEGREE = 3  # of the bias polynomial
 ROUNDS = 3  # alternations of means and bias
+ENOUGH = 20_000  # voxels; with more, the bias is fitted to every eighth
+_POWERS = [
+    (i, j, k)
+    for i in range(DEGREE + 1)
+    for j in range(DEGREE + 1 - i)
+    for k in range(DEGREE + 1 - i - j)
+]
+_BIAS_RANGE = (0.3, 3.0)
 _MAD_TO_SIGMA = 1.4826
 _TUKEY = 4.0  # residuals beyond this many sigmas have no say in the bias
 
@@ -54,21 +62,49 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> Recoupled:
 def _one(x: Tensor, p: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """phi ``(D, H, W)``, mu ``(K,)``, b ``(D, H, W)`` of one scan."""
     inside = mask & (x > 0)
-    values, shares = x[inside], p[:, inside]  # (V,), (K, V)
-    basis, seen = _basis(mask, inside)  # (mask voxels, terms), which of them are seen
-    bias_seen, bias_mask = torch.ones_like(values), torch.ones_like(basis[:, 0])
-    means = _robust_means(values, shares)
-    if len(values) > 10 * basis.shape[1]:
-        for _ in range(ROUNDS):
-            bias_mask = basis @ _fit_bias(values, means @ shares, basis[seen])
-            bias_mask = bias_mask.clamp(0.3, 3.0)
-            bias_mask = bias_mask / bias_mask.mean()
-            bias_seen = bias_mask[seen]
-            means = _robust_means(values / bias_seen, shares)
     bias = torch.ones_like(x)
-    bias[mask] = bias_mask
+    if inside.sum() > 10 * len(_POWERS):
+        bias = torch.where(mask, _bias_field(x, p, mask, _thinned(inside)), bias)
+    means = _robust_means(x[inside] / bias[inside], p[:, inside])
     image = torch.einsum("k,kdhw->dhw", means, p) * bias * mask
     return image, means, bias
+
+
+def _thinned(inside: Tensor) -> Tensor:
+    """Every eighth voxel of a brain that has plenty: a field of twenty terms needs no more."""
+    if inside.sum() < ENOUGH:
+        return inside
+    lattice = torch.zeros_like(inside)
+    lattice[::2, ::2, ::2] = True
+    return inside & lattice
+
+
+def _bias_field(x: Tensor, p: Tensor, mask: Tensor, sample: Tensor) -> Tensor:
+    """b ``(D, H, W)``, fitted at ``sample``, of mean 1 inside the mask."""
+    values, shares = x[sample], p[:, sample]
+    powers = [_powers(mask, axis) for axis in range(3)]  # (D, 4), (H, 4), (W, 4)
+    d, h, w = sample.nonzero(as_tuple=True)
+    terms = [powers[0][d, i] * powers[1][h, j] * powers[2][w, k] for i, j, k in _POWERS]
+    basis = torch.stack(terms, dim=1)
+    bias = torch.ones_like(values)
+    for _ in range(ROUNDS):
+        means = _robust_means(values / bias, shares)
+        coefficients = _fit_bias(values, means @ shares, basis)
+        bias = (basis @ coefficients).clamp(*_BIAS_RANGE)
+        bias = bias / bias.mean()
+    cube = x.new_zeros((DEGREE + 1,) * 3)
+    cube[tuple(zip(*_POWERS, strict=True))] = coefficients
+    field = torch.einsum("ijk,di,hj,wk->dhw", cube, *powers).clamp(*_BIAS_RANGE)
+    return field / field[mask].mean()
+
+
+def _powers(mask: Tensor, axis: int) -> Tensor:
+    """``(side, 4)``: powers 0 to 3 of a coordinate that runs from -1 to 1 across the mask."""
+    others = tuple(a for a in range(3) if a != axis)
+    where = mask.any(dim=others[1]).any(dim=others[0]).nonzero()
+    low, high = where[0], where[-1]
+    u = 2 * (torch.arange(mask.shape[axis], device=mask.device) - low) / (high - low).clamp_min(1)
+    return (u - 1)[:, None] ** torch.arange(DEGREE + 1, device=mask.device)
 
 
 def _robust_means(values: Tensor, shares: Tensor) -> Tensor:
@@ -87,21 +123,6 @@ def _robust_means(values: Tensor, shares: Tensor) -> Tensor:
         near = distance <= KEEP_MADS * _MAD_TO_SIGMA * distance.median()
         means.append(own[near].mean())
     return torch.stack(means)
-
-
-def _basis(mask: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Polynomials of total degree <= 3 at the mask's voxels, coordinates in [-1, 1]."""
-    index = mask.nonzero().to(torch.float32)
-    low, high = index.amin(0), index.amax(0)
-    u = 2 * (index - low) / (high - low).clamp_min(1) - 1
-    powers = [
-        (i, j, k)
-        for i in range(DEGREE + 1)
-        for j in range(DEGREE + 1 - i)
-        for k in range(DEGREE + 1 - i - j)
-    ]
-    terms = [u[:, 0] ** i * u[:, 1] ** j * u[:, 2] ** k for i, j, k in powers]
-    return torch.stack(terms, dim=1), inside[mask]
 
 
 def _fit_bias(values: Tensor, model: Tensor, basis: Tensor) -> Tensor:
