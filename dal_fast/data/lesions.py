@@ -22,7 +22,7 @@ CSF, GM, WM = 0, 1, 2
 class LesionRecipe:
     """Ranges that lesions are drawn from; lengths in voxels."""
 
-    radius: tuple[float, float] = (1.5, 20.0)  # log-uniform
+    radius: tuple[float, float] = (1.5, 15.0)  # log-uniform
     small: float = 5.0  # below this radius a brain gets several
     most: int = 10  # lesions of a brain at the most
     follow_white: float = 0.5  # share that stays inside white matter

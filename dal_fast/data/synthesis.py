@@ -19,7 +19,7 @@ about 0.15 s for a whole brain at 2 mm on two CPU cores.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Generator, Tensor
@@ -50,17 +50,38 @@ _BRIGHT_LESIONS = torch.tensor([0.9, 0.9, 0.2, 0.6])  # probability that a lesio
 class Recipe:
     """How often, and how far, a sample departs from its map. Lengths in voxels."""
 
-    contrasts: tuple[float, float, float, float] = (0.30, 0.30, 0.15, 0.25)  # of CONTRASTS
-    lesions: float = 0.8
+    contrasts: tuple[float, float, float, float] = (0.30, 0.30, 0.25, 0.15)  # of CONTRASTS
+    lesions: float = 0.7
     swelling: float = 0.25  # a region, often a ventricle, enlarged
-    spread: float = 0.15  # structures around their tissue, in units of tissue contrast
-    thick_slices: float = 0.25
-    thickness: tuple[float, float] = (1.5, 3.5)
-    blur: tuple[float, float] = (0.0, 0.8)
-    bias: tuple[float, float] = (0.0, 0.25)  # standard deviation of the log field
-    noise: tuple[float, float] = (0.0, 0.06)  # of the brain's median
-    mask_error: float = 0.5
+    spread: float = 0.10  # structures around their tissue, in units of tissue contrast
+    thick_slices: float = 0.2
+    thickness: tuple[float, float] = (1.5, 3.0)
+    blur: tuple[float, float] = (0.0, 0.6)
+    bias: tuple[float, float] = (0.0, 0.15)  # standard deviation of the log field
+    noise: tuple[float, float] = (0.0, 0.05)  # of the brain's median
+    mask_error: float = 0.4
     lesion: LesionRecipe = field(default_factory=LesionRecipe)
+
+    def eased(self, hardness: float) -> Recipe:
+        """This recipe at ``hardness`` 1; at 0 clear contrasts alone, hardly disturbed.
+
+        Nothing random in contrast, no lesion, swelling, thick slice or mask error; a fifth of the
+        spread, blur, bias and noise. In between, everything grows in proportion.
+        """
+        mild = 0.2 + 0.8 * hardness
+        *clear, unclear = self.contrasts
+        return replace(
+            self,
+            contrasts=(clear[0], clear[1], clear[2], unclear * hardness),
+            lesions=self.lesions * hardness,
+            swelling=self.swelling * hardness,
+            spread=self.spread * mild,
+            thick_slices=self.thick_slices * hardness,
+            blur=(self.blur[0], self.blur[1] * mild),
+            bias=(self.bias[0], self.bias[1] * mild),
+            noise=(self.noise[0], self.noise[1] * mild),
+            mask_error=self.mask_error * hardness,
+        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +126,7 @@ class Synthesiser:
         self.generator = generator
         self.recipe = recipe or Recipe()
 
-    def paint(self, structures: Tensor, lesions: bool = True) -> Sample:
+    def paint(self, structures: Tensor) -> Sample:
         """From a structure map ``(N, 1, D, H, W)`` alone."""
         structures, _ = self._deform(structures, None)
         kind = self._draw_kinds(len(structures))
@@ -116,9 +137,9 @@ class Synthesiser:
         n = len(structures)
         fluid = means[:, :1] * uniform((n, 1), 0.0, 1.0, self.generator)
         image = torch.where(rim, fluid.view(n, 1, 1, 1, 1), image)
-        return self._finish(image, structures, mask, means, kind, lesions)
+        return self._finish(image, structures, mask, means, kind)
 
-    def remap(self, scan: Tensor, structures: Tensor, lesions: bool = True) -> Sample:
+    def remap(self, scan: Tensor, structures: Tensor) -> Sample:
         """From a real ``scan (N, 1, D, H, W)`` whose tissue contrast is exchanged.
 
         ``x' = m'[s] + g_k (x - m[s])`` with structures' drawn means m', the scan's own means m
@@ -140,15 +161,15 @@ class Synthesiser:
         )
         new, old, gains = maps.chunk(3, dim=1)
         image = (new + gains * (scan - old)).clamp_min(0)
-        return self._finish(image, structures, self._draw_mask(structures), means, kind, lesions)
+        return self._finish(image, structures, self._draw_mask(structures), means, kind)
 
-    def keep(self, scan: Tensor, structures: Tensor, lesions: bool = True) -> Sample:
+    def keep(self, scan: Tensor, structures: Tensor) -> Sample:
         """The real T1-weighted ``scan (N, 1, D, H, W)`` itself, deformed and degraded."""
         structures, scan = self._deform(structures, scan)
         kind = torch.full((len(scan),), CONTRASTS.index("T1w"), device=self.generator.device)
         means = tissue_means(scan, structures)
         mask = self._draw_mask(structures)
-        return self._finish(scan, structures, mask, means, kind, lesions)
+        return self._finish(scan, structures, mask, means, kind)
 
     # -- draws --------------------------------------------------------------------------------
 
@@ -223,13 +244,12 @@ class Synthesiser:
         mask: Tensor,
         means: Tensor,
         kind: Tensor,
-        lesions: bool,
     ) -> Sample:
         """Lesions, then what a scanner does: resolution, bias field, noise; mask; normalise."""
         g, r, n, space = self.generator, self.recipe, len(image), image.shape[2:]
         tissue = structures[:, 0].long() // 256 - 1
         brighten = _BRIGHT_LESIONS.to(g.device)[kind]
-        brighten = torch.where(chance(n, r.lesions if lesions else 0.0, g), brighten, -1.0)
+        brighten = torch.where(chance(n, r.lesions, g), brighten, -1.0)
         image = image.clone()
         lesion = add_lesions(image, tissue, means, brighten, g, r.lesion)
 

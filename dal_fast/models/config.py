@@ -39,7 +39,7 @@ class DALConfig(BaseModel):
     tissue_mode: Literal["logits", "nearest_level"] = "logits"
     tau: PositiveFloat = 0.01
     recoupler: Literal["closed_form", "film"] = "closed_form"
-    tissue_widths: tuple[PositiveInt, ...] = (16, 32, 64, 96)
+    tissue_widths: tuple[PositiveInt, ...] = (8, 16, 48, 96)
     anatomy_widths: tuple[PositiveInt, ...] = (16, 32, 64)
     anatomy_channels: PositiveInt = 16
     modality_length: PositiveInt = 8

@@ -125,3 +125,13 @@ def test_smooth_fields_are_smooth_and_about_unit():
     field = fields.smooth_field(30, 1, (24, 24, 24), 6, g)
     assert field.std() == pytest.approx(1.0, abs=0.25)
     assert field.diff(dim=2).std() < 0.3 * field.std()
+
+
+def test_an_eased_recipe_grows_into_the_full_one():
+    recipe = Recipe()
+    assert recipe.eased(1.0) == recipe
+    easy, middle = recipe.eased(0.0), recipe.eased(0.5)
+    assert easy.lesions == easy.swelling == easy.mask_error == easy.contrasts[3] == 0
+    assert easy.noise[1] < middle.noise[1] < recipe.noise[1]
+    sample = Synthesiser(torch.Generator().manual_seed(0), easy).paint(structures())
+    assert not sample.lesion.any()

@@ -50,12 +50,13 @@ def test_a_seed_is_a_training(dataset):
     assert all(math.isfinite(loss) for loss in first)
 
 
-def test_training_learns(dataset):
-    """On easy samples, one contrast without disturbance, 60 steps suffice."""
+def test_training_learns(dataset, monkeypatch):
+    """On easy samples, one contrast without disturbance, 60 steps at a high rate suffice."""
+    monkeypatch.setattr(train_tissue, "RATE", 1e-2)
     torch.manual_seed(0)
     model = train_tissue.DAL(train_tissue.DALConfig(tissue_widths=(16, 32)))
     samples = train_tissue.Samples(load_bids(dataset, False), [], 0, model.stride)
-    samples.synthesiser.recipe = Recipe(
+    samples.recipe = Recipe(
         contrasts=(0.0, 0.0, 1.0, 0.0), lesions=0.0, spread=0.0, thick_slices=0.0,
         bias=(0.0, 0.0), noise=(0.0, 0.02), mask_error=0.0,
     )  # fmt: skip
