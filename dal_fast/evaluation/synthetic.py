@@ -29,7 +29,7 @@ from dal_fast.data.atomic import write_bytes
 from dal_fast.data.synthesis import CONTRASTS, TISSUES, Recipe, Sample, Synthesiser
 from dal_fast.errors import InputError
 from dal_fast.inference.postprocess import smooth
-from dal_fast.inference.scoring import SCORES, anomaly_score, choose_score
+from dal_fast.inference.scoring import SCORES, anomaly_score, contrast_of
 from dal_fast.models import DAL, load_weights
 from dal_fast.ops import VoxelMetrics
 from dal_fast.training.dataset import Brain, fit, load_bids
@@ -45,15 +45,15 @@ class Findings:
     """Of one contrast; every list has an entry a brain."""
 
     dice: list[Tensor] = field(default_factory=list)  # (3,), with lesions
-    choice: list[str] = field(default_factory=list)  # of score="auto", with lesions
+    taken_for: list[str] = field(default_factory=list)  # the contrast it looks like
     precision: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     healthy: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def summary(self) -> Summary:
         """Numbers of brains; means over them, medians of the healthy values."""
-        chosen = {f"auto: {name}": self.choice.count(name) for name in sorted(set(self.choice))}
+        seen = {f"taken for {name}": self.taken_for.count(name) for name in set(self.taken_for)}
         return {
-            "brains": {"with lesions": len(self.dice), **chosen},
+            "brains": {"with lesions": len(self.dice), **dict(sorted(seen.items()))},
             "dice": dict(zip(TISSUES, torch.stack(self.dice).mean(0).tolist(), strict=True)),
             "average_precision": {name: fmean(v) for name, v in self.precision.items()},
             "healthy_value": {name: median(v) for name, v in self.healthy.items()},
@@ -101,7 +101,7 @@ def _screen(model: DAL, sample: Sample, contrast: str, size: int, findings: Find
     maps["intensity"] = (1 - x if contrast == "T1w" else x) * view
     if lesion.any():
         findings.dice.append(tissue_dice(output.tissue_logits, sample.tissue, mask).mean(0))
-        findings.choice.append(choose_score(x, p, view))
+        findings.taken_for.append(contrast_of(x, p, view))
     for name, raw in maps.items():
         score = smooth(raw, view, size)
         if lesion.any():
@@ -129,7 +129,7 @@ def main(
     for contrast in ("T2w", "FLAIR", "T1w"):
         results[contrast] = assess(model, brains, contrast, size, seed).summary()
     for title, key in (
-        ("number of brains, and what score='auto' takes", "brains"),
+        ("number of brains, and what their contrast was taken for", "brains"),
         ("tissue Dice, with lesions", "dice"),
         ("average precision of synthetic lesions, mean over brains", "average_precision"),
         ("value that 0.1 % of a healthy brain exceeds, median over brains", "healthy_value"),

@@ -12,7 +12,7 @@ the probability of cerebrospinal fluid p_CSF:
     gated_negative      (1 - p_CSF) max(lo - x, 0)
 
 All but ``hybrid`` are ours ("not specified in the paper"). ``auto`` takes ``gated_positive``, or
-``gated_negative`` where the scan is T1-like, since lesions are dark there and bright elsewhere.
+``gated_negative`` where the scan looks T1-weighted: lesions are dark there and bright elsewhere.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def anomaly_score(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor, score: str = 
     """
     if check_score(score) == "auto":
         one = [slice(n, n + 1) for n in range(x.shape[0])]
-        chosen = [choose_score(x[n], p[n], mask[n]) for n in one]
+        chosen = [choose_score(contrast_of(x[n], p[n], mask[n])) for n in one]
         maps = [
             anomaly_score(x[n], phi[n], p[n], mask[n], name)
             for n, name in zip(one, chosen, strict=True)
@@ -84,21 +84,23 @@ def anomaly_score(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor, score: str = 
     return residual * (1 - p[:, :1]) if kind == "gated" else residual
 
 
-def choose_score(x: Tensor, p: Tensor, mask: Tensor) -> str:
-    """What ``"auto"`` means for one scan ``(1, 1, D, H, W)``, by its contrast."""
-    return "gated_negative" if is_t1_like(x, p, mask) else "gated_positive"
+def choose_score(contrast: str) -> str:
+    """What ``"auto"`` means for a scan that looks like ``contrast``."""
+    return "gated_negative" if contrast == "T1w" else "gated_positive"
 
 
-def is_t1_like(x: Tensor, p: Tensor, mask: Tensor) -> bool:
-    """Whether white matter is brighter than grey matter, and grey matter than fluid.
+def contrast_of(x: Tensor, p: Tensor, mask: Tensor) -> str:
+    """``"T1w"``, ``"T2w"`` or ``"FLAIR"``: what one scan ``(1, 1, D, H, W)`` looks like.
 
-    Compares the means of ``x`` weighted by each tissue's probability. FLAIR (grey over white) and
-    T2w (fluid over all) are not. White must exceed grey by a quarter of the way from fluid to
-    white: a healthy T1w reaches about 0.4, and where tissues are confused their means blur.
+    By the means of ``x`` weighted by each tissue's probability: fluid is brightest in a T2w, and
+    white matter in a T1w, where it exceeds grey by at least a quarter of the way from fluid to
+    white (a healthy one reaches about 0.4, and where tissues are confused their means blur).
     """
     weight = p * mask
     fluid, grey, white = ((x * weight).sum((0, 2, 3, 4)) / weight.sum((0, 2, 3, 4))).tolist()
-    return bool(grey > fluid and white - grey > T1_SHARE * (white - fluid))
+    if fluid > max(grey, white):
+        return "T2w"
+    return "T1w" if grey > fluid and white - grey > T1_SHARE * (white - fluid) else "FLAIR"
 
 
 def _dilate(phi: Tensor, mask: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from dal_fast.inference.case import Case, NonFinite, load_case
 from dal_fast.inference.qc import quality_flags
 from dal_fast.inference.result import Image, Result
 from dal_fast.inference.runtimes import make_runtime
-from dal_fast.inference.scoring import anomaly_score, check_score, choose_score
+from dal_fast.inference.scoring import anomaly_score, check_score, choose_score, contrast_of
 from dal_fast.models.weights import load_weights, weights_sha256
 
 
@@ -36,7 +36,7 @@ class Screener:
         score: name of the anomaly score, see :func:`dal_fast.inference.scoring.anomaly_score`.
         median: size of the median filter in voxels of the model's grid: 0 (none), 3 or 5.
         threshold: anomaly value from which a voxel belongs to the anomaly mask; ``None`` takes
-            the score's own.
+            what one healthy voxel in a thousand exceeds at this score and contrast.
         nonfinite: refuse or replace NaN and infinite voxels.
 
     Raises:
@@ -98,8 +98,9 @@ class Screener:
         output = self.runtime.run(x, mask)
         clock.lap("network")
         p = output.probabilities
-        score = choose_score(x, p, view) if self.score == "auto" else self.score
-        threshold = postprocess.THRESHOLDS[score] if self.threshold is None else self.threshold
+        contrast = contrast_of(x, p, view)
+        score = choose_score(contrast) if self.score == "auto" else self.score
+        threshold = self.threshold or postprocess.THRESHOLDS[contrast][score]
         raw = anomaly_score(x, output.pseudo_healthy, p, view, score)
         clock.lap("score")
         anomaly = postprocess.smooth(raw, view, self.median)
@@ -126,7 +127,12 @@ class Screener:
             edges=Image(output.edges[0, 0].numpy(), placed.grid.affine),
             score=number,
             regions=regions,
-            parameters={**self.parameters, "score": score, "threshold": threshold},
+            parameters={
+                **self.parameters,
+                "score": score,
+                "threshold": threshold,
+                "contrast": contrast,
+            },
             requested=self.parameters,
             flags=flags,
             timings=clock.seconds,

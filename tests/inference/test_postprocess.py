@@ -55,7 +55,9 @@ def test_mask_drops_specks_and_regions_describe_the_rest():
 
 
 def test_every_score_has_a_threshold():
-    assert set(postprocess.THRESHOLDS) == set(SCORES) - {"auto"}
+    assert set(postprocess.THRESHOLDS) == {"T1w", "T2w", "FLAIR"}
+    for thresholds in postprocess.THRESHOLDS.values():
+        assert set(thresholds) == set(SCORES) - {"auto"}
 
 
 def test_refusals():

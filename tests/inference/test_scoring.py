@@ -5,7 +5,7 @@ import torch
 from brains import probabilities, structures
 
 from dal_fast import InputError, ops
-from dal_fast.inference.scoring import SCORES, anomaly_score, choose_score
+from dal_fast.inference.scoring import SCORES, anomaly_score, choose_score, contrast_of
 
 T2W, FLAIR, T1W = (0.9, 0.5, 0.4), (0.1, 0.6, 0.5), (0.2, 0.5, 0.8)
 
@@ -33,12 +33,17 @@ def test_every_score_is_a_map(score, means):
 
 
 @pytest.mark.parametrize(
-    ("means", "lesion", "choice"),
-    [(T2W, 0.85, "gated_positive"), (FLAIR, 0.95, "gated_positive"), (T1W, 0.3, "gated_negative")],
+    ("means", "lesion", "contrast", "choice"),
+    [
+        (T2W, 0.85, "T2w", "gated_positive"),
+        (FLAIR, 0.95, "FLAIR", "gated_positive"),
+        (T1W, 0.3, "T1w", "gated_negative"),
+    ],
 )
-def test_auto_finds_the_lesion_of_each_contrast(means, lesion, choice):
+def test_auto_finds_the_lesion_of_each_contrast(means, lesion, contrast, choice):
     x, phi, p, mask, where = _case(means, lesion)
-    assert choose_score(x, p, mask) == choice
+    assert contrast_of(x, p, mask) == contrast
+    assert choose_score(contrast) == choice
     got = anomaly_score(x, phi, p, mask)
     assert torch.equal(got, anomaly_score(x, phi, p, mask, choice))
     assert got[where].mean() > 0.1
