@@ -44,7 +44,13 @@ class NonFinite(StrEnum):
 Weights = Annotated[
     str, typer.Option(help="Weight file (.safetensors); 'default' comes with the package.")
 ]
-Runtime = Annotated[str, typer.Option(help="Engine that runs the network: auto or torch.")]
+Runtime = Annotated[
+    str,
+    typer.Option(
+        help="Engine that runs the network: torch, openvino, onnx, or auto, which is openvino on "
+        "a CPU where it is installed."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 

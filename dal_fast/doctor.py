@@ -12,7 +12,12 @@ from pathlib import Path
 from dal_fast import __version__
 
 _CORE = ("torch", "numpy", "nibabel", "isal", "safetensors", "pydantic", "typer", "rich")
-_EXTRAS = {"demo": ("nilearn",), "triton": ("triton",)}
+_EXTRAS = {
+    "demo": ("nilearn",),
+    "openvino": ("openvino",),
+    "onnx": ("onnxruntime", "onnxscript"),
+    "triton": ("triton",),
+}
 
 
 def report() -> tuple[list[str], bool]:

@@ -27,8 +27,7 @@ class ModalityEncoder(nn.Module):
         weight = mask.to(x.dtype)
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
-        d, h, w = x.shape[2:]
-        weight = F.adaptive_avg_pool3d(weight, (d, h, w))
+            weight = F.avg_pool3d(weight, 2, ceil_mode=True)  # halves as the convolution does
         mean = (x * weight).sum((2, 3, 4)) / weight.sum((2, 3, 4)).clamp_min(1e-6)
         v: Tensor = self.linear(mean)
         return v

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from dal_fast.errors import InputError
 from dal_fast.inference.runtimes.base import Runtime
 from dal_fast.inference.runtimes.torch_runtime import TorchRuntime
 from dal_fast.models import DAL
 
-RUNTIMES = ("torch",)
+RUNTIMES = ("torch", "openvino", "onnx")
+_NEEDS = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnxscript")}
 
 __all__ = ["RUNTIMES", "Runtime", "TorchRuntime", "make_runtime"]
 
 
 def make_runtime(name: str, model: DAL, device: str) -> Runtime:
-    """The runtime called ``name``; ``"auto"`` takes the fastest that is available.
+    """The runtime called ``name``; ``"auto"`` is OpenVINO on a CPU where it is installed.
 
     Raises:
-        InputError: ``runtime-unavailable``, ``device-unavailable``.
+        InputError: ``runtime-unavailable``, ``device-unavailable``, ``engine-parity``.
     """
     if name not in ("auto", *RUNTIMES):
         raise InputError(
             "runtime-unavailable",
-            f"runtime {name!r} is not available in this version of dal_fast; "
-            f"choose auto or {', '.join(RUNTIMES)}",
+            f"there is no runtime {name!r}; choose auto, {', '.join(RUNTIMES)}",
         )
-    return TorchRuntime(model, device)
+    torch_runtime = TorchRuntime(model, device)  # says what is wrong with the device
+    if name == "auto":
+        name = "openvino" if torch_runtime.device == "cpu" and _installed("openvino") else "torch"
+    if name == "torch":
+        return torch_runtime
+    if not _installed(name):
+        raise InputError(
+            "runtime-unavailable",
+            f"runtime {name!r} is not installed: pip install 'dal_fast[{name}]', "
+            "or choose --runtime torch",
+        )
+    if torch_runtime.device != "cpu":
+        raise InputError("device-unavailable", f"runtime {name!r} runs on the CPU only")
+    if name == "openvino":
+        from dal_fast.inference.runtimes.openvino_runtime import openvino_runtime
+
+        return openvino_runtime(model)
+    from dal_fast.inference.runtimes.onnx_runtime import onnx_runtime
+
+    return onnx_runtime(model)
+
+
+def _installed(name: str) -> bool:
+    return all(find_spec(module) is not None for module in _NEEDS[name])

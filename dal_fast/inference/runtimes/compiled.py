@@ -1,0 +1,133 @@
+"""The networks compiled by an engine, one engine a network; what lies between them stays ours.
+
+An engine takes any volume whose sides are multiples of the model's stride. It is built once, kept
+in a cache, and compared with eager torch on every start: an engine that computes something else is
+refused instead of used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dal_fast import __version__
+from dal_fast.errors import InputError
+from dal_fast.models import DAL, DALOutput
+
+Arrays = tuple[NDArray[np.generic], ...]
+Engine = Callable[[Arrays], NDArray[np.float32]]
+Build = Callable[[nn.Module, tuple[Tensor, ...], Path], Engine]
+"""Compiles a network, given example inputs and a folder of its own for what is worth keeping."""
+
+TOLERANCE = 1e-3  # of the eager output's largest magnitude
+_BLOCKS = 3  # shortest side of the volume that an engine is built with, in strides
+
+
+class CompiledRuntime:
+    """Runs every network of a model through engines.
+
+    Args:
+        name: of the engine.
+        version: of the engine's library, part of the cache's key.
+        model: whose networks are replaced.
+        build: how the engine compiles one.
+
+    Raises:
+        InputError: ``engine-parity`` when an engine's output is not eager torch's.
+    """
+
+    device = "cpu"
+
+    def __init__(self, name: str, version: str, model: DAL, build: Build) -> None:
+        self.name = name
+        self.model = model.eval()
+        folder = _cache_folder(name, version, model)
+        examples, others = _examples(model, _BLOCKS), _examples(model, _BLOCKS + 3)
+        for part in [p for p in model.parts if p in examples]:
+            net = model.part(part)
+            served = _Served(build(net, examples[part], folder / part))
+            for inputs in (examples[part], others[part]):
+                _check_parity(f"{name} engine of {part}", net, served, inputs)
+            setattr(model, part, served)
+
+    @torch.inference_mode()
+    def run(self, x: Tensor, mask: Tensor) -> DALOutput:
+        output: DALOutput = self.model(x, mask)
+        return output
+
+
+class _Served(nn.Module):
+    """An engine in the place of a network."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.engine = engine
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.from_numpy(self.engine(tuple(x.contiguous().numpy() for x in inputs)))
+
+
+def _examples(model: DAL, blocks: int) -> dict[str, tuple[Tensor, ...]]:
+    """Inputs of every network that inference uses, sides from ``blocks`` strides up."""
+    config, g = model.config, torch.Generator().manual_seed(0)
+    # unequal sides, so that no engine can mistake one for another
+    space = [model.stride * (blocks + axis) for axis in range(3)]
+
+    def volume(channels: int) -> Tensor:
+        return torch.rand((1, channels, *space), generator=g)
+
+    mask = volume(1) > 0.3  # no pattern that a wrong engine might survive
+    v = torch.rand((1, config.modality_length), generator=g)
+    return {
+        "tissue": (volume(1),),
+        "modality": (volume(1), mask),
+        "restorer": ((volume(1) > 0.8).float(),),
+        "decoder": (volume(config.anatomy_channels), v, mask),
+    }
+
+
+def _check_parity(what: str, net: nn.Module, served: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    with torch.inference_mode():
+        eager, other = net(*inputs), served(*inputs)
+    worst = float((eager - other).abs().max() / eager.abs().max().clamp_min(1e-6))
+    if not worst <= TOLERANCE:
+        raise InputError(
+            "engine-parity",
+            f"the {what} differs from eager torch by {worst:.2g} of the largest value "
+            f"({TOLERANCE:g} is allowed); choose --runtime torch and report this",
+        )
+
+
+def _cache_folder(name: str, version: str, model: DAL) -> Path:
+    """A folder for engines of these very weights, this library version and this processor."""
+    content = hashlib.sha256(model.config.model_dump_json().encode())
+    for key, value in sorted(model.state_dict().items()):
+        content.update(key.encode() + value.detach().numpy().tobytes())
+    facts = {"engine": f"{name} {version}", "dal_fast": __version__, "torch": torch.__version__}
+    content.update(json.dumps(facts).encode())
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "dal_fast" / name / content.hexdigest()[:32]
+
+
+def keep(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill ``folder``, which appears whole or not at all.
+
+    A cache that cannot be written is no reason to stop: the engine is then built every time.
+    """
+    with contextlib.suppress(OSError):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            write(Path(temporary) / "content")
+            shutil.rmtree(folder, ignore_errors=True)  # what could not be read
+            os.rename(Path(temporary) / "content", folder)

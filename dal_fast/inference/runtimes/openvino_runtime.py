@@ -1,0 +1,71 @@
+"""OpenVINO, the fastest way through the networks on a CPU."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dal_fast.inference.runtimes.compiled import Arrays, CompiledRuntime, Engine, keep
+from dal_fast.models import DAL
+
+
+def openvino_runtime(model: DAL) -> CompiledRuntime:
+    """``model`` on OpenVINO's CPU device, with as many threads as torch has."""
+    import openvino
+
+    return CompiledRuntime("openvino", openvino.__version__, model, build)
+
+
+def build(net: nn.Module, examples: tuple[Tensor, ...], folder: Path) -> Engine:
+    """Compile ``net``; its intermediate form is kept in ``folder``."""
+    import openvino
+
+    core = openvino.Core()
+    network = _kept(core, folder)
+    if network is None:
+        network = convert(net, examples)
+        keep(folder, lambda path: save(network, path))
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    compiled = core.compile_model(network, "CPU", settings)
+
+    def run(inputs: Arrays) -> NDArray[np.float32]:
+        return np.asarray(compiled(list(inputs))[0])  # a request of its own for every call
+
+    return run
+
+
+def convert(net: nn.Module, examples: tuple[Tensor, ...]) -> Any:
+    """``net`` as an OpenVINO model whose volumes may have any sides."""
+    import openvino
+
+    network = openvino.convert_model(net, example_input=examples)
+    shapes = [[*x.shape[:2], -1, -1, -1] if x.dim() == 5 else list(x.shape) for x in examples]
+    network.reshape(dict(zip(network.inputs, map(openvino.PartialShape, shapes), strict=True)))
+    return network
+
+
+def save(network: Any, folder: Path) -> None:
+    """``network.xml`` and ``network.bin`` in a new ``folder``, in single precision."""
+    import openvino
+
+    folder.mkdir()
+    openvino.save_model(network, folder / "network.xml", compress_to_fp16=False)
+
+
+def _kept(core: Any, folder: Path) -> Any:
+    """What an earlier run saved, or None."""
+    path = folder / "network.xml"
+    if path.is_file():
+        with contextlib.suppress(RuntimeError):
+            return core.read_model(path)
+    return None
