@@ -47,8 +47,7 @@ Weights = Annotated[
 Runtime = Annotated[
     str,
     typer.Option(
-        help="Engine that runs the network: torch, openvino, onnx, or auto, which is openvino on "
-        "a CPU where it is installed."
+        help="Engine that runs the network: torch (auto), or, on a CPU, openvino or onnx."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]

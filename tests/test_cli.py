@@ -111,7 +111,7 @@ def test_one_scan(tmp_path, scan, weights):
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        (["--runtime", "openvino"], "runtime-unavailable"),
+        (["--runtime", "tensorrt"], "runtime-unavailable"),
         (["--device", "toaster"], "device-unavailable"),
         (["--weights", "nowhere.safetensors"], "weights-missing"),
         (["--score", "nonsense"], "value"),

@@ -27,7 +27,7 @@ class ModalityEncoder(nn.Module):
         weight = mask.to(x.dtype)
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
-            weight = F.avg_pool3d(weight, 2, ceil_mode=True)  # halves as the convolution does
+            weight = F.avg_pool3d(weight, 3, stride=2, padding=1)  # what the convolution covers
         mean = (x * weight).sum((2, 3, 4)) / weight.sum((2, 3, 4)).clamp_min(1e-6)
         v: Tensor = self.linear(mean)
         return v

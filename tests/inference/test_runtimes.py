@@ -11,7 +11,6 @@ from dal_fast.inference.runtimes import RUNTIMES, compiled, make_runtime
 from dal_fast.models import DAL, DALConfig
 
 ENGINES = [name for name in RUNTIMES if name != "torch"]
-pytestmark = pytest.mark.filterwarnings("ignore")  # exporters warn about themselves
 
 
 def _need(engine):

@@ -16,7 +16,7 @@ __all__ = ["RUNTIMES", "Runtime", "TorchRuntime", "make_runtime"]
 
 
 def make_runtime(name: str, model: DAL, device: str) -> Runtime:
-    """The runtime called ``name``; ``"auto"`` is OpenVINO on a CPU where it is installed.
+    """The runtime called ``name``; ``"auto"`` is torch.
 
     Raises:
         InputError: ``runtime-unavailable``, ``device-unavailable``, ``engine-parity``.
@@ -27,9 +27,7 @@ def make_runtime(name: str, model: DAL, device: str) -> Runtime:
             f"there is no runtime {name!r}; choose auto, {', '.join(RUNTIMES)}",
         )
     torch_runtime = TorchRuntime(model, device)  # says what is wrong with the device
-    if name == "auto":
-        name = "openvino" if torch_runtime.device == "cpu" and _installed("openvino") else "torch"
-    if name == "torch":
+    if name in ("auto", "torch"):
         return torch_runtime
     if not _installed(name):
         raise InputError(

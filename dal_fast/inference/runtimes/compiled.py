@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,7 @@ Build = Callable[[nn.Module, tuple[Tensor, ...], Path], Engine]
 """Compiles a network, given example inputs and a folder of its own for what is worth keeping."""
 
 TOLERANCE = 1e-3  # of the eager output's largest magnitude
-_BLOCKS = 3  # shortest side of the volume that an engine is built with, in strides
+_SHORTEST = 24  # voxels of the volume that an engine is built with; exporters fix sides of 1
 
 
 class CompiledRuntime:
@@ -53,7 +55,8 @@ class CompiledRuntime:
         self.name = name
         self.model = model.eval()
         folder = _cache_folder(name, version, model)
-        examples, others = _examples(model, _BLOCKS), _examples(model, _BLOCKS + 3)
+        blocks = _SHORTEST // model.stride
+        examples, others = _examples(model, blocks), _examples(model, blocks + 3)
         for part in [p for p in model.parts if p in examples]:
             net = model.part(part)
             served = _Served(build(net, examples[part], folder / part))
@@ -118,6 +121,20 @@ def _cache_folder(name: str, version: str, model: DAL) -> Path:
     content.update(json.dumps(facts).encode())
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "dal_fast" / name / content.hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Exporters warn of themselves and of packages that nobody needs here; errors still come."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def keep(folder: Path, write: Callable[[Path], None]) -> None:

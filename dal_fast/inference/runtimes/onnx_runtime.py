@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dal_fast.inference.runtimes.compiled import Arrays, CompiledRuntime, Engine, keep
+from dal_fast.inference.runtimes.compiled import Arrays, CompiledRuntime, Engine, keep, quiet
 from dal_fast.models import DAL
 
 OPSET = 18
@@ -41,11 +41,12 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], folder: Path) -> Engine:
 
 def convert(net: nn.Module, examples: tuple[Tensor, ...]) -> bytes:
     """``net`` as an ONNX model whose volumes may have any sides."""
-    sides = {axis: torch.export.Dim.AUTO for axis in (2, 3, 4)}
+    sides = dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO)
     shapes = tuple(sides if x.dim() == 5 else None for x in examples)
-    program = torch.onnx.export(
-        net, examples, dynamo=True, dynamic_shapes=shapes, opset_version=OPSET, verbose=False
-    )
+    with quiet():
+        program = torch.onnx.export(
+            net, examples, dynamo=True, dynamic_shapes=shapes, opset_version=OPSET, verbose=False
+        )
     assert program is not None
     content: bytes = program.model_proto.SerializeToString()
     return content
@@ -69,6 +70,6 @@ def _kept(folder: Path) -> Any:
     """A session of what an earlier run saved, or None."""
     path = folder / "network.onnx"
     if path.is_file():
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(Exception):  # its errors have no common base; then build anew
             return _session(str(path))
     return None

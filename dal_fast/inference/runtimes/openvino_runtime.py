@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dal_fast.inference.runtimes.compiled import Arrays, CompiledRuntime, Engine, keep
+from dal_fast.inference.runtimes.compiled import Arrays, CompiledRuntime, Engine, keep, quiet
 from dal_fast.models import DAL
 
 
@@ -48,7 +48,8 @@ def convert(net: nn.Module, examples: tuple[Tensor, ...]) -> Any:
     """``net`` as an OpenVINO model whose volumes may have any sides."""
     import openvino
 
-    network = openvino.convert_model(net, example_input=examples)
+    with quiet():
+        network = openvino.convert_model(net, example_input=examples)
     shapes = [[*x.shape[:2], -1, -1, -1] if x.dim() == 5 else list(x.shape) for x in examples]
     network.reshape(dict(zip(network.inputs, map(openvino.PartialShape, shapes), strict=True)))
     return network
