@@ -69,10 +69,10 @@ class Recipe:
         spread, blur, bias and noise. In between, everything grows in proportion.
         """
         mild = 0.2 + 0.8 * hardness
-        *clear, unclear = self.contrasts
+        t2w, flair, t1w, unclear = self.contrasts
         return replace(
             self,
-            contrasts=(clear[0], clear[1], clear[2], unclear * hardness),
+            contrasts=(t2w, flair, t1w, unclear * hardness),
             lesions=self.lesions * hardness,
             swelling=self.swelling * hardness,
             spread=self.spread * mild,

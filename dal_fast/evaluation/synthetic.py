@@ -32,7 +32,7 @@ from dal_fast.inference.postprocess import smooth
 from dal_fast.inference.scoring import SCORES, anomaly_score, contrast_of
 from dal_fast.models import DAL, load_weights
 from dal_fast.ops import VoxelMetrics
-from dal_fast.training.dataset import Brain, fit, load_bids
+from dal_fast.training.dataset import Brain, fit_to_stride, load_bids
 from dal_fast.training.losses import tissue_dice
 
 HEALTHY_RATE = 0.001  # of a healthy brain's voxels lie above the threshold
@@ -82,9 +82,9 @@ def assess(model: DAL, brains: list[Brain], contrast: str, size: int, seed: int)
 
 
 def _sample(synthesiser: Synthesiser, brain: Brain, model: DAL) -> Sample:
-    space = [model.stride * -(-side // model.stride) for side in brain.structures.shape[2:]]
     assert brain.scan is not None
-    scan, structures = fit(brain.scan, space).float() / 255, fit(brain.structures, space)
+    scan = fit_to_stride(brain.scan, model.stride).float() / 255
+    structures = fit_to_stride(brain.structures, model.stride)
     real = synthesiser.recipe.contrasts[CONTRASTS.index("T1w")] == 1
     make = synthesiser.keep if real else synthesiser.remap
     return make(scan, structures)

@@ -101,6 +101,11 @@ def _box(structures: Tensor) -> tuple[slice, ...]:
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
 
 
+def fit_to_stride(x: Tensor, stride: int) -> Tensor:
+    """``x (N, C, D, H, W)`` centred in the smallest volume whose sides are multiples of it."""
+    return fit(x, [stride * -(-side // stride) for side in x.shape[2:]])
+
+
 def fit(x: Tensor, space: Sequence[int]) -> Tensor:
     """``x (N, C, D, H, W)`` centred in a volume of size ``space``, cut or filled with zeros."""
     pads = []

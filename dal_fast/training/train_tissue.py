@@ -29,7 +29,7 @@ from dal_fast.data.normalise import normalise
 from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
 from dal_fast.errors import InputError
 from dal_fast.models import DAL, DALConfig, load_weights, read_card, save_weights
-from dal_fast.training.dataset import Brain, fit, load_bids, load_maps
+from dal_fast.training.dataset import Brain, fit, fit_to_stride, load_bids, load_maps
 from dal_fast.training.losses import tissue_dice, tissue_loss
 
 RATE = 3e-3
@@ -106,12 +106,11 @@ def evaluate(model: DAL, brains: list[Brain], seed: int) -> dict[str, float]:
     model.eval()
     with torch.inference_mode():
         for brain in brains:
-            space = tuple(stride * math.ceil(s / stride) for s in brain.structures.shape[2:])
-            structures = fit(brain.structures, space)
+            structures = fit_to_stride(brain.structures, stride)
             trials = {"painted": synthesiser.paint(structures)}
             if brain.scan is not None:
                 trials["real_T1w"] = Sample(
-                    normalise(fit(brain.scan, space).float(), structures > 0)[0],
+                    normalise(fit_to_stride(brain.scan, stride).float(), structures > 0)[0],
                     (structures[:, 0].long() // 256 - 1).clamp_min(0),
                     structures > 0,
                     torch.zeros_like(structures, dtype=torch.bool),

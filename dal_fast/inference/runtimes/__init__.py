@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from dal_fast.errors import InputError
 from dal_fast.inference.runtimes.base import Runtime
-from dal_fast.inference.runtimes.torch_runtime import TorchRuntime
+from dal_fast.inference.runtimes.torch_runtime import TorchRuntime, choose_device
 from dal_fast.models import DAL
 
 RUNTIMES = ("torch", "openvino", "onnx")
@@ -26,16 +26,16 @@ def make_runtime(name: str, model: DAL, device: str) -> Runtime:
             "runtime-unavailable",
             f"there is no runtime {name!r}; choose auto, {', '.join(RUNTIMES)}",
         )
-    torch_runtime = TorchRuntime(model, device)  # says what is wrong with the device
+    device = choose_device(device)
     if name in ("auto", "torch"):
-        return torch_runtime
+        return TorchRuntime(model, device)
     if not _installed(name):
         raise InputError(
             "runtime-unavailable",
             f"runtime {name!r} is not installed: pip install 'dal_fast[{name}]', "
             "or choose --runtime torch",
         )
-    if torch_runtime.device != "cpu":
+    if device != "cpu":
         raise InputError("device-unavailable", f"runtime {name!r} runs on the CPU only")
     if name == "openvino":
         from dal_fast.inference.runtimes.openvino_runtime import openvino_runtime
