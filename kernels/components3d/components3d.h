@@ -28,4 +28,13 @@ DAL_DECLARE(void components3d(const uint8_t* mask, int32_t* labels, void* worksp
 DAL_DECLARE(void remove_small(const uint8_t* mask, uint8_t* out, void* workspace, Components3dShape shape,
                               int64_t min_voxels, int threads))
 
+// The same on a GPU: device pointers, the caller's stream. Neither allocates nor synchronises.
+namespace cuda {
+int64_t components3d_workspace(Components3dShape shape);
+void components3d(const uint8_t* mask, int32_t* labels, void* workspace, Components3dShape shape,
+                  void* stream);
+void remove_small(const uint8_t* mask, uint8_t* out, void* workspace, Components3dShape shape,
+                  int64_t min_voxels, void* stream);
+}  // namespace cuda
+
 }  // namespace dal

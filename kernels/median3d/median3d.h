@@ -26,4 +26,12 @@ DAL_DECLARE(int64_t median3d_workspace(Median3dShape shape, DType dtype, int thr
 DAL_DECLARE(void median3d(const void* x, const uint8_t* mask, void* out, void* workspace,
                           Median3dShape shape, DType dtype, int threads))
 
+// The same on a GPU: device pointers, the caller's stream; float32, float16, bfloat16. Neither allocates
+// nor synchronises.
+namespace cuda {
+int64_t median3d_workspace(Median3dShape shape, DType dtype);
+void median3d(const void* x, const uint8_t* mask, void* out, void* workspace, Median3dShape shape,
+              DType dtype, void* stream);
+}  // namespace cuda
+
 }  // namespace dal

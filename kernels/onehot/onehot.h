@@ -29,4 +29,13 @@ DAL_DECLARE(void onehot_backward(const void* logits, const void* grad_out, const
                                  const uint8_t* mask, void* grad_logits, OnehotShape shape,
                                  double temperature, DType dtype, int threads))
 
+// The same on a GPU: device pointers (levels: host), the caller's stream; float32, float16, bfloat16.
+// Neither allocates nor synchronises.
+namespace cuda {
+void onehot_forward(const void* logits, const double* levels, const uint8_t* mask, void* out,
+                    OnehotShape shape, DType dtype, void* stream);
+void onehot_backward(const void* logits, const void* grad_out, const double* levels, const uint8_t* mask,
+                     void* grad_logits, OnehotShape shape, double temperature, DType dtype, void* stream);
+}  // namespace cuda
+
 }  // namespace dal

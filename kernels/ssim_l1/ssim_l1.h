@@ -47,8 +47,20 @@ DAL_DECLARE(void ssim_sums(const void* x, const void* y, double* sums, void* fie
 DAL_DECLARE(void ssim_fields(const void* x, const void* y, const void* grad, void* fields,
                              SsimProblem problem))
 
-// grad_x, grad_y (null: not wanted) of  scale * sum(g * SSIM) + l1 * sum |x - y|.
+// grad_x, grad_y (null: not wanted) of  *upstream (scale * sum(g * SSIM) + l1 * sum |x - y|); no upstream: 1.
 DAL_DECLARE(void ssim_backward(const void* x, const void* y, const void* fields, double scale, double l1,
                                void* grad_x, void* grad_y, SsimProblem problem))
+
+// The same on a GPU: device pointers (problem.weights: host), the caller's stream; float32, float16,
+// bfloat16, fields in float32. Neither allocates nor synchronises.
+namespace cuda {
+int64_t ssim_workspace(SsimProblem problem);
+void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem problem, void* stream);
+void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimProblem problem, void* stream);
+void ssim_fields(const void* x, const void* y, const void* grad, void* fields, SsimProblem problem,
+                 void* stream);
+void ssim_backward(const void* x, const void* y, const void* fields, const double* upstream, double scale,
+                   double l1, void* grad_x, void* grad_y, SsimProblem problem, void* stream);
+}  // namespace cuda
 
 }  // namespace dal

@@ -39,4 +39,15 @@ DAL_DECLARE(void score_histogram(const void* score, const uint8_t* target, const
                                  int64_t voxels, ScoreBins bins, int64_t segment, void* workspace,
                                  int64_t* counts, int64_t* span, DType dtype, int threads))
 
+// The same on a GPU: device pointers, the caller's stream; float32, float16, bfloat16. Neither allocates
+// nor synchronises. nans: (1), the number of NaN inside.
+namespace cuda {
+int64_t score_histogram_workspace(int64_t bins);
+void score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t* pages, int64_t* nans,
+                 DType dtype, void* stream);
+void score_histogram(const void* score, const uint8_t* target, const uint8_t* mask, int64_t voxels,
+                     ScoreBins bins, void* workspace, int64_t* counts, int64_t* span, DType dtype,
+                     void* stream);
+}  // namespace cuda
+
 }  // namespace dal

@@ -1,0 +1,86 @@
+// What every CUDA kernel source includes; nothing else of CUDA.
+//
+// The same source is compiled by nvcc for the GPU and by g++ for the tests, which run each block's
+// threads as fibers on the CPU (tests/cuda_on_host). So that both mean the same:
+//
+// - DAL_LAUNCH((kernel<T>), grid, block, shared_bytes, stream, arguments...) starts a kernel and
+//   DAL_DYNAMIC_SHARED(T, name) names its dynamic shared memory: no <<<>>>, no extern __shared__.
+// - Concurrent writes to one address go through atomics; what is written concurrently is read through
+//   volatile or an atomic. No benign races.
+// - No return before a barrier or a shuffle: predicate instead. Full masks; blocks of whole warps.
+// - No block waits for another: that is a second kernel.
+// - Architecture-specific instructions sit behind a __device__ function with a portable fallback.
+// - A launcher neither allocates nor synchronises: it can be captured into a CUDA graph.
+#pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "dtype.h"
+
+#ifdef __CUDACC__
+#define DAL_LAUNCH(kernel, grid, block, shared, stream, ...) \
+  kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
+#define DAL_DYNAMIC_SHARED(T, name)                                \
+  extern __shared__ __align__(16) unsigned char dal_shared_bytes[]; \
+  T* name = reinterpret_cast<T*>(dal_shared_bytes)
+#else
+#define DAL_LAUNCH(kernel, grid, block, shared, stream, ...) \
+  coh::launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
+#define DAL_DYNAMIC_SHARED(T, name) T* name = static_cast<T*>(coh::dyn_smem())
+#endif
+
+namespace dal {
+namespace cuda {
+
+// Call after every launch. Throws std::runtime_error, which Python sees as RuntimeError.
+inline void check_launch(const char* kernel) {
+  const cudaError_t error = cudaGetLastError();
+  if (error != cudaSuccess)
+    throw std::runtime_error(std::string("CUDA kernel ") + kernel + ": " + cudaGetErrorString(error));
+}
+
+// Calls f(type_tag<T>{}) for the device's C++ type of `dtype`; float64 is not computed on GPUs.
+template <class F>
+auto with_gpu_dtype(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f32:
+      return f(type_tag<float>{});
+    case DType::f16:
+      return f(type_tag<__half>{});
+    case DType::bf16:
+      return f(type_tag<__nv_bfloat16>{});
+    default:
+      throw std::invalid_argument("the CUDA kernels take float32, float16 and bfloat16");
+  }
+}
+
+__device__ __forceinline__ float to_float(float v) { return v; }
+__device__ __forceinline__ float to_float(__half v) { return __half2float(v); }
+__device__ __forceinline__ float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
+
+// from_float<T>(v): round to nearest even.
+template <class T>
+__device__ __forceinline__ T from_float(float v);
+template <>
+__device__ __forceinline__ float from_float<float>(float v) {
+  return v;
+}
+template <>
+__device__ __forceinline__ __half from_float<__half>(float v) {
+  return __float2half_rn(v);
+}
+template <>
+__device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float v) {
+  return __float2bfloat16_rn(v);
+}
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
+
+}  // namespace cuda
+}  // namespace dal
