@@ -1,38 +1,51 @@
+#include <tuple>
+
 #include "bindings.h"
 #include "ssim_l1/ssim_l1.h"
 
 namespace dal {
+namespace DAL_ENGINE {
+namespace {
+
+// (volumes, depth, height, width, weights, radius, c1, c2, dtype, workspace), see ssim_l1.h
+using Problem = std::tuple<int64_t, int64_t, int64_t, int64_t, address, int, double, double, int, address>;
+
+SsimProblem problem_of(const Problem& p) {
+  const auto& [volumes, depth, height, width, weights, radius, c1, c2, dtype, workspace] = p;
+  return {volumes, depth, height, width,        pointer<double>(weights),
+          radius,  c1,    c2,     DType(dtype), pointer<void>(workspace)};
+}
+
+}  // namespace
 
 void register_ssim_l1(py::module_& m) {
-  py::class_<SsimProblem>(m, "SsimProblem")
-      .def(py::init([](int64_t volumes, int64_t depth, int64_t height, int64_t width, address weights,
-                       int radius, double c1, double c2, int dtype, int threads) {
-        return SsimProblem{volumes, depth,        height,  width,  pointer<double>(weights), radius, c1,
-                           c2,      DType(dtype), threads, nullptr};
-      }))
-      .def("workspace_bytes", [](const SsimProblem& p) { return DAL_DISPATCH(ssim_workspace, p); })
-      .def("set_workspace", [](SsimProblem& p, address a) { p.workspace = pointer<void>(a); });
-
-  m.def("ssim_map", [](address x, address y, address out, bool hybrid, const SsimProblem& p) {
-    py::gil_scoped_release nogil;
-    DAL_DISPATCH(ssim_map, pointer<void>(x), pointer<void>(y), pointer<void>(out), hybrid, p);
+  m.def("ssim_workspace", [](const Problem& p, [[maybe_unused]] Where where) {
+    return DAL_SIZE(ssim_workspace, where, problem_of(p));
   });
-  m.def("ssim_sums", [](address x, address y, address sums, address fields, const SsimProblem& p) {
+  m.def("ssim_map", [](address x, address y, address out, bool hybrid, const Problem& p, Where where) {
     py::gil_scoped_release nogil;
-    DAL_DISPATCH(ssim_sums, pointer<void>(x), pointer<void>(y), pointer<double>(sums),
-                 pointer<void>(fields), p);
+    DAL_CALL(ssim_map, where, pointer<void>(x), pointer<void>(y), pointer<void>(out), hybrid,
+             problem_of(p));
   });
-  m.def("ssim_fields", [](address x, address y, address grad, address fields, const SsimProblem& p) {
+  m.def("ssim_sums", [](address x, address y, address sums, address fields, const Problem& p, Where where) {
     py::gil_scoped_release nogil;
-    DAL_DISPATCH(ssim_fields, pointer<void>(x), pointer<void>(y), pointer<void>(grad),
-                 pointer<void>(fields), p);
+    DAL_CALL(ssim_sums, where, pointer<void>(x), pointer<void>(y), pointer<double>(sums),
+             pointer<void>(fields), problem_of(p));
   });
-  m.def("ssim_backward", [](address x, address y, address fields, double scale, double l1, address grad_x,
-                            address grad_y, const SsimProblem& p) {
+  m.def("ssim_fields",
+        [](address x, address y, address grad, address fields, const Problem& p, Where where) {
+          py::gil_scoped_release nogil;
+          DAL_CALL(ssim_fields, where, pointer<void>(x), pointer<void>(y), pointer<void>(grad),
+                   pointer<void>(fields), problem_of(p));
+        });
+  m.def("ssim_backward", [](address x, address y, address fields, address upstream, double scale, double l1,
+                            address grad_x, address grad_y, const Problem& p, Where where) {
     py::gil_scoped_release nogil;
-    DAL_DISPATCH(ssim_backward, pointer<void>(x), pointer<void>(y), pointer<void>(fields), scale, l1,
-                 pointer<void>(grad_x), pointer<void>(grad_y), p);
+    DAL_CALL(ssim_backward, where, pointer<void>(x), pointer<void>(y), pointer<void>(fields),
+             pointer<double>(upstream), scale, l1, pointer<void>(grad_x), pointer<void>(grad_y),
+             problem_of(p));
   });
 }
 
+}  // namespace DAL_ENGINE
 }  // namespace dal

@@ -25,7 +25,7 @@
 #ifdef __CUDACC__
 #define DAL_LAUNCH(kernel, grid, block, shared, stream, ...) \
   kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
-#define DAL_DYNAMIC_SHARED(T, name)                                \
+#define DAL_DYNAMIC_SHARED(T, name)                                 \
   extern __shared__ __align__(16) unsigned char dal_shared_bytes[]; \
   T* name = reinterpret_cast<T*>(dal_shared_bytes)
 #else

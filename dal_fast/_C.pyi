@@ -1,4 +1,8 @@
-"""The compiled kernels: addresses of contiguous tensors in, results in place."""
+"""The compiled kernels: addresses of contiguous tensors in, results in place.
+
+In a build with CUDA, ``_C.cuda`` has the same functions for a GPU: where these take the number of
+threads, those take ``(device, stream)``.
+"""
 
 def current_isa() -> str: ...
 def set_isa(name: str) -> None: ...
@@ -12,20 +16,22 @@ def onehot_backward(
     batch: int, classes: int, voxels: int, temperature: float, dtype: int, threads: int,
 ) -> None: ...  # fmt: skip
 
-class SsimProblem:
-    def __init__(
-        self, volumes: int, depth: int, height: int, width: int, weights: int, radius: int,
-        c1: float, c2: float, dtype: int, threads: int,
-    ) -> None: ...  # fmt: skip
-    def workspace_bytes(self) -> int: ...
-    def set_workspace(self, workspace: int) -> None: ...
+# (volumes, depth, height, width, weights, radius, c1, c2, dtype, workspace)
+_Problem = tuple[int, int, int, int, int, int, float, float, int, int]
 
-def ssim_map(x: int, y: int, out: int, hybrid: bool, problem: SsimProblem) -> None: ...
-def ssim_sums(x: int, y: int, sums: int, fields: int, problem: SsimProblem) -> None: ...
-def ssim_fields(x: int, y: int, grad: int, fields: int, problem: SsimProblem) -> None: ...
+def ssim_workspace(problem: _Problem, threads: int) -> int: ...
+def ssim_map(
+    x: int, y: int, out: int, hybrid: bool, problem: _Problem, threads: int
+) -> None: ...  # fmt: skip
+def ssim_sums(
+    x: int, y: int, sums: int, fields: int, problem: _Problem, threads: int
+) -> None: ...  # fmt: skip
+def ssim_fields(
+    x: int, y: int, grad: int, fields: int, problem: _Problem, threads: int
+) -> None: ...  # fmt: skip
 def ssim_backward(
-    x: int, y: int, fields: int, scale: float, l1: float, grad_x: int, grad_y: int,
-    problem: SsimProblem,
+    x: int, y: int, fields: int, upstream: int, scale: float, l1: float, grad_x: int, grad_y: int,
+    problem: _Problem, threads: int,
 ) -> None: ...  # fmt: skip
 def canny3d_workspace(
     values: int, levels: int, mask: int,
@@ -40,8 +46,8 @@ def canny3d(
 ) -> None: ...  # fmt: skip
 def score_histogram_workspace(bins: int, threads: int) -> int: ...
 def score_pages(
-    score: int, mask: int, pages: int, voxels: int, dtype: int, threads: int
-) -> int: ...  # fmt: skip
+    score: int, mask: int, pages: int, nans: int, voxels: int, dtype: int, threads: int
+) -> None: ...  # fmt: skip
 def score_histogram(
     score: int, target: int, mask: int, base: int, workspace: int, counts: int, span: int,
     voxels: int, bins: int, shift: int, segment: int, dtype: int, threads: int,

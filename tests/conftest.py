@@ -27,6 +27,18 @@ def shared_data():
     return SHARED
 
 
+@pytest.fixture
+def poisoned():
+    """Uninitialised tensors start as NaN, as their type's largest value, or as True."""
+    settings = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    settings.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(before[0])
+    settings.fill_uninitialized_memory = before[1]
+
+
 @pytest.fixture(autouse=True)
 def two_threads():
     """The same thread count everywhere, so that a test means the same on every machine."""

@@ -72,3 +72,8 @@ def check_positive(value: float, name: str) -> None:
 def address(t: Tensor | None) -> int:
     """Address of a contiguous tensor's first element; 0 for none."""
     return 0 if t is None else t.data_ptr()
+
+
+def host_table(values: Sequence[float] | None) -> Tensor | None:
+    """Doubles that a launcher reads on the host, whatever device is the default one."""
+    return None if values is None else torch.tensor(values, dtype=torch.float64, device="cpu")

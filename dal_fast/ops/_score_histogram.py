@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dal_fast import reference
-from dal_fast.backend import _C
+from dal_fast.backend import launcher
 from dal_fast.ops._checks import DTYPE_CODES, address
 
 Bools = npt.NDArray[np.bool_]
@@ -19,45 +19,59 @@ Ints = npt.NDArray[np.int64]
 _SEGMENT = 2**31  # voxels that the kernel's 32-bit scratch counters can hold
 
 
-@torch.library.custom_op("dal_fast::score_pages", mutates_args=(), device_types="cpu")
-def _score_pages(score: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+@torch.library.custom_op("dal_fast::score_pages", mutates_args=())
+def _score_pages(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
     score, mask = score.contiguous(), None if mask is None else mask.contiguous()
-    pages = torch.empty(reference.PAGES, dtype=torch.bool)
-    nans = _C.score_pages(
-        address(score), address(mask), address(pages),
-        score.numel(), DTYPE_CODES[score.dtype], torch.get_num_threads(),
+    kernels, where = launcher(backend, score)
+    pages = score.new_empty(reference.PAGES, dtype=torch.bool)
+    nans = score.new_empty((), dtype=torch.int64)
+    kernels.score_pages(
+        address(score), address(mask), address(pages), address(nans),
+        score.numel(), DTYPE_CODES[score.dtype], where,
     )  # fmt: skip
-    return pages, torch.tensor(nans)
+    return pages, nans
 
 
 @_score_pages.register_fake
-def _(score: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def _(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
     pages = score.new_empty(reference.PAGES, dtype=torch.bool)
     return pages, score.new_empty((), dtype=torch.int64)
 
 
-@torch.library.custom_op("dal_fast::score_histogram", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dal_fast::score_histogram", mutates_args=())
 def _score_histogram(
-    score: Tensor, target: Tensor, mask: Tensor | None, base: Tensor, shift: int, bins: int
+    score: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    base: Tensor,
+    shift: int,
+    bins: int,
+    backend: str,
 ) -> tuple[Tensor, Tensor]:
     score, target = score.contiguous(), target.contiguous()
     mask = None if mask is None else mask.contiguous()
-    threads = torch.get_num_threads()
-    size = _C.score_histogram_workspace(bins, threads)
-    workspace = torch.empty(size, dtype=torch.uint8)
-    counts = torch.empty(bins, 2, dtype=torch.int64)
-    span = torch.empty(bins, 2, dtype=torch.int64)
-    _C.score_histogram(
+    kernels, where = launcher(backend, score)
+    size = kernels.score_histogram_workspace(bins, where)
+    workspace = score.new_empty(size, dtype=torch.uint8)
+    counts = score.new_empty((bins, 2), dtype=torch.int64)
+    span = score.new_empty((bins, 2), dtype=torch.int64)
+    kernels.score_histogram(
         address(score), address(target), address(mask), address(base), address(workspace),
         address(counts), address(span), score.numel(), bins, shift,
-        _SEGMENT, DTYPE_CODES[score.dtype], threads,
+        _SEGMENT, DTYPE_CODES[score.dtype], where,
     )  # fmt: skip
     return counts, span
 
 
 @_score_histogram.register_fake
 def _(
-    score: Tensor, target: Tensor, mask: Tensor | None, base: Tensor, shift: int, bins: int
+    score: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    base: Tensor,
+    shift: int,
+    bins: int,
+    backend: str,
 ) -> tuple[Tensor, Tensor]:
     shape = (bins, 2)
     return score.new_empty(shape, dtype=torch.int64), score.new_empty(shape, dtype=torch.int64)
@@ -65,7 +79,10 @@ def _(
 
 def score_pages(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Bools, int]:
     """The pages that hold a score inside ``mask``, and the number of NaN."""
-    pages, nans = (reference.score_pages if backend == "reference" else _score_pages)(score, mask)
+    if backend == "reference":
+        pages, nans = reference.score_pages(score, mask)
+    else:
+        pages, nans = _score_pages(score, mask, backend)
     return pages.cpu().numpy(), int(nans)
 
 
@@ -140,9 +157,12 @@ class ScoreHistogram:
     ) -> ScoreHistogram:
         """One volume, whose occupied pages are known; free of NaN inside ``mask``."""
         layout = Layout.of(pages, limit)
-        run = reference.score_histogram if backend == "reference" else _score_histogram
         base = torch.from_numpy(layout.base).to(score.device)
-        counts, span = run(score, target, mask, base, layout.shift, layout.bins)
+        work = score, target, mask, base, layout.shift, layout.bins
+        if backend == "reference":
+            counts, span = reference.score_histogram(*work)
+        else:
+            counts, span = _score_histogram(*work, backend)
         return cls(limit, pages, counts.cpu().numpy(), span.cpu().numpy())
 
     def occupied(self) -> Ints:

@@ -9,9 +9,16 @@ import torch
 from torch import Tensor
 
 from dal_fast import reference
-from dal_fast.backend import _C, resolve
+from dal_fast.backend import launcher, resolve, triton_kernels
 from dal_fast.errors import InputError
-from dal_fast.ops._checks import DTYPE_CODES, address, check_levels, check_mask, check_volume
+from dal_fast.ops._checks import (
+    DTYPE_CODES,
+    address,
+    check_levels,
+    check_mask,
+    check_volume,
+    host_table,
+)
 from dal_fast.ops.onehot import LEVELS
 from dal_fast.reference.canny3d import gaussian_taps
 
@@ -51,7 +58,7 @@ def canny3d(
         low: lower threshold on ``|G|``, units of x per voxel.
         high: upper threshold, at least ``low``.
         mask: where edges are looked for, bool ``(N, 1, D, H, W)``; everywhere without one.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"triton"`` or ``"reference"``.
 
     Returns:
         Edges, bool ``(N, C, D, H, W)``.
@@ -62,9 +69,10 @@ def canny3d(
     check_volume(x, "x")
     check_mask(mask, x)
     _check_parameters(sigma, low, high)
-    if resolve(backend, x) == "reference":
+    backend = resolve(backend, x, triton=True)
+    if backend == "reference":
         return reference.canny3d(x.detach().double(), sigma, low, high, mask)
-    edges: Tensor = _canny3d(x.detach(), None, mask, sigma, low, high)
+    edges: Tensor = _canny3d(x.detach(), None, mask, sigma, low, high, backend)
     return edges
 
 
@@ -90,7 +98,7 @@ def anatomy_edges(
         sigma: of the Gaussian, voxels.
         low: lower threshold, grey level per voxel.
         high: upper threshold, at least ``low``.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"triton"`` or ``"reference"``.
 
     Returns:
         Edges, bool ``(N, 1, D, H, W)``.
@@ -103,10 +111,11 @@ def anatomy_edges(
     check_mask(mask, logits)
     _check_parameters(sigma, low, high)
     check_levels(levels, logits)
-    if resolve(backend, logits) == "reference":
+    backend = resolve(backend, logits, triton=True)
+    if backend == "reference":
         return reference.anatomy_edges(logits.detach().double(), levels, mask, sigma, low, high)
     table = [float(c) for c in levels]
-    edges: Tensor = _canny3d(logits.detach(), table, mask, sigma, low, high)
+    edges: Tensor = _canny3d(logits.detach(), table, mask, sigma, low, high, backend)
     return edges
 
 
@@ -117,7 +126,7 @@ def _check_parameters(sigma: float, low: float, high: float) -> None:
         raise InputError("value", f"thresholds must be 0 <= low <= high, not {low} and {high}")
 
 
-@torch.library.custom_op("dal_fast::canny3d", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dal_fast::canny3d", mutates_args=())
 def _canny3d(
     values: Tensor,
     levels: list[float] | None,
@@ -125,21 +134,26 @@ def _canny3d(
     sigma: float,
     low: float,
     high: float,
+    backend: str,
 ) -> Tensor:
     values, mask = values.contiguous(), None if mask is None else mask.contiguous()
     n, c, d, h, w = values.shape
     edges = values.new_empty(n, c if levels is None else 1, d, h, w, dtype=torch.bool)
-    table = None if levels is None else torch.tensor(levels, dtype=torch.float64)
-    taps = torch.tensor(gaussian_taps(sigma, max(d, h, w)), dtype=torch.float64)
-    radius, threads = len(taps) - 1, torch.get_num_threads()
+    taps = gaussian_taps(sigma, max(d, h, w))
+    if backend == "triton":
+        triton_kernels("canny3d").canny3d(values, levels, mask, taps, low, high, edges)
+        return edges
+    kernels, where = launcher(backend, values)
+    level_table, tap_table, radius = host_table(levels), host_table(taps), len(taps) - 1
     source = (
-        address(values), address(table), address(mask),
+        address(values), address(level_table), address(mask),
         n, c, d, h, w, DTYPE_CODES[values.dtype],
     )  # fmt: skip
-    scratch = torch.empty(_C.canny3d_workspace(*source, radius, threads), dtype=torch.uint8)
-    _C.canny3d(
-        *source, address(taps), radius, low, high,
-        address(scratch), address(edges), threads,
+    size = kernels.canny3d_workspace(*source, radius, where)
+    scratch = values.new_empty(size, dtype=torch.uint8)
+    kernels.canny3d(
+        *source, address(tap_table), radius, low, high,
+        address(scratch), address(edges), where,
     )  # fmt: skip
     return edges
 
@@ -152,6 +166,7 @@ def _(
     sigma: float,
     low: float,
     high: float,
+    backend: str,
 ) -> Tensor:
     n, c, *space = values.shape
     return values.new_empty(n, c if levels is None else 1, *space, dtype=torch.bool)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dal_fast import reference
-from dal_fast.backend import _C, resolve
+from dal_fast.backend import launcher, resolve
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import address, check_shape
 
@@ -24,7 +24,7 @@ def components3d(mask: Tensor, connectivity: int = 26, *, backend: str = "auto")
     Args:
         mask: bool ``(N, C, D, H, W)``, any strides.
         connectivity: 6, 18 or 26.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"reference"``.
 
     Returns:
         int32 ``(N, C, D, H, W)``, contiguous.
@@ -34,9 +34,10 @@ def components3d(mask: Tensor, connectivity: int = 26, *, backend: str = "auto")
             that cannot run.
     """
     _check(mask, connectivity)
-    if resolve(backend, mask) == "reference":
+    backend = resolve(backend, mask)
+    if backend == "reference":
         return reference.components3d(mask, connectivity)
-    return _components3d(mask, connectivity)
+    return _components3d(mask, connectivity, backend)
 
 
 def remove_small(
@@ -48,7 +49,7 @@ def remove_small(
         mask: bool ``(N, C, D, H, W)``, any strides; every ``(n, c)`` volume stands for itself.
         min_voxels: smallest size that stays, in voxels; 0 and 1 keep everything.
         connectivity: 6, 18 or 26, see :func:`components3d`.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"reference"``.
 
     Returns:
         bool ``(N, C, D, H, W)``, contiguous.
@@ -60,9 +61,10 @@ def remove_small(
     _check(mask, connectivity)
     if min_voxels < 0:
         raise InputError("value", f"min_voxels must not be negative, not {min_voxels}")
-    if resolve(backend, mask) == "reference":
+    backend = resolve(backend, mask)
+    if backend == "reference":
         return reference.remove_small(mask, min_voxels, connectivity)
-    return _remove_small(mask, min_voxels, connectivity)
+    return _remove_small(mask, min_voxels, connectivity, backend)
 
 
 def _check(mask: Tensor, connectivity: int) -> None:
@@ -82,39 +84,35 @@ def _layout(mask: Tensor, connectivity: int) -> tuple[int, int, int, int, int]:
     return n * c, depth, height, width, connectivity
 
 
-def _workspace(mask: Tensor, connectivity: int, threads: int) -> Tensor:
-    size = _C.components3d_workspace(*_layout(mask, connectivity), threads)
-    return mask.new_empty(size, dtype=torch.uint8)
-
-
-@torch.library.custom_op("dal_fast::components3d", mutates_args=(), device_types="cpu")
-def _components3d(mask: Tensor, connectivity: int) -> Tensor:
-    mask, threads = mask.contiguous(), torch.get_num_threads()
+@torch.library.custom_op("dal_fast::components3d", mutates_args=())
+def _components3d(mask: Tensor, connectivity: int, backend: str) -> Tensor:
+    mask, layout = mask.contiguous(), _layout(mask, connectivity)
+    kernels, where = launcher(backend, mask)
     labels = mask.new_empty(mask.shape, dtype=torch.int32)
-    workspace = _workspace(mask, connectivity, threads)
-    _C.components3d(
-        address(mask), address(labels), address(workspace), *_layout(mask, connectivity), threads
-    )
+    size = kernels.components3d_workspace(*layout, where)
+    workspace = mask.new_empty(size, dtype=torch.uint8)
+    kernels.components3d(address(mask), address(labels), address(workspace), *layout, where)
     return labels
 
 
-@torch.library.custom_op("dal_fast::remove_small", mutates_args=(), device_types="cpu")
-def _remove_small(mask: Tensor, min_voxels: int, connectivity: int) -> Tensor:
-    mask, threads = mask.contiguous(), torch.get_num_threads()
+@torch.library.custom_op("dal_fast::remove_small", mutates_args=())
+def _remove_small(mask: Tensor, min_voxels: int, connectivity: int, backend: str) -> Tensor:
+    mask, layout = mask.contiguous(), _layout(mask, connectivity)
+    kernels, where = launcher(backend, mask)
     out = mask.new_empty(mask.shape)
-    workspace = _workspace(mask, connectivity, threads)
-    _C.remove_small(
-        address(mask), address(out), address(workspace),
-        *_layout(mask, connectivity), min_voxels, threads,
-    )  # fmt: skip
+    size = kernels.components3d_workspace(*layout, where)
+    workspace = mask.new_empty(size, dtype=torch.uint8)
+    kernels.remove_small(
+        address(mask), address(out), address(workspace), *layout, min_voxels, where
+    )
     return out
 
 
 @_components3d.register_fake
-def _(mask: Tensor, connectivity: int) -> Tensor:
+def _(mask: Tensor, connectivity: int, backend: str) -> Tensor:
     return mask.new_empty(mask.shape, dtype=torch.int32)
 
 
 @_remove_small.register_fake
-def _(mask: Tensor, min_voxels: int, connectivity: int) -> Tensor:
+def _(mask: Tensor, min_voxels: int, connectivity: int, backend: str) -> Tensor:
     return mask.new_empty(mask.shape)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dal_fast import reference
-from dal_fast.backend import _C, resolve
+from dal_fast.backend import launcher, resolve
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume
 
@@ -31,7 +31,7 @@ def median3d(
         x: ``(N, C, D, H, W)``, float32, float64, float16 or bfloat16, any strides.
         size: 3 or 5.
         mask: bool ``(N, 1, D, H, W)``; outside it the result is 0.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"reference"``.
 
     Returns:
         ``(N, C, D, H, W)`` in the dtype of ``x``, contiguous.
@@ -46,22 +46,24 @@ def median3d(
         raise InputError("size", f"size must be 3 or 5, not {size}")
     if x.requires_grad and torch.is_grad_enabled():
         raise InputError("no-gradient", "median3d has no gradient: pass x.detach()")
-    if resolve(backend, x) == "reference":
+    backend = resolve(backend, x)
+    if backend == "reference":
         return reference.median3d(x.double(), size, mask).to(x.dtype)
-    return _median3d(x, size, mask)
+    return _median3d(x, size, mask, backend)
 
 
-@torch.library.custom_op("dal_fast::median3d", mutates_args=(), device_types="cpu")
-def _median3d(x: Tensor, size: int, mask: Tensor | None) -> Tensor:
+@torch.library.custom_op("dal_fast::median3d", mutates_args=())
+def _median3d(x: Tensor, size: int, mask: Tensor | None, backend: str) -> Tensor:
     x, mask = x.contiguous(), None if mask is None else mask.contiguous()
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     n, c, d, h, w = x.shape
-    layout = n, c, d, h, w, size, DTYPE_CODES[x.dtype], torch.get_num_threads()
-    workspace = x.new_empty(_C.median3d_workspace(*layout), dtype=torch.uint8)
-    _C.median3d(address(x), address(mask), address(out), address(workspace), *layout)
+    kernels, where = launcher(backend, x)
+    layout = n, c, d, h, w, size, DTYPE_CODES[x.dtype], where
+    workspace = x.new_empty(kernels.median3d_workspace(*layout), dtype=torch.uint8)
+    kernels.median3d(address(x), address(mask), address(out), address(workspace), *layout)
     return out
 
 
 @_median3d.register_fake
-def _(x: Tensor, size: int, mask: Tensor | None) -> Tensor:
+def _(x: Tensor, size: int, mask: Tensor | None, backend: str) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dal_fast import reference
-from dal_fast.backend import _C, resolve
+from dal_fast.backend import launcher, resolve, triton_kernels
 from dal_fast.ops._checks import (
     DTYPE_CODES,
     address,
@@ -17,6 +17,7 @@ from dal_fast.ops._checks import (
     check_mask,
     check_positive,
     check_volume,
+    host_table,
 )
 
 LEVELS = (0.29, 0.48, 0.72)
@@ -33,7 +34,7 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto
     Args:
         logits: ``(N, K, D, H, W)``, float32, float64, float16 or bfloat16, any strides.
         temperature: of the surrogate softmax, positive.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"triton"`` or ``"reference"``.
 
     Returns:
         ``(N, K, D, H, W)`` of zeros and ones in the dtype of ``logits``.
@@ -43,9 +44,10 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto
     """
     check_volume(logits, "logits")
     check_positive(temperature, "temperature")
-    if resolve(backend, logits) == "reference":
+    backend = resolve(backend, logits, triton=True)
+    if backend == "reference":
         return reference.onehot_ste(logits.double(), temperature).to(logits.dtype)
-    return _onehot(logits, None, None, temperature)
+    return _onehot(logits, None, None, temperature, backend)
 
 
 def anatomy_image(
@@ -63,7 +65,7 @@ def anatomy_image(
         levels: K grey levels; the default is the paper's for CSF, grey and white matter.
         mask: brain mask, bool ``(N, 1, D, H, W)``; outside it A is 0.
         temperature: of the surrogate gradient, see :func:`onehot_ste`.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"triton"`` or ``"reference"``.
 
     Returns:
         ``(N, 1, D, H, W)`` in the dtype of ``logits``.
@@ -75,43 +77,55 @@ def anatomy_image(
     check_mask(mask, logits)
     check_positive(temperature, "temperature")
     check_levels(levels, logits)
-    if resolve(backend, logits) == "reference":
+    backend = resolve(backend, logits, triton=True)
+    if backend == "reference":
         image = reference.anatomy_image(logits.double(), levels, mask, temperature)
         return image.to(logits.dtype)
-    return _onehot(logits, [float(c) for c in levels], mask, temperature)
+    return _onehot(logits, [float(c) for c in levels], mask, temperature, backend)
 
 
-@torch.library.custom_op("dal_fast::onehot", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dal_fast::onehot", mutates_args=())
 def _onehot(
-    logits: Tensor, levels: list[float] | None, mask: Tensor | None, temperature: float
+    logits: Tensor,
+    levels: list[float] | None,
+    mask: Tensor | None,
+    temperature: float,
+    backend: str,
 ) -> Tensor:
     logits, mask = logits.contiguous(), None if mask is None else mask.contiguous()
     n, k, *space = logits.shape
     out = logits.new_empty(n, k if levels is None else 1, *space)
-    table = None if levels is None else torch.tensor(levels, dtype=torch.float64)
-    _C.onehot_forward(
+    if backend == "triton":
+        triton_kernels("onehot").onehot_forward(logits, levels, mask, out)
+        return out
+    (kernels, where), table = launcher(backend, logits), host_table(levels)
+    kernels.onehot_forward(
         address(logits), address(table), address(mask), address(out),
-        n, k, _voxels(logits), DTYPE_CODES[logits.dtype], torch.get_num_threads(),
+        n, k, _voxels(logits), DTYPE_CODES[logits.dtype], where,
     )  # fmt: skip
     return out
 
 
-@torch.library.custom_op("dal_fast::onehot_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dal_fast::onehot_backward", mutates_args=())
 def _onehot_backward(
     logits: Tensor,
     grad: Tensor,
     levels: list[float] | None,
     mask: Tensor | None,
     temperature: float,
+    backend: str,
 ) -> Tensor:
     logits, grad = logits.contiguous(), grad.contiguous()
     mask = None if mask is None else mask.contiguous()
     n, k = logits.shape[:2]
     out = torch.empty_like(logits, memory_format=torch.contiguous_format)
-    table = None if levels is None else torch.tensor(levels, dtype=torch.float64)
-    _C.onehot_backward(
+    if backend == "triton":
+        triton_kernels("onehot").onehot_backward(logits, grad, levels, mask, temperature, out)
+        return out
+    (kernels, where), table = launcher(backend, logits), host_table(levels)
+    kernels.onehot_backward(
         address(logits), address(grad), address(table), address(mask), address(out),
-        n, k, _voxels(logits), temperature, DTYPE_CODES[logits.dtype], torch.get_num_threads(),
+        n, k, _voxels(logits), temperature, DTYPE_CODES[logits.dtype], where,
     )  # fmt: skip
     return out
 
@@ -122,7 +136,11 @@ def _voxels(x: Tensor) -> int:
 
 @_onehot.register_fake
 def _(
-    logits: Tensor, levels: list[float] | None, mask: Tensor | None, temperature: float
+    logits: Tensor,
+    levels: list[float] | None,
+    mask: Tensor | None,
+    temperature: float,
+    backend: str,
 ) -> Tensor:
     n, k, *space = logits.shape
     return logits.new_empty(n, k if levels is None else 1, *space)
@@ -135,20 +153,21 @@ def _(
     levels: list[float] | None,
     mask: Tensor | None,
     temperature: float,
+    backend: str,
 ) -> Tensor:
     return torch.empty_like(logits, memory_format=torch.contiguous_format)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    logits, ctx.levels, mask, ctx.temperature = inputs
+    logits, ctx.levels, mask, *ctx.rest = inputs
     ctx.save_for_backward(logits, mask)
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     logits, mask = ctx.saved_tensors
     if not ctx.needs_input_grad[0]:
-        return None, None, None, None
-    return _onehot_backward(logits, grad, ctx.levels, mask, ctx.temperature), None, None, None
+        return (None,) * 5
+    return _onehot_backward(logits, grad, ctx.levels, mask, *ctx.rest), *(None,) * 4
 
 
 _onehot.register_autograd(_backward, setup_context=_setup)

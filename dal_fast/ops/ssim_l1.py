@@ -8,9 +8,16 @@ import torch
 from torch import Tensor
 
 from dal_fast import reference
-from dal_fast.backend import _C, resolve
+from dal_fast.backend import resolve
 from dal_fast.errors import InputError
-from dal_fast.ops._checks import DTYPE_CODES, address, check_positive, check_same, check_volume
+from dal_fast.ops._checks import check_positive, check_same, check_volume
+from dal_fast.ops._ssim_kernels import (
+    SsimKernels,
+    arithmetic,
+    new_fields,
+    new_gradient,
+    new_map,
+)
 
 MAX_WINDOW = 33
 
@@ -46,7 +53,7 @@ def ssim3d(
         kind: ``"gaussian"`` or ``"uniform"``.
         data_range: intensity span L of the stabilising constants, positive.
         reduction: ``"none"`` for the map, ``"mean"`` for its mean over all axes.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"triton"`` or ``"reference"``.
 
     Returns:
         ``(N, C, D, H, W)`` in the dtype of ``x``; or a scalar, float32 for the 16-bit types (NaN
@@ -58,12 +65,14 @@ def ssim3d(
     _check(x, y, window, sigma, kind, data_range)
     if reduction not in ("mean", "none"):
         raise InputError("reduction", f"reduction must be 'mean' or 'none', not {reduction!r}")
-    if resolve(backend, x) == "reference":
+    backend = resolve(backend, x, triton=True)
+    if backend == "reference":
         ssim = reference.ssim3d(x.double(), y.double(), window, sigma, kind, data_range)
-        return ssim.to(x.dtype) if reduction == "none" else ssim.mean().to(_arithmetic(x))
+        return ssim.to(x.dtype) if reduction == "none" else ssim.mean().to(arithmetic(x))
     if reduction == "none":
-        return _ssim_map(x, y, window, sigma, kind, data_range)
-    return 1 - _l1_ssim(x, y, 0.0, 1.0, window, sigma, kind, data_range, _wants_grad(x, y))[0]
+        return _ssim_map(x, y, window, sigma, kind, data_range, backend)
+    keep = _wants_grad(x, y)
+    return 1 - _l1_ssim(x, y, 0.0, 1.0, window, sigma, kind, data_range, backend, keep)[0]
 
 
 def hybrid_score(
@@ -88,7 +97,7 @@ def hybrid_score(
         sigma: of the Gaussian, voxels.
         kind: ``"gaussian"`` or ``"uniform"``.
         data_range: intensity span of SSIM's constants, positive.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"triton"`` or ``"reference"``.
 
     Returns:
         ``(N, C, D, H, W)`` in the dtype and unit of ``x``, at least 0; differentiable in both. NaN
@@ -98,10 +107,11 @@ def hybrid_score(
         InputError: wrong shape, dtype or parameter; backend that cannot run.
     """
     _check(x, y, window, sigma, kind, data_range)
-    if resolve(backend, x) == "reference":
+    backend = resolve(backend, x, triton=True)
+    if backend == "reference":
         score = reference.hybrid_score(x.double(), y.double(), window, sigma, kind, data_range)
         return score.clamp(min=0).to(x.dtype)
-    return _hybrid(x, y, window, sigma, kind, data_range)
+    return _hybrid(x, y, window, sigma, kind, data_range, backend)
 
 
 def l1_ssim_loss(
@@ -129,7 +139,7 @@ def l1_ssim_loss(
         sigma: of the Gaussian, voxels.
         kind: ``"gaussian"`` or ``"uniform"``.
         data_range: intensity span of SSIM's constants, positive.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"triton"`` or ``"reference"``.
 
     Returns:
         A scalar: float32 for 16-bit inputs, else the dtype of ``x``.
@@ -140,12 +150,14 @@ def l1_ssim_loss(
     _check(x, y, window, sigma, kind, data_range)
     if not 0 <= alpha <= 1:
         raise InputError("value", f"alpha must lie in [0, 1], not {alpha}")
-    if resolve(backend, x) == "reference":
+    backend = resolve(backend, x, triton=True)
+    if backend == "reference":
         a, b = x.double(), y.double()
         loss = reference.l1_ssim_loss(a, b, alpha, window, sigma, kind, data_range)
-        return loss.to(_arithmetic(x))
+        return loss.to(arithmetic(x))
     keep = _wants_grad(x, y)
-    return _l1_ssim(x, y, alpha, 1 - alpha, window, sigma, kind, data_range, keep)[0]
+    rest = window, sigma, kind, data_range, backend, keep
+    return _l1_ssim(x, y, alpha, 1 - alpha, *rest)[0]
 
 
 def _check(x: Tensor, y: Tensor, window: int, sigma: float, kind: str, data_range: float) -> None:
@@ -164,71 +176,27 @@ def _wants_grad(x: Tensor, y: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
 
 
-def _arithmetic(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
-class _Problem:
-    """The kernels' description of one call, with the memory that it points to."""
-
-    def __init__(self, x: Tensor, window: int, sigma: float, kind: str, data_range: float) -> None:
-        n, c, d, h, w = x.shape
-        radius = window // 2
-        self._weights = reference.window_weights(window, sigma, kind)[radius:].contiguous()
-        self.raw = _C.SsimProblem(
-            n * c, d, h, w, address(self._weights), radius, (0.01 * data_range) ** 2,
-            (0.03 * data_range) ** 2, DTYPE_CODES[x.dtype], torch.get_num_threads(),
-        )  # fmt: skip
-        self._workspace = torch.empty(self.raw.workspace_bytes(), dtype=torch.uint8)
-        self.raw.set_workspace(address(self._workspace))
-
-
-def _new_fields(x: Tensor, wanted: bool) -> Tensor:
-    """The derivatives by F[u], F[u²], F[v], F[v²], rows padded to 16 elements; see ssim_l1.h."""
-    n, c, d, h, w = x.shape
-    shape = (n, c, d, h, 4, (w + 15) // 16 * 16) if wanted else (0,)
-    return x.new_empty(shape, dtype=_arithmetic(x))
-
-
-def _new_map(x: Tensor) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-def _new_gradient(x: Tensor, wanted: bool) -> Tensor:
-    return _new_map(x) if wanted else x.new_empty(0)
-
-
-def _map(
-    x: Tensor, y: Tensor, hybrid: bool, window: int, sigma: float, kind: str, data_range: float
-) -> Tensor:
-    x, y = x.contiguous(), y.contiguous()
-    out = _new_map(x)
-    problem = _Problem(x, window, sigma, kind, data_range)
-    _C.ssim_map(address(x), address(y), address(out), hybrid, problem.raw)
-    return out
-
-
-@torch.library.custom_op("dal_fast::ssim_map", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dal_fast::ssim_map", mutates_args=())
 def _ssim_map(
-    x: Tensor, y: Tensor, window: int, sigma: float, kind: str, data_range: float
+    x: Tensor, y: Tensor, window: int, sigma: float, kind: str, data_range: float, backend: str
 ) -> Tensor:
-    return _map(x, y, False, window, sigma, kind, data_range)
+    return SsimKernels(x, y, window, sigma, kind, data_range, backend).map(hybrid=False)
 
 
-@torch.library.custom_op("dal_fast::hybrid_score", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dal_fast::hybrid_score", mutates_args=())
 def _hybrid(
-    x: Tensor, y: Tensor, window: int, sigma: float, kind: str, data_range: float
+    x: Tensor, y: Tensor, window: int, sigma: float, kind: str, data_range: float, backend: str
 ) -> Tensor:
-    return _map(x, y, True, window, sigma, kind, data_range)
+    return SsimKernels(x, y, window, sigma, kind, data_range, backend).map(hybrid=True)
 
 
 @_ssim_map.register_fake
 @_hybrid.register_fake
 def _(x: Tensor, *_: Any) -> Tensor:
-    return _new_map(x)
+    return new_map(x)
 
 
-@torch.library.custom_op("dal_fast::ssim_map_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dal_fast::ssim_map_backward", mutates_args=())
 def _ssim_map_backward(
     x: Tensor,
     y: Tensor,
@@ -237,22 +205,16 @@ def _ssim_map_backward(
     sigma: float,
     kind: str,
     data_range: float,
+    backend: str,
     need_x: bool,
     need_y: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``sum(grad * SSIM)``; empty where not needed."""
-    x, y, grad = x.contiguous(), y.contiguous(), grad.contiguous()
-    gx, gy = _new_gradient(x, need_x), _new_gradient(y, need_y)
-    problem, fields = _Problem(x, window, sigma, kind, data_range), _new_fields(x, True)
-    _C.ssim_fields(address(x), address(y), address(grad), address(fields), problem.raw)
-    _C.ssim_backward(
-        address(x), address(y), address(fields), 1.0, 0.0,
-        address(gx) if need_x else 0, address(gy) if need_y else 0, problem.raw,
-    )  # fmt: skip
-    return gx, gy
+    kernels = SsimKernels(x, y, window, sigma, kind, data_range, backend)
+    return kernels.backward(kernels.fields(grad), None, 1.0, 0.0, need_x, need_y)
 
 
-@torch.library.custom_op("dal_fast::l1_ssim", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dal_fast::l1_ssim", mutates_args=())
 def _l1_ssim(
     x: Tensor,
     y: Tensor,
@@ -262,26 +224,22 @@ def _l1_ssim(
     sigma: float,
     kind: str,
     data_range: float,
+    backend: str,
     keep_fields: bool,
 ) -> tuple[Tensor, Tensor]:
     """``l1 mean|x - y| + dissimilarity mean(1 - SSIM)``, and the fields for its backward pass."""
-    x, y = x.contiguous(), y.contiguous()
-    fields = _new_fields(x, keep_fields)
-    problem = _Problem(x, window, sigma, kind, data_range)
-    sums = torch.empty(2, dtype=torch.float64)
-    _C.ssim_sums(
-        address(x), address(y), address(sums), address(fields) if keep_fields else 0, problem.raw
-    )
-    weights = torch.tensor([l1, dissimilarity], dtype=torch.float64)
-    return ((sums * weights).sum() / x.numel()).to(_arithmetic(x)), fields
+    kernels = SsimKernels(x, y, window, sigma, kind, data_range, backend)
+    sums, fields = kernels.sums(keep_fields)
+    loss = (l1 * sums[0] + dissimilarity * sums[1]) / x.numel()
+    return loss.to(arithmetic(x)), fields
 
 
 @_l1_ssim.register_fake
 def _(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return x.new_empty((), dtype=_arithmetic(x)), _new_fields(x, rest[-1])
+    return x.new_empty((), dtype=arithmetic(x)), new_fields(x, rest[-1])
 
 
-@torch.library.custom_op("dal_fast::l1_ssim_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dal_fast::l1_ssim_backward", mutates_args=())
 def _l1_ssim_backward(
     x: Tensor,
     y: Tensor,
@@ -293,25 +251,20 @@ def _l1_ssim_backward(
     sigma: float,
     kind: str,
     data_range: float,
+    backend: str,
     need_x: bool,
     need_y: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``grad * _l1_ssim(...)[0]``; empty where not needed."""
-    x, y, fields = x.contiguous(), y.contiguous(), fields.contiguous()
-    gx, gy = _new_gradient(x, need_x), _new_gradient(y, need_y)
-    problem = _Problem(x, window, sigma, kind, data_range)
-    each = grad.item() / max(1, x.numel())
-    _C.ssim_backward(
-        address(x), address(y), address(fields), -dissimilarity * each, l1 * each,
-        address(gx) if need_x else 0, address(gy) if need_y else 0, problem.raw,
-    )  # fmt: skip
-    return gx, gy
+    kernels, voxels = SsimKernels(x, y, window, sigma, kind, data_range, backend), max(1, x.numel())
+    scale, slope = -dissimilarity / voxels, l1 / voxels
+    return kernels.backward(fields, grad.double(), scale, slope, need_x, need_y)
 
 
 @_ssim_map_backward.register_fake
 @_l1_ssim_backward.register_fake
 def _(x: Tensor, y: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return _new_gradient(x, rest[-2]), _new_gradient(y, rest[-1])
+    return new_gradient(x, rest[-2]), new_gradient(y, rest[-1])
 
 
 _Gradients = tuple[Tensor | None, ...]
@@ -325,25 +278,25 @@ def _wanted(ctx: Any, gradients: tuple[Tensor, Tensor]) -> _Gradients:
 
 def _setup_map(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:2])
-    ctx.window = inputs[-4:]
+    ctx.window = inputs[2:]
 
 
 def _backward_map(ctx: Any, grad: Tensor) -> _Gradients:
     x, y = ctx.saved_tensors
     gradients = _ssim_map_backward(x, y, grad, *ctx.window, *ctx.needs_input_grad[:2])
-    return *_wanted(ctx, gradients), *(None,) * 4
+    return *_wanted(ctx, gradients), *(None,) * 5
 
 
 def _backward_hybrid(ctx: Any, grad: Tensor) -> _Gradients:
     """``d(|x - y|(1 - SSIM)) = sign(x - y)(1 - SSIM) d(x - y) - |x - y| dSSIM``, unrounded."""
-    x, y, g = (t.to(_arithmetic(t)) for t in (*ctx.saved_tensors, grad))
+    x, y, g = (t.to(arithmetic(t)) for t in (*ctx.saved_tensors, grad))
     d = x - y
     gradients = _ssim_map_backward(x, y, -g * d.abs(), *ctx.window, *ctx.needs_input_grad[:2])
     by_x, by_y = _wanted(ctx, gradients)
     by_l1 = g * d.sign() * (1 - _ssim_map(x, y, *ctx.window))
     by_x = None if by_x is None else (by_x + by_l1).to(grad.dtype)
     by_y = None if by_y is None else (by_y - by_l1).to(grad.dtype)
-    return by_x, by_y, *(None,) * 4
+    return by_x, by_y, *(None,) * 5
 
 
 def _setup_l1(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -354,11 +307,11 @@ def _setup_l1(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 
 def _backward_l1(ctx: Any, grad: Tensor | None, _: Any) -> _Gradients:
     if grad is None:
-        return (None,) * 9
+        return (None,) * 10
     gradients = _l1_ssim_backward(
         *ctx.saved_tensors, grad, *ctx.parameters, *ctx.needs_input_grad[:2]
     )
-    return *_wanted(ctx, gradients), *(None,) * 7
+    return *_wanted(ctx, gradients), *(None,) * 8
 
 
 _ssim_map.register_autograd(_backward_map, setup_context=_setup_map)

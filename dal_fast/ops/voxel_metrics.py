@@ -71,7 +71,7 @@ class VoxelMetrics:
     Args:
         bins: most intervals, 2^16 to 2^24; more make the bounds tighter.
         fprs: false-positive rates at which every case's Dice is kept.
-        backend: ``"auto"``, ``"cpu"`` or ``"reference"``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"reference"``.
 
     Raises:
         InputError: ``bins`` or a rate out of range.

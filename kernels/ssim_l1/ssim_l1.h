@@ -26,7 +26,6 @@ struct SsimProblem {
   int radius;
   double c1, c2;
   DType dtype;
-  int threads;
   void* workspace;
 };
 
@@ -35,21 +34,25 @@ struct SsimProblem {
 constexpr int64_t ssim_padded(int64_t width) { return (width + 15) / 16 * 16; }
 
 // Bytes of workspace; the pointers of `problem` are not read.
-DAL_DECLARE(int64_t ssim_workspace(SsimProblem problem))
+DAL_DECLARE(int64_t ssim_workspace(SsimProblem problem, int threads))
 
 // out = SSIM, or |x - y| (1 - SSIM) when `hybrid`.
-DAL_DECLARE(void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem problem))
+DAL_DECLARE(void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem problem,
+                          int threads))
 
 // sums[0] = sum |x - y|, sums[1] = sum (1 - SSIM); `fields` (null: not wanted) with g = 1.
-DAL_DECLARE(void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimProblem problem))
+DAL_DECLARE(void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimProblem problem,
+                           int threads))
 
 // `fields` for the upstream gradient g = grad of the SSIM map.
 DAL_DECLARE(void ssim_fields(const void* x, const void* y, const void* grad, void* fields,
-                             SsimProblem problem))
+                             SsimProblem problem, int threads))
 
-// grad_x, grad_y (null: not wanted) of  *upstream (scale * sum(g * SSIM) + l1 * sum |x - y|); no upstream: 1.
-DAL_DECLARE(void ssim_backward(const void* x, const void* y, const void* fields, double scale, double l1,
-                               void* grad_x, void* grad_y, SsimProblem problem))
+// grad_x, grad_y (null: not wanted) of  *upstream (scale * sum(g * SSIM) + l1 * sum |x - y|); no
+// upstream: 1.
+DAL_DECLARE(void ssim_backward(const void* x, const void* y, const void* fields, const double* upstream,
+                               double scale, double l1, void* grad_x, void* grad_y, SsimProblem problem,
+                               int threads))
 
 // The same on a GPU: device pointers (problem.weights: host), the caller's stream; float32, float16,
 // bfloat16, fields in float32. Neither allocates nor synchronises.

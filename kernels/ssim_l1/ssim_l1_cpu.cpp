@@ -17,7 +17,9 @@ struct Workspace {
   double (*sums)[2];
   Shift* shifts;
   char* scratch;
-  int64_t scratch_bytes, bytes;
+  int64_t scratch_bytes, fixed_bytes;
+
+  int64_t bytes(int threads) const { return fixed_bytes + threads * scratch_bytes; }
 };
 
 int64_t tasks_of(const SsimProblem& p, const Tiling& t) { return p.volumes * t.slabs * t.chunks; }
@@ -32,7 +34,7 @@ Workspace lay_out(const SsimProblem& p, const Tiling& t) {
   w.shifts = reinterpret_cast<Shift*>(base + sums);
   w.scratch = base + sums + shifts;
   w.scratch_bytes = scratch.lay_out(nullptr, t, p.radius) * int64_t(sizeof(T));
-  w.bytes = sums + shifts + p.threads * w.scratch_bytes;
+  w.fixed_bytes = sums + shifts;
   return w;
 }
 
@@ -83,12 +85,12 @@ void run(const RowWork<T>& work, const T* fields, const SsimProblem& p, const Ti
 // make(pair) gives the RowWork. Adds the tiles' sums to total[0..1] when it is not null.
 template <class S, class Make>
 void launch(const void* x, const void* y, const void* fields, const SsimProblem& p, double* total,
-            Make make) {
+            int threads, Make make) {
   using T = arithmetic_t<S>;
   const Tiling t = tiling_of<T>(p);
   const Workspace w = lay_out<T>(p, t);
   const int64_t volume = p.depth * p.height * p.width;
-  const int threads = int(std::min<int64_t>(p.threads, p.volumes * volume / kVoxelsPerThread + 1));
+  threads = int(std::min<int64_t>(threads, p.volumes * volume / kVoxelsPerThread + 1));
   const S *const a = static_cast<const S*>(x), *const b = static_cast<const S*>(y);
   parallel_for(p.volumes, threads, [&](int64_t i, int) {
     w.shifts[i] = {sampled_mean(a + i * volume, p), sampled_mean(b + i * volume, p)};
@@ -105,11 +107,11 @@ void launch(const void* x, const void* y, const void* fields, const SsimProblem&
 
 }  // namespace
 
-int64_t ssim_workspace(SsimProblem p) {
+int64_t ssim_workspace(SsimProblem p, int threads) {
   return with_dtype(p.dtype, [&](auto tag) {
     using T = arithmetic_t<typename decltype(tag)::type>;
     p.workspace = nullptr;
-    return lay_out<T>(p, tiling_of<T>(p)).bytes;
+    return lay_out<T>(p, tiling_of<T>(p)).bytes(threads);
   });
 }
 
@@ -131,36 +133,38 @@ FieldWork<S> field_work(const Pair<S>& pair, const void* grad, void* fields) {
 
 }  // namespace
 
-void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem p) {
+void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem p, int threads) {
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
-    launch<S>(x, y, nullptr, p, nullptr,
+    launch<S>(x, y, nullptr, p, nullptr, threads,
               [&](const auto& pair) { return MapWork<S>(pair, output<S>(out, p, p.width), hybrid); });
   });
 }
 
-void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimProblem p) {
+void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimProblem p, int threads) {
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
-    launch<S>(x, y, nullptr, p, sums,
+    launch<S>(x, y, nullptr, p, sums, threads,
               [&](const auto& pair) { return field_work<S>(pair, nullptr, fields); });
   });
 }
 
-void ssim_fields(const void* x, const void* y, const void* grad, void* fields, SsimProblem p) {
+void ssim_fields(const void* x, const void* y, const void* grad, void* fields, SsimProblem p, int threads) {
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
-    launch<S>(x, y, nullptr, p, nullptr,
+    launch<S>(x, y, nullptr, p, nullptr, threads,
               [&](const auto& pair) { return field_work<S>(pair, grad, fields); });
   });
 }
 
-void ssim_backward(const void* x, const void* y, const void* fields, double scale, double l1, void* grad_x,
-                   void* grad_y, SsimProblem p) {
+void ssim_backward(const void* x, const void* y, const void* fields, const double* upstream, double scale,
+                   double l1, void* grad_x, void* grad_y, SsimProblem p, int threads) {
+  const double factor = upstream ? *upstream : 1.0;
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
-    launch<S>(x, y, fields, p, nullptr, [&](const auto& pair) {
-      return GradientWork<S>(pair, scale, l1, output<S>(grad_x, p, p.width), output<S>(grad_y, p, p.width));
+    launch<S>(x, y, fields, p, nullptr, threads, [&](const auto& pair) {
+      return GradientWork<S>(pair, factor * scale, factor * l1, output<S>(grad_x, p, p.width),
+                             output<S>(grad_y, p, p.width));
     });
   });
 }

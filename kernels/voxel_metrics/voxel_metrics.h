@@ -24,30 +24,30 @@ struct ScoreBins {
   int64_t bins;
 };
 
-// Bytes of scratch, 16-byte aligned, that score_histogram needs.
-inline int64_t score_histogram_workspace(int64_t bins, int threads) { return 16 * bins * threads; }
-
 // score: (voxels) of `dtype`; mask: (voxels) or null, voxels to look at.
-// pages: (kScorePages), 1 where a score inside falls, else 0. Returns the number of NaN inside.
-DAL_DECLARE(int64_t score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t* pages,
-                                DType dtype, int threads))
+// pages: (kScorePages), 1 where a score inside falls, else 0. nans: (1), the number of NaN inside.
+DAL_DECLARE(void score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t* pages,
+                             int64_t* nans, DType dtype, int threads))
+
+// Bytes of scratch, 16-byte aligned, that score_histogram needs.
+DAL_DECLARE(int64_t score_histogram_workspace(int64_t bins, int threads))
 
 // target: (voxels), nonzero where lesion. counts: (bins, 2) healthy, lesion. span: (bins, 2) lowest and
-// highest key, {2^32 - 1, 0} where empty. Scratch counters have 32 bits: they are emptied into `counts`
-// after every `segment` <= 2^31 voxels.
+// highest key, {2^32 - 1, 0} where empty. Counters in the scratch have 32 bits: there they are emptied
+// into `counts` after every `segment` <= 2^31 voxels; a GPU counts in 64 bits and ignores it.
 DAL_DECLARE(void score_histogram(const void* score, const uint8_t* target, const uint8_t* mask,
                                  int64_t voxels, ScoreBins bins, int64_t segment, void* workspace,
                                  int64_t* counts, int64_t* span, DType dtype, int threads))
 
 // The same on a GPU: device pointers, the caller's stream; float32, float16, bfloat16. Neither allocates
-// nor synchronises. nans: (1), the number of NaN inside.
+// nor synchronises.
 namespace cuda {
 int64_t score_histogram_workspace(int64_t bins);
 void score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t* pages, int64_t* nans,
                  DType dtype, void* stream);
 void score_histogram(const void* score, const uint8_t* target, const uint8_t* mask, int64_t voxels,
-                     ScoreBins bins, void* workspace, int64_t* counts, int64_t* span, DType dtype,
-                     void* stream);
+                     ScoreBins bins, int64_t segment, void* workspace, int64_t* counts, int64_t* span,
+                     DType dtype, void* stream);
 }  // namespace cuda
 
 }  // namespace dal

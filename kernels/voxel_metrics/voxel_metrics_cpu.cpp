@@ -160,10 +160,10 @@ void histogram_segment(const S* score, const uint8_t* target, const uint8_t* mas
 
 }  // namespace
 
-int64_t score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t* pages, DType dtype,
-                    int threads) {
+void score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t* pages, int64_t* nans,
+                 DType dtype, int threads) {
   std::memset(pages, 0, kScorePages);
-  int64_t nans[kMaxShares] = {};
+  int64_t found[kMaxShares] = {};
   const int64_t share = std::max(kTaskVoxels, ceil_div(voxels, kMaxShares));
   with_dtype(dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
@@ -171,13 +171,16 @@ int64_t score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint
     parallel_for(ceil_div(voxels, share), threads, [&](int64_t task, int) {
       const int64_t end = std::min(voxels, (task + 1) * share);
       for (int64_t v = task * share; v < end; v += kChunk)
-        nans[task] +=
+        found[task] +=
             mark_chunk(s + v, mask ? mask + v : nullptr, int(std::min<int64_t>(kChunk, end - v)), pages);
     });
   });
-  int64_t sum = 0;
-  for (int64_t n : nans) sum += n;
-  return sum;
+  *nans = 0;
+  for (int64_t n : found) *nans += n;
+}
+
+int64_t score_histogram_workspace(int64_t bins, int threads) {
+  return int64_t(sizeof(Entry)) * bins * threads;
 }
 
 void score_histogram(const void* score, const uint8_t* target, const uint8_t* mask, int64_t voxels,

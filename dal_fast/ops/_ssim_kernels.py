@@ -1,0 +1,126 @@
+"""One call of the SSIM kernels: the work described, the memory it points to, the launch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dal_fast import reference
+from dal_fast.backend import launcher, triton_kernels
+from dal_fast.ops._checks import DTYPE_CODES, address
+
+
+def arithmetic(x: Tensor) -> torch.dtype:
+    """What values of ``x`` are computed in."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def new_map(x: Tensor) -> Tensor:
+    """A contiguous volume like ``x``, uninitialised."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def new_fields(x: Tensor, wanted: bool) -> Tensor:
+    """The derivatives by F[u], F[u²], F[v], F[v²], rows padded to 16 elements; see ssim_l1.h."""
+    n, c, d, h, w = x.shape
+    shape = (n, c, d, h, 4, (w + 15) // 16 * 16) if wanted else (0,)
+    return x.new_empty(shape, dtype=arithmetic(x))
+
+
+def new_gradient(x: Tensor, wanted: bool) -> Tensor:
+    """A volume like ``x``, or nothing."""
+    return new_map(x) if wanted else x.new_empty(0)
+
+
+class SsimKernels:
+    """The kernels of ``backend`` for one pair of volumes ``(N, C, D, H, W)``, contiguous here."""
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        window: int,
+        sigma: float,
+        kind: str,
+        data_range: float,
+        backend: str,
+    ) -> None:
+        self.x, self.y = x.contiguous(), y.contiguous()
+        with torch.device("cpu"):
+            self._weights = reference.window_weights(window, sigma, kind)[window // 2 :]
+        self._weights = self._weights.contiguous()
+        self._c = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+        self._triton = triton_kernels("ssim_l1") if backend == "triton" else None
+        if self._triton is None:
+            self._compiled, self._where = launcher(backend, x)
+            n, c, d, h, w = x.shape
+            code = DTYPE_CODES[x.dtype]
+            work = (n * c, d, h, w, address(self._weights), window // 2, *self._c, code)
+            size = self._compiled.ssim_workspace((*work, 0), self._where)
+            self._workspace = x.new_empty(size, dtype=torch.uint8)
+            self._problem = (*work, address(self._workspace))
+
+    def map(self, hybrid: bool) -> Tensor:
+        """SSIM, or ``|x - y| (1 - SSIM)``."""
+        out = new_map(self.x)
+        if self._triton:
+            self._triton.ssim_map(self.x, self.y, out, hybrid, self._weights, *self._c)
+        else:
+            self._compiled.ssim_map(
+                address(self.x), address(self.y), address(out), hybrid, self._problem, self._where
+            )
+        return out
+
+    def sums(self, keep_fields: bool) -> tuple[Tensor, Tensor]:
+        """``(sum |x - y|, sum (1 - SSIM))``, float64; and the fields for the backward pass."""
+        fields = new_fields(self.x, keep_fields)
+        sums = self.x.new_empty(2, dtype=torch.float64)
+        if self._triton:
+            kept = fields if keep_fields else None
+            self._triton.ssim_sums(self.x, self.y, sums, kept, self._weights, *self._c)
+        else:
+            self._compiled.ssim_sums(
+                address(self.x), address(self.y), address(sums),
+                address(fields) if keep_fields else 0, self._problem, self._where,
+            )  # fmt: skip
+        return sums, fields
+
+    def fields(self, grad: Tensor) -> Tensor:
+        """The fields of ``sum(grad * SSIM)``."""
+        grad, fields = grad.contiguous(), new_fields(self.x, True)
+        if self._triton:
+            self._triton.ssim_fields(self.x, self.y, grad, fields, self._weights, *self._c)
+        else:
+            self._compiled.ssim_fields(
+                address(self.x), address(self.y), address(grad), address(fields),
+                self._problem, self._where,
+            )  # fmt: skip
+        return fields
+
+    def backward(
+        self,
+        fields: Tensor,
+        upstream: Tensor | None,
+        scale: float,
+        l1: float,
+        need_x: bool,
+        need_y: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of ``upstream (scale sum(g SSIM) + l1 sum|x - y|)``; empty where not needed.
+
+        ``upstream`` is a float64 scalar on the device of ``x``, 1 without one.
+        """
+        gx, gy = new_gradient(self.x, need_x), new_gradient(self.y, need_y)
+        fields = fields.contiguous()
+        if self._triton:
+            self._triton.ssim_backward(
+                self.x, self.y, fields, upstream, scale, l1,
+                gx if need_x else None, gy if need_y else None, self._weights,
+            )  # fmt: skip
+        else:
+            self._compiled.ssim_backward(
+                address(self.x), address(self.y), address(fields), address(upstream), scale, l1,
+                address(gx) if need_x else 0, address(gy) if need_y else 0,
+                self._problem, self._where,
+            )  # fmt: skip
+        return gx, gy

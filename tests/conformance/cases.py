@@ -1,0 +1,198 @@
+"""The ops' contracts as a table: inputs, our call, the float64 reference, how near it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from support import TOLERANCE
+from torch import Tensor
+
+from dal_fast import ops, reference
+
+SSIM_TOLERANCE = {k: 2 * v for k, v in TOLERANCE.items()}
+# against gradients of size 1: what the storage type and, for float32, 1 / c2 cost
+GRAD_TOLERANCE = {
+    torch.float64: 1e-10, torch.float32: 3e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2,
+}  # fmt: skip
+NOTHING = dict.fromkeys(TOLERANCE, 0.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One op with one set of parameters.
+
+    Attributes:
+        name: of the case; its first word is the op.
+        inputs: ``(shape, dtype)`` to CPU tensors; ``None`` where there is no mask.
+        ours: ``(backend, *inputs)`` to the result.
+        reference: the same without ``backend``, floating inputs in float64.
+        differentiable: how many of the first inputs have a gradient.
+        tolerance: greatest difference, by dtype.
+        may_differ: greatest fraction of voxels that differ (boolean results); 0 for float64.
+        backends: that have the op.
+    """
+
+    name: str
+    inputs: Callable[[tuple[int, ...], torch.dtype], tuple[Tensor | None, ...]]
+    ours: Callable[..., Tensor]
+    reference: Callable[..., Tensor]
+    differentiable: int = 0
+    tolerance: dict[torch.dtype, float] = field(default_factory=lambda: NOTHING)
+    may_differ: float = 0.0
+    backends: tuple[str, ...] = ("cpu", "cuda", "triton")
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(shape, dtype, seed=0):
+    """Standard normal voxels."""
+    return torch.randn(shape, generator=_generator(seed), dtype=torch.float64).to(dtype)
+
+
+def mask_of(shape, density=0.7, seed=5):
+    """Bool ``(N, 1, D, H, W)``."""
+    n, _, *space = shape
+    return torch.rand(n, 1, *space, generator=_generator(seed)) < density
+
+
+def smooth(shape, dtype, seed=0):
+    """Smooth noise of standard deviation near 0.1: gradients on both of Canny's thresholds."""
+    taps = torch.tensor([1.0, 3.0, 4.0, 3.0, 1.0], dtype=torch.float64) / 12
+    x = noise(shape, torch.float64, seed)
+    for axis in (2, 3, 4):
+        i = torch.arange(-2, x.shape[axis] + 2).clamp(0, x.shape[axis] - 1)
+        x = x.index_select(axis, i).unfold(axis, 5, 1) @ taps
+    return (0.6 * x).to(dtype)
+
+
+def logits(shape, dtype):
+    """Three classes."""
+    n, _, *space = shape
+    return (3 * noise((n, 3, *space), torch.float64)).to(dtype)
+
+
+def pair(shape, dtype):
+    """Two similar volumes in about [0, 1]."""
+    x = torch.rand(shape, generator=_generator(0), dtype=torch.float64)
+    return x.to(dtype), (x + 0.2 * noise(shape, torch.float64, 1)).to(dtype)
+
+
+def awkward(shape, dtype):
+    """Noise with ties, zeros of both signs and infinities."""
+    x, kind = (
+        (8 * noise(shape, torch.float64)).round() / 8,
+        torch.rand(shape, generator=_generator(3)),
+    )
+    for i, value in enumerate((-0.0, 0.0, torch.inf, -torch.inf)):
+        x[(kind >= 0.03 * i) & (kind < 0.03 * (i + 1))] = value
+    return x.to(dtype)
+
+
+def blobs(density):
+    """A mask of whole batch and channels, as the only input."""
+    return lambda shape, _: (torch.rand(shape, generator=_generator(7)) < density,)
+
+
+def metrics_of(backend, score, target, mask):
+    """Everything that VoxelMetrics says of one batch, as one vector."""
+    metrics = ops.VoxelMetrics(bins=2**16, backend=backend)
+    metrics.update(score, target, mask)
+    dice, roc = metrics.dice(), metrics.roc()
+    return torch.cat([
+        torch.tensor([metrics.average_precision(), metrics.auroc(), *metrics.best_dice()]),
+        dice.dice, dice.thresholds.double(), roc.fpr, roc.tpr,
+    ])  # fmt: skip
+
+
+def _ssim(window, kind):
+    return Case(
+        f"ssim3d {window} {kind}", pair, differentiable=2, tolerance=SSIM_TOLERANCE,
+        ours=lambda b, x, y: ops.ssim3d(x, y, window, 2.0, kind, reduction="none", backend=b),
+        reference=lambda x, y: reference.ssim3d(x, y, window, 2.0, kind),
+    )  # fmt: skip
+
+
+def _canny(name, sigma, masked):
+    return Case(
+        f"canny3d {name}", lambda s, t: (smooth(s, t), mask_of(s, 0.9) if masked else None),
+        ours=lambda b, x, m: ops.canny3d(x, sigma, 0.01, 0.03, m, backend=b),
+        reference=lambda x, m: reference.canny3d(x, sigma, 0.01, 0.03, m), may_differ=1e-3,
+    )  # fmt: skip
+
+
+def _median(size, masked):
+    return Case(
+        f"median3d {size}{' masked' if masked else ''}",
+        lambda s, t: (awkward(s, t), mask_of(s) if masked else None),
+        ours=lambda b, x, m: ops.median3d(x, size, m, backend=b),
+        reference=lambda x, m: reference.median3d(x, size, m), backends=("cpu", "cuda"),
+    )  # fmt: skip
+
+
+def _components(connectivity, density):
+    return Case(
+        f"components3d {connectivity}", blobs(density),
+        ours=lambda b, m: ops.components3d(m, connectivity, backend=b),
+        reference=lambda m: reference.components3d(m, connectivity), backends=("cpu", "cuda"),
+    )  # fmt: skip
+
+
+CASES = [
+    Case(
+        "onehot_ste", lambda s, t: (logits(s, t),), differentiable=1, tolerance=TOLERANCE,
+        ours=lambda b, z: ops.onehot_ste(z, 0.7, backend=b),
+        reference=lambda z: reference.onehot_ste(z, 0.7),
+    ),
+    Case(
+        "anatomy_image", lambda s, t: (logits(s, t), mask_of(s)), differentiable=1,
+        tolerance=TOLERANCE, ours=lambda b, z, m: ops.anatomy_image(z, mask=m, backend=b),
+        reference=lambda z, m: reference.anatomy_image(z, ops.LEVELS, m),
+    ),
+    _canny("everywhere", 1.0, False),
+    _canny("masked", 1.0, True),
+    _canny("wide", 2.6, True),
+    Case(
+        "anatomy_edges", lambda s, t: (logits(s, t), mask_of(s, 0.95)),
+        ours=lambda b, z, m: ops.anatomy_edges(z, mask=m, backend=b),
+        reference=lambda z, m: reference.anatomy_edges(z, ops.LEVELS, m), may_differ=1e-3,
+    ),
+    _ssim(11, "gaussian"),
+    _ssim(7, "uniform"),
+    _ssim(5, "gaussian"),
+    _ssim(33, "uniform"),
+    Case(
+        "hybrid_score", pair, differentiable=2, tolerance=SSIM_TOLERANCE,
+        ours=lambda b, x, y: ops.hybrid_score(x, y, backend=b), reference=reference.hybrid_score,
+    ),
+    Case(
+        "l1_ssim_loss", pair, differentiable=2, tolerance=TOLERANCE,
+        ours=lambda b, x, y: ops.l1_ssim_loss(x, y, 0.3, backend=b),
+        reference=lambda x, y: reference.l1_ssim_loss(x, y, 0.3),
+    ),
+    Case(
+        "ssim3d mean", pair, differentiable=2, tolerance=TOLERANCE,
+        ours=lambda b, x, y: ops.ssim3d(x, y, backend=b),
+        reference=lambda x, y: reference.ssim3d(x, y).mean(),
+    ),
+    _median(3, False),
+    _median(5, False),
+    _median(5, True),
+    _components(6, 0.35),
+    _components(18, 0.2),
+    _components(26, 0.11),
+    Case(
+        "remove_small", blobs(0.12), backends=("cpu", "cuda"),
+        ours=lambda b, m: ops.remove_small(m, 5, backend=b),
+        reference=lambda m: reference.remove_small(m, 5, 26),
+    ),
+    Case(
+        "VoxelMetrics",
+        lambda s, t: (awkward((s[0], 1, *s[2:]), t), mask_of(s, 0.2), mask_of(s, 0.8, 6)),
+        ours=metrics_of, backends=("cpu", "cuda"),
+        reference=lambda score, target, mask: metrics_of("reference", score, target, mask),
+    ),
+]  # fmt: skip

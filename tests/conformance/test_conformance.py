@@ -1,0 +1,99 @@
+"""Every op on every engine against the float64 reference: dtypes, layouts, shapes, poisoned memory.
+
+The same table serves the CPU's instruction sets, the CUDA sources on the CPU, Triton's interpreter
+and a GPU; see engines.py for how to choose.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from conformance.cases import CASES, GRAD_TOLERANCE, Case, noise
+from engines import engines
+from support import LAYOUTS, SHAPES
+
+BY_NAME = {case.name: case for case in CASES}
+LARGER = [(1, 1, 44, 35, 21), (1, 2, 6, 70, 41)]  # more than a tile of any GPU kernel in each axis
+
+
+def _floating(case: Case) -> bool:
+    return case.inputs((1, 1, 1, 1, 1), torch.float32)[0].is_floating_point()
+
+
+def _combinations():
+    """(engine, case, dtype, layout, shape): every dtype contiguous, float32 in every layout."""
+    for parameter in engines():
+        (engine,) = parameter.values
+        if engine is None:  # cannot run here: one test says why
+            yield pytest.param(*(None,) * 5, marks=parameter.marks, id=parameter.id)
+            continue
+        shapes = [s for s in SHAPES if not engine.small or s[0] * s[2] * s[3] * s[4] < 2000]
+        shapes += [] if engine.small or engine.backend == "cpu" else LARGER
+        for case in CASES:
+            if engine.backend not in case.backends:
+                continue
+            dtypes = engine.dtypes if _floating(case) else [torch.bool]
+            kinds = [(dtype, "contiguous") for dtype in dtypes]
+            kinds += [(dtypes[0], k) for k in LAYOUTS if k != "contiguous" and not engine.small]
+            for dtype, layout in kinds:
+                for shape in shapes:
+                    name = str(dtype).removeprefix("torch.")
+                    label = "x".join(map(str, shape))
+                    yield pytest.param(
+                        engine, case.name, dtype, layout, shape, marks=parameter.marks,
+                        id=f"{parameter.id}-{case.name}-{name}-{layout}-{label}",
+                    )  # fmt: skip
+
+
+def _laid_out(case, dtype, layout, shape, device="cpu"):
+    given = case.inputs(shape, dtype)
+    return [None if t is None else LAYOUTS[layout](t.to(device)) for t in given]
+
+
+def _with_gradients(case, inputs, call, up):
+    """The result, and the gradients of ``sum(up * result)``; of a mean's sum over the voxels."""
+    leaves = [t.detach().requires_grad_() for t in inputs[: case.differentiable]]
+    out = call(*leaves, *inputs[case.differentiable :])
+    if not leaves:
+        return out, ()
+    weight = up(out) if out.dim() else out.new_tensor(float(inputs[0].numel()))
+    return out.detach(), torch.autograd.grad(out, leaves, weight)
+
+
+@cache
+def _expected(name, dtype, layout, shape):
+    case = BY_NAME[name]
+    inputs = [
+        t.double() if t is not None and t.is_floating_point() else t
+        for t in _laid_out(case, dtype, layout, shape)
+    ]
+    up = lambda out: noise(out.shape, dtype, 9).double()  # noqa: E731
+    return _with_gradients(case, inputs, case.reference, up)
+
+
+@pytest.mark.parametrize(("engine", "name", "dtype", "layout", "shape"), list(_combinations()))
+def test_matches_reference(engine, name, dtype, layout, shape, poisoned):
+    case = BY_NAME[name]
+    want, want_gradients = _expected(name, dtype, layout, shape)
+    inputs = _laid_out(case, dtype, layout, shape, engine.device)
+    with engine.running():
+        got, gradients = _with_gradients(
+            case, inputs, lambda *args: case.ours(engine.backend, *args),
+            lambda out: noise(out.shape, dtype, 9).to(engine.device),
+        )  # fmt: skip
+    assert got.shape == want.shape
+    if got.dim() == 5:
+        assert got.is_contiguous()
+    if got.dtype == torch.bool:
+        allowed = 0 if dtype == torch.float64 else case.may_differ
+        assert (got.cpu() != want).sum() <= allowed * want.numel()
+    else:
+        atol = case.tolerance[got.dtype] if got.is_floating_point() else 0
+        torch.testing.assert_close(
+            got.cpu().double(), want.double(), rtol=0, atol=atol, equal_nan=True
+        )
+    for a, b in zip(gradients, want_gradients, strict=True):
+        size = max(1.0, b.abs().max().item() if b.numel() else 0.0)
+        torch.testing.assert_close(a.cpu().double(), b, rtol=0, atol=GRAD_TOLERANCE[dtype] * size)
