@@ -7,6 +7,7 @@ import datetime
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -41,6 +42,31 @@ class Row:
     date: str
 
 
+@dataclass(frozen=True)
+class GpuRow:
+    """Times in µs a volume of the batch; ``ratio`` as in :class:`Row`; ``peak_mb`` of the batch."""
+
+    op: str
+    case: str
+    shape: str
+    dtype: str
+    batch: int
+    contender: str
+    median_us: float
+    p20_us: float
+    p80_us: float
+    repeats: int
+    ratio: float
+    goal_us: str
+    floor_us: float
+    peak_mb: float
+    gpu: str
+    cuda: str
+    torch: str
+    commit: str
+    date: str
+
+
 def machine_name() -> str:
     """The processor's name and the number of logical processors."""
     try:
@@ -68,10 +94,21 @@ def provenance() -> dict[str, str | int]:
     }
 
 
-def write(rows: list[Row], folder: Path) -> Path:
+def gpu_provenance(name: str) -> dict[str, str]:
+    """The columns that are the same for every row of a run on a GPU."""
+    return {
+        "gpu": name,
+        "cuda": str(torch.version.cuda),
+        "torch": torch.__version__,
+        "commit": _commit(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def write(rows: Sequence[Row | GpuRow], folder: Path, machine: str) -> Path:
     """Replace the rows of the same work on the same machine, keep the others."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{slug(machine_name())}.csv"
+    path = folder / f"{slug(machine)}.csv"
     new = {_key(text): text for text in map(_as_text, rows)}
     old = {}
     if path.exists():
@@ -80,18 +117,20 @@ def write(rows: list[Row], folder: Path) -> Path:
     measured = {key[:-1] for key in new}
     kept = {key: row for key, row in old.items() if key[:-1] not in measured}
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+        writer = csv.DictWriter(file, [f.name for f in fields(rows[0])], lineterminator="\n")
         writer.writeheader()
         writer.writerows((kept | new).values())
     return path
 
 
-def _as_text(row: Row) -> dict[str, str]:
+def _as_text(row: Row | GpuRow) -> dict[str, str]:
     return {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in asdict(row).items()}
 
 
 def _key(row: dict[str, str]) -> tuple[str, ...]:
-    return tuple(row[k] for k in ("op", "case", "shape", "dtype", "isa", "threads", "contender"))
+    """What was measured; the contender is the last."""
+    what = ("op", "case", "shape", "dtype", "isa", "threads", "batch", "contender")
+    return tuple(row[k] for k in what if k in row)
 
 
 def _commit() -> str:

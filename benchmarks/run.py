@@ -11,14 +11,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import results_file
+from benchmarks import gpu_run, results_file
+from benchmarks.gpu_timing import Stopwatch
 from benchmarks.peers import Call
 from benchmarks.registry import CASES, Case
-from benchmarks.results_file import Row
+from benchmarks.results_file import Row, machine_name
 from benchmarks.timing import Machine, Timing, interleaved
 from benchmarks.verify import verify
 from benchmarks.volumes import Volumes, brain
-from dal_fast.backend import _C
+from dal_fast.backend import _C, why_not
 
 OURS = "dal_fast"
 FULL, QUICK = (160, 192, 160), (96, 96, 96)
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 when every chosen op was right and timed, 1 when one was refused."""
     names = sorted({case.op for case in CASES})
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--device", choices=["cpu"], default="cpu")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--ops", default=",".join(names), help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} instead of {FULL} voxels")
     parser.add_argument("--repeats", type=int, default=15)
@@ -44,7 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [case for case in CASES if case.op in wanted]
     shape = QUICK if options.quick else FULL
     set_threads(options.threads)
+    if options.device == "cuda":
+        return _on_gpu(chosen, shape, options.repeats, parser)
     return report(chosen, shape, options.repeats, results_file.FOLDER, Console())
+
+
+def _on_gpu(
+    cases: Sequence[Case],
+    shape: tuple[int, int, int],
+    repeats: int,
+    parser: argparse.ArgumentParser,
+) -> int:
+    obstacle = why_not("cuda", torch.device("cuda"))
+    if obstacle:
+        parser.error(f"--device cuda: {obstacle}")
+    return gpu_run.report(cases, shape, repeats, results_file.FOLDER, Console(), Stopwatch())
 
 
 def set_threads(threads: int) -> None:
@@ -89,13 +104,13 @@ def report(
     for line in refused:
         console.print(line, style="red", markup=False)
     if rows:
-        console.print(f"written: {results_file.write(rows, folder)}")
+        console.print(f"written: {results_file.write(rows, folder, machine_name())}")
     return 1 if refused else 0
 
 
 def measure(case: Case, volumes: Volumes, repeats: int) -> dict[str, Timing | str]:
     """Ours first, then the peers; a string says why there is no time."""
-    calls: dict[str, Call] = {OURS: case.ours(volumes)}
+    calls: dict[str, Call] = {OURS: case.ours(volumes, "auto")}
     absent: dict[str, Timing | str] = {}
     for name, prepare in case.peers.items():
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,14 @@ class Volumes:
     lesion: Tensor
     score: Tensor
     blobs: Tensor
+
+    def batched(self, n: int, device: str) -> Volumes:
+        """``n`` copies on ``device``, each tensor contiguous."""
+
+        def repeat(t: Tensor) -> Tensor:
+            return t.to(device).expand(n, *t.shape[1:]).contiguous()
+
+        return Volumes(**{f.name: repeat(getattr(self, f.name)) for f in fields(self)})
 
 
 def brain(shape: tuple[int, int, int]) -> Volumes:

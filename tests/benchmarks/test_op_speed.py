@@ -27,7 +27,7 @@ def volumes():
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_speed(benchmark, case, volumes):
     benchmark.group = case.op
-    benchmark(case.ours(volumes))
+    benchmark(case.ours(volumes, "auto"))
 
 
 @pytest.mark.parametrize("name", sorted(CHECKS))
@@ -96,7 +96,7 @@ def test_every_case_is_reported_and_written(tmp_path):
 
 
 def test_an_op_whose_result_is_wrong_is_refused(tmp_path, monkeypatch):
-    def wrong(volumes):
+    def wrong(volumes, backend):
         raise AssertionError("5 of 7 voxels differ")
 
     case = dataclasses.replace(CASES[0], peers={})

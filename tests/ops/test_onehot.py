@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from support import TOLERANCE
 
 from dal_fast import InputError
 from dal_fast.ops import anatomy_image, onehot_ste

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 from skimage.metrics import structural_similarity
-from support import LAYOUTS, TOLERANCE, each_isa
+from support import TOLERANCE, each_isa
 
 from dal_fast import InputError, reference
 from dal_fast.ops import hybrid_score, l1_ssim_loss, ssim3d, ssim_l1
