@@ -1,0 +1,130 @@
+// Where the voxels of the smoothed images come from, how a field is weighted by the mask, and how a
+// volume is cut into blocks that march along z.
+#pragma once
+#include <type_traits>
+
+#include "gpu.h"
+
+namespace dal {
+namespace cuda {
+namespace {
+
+constexpr int kWarp = 32;
+constexpr int kMostLevels = 256;
+
+struct Volume {
+  int depth, height, width;
+  __host__ __device__ int64_t voxels() const { return int64_t(depth) * height * width; }
+};
+
+// values: (batch, channels, voxels); the image of entry i is channel i, or, with classes, the level of
+// the highest of `classes` logits. mask: (batch, voxels) or null.
+template <class T>
+struct Images {
+  const T* values;
+  const uint8_t* mask;
+  int64_t per_batch;  // images a batch entry
+  int64_t first;  // image that this launch starts with
+  int classes;  // 0: the values are the image
+  float levels[kMostLevels];
+};
+
+// One image and its mask.
+template <class T>
+struct Image {
+  const Images<T>& images;
+  const T* values;
+  const uint8_t* mask;
+  int64_t voxels;
+
+  __device__ Image(const Images<T>& all, int64_t i, int64_t n) : images(all), voxels(n) {
+    const int64_t image = all.first + i, entry = image / all.per_batch;
+    values = all.values + (all.classes ? entry * all.classes : image) * n;
+    mask = all.mask ? all.mask + entry * n : nullptr;
+  }
+
+  // Ties go to the lowest class; a NaN never wins against an earlier one.
+  __device__ float value(int64_t at) const {
+    float top = to_float(values[at]);
+    if (!images.classes) return top;
+    float level = images.levels[0];
+    for (int k = 1; k < images.classes; ++k) {
+      const float logit = to_float(values[k * voxels + at]);
+      if (logit > top) {
+        top = logit;
+        level = images.levels[k];
+      }
+    }
+    return level;
+  }
+};
+
+// m A and m, blurred alike. Without a mask the field is the image, a float.
+struct Weighted {
+  float value, weight;
+};
+__device__ __forceinline__ Weighted operator+(Weighted a, Weighted b) {
+  return {a.value + b.value, a.weight + b.weight};
+}
+__device__ __forceinline__ Weighted operator*(float tap, Weighted a) {
+  return {tap * a.value, tap * a.weight};
+}
+
+// The field F at a voxel; values outside the mask are not even read.
+template <class F, class T>
+__device__ __forceinline__ F take(const Image<T>& image, int64_t at) {
+  if constexpr (std::is_same<F, float>::value)
+    return image.value(at);
+  else
+    return image.mask[at] ? Weighted{image.value(at), 1.f} : Weighted{0.f, 0.f};
+}
+
+// False if this voxel adds nothing to any sum.
+__device__ __forceinline__ bool counts(float v) { return !(v == 0.f); }
+__device__ __forceinline__ bool counts(Weighted v) { return v.weight != 0.f; }
+
+// A value that is not finite becomes a NaN, so that no edge can be where one has spread to.
+__device__ __forceinline__ float poison(float v) { return v + (v - v); }
+
+// s of the summed field: scale is 1 / (sum of the taps inside the volume), which a mask does not need.
+__device__ __forceinline__ float normalise(float sum, float scale) { return poison(sum * scale); }
+__device__ __forceinline__ float normalise(Weighted sum, float) {
+  return poison(sum.weight > 0.f ? sum.value / sum.weight : 0.f);
+}
+
+// Blocks of 32 x `rows` columns that march over `planes` planes.
+struct March {
+  int tiles_x, tiles_y, chunks, rows, planes;
+
+  // Enough blocks to fill the GPU once, if chunks of at least 16 planes give as many.
+  March(Volume n, int tile_rows, int64_t images)
+      : tiles_x(int(ceil_div(n.width, kWarp))),
+        tiles_y(int(ceil_div(n.height, tile_rows))),
+        rows(tile_rows) {
+    constexpr int64_t kBlocks = 264, kThinnest = 16;
+    const int64_t columns = int64_t(tiles_x) * tiles_y * images;
+    const int64_t wanted = columns < kBlocks ? kBlocks / columns : 1;
+    planes = int(ceil_div(n.depth, wanted));
+    if (planes < kThinnest) planes = int(kThinnest);
+    chunks = int(ceil_div(n.depth, planes));
+  }
+  int64_t blocks(int64_t images) const { return images * chunks * tiles_y * tiles_x; }
+};
+
+// The columns and planes [z0, z1) of a block.
+struct Tile {
+  int x0, y0, z0, z1, image;
+
+  __device__ Tile(const March& m, Volume n) {
+    const unsigned tile = blockIdx.x / unsigned(m.tiles_x), chunk = tile / unsigned(m.tiles_y);
+    x0 = int(blockIdx.x % unsigned(m.tiles_x)) * kWarp;
+    y0 = int(tile % unsigned(m.tiles_y)) * m.rows;
+    z0 = int(chunk % unsigned(m.chunks)) * m.planes;
+    z1 = min(z0 + m.planes, n.depth);
+    image = int(chunk / unsigned(m.chunks));
+  }
+};
+
+}  // namespace
+}  // namespace cuda
+}  // namespace dal
