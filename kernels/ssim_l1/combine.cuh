@@ -81,10 +81,9 @@ struct MapWork {
     }
   }
   __device__ float value(float o1, float o2, float x1, float x2, int64_t at) const {
-    const float below = (o1 + x1) * (o2 + x2);
-    if (!hybrid) return (o1 - x1) * (o2 - x2) / below;
-    const float l1 = fabsf(load(in.x, at, in.dtype) - load(in.y, at, in.dtype));
-    return l1 * (2.0f * (o1 * x2 + x1 * o2) / below);
+    const float above = hybrid ? 2.0f * (o1 * x2 + x1 * o2) : (o1 - x1) * (o2 - x2);
+    const float ratio = above / ((o1 + x1) * (o2 + x2));
+    return hybrid ? ratio * fabsf(load(in.x, at, in.dtype) - load(in.y, at, in.dtype)) : ratio;
   }
   __device__ void finish(const Totals&) const {}
 };

@@ -34,39 +34,34 @@ struct Layout {
   static constexpr int kFilteredRow = 2 * kSide + 4;  // (column, field)
   static constexpr int kFilteredPlane = kHeight * kFilteredRow;
   static constexpr int kFiltered = 2 * kFilteredPlane;  // (pair, row, column, field)
-  static constexpr int kFloats = kStages * kStaged + 2 * kFiltered + kGroups * 4;
+  static constexpr int kFloats = kStages * kStaged + 2 * kFiltered + kGroups * 4 + kHeight;
   static_assert(kHeight * kGroups <= kThreads, "one group a thread");
   static_assert(kHeight * 2 * (kSide / kColumns) <= kThreads, "one x task a thread");
 };
 
-// One thread's four columns of the staged planes.
+// Four columns of the staged planes by each thread: fetched into registers one plane ahead, then put.
 template <int R, class Source>
 struct Stager {
   using L = Layout<R, Source>;
-  const Source& source;
-  const int4* columns;  // shared: the staged columns after reflection
-  int y, c, to;
-  bool used;
   float4 v[Source::kPlanes];
 
-  __device__ Stager(const Source& s, const Tile& tile, const int* reflected)
-      : source(s), columns(reinterpret_cast<const int4*>(reflected)) {
-    const int row = threadIdx.x / L::kGroups, group = threadIdx.x % L::kGroups;
-    used = row < L::kHeight;
-    y = used ? reflect(tile.y0 + row - R, s.shape.height) : 0;
-    c = tile.x0 - L::kMargin + group * 4;
-    columns += group;
-    to = row * L::kStagedRow + group * 4;
-  }
-  __device__ void fetch(const Tile& tile, int z) {
-    if (used) source.fetch(tile.row(source.shape, reflect(z, source.shape.depth), y), c, *columns, v);
+  static __device__ int row() { return threadIdx.x / L::kGroups; }
+  static __device__ int column() { return threadIdx.x % L::kGroups * 4; }
+
+  // rows, columns: where the tile's rows and columns with margin lie after reflection
+  __device__ void fetch(const Source& source, const Tile& tile, int z, const int* rows,
+                        const int* columns) {
+    if (row() >= L::kHeight) return;
+    const int4 reflected = *reinterpret_cast<const int4*>(columns + column());
+    source.fetch(tile.row(source.shape, reflect(z, source.shape.depth), rows[row()]),
+                 tile.x0 - L::kMargin + column(), reflected, v);
   }
   __device__ void put(float* staged, Shift shift) {
-    if (!used) return;
+    if (row() >= L::kHeight) return;
     Source::prepare(v, shift);
 #pragma unroll
     for (int i = 0; i < Source::kPlanes; ++i)
-      *reinterpret_cast<float4*>(staged + i * L::kStagedPlane + to) = v[i];
+      *reinterpret_cast<float4*>(staged + i * L::kStagedPlane + row() * L::kStagedRow + column()) = v[i];
   }
 };
 
@@ -142,34 +137,36 @@ __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, S
   DAL_DYNAMIC_SHARED(float, shared);
   float* const filtered = shared + L::kStages * L::kStaged;
   int* const columns = reinterpret_cast<int*>(filtered + 2 * L::kFiltered);
+  int* const rows = columns + 4 * L::kGroups;
 
   const Tile tile(shape);
   const Place place;
   const Shift shift = source.in.shifts[tile.volume];
   if (threadIdx.x < 4 * L::kGroups)
     columns[threadIdx.x] = reflect(tile.x0 - L::kMargin + int(threadIdx.x), shape.width);
+  if (threadIdx.x < L::kHeight) rows[threadIdx.x] = reflect(tile.y0 - R + int(threadIdx.x), shape.height);
   __syncthreads();
 
-  Stager<R, Source> stager(source, tile, columns);
+  Stager<R, Source> stager;
   float sum[kRows][2][2 * R] = {};
   Totals totals;
   const int first = tile.z0 - R, last = tile.z1 - 1 + R;
-  stager.fetch(tile, first);
+  stager.fetch(source, tile, first, rows, columns);
   stager.put(shared, shift);
   __syncthreads();
   for (int z = first; z <= last + 1; ++z) {
     const int parity = (z - first) % 2;
     if (z <= last)
       filter_x<R, Source>(shared + parity % L::kStages * L::kStaged, w, filtered + parity * L::kFiltered);
-    if (z < last) stager.fetch(tile, z + 1);
+    if (z < last) stager.fetch(source, tile, z + 1, rows, columns);
+    float f[kRows][2] = {};
     if (z > first) {
-      float f[kRows][2] = {};
       filter_y<R, Source>(filtered + (1 - parity) * L::kFiltered, place, w, f);
       filter_z<R>(f, w, sum);
-      if (z - 1 - R >= tile.z0) work(tile, place, z - 1 - R, shift, f, totals);
     }
     if (L::kStages == 1) __syncthreads();
     if (z < last) stager.put(shared + (1 - parity) % L::kStages * L::kStaged, shift);
+    if (z - 1 - R >= tile.z0) work(tile, place, z - 1 - R, shift, f, totals);
     __syncthreads();
   }
   work.finish(totals);
