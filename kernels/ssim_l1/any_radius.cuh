@@ -1,0 +1,107 @@
+// Filters one plane of a tile, for any radius up to 16: the general path, simple rather than fast. Include
+// only from ssim_l1_cuda.cu.
+//
+//   2r + 1 planes --F along z--> (32 + 2r)^2 columns --F along x--> (32 + 2r) x 32 --F along y--> combine
+//   (global)                     (shared)                           (shared)
+//
+// Filtering along z first, straight from global memory, needs no ring of planes: shared memory holds any
+// radius, and what a block reads again the second-level cache serves.
+#pragma once
+#include "ssim_l1/combine.cuh"
+
+namespace dal {
+namespace cuda {
+namespace {
+
+constexpr int kPixels = 4;  // outputs filtered together by one thread
+
+// Shared memory of a block: (pair, row, column) of two fields, before and after the x pass, and where the
+// rows and columns lie after reflection. Rows before the x pass are an odd number of fields' pairs apart:
+// its threads read neighbouring rows.
+struct AnyLayout {
+  int side, row;  // 32 + 2r and the distance of two rows, in float2
+
+  __host__ __device__ explicit AnyLayout(int radius) : side(kSide + 2 * radius), row(side | 1) {}
+  __host__ __device__ int before() const { return side * row; }
+  __host__ __device__ int after() const { return side * kSide; }
+  __host__ __device__ int bytes() const {
+    return 2 * (before() + after()) * int(sizeof(float2)) + 2 * side * int(sizeof(int));
+  }
+};
+
+// Four outputs side by side, `step` apart: out[i] = sum_d w[|d|] in[i + d], `in` being the first tap.
+__device__ __forceinline__ void filter4(const float2* in, int step, int radius, const Weights& w,
+                                        float (&out)[kPixels][2]) {
+  for (int k = 0; k < kPixels + 2 * radius; ++k) {
+    const float2 v = in[k * step];
+#pragma unroll
+    for (int i = 0; i < kPixels; ++i) {
+      const int distance = abs(k - radius - i);
+      if (distance > radius) continue;
+      out[i][0] += w.w[distance] * v.x;
+      out[i][1] += w.w[distance] * v.y;
+    }
+  }
+}
+
+// Along z, at (row, column) of the reflected rows and columns.
+template <class Source>
+__device__ __forceinline__ void filter_columns(const Source& source, const Tile& tile, Shift shift,
+                                               int radius, const Weights& w, const int* rows,
+                                               const int* columns, const AnyLayout& layout, float2* out) {
+  for (int i = threadIdx.x; i < layout.side * layout.side; i += kThreads) {
+    const int y = i / layout.side, x = i % layout.side;
+    float2 sum[2] = {};
+    for (int d = -radius; d <= radius; ++d) {
+      const int z = reflect(tile.z0 + d, source.shape.depth);
+      const float weight = w.w[abs(d)];
+      float2 f[2];
+      source.voxel(tile.row(source.shape, z, rows[y]), columns[x], shift, f);
+#pragma unroll
+      for (int p = 0; p < 2; ++p) {
+        sum[p].x += weight * f[p].x;
+        sum[p].y += weight * f[p].y;
+      }
+    }
+    for (int p = 0; p < 2; ++p) out[p * layout.before() + y * layout.row + x] = sum[p];
+  }
+}
+
+template <class Source, class Work>
+__global__ void __launch_bounds__(kThreads)
+    any_radius(Source source, Work work, Shape shape, Weights w, int radius) {
+  DAL_DYNAMIC_SHARED(float2, before);
+  const AnyLayout layout(radius);
+  float2* const after = before + 2 * layout.before();
+  int* const rows = reinterpret_cast<int*>(after + 2 * layout.after());
+  int* const columns = rows + layout.side;
+
+  const Tile tile(shape);
+  const Place place;
+  const Shift shift = source.in.shifts[tile.volume];
+  for (int i = threadIdx.x; i < layout.side; i += kThreads) {
+    rows[i] = reflect(tile.y0 - radius + i, shape.height);
+    columns[i] = reflect(tile.x0 - radius + i, shape.width);
+  }
+  __syncthreads();
+  filter_columns(source, tile, shift, radius, w, rows, columns, layout, before);
+  __syncthreads();
+  const int tasks = 2 * layout.side * (kSide / kPixels);
+  for (int i = threadIdx.x; i < tasks; i += kThreads) {
+    const int y = i % layout.side, pair = i / layout.side % 2, x = i / layout.side / 2 * kPixels;
+    float f[kPixels][2] = {};
+    filter4(before + pair * layout.before() + y * layout.row + x, 1, radius, w, f);
+    float2* const out = after + pair * layout.after() + y * kSide + x;
+    for (int k = 0; k < kPixels; ++k) out[k] = {f[k][0], f[k][1]};
+  }
+  __syncthreads();
+  float f[kRows][2] = {};
+  filter4(after + place.pair * layout.after() + place.y * kSide + place.x, kSide, radius, w, f);
+  Totals totals;
+  work(tile, place, tile.z0, shift, f, totals);
+  work.finish(totals);
+}
+
+}  // namespace
+}  // namespace cuda
+}  // namespace dal

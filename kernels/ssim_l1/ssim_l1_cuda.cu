@@ -1,0 +1,209 @@
+// Launchers on a GPU: shifts of every volume, then the tiles, then the sums of the tiles in a fixed order.
+// The filtering is in march.cuh (radii 1 to 5) and any_radius.cuh, the formulas in combine.cuh.
+#include <algorithm>
+
+#include "ssim_l1/any_radius.cuh"
+#include "ssim_l1/march.cuh"
+
+namespace dal {
+namespace cuda {
+namespace {
+
+constexpr int kMarchRadius = 5;  // the largest that march() is compiled for
+constexpr int kMultiprocessors = 132;  // of an H200; one block fills one
+constexpr int64_t kMaxAxis = int64_t(1) << 30;
+
+// Sum over the block's 512 threads, in a fixed order; only thread 0 gets it.
+__device__ double block_sum(double v) {
+  __shared__ double sums[kThreads / 32];
+  for (int distance = 16; distance > 0; distance /= 2) v += __shfl_down_sync(kFullMask, v, distance);
+  if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = v;
+  __syncthreads();
+  double sum = 0;
+  if (threadIdx.x == 0)
+    for (int warp = 0; warp < kThreads / 32; ++warp) sum += sums[warp];
+  __syncthreads();
+  return sum;
+}
+
+// shifts[volume]: means of the finite ones among at most 16 x 4 x 64 voxels. One block a volume and input.
+__global__ void __launch_bounds__(kThreads) sample_shift(Inputs in, Shape shape, float* shifts) {
+  const int64_t volume = blockIdx.x / 2;
+  const void* const p = blockIdx.x % 2 ? in.y : in.x;
+  const int nz = min(16, shape.depth), ny = min(4, shape.height), nx = min(64, shape.width);
+  float sum = 0;
+  int count = 0;
+  for (int i = threadIdx.x; i < nz * ny * nx; i += kThreads) {
+    const int64_t z = (2 * int64_t(i / nx / ny) + 1) * shape.depth / (2 * nz);
+    const int64_t y = (2 * int64_t(i / nx % ny) + 1) * shape.height / (2 * ny);
+    const int64_t x = (2 * int64_t(i % nx) + 1) * shape.width / (2 * nx);
+    const float v = load(p, ((volume * shape.depth + z) * shape.height + y) * shape.width + x, in.dtype);
+    const bool finite = fabsf(v) <= 3.4028235e38f;
+    sum += finite ? v : 0.0f;
+    count += finite;
+  }
+  const double total = block_sum(double(sum)), voxels = block_sum(double(count));
+  if (threadIdx.x == 0) shifts[blockIdx.x] = voxels > 0 ? float(total / voxels) : 0.0f;
+}
+
+// sums[0..1] = sum of partial (blocks, 2)
+__global__ void __launch_bounds__(kThreads)
+    add_partials(const double* partial, int64_t blocks, double* sums) {
+  double l1 = 0, dissimilarity = 0;
+  for (int64_t i = threadIdx.x; i < blocks; i += kThreads) {
+    l1 += partial[2 * i];
+    dissimilarity += partial[2 * i + 1];
+  }
+  l1 = block_sum(l1);
+  dissimilarity = block_sum(dissimilarity);
+  if (threadIdx.x > 0) return;
+  sums[0] = l1;
+  sums[1] = dissimilarity;
+}
+
+bool empty(const SsimProblem& p) { return p.volumes * p.depth * p.height * p.width == 0; }
+
+// Planes a block: fewest planes on the longest way through, a plane of the run-up costing about 0.6 of one
+// that is finished. Depends on shape and radius only: the sums are the same bits on every GPU.
+int planes_per_block(const SsimProblem& p, int64_t tiles) {
+  if (p.radius > kMarchRadius) return 1;
+  double best = 0;
+  int chunk = int(p.depth);
+  for (int64_t chunks = 1; chunks <= std::min<int64_t>(p.depth, 64); ++chunks) {
+    const int64_t planes = ceil_div(p.depth, chunks), blocks = tiles * ceil_div(p.depth, planes);
+    const double time = double(ceil_div(blocks, kMultiprocessors)) * (double(planes) + 1.2 * p.radius);
+    if (chunks > 1 && time >= best) continue;
+    best = time;
+    chunk = int(planes);
+  }
+  return chunk;
+}
+
+Shape shape_of(const SsimProblem& p) {
+  if (std::max({p.depth, p.height, p.width}) > kMaxAxis)
+    throw std::invalid_argument("ssim: an axis is longer than 2^30 voxels");
+  Shape s;
+  s.depth = int(p.depth), s.height = int(p.height), s.width = int(p.width);
+  s.tiles_x = int(ceil_div(p.width, kSide)), s.tiles_y = int(ceil_div(p.height, kSide));
+  s.chunk = planes_per_block(p, p.volumes * s.tiles_x * s.tiles_y);
+  s.chunks = int(ceil_div(p.depth, s.chunk));
+  return s;
+}
+
+int64_t blocks_of(const SsimProblem& p, const Shape& s) {
+  return p.volumes * s.tiles_x * s.tiles_y * s.chunks;
+}
+
+// The workspace: sums of every block, shifts of every volume.
+double* partials(const SsimProblem& p) { return static_cast<double*>(p.workspace); }
+Shift* shifts(const SsimProblem& p, const Shape& s) {
+  return reinterpret_cast<Shift*>(partials(p) + 2 * blocks_of(p, s));
+}
+
+bool aligned(const void* p, int64_t bytes) {
+  return reinterpret_cast<uintptr_t>(p) % uintptr_t(bytes) == 0;
+}
+
+Inputs inputs(const void* x, const void* y, const SsimProblem& p, const Shape& s) {
+  const int64_t four =
+      with_gpu_dtype(p.dtype, [](auto tag) -> int64_t { return 4 * sizeof(typename decltype(tag)::type); });
+  return {x, y, shifts(p, s), p.dtype, p.width % 4 == 0 && aligned(x, four) && aligned(y, four)};
+}
+
+template <int R, class Source, class Work>
+void launch_march(const Source& source, const Work& work, const SsimProblem& p, const Weights& w,
+                  cudaStream_t stream) {
+  const int bytes = Layout<R, Source>::kFloats * int(sizeof(float));
+  cudaFuncSetAttribute(march<R, Source, Work>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  DAL_LAUNCH((march<R, Source, Work>), dim3(unsigned(blocks_of(p, source.shape))), dim3(kThreads), bytes,
+             stream, source, work, source.shape, w);
+  check_launch("ssim march");
+}
+
+template <class Source, class Work>
+void launch_any(const Source& source, const Work& work, const SsimProblem& p, const Weights& w,
+                cudaStream_t stream) {
+  const int bytes = AnyLayout(p.radius).bytes();
+  cudaFuncSetAttribute(any_radius<Source, Work>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  DAL_LAUNCH((any_radius<Source, Work>), dim3(unsigned(blocks_of(p, source.shape))), dim3(kThreads), bytes,
+             stream, source, work, source.shape, w, p.radius);
+  check_launch("ssim any_radius");
+}
+
+// Every tile of `source` through `work`.
+template <class Source, class Work>
+void launch(const Source& source, const Work& work, const SsimProblem& p, void* stream_) {
+  const cudaStream_t stream = as_stream(stream_);
+  const Shape& shape = source.shape;
+  DAL_LAUNCH(sample_shift, dim3(unsigned(2 * p.volumes)), dim3(kThreads), 0, stream, source.in, shape,
+             reinterpret_cast<float*>(shifts(p, shape)));
+  check_launch("ssim sample_shift");
+  Weights w = {};
+  for (int d = 0; d <= p.radius; ++d) w.w[d] = float(p.weights[d]);
+  switch (p.radius) {
+    case 1:
+      return launch_march<1>(source, work, p, w, stream);
+    case 2:
+      return launch_march<2>(source, work, p, w, stream);
+    case 3:
+      return launch_march<3>(source, work, p, w, stream);
+    case 4:
+      return launch_march<4>(source, work, p, w, stream);
+    case 5:
+      return launch_march<5>(source, work, p, w, stream);
+    default:
+      return launch_any(source, work, p, w, stream);
+  }
+}
+
+Constants constants(const SsimProblem& p) { return {float(p.c1), float(p.c2)}; }
+
+}  // namespace
+
+int64_t ssim_workspace(SsimProblem p) {
+  if (empty(p)) return 0;
+  return blocks_of(p, shape_of(p)) * 2 * int64_t(sizeof(double)) + p.volumes * int64_t(sizeof(Shift));
+}
+
+void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem p, void* stream) {
+  if (empty(p)) return;
+  const Shape shape = shape_of(p);
+  const Inputs in = inputs(x, y, p, shape);
+  launch(Moments{in, shape}, MapWork{in, shape, constants(p), out, hybrid}, p, stream);
+}
+
+void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimProblem p, void* stream) {
+  int64_t blocks = 0;
+  if (!empty(p)) {
+    const Shape shape = shape_of(p);
+    const Inputs in = inputs(x, y, p, shape);
+    const FieldWork work = {
+        in, shape, constants(p), nullptr, static_cast<float*>(fields), ssim_padded(p.width), partials(p)};
+    launch(Moments{in, shape}, work, p, stream);
+    blocks = blocks_of(p, shape);
+  }
+  DAL_LAUNCH(add_partials, dim3(1), dim3(kThreads), 0, as_stream(stream), partials(p), blocks, sums);
+  check_launch("ssim add_partials");
+}
+
+void ssim_fields(const void* x, const void* y, const void* grad, void* fields, SsimProblem p,
+                 void* stream) {
+  if (empty(p)) return;
+  const Shape shape = shape_of(p);
+  const Inputs in = inputs(x, y, p, shape);
+  const FieldWork work = {
+      in, shape, constants(p), grad, static_cast<float*>(fields), ssim_padded(p.width), nullptr};
+  launch(Moments{in, shape}, work, p, stream);
+}
+
+void ssim_backward(const void* x, const void* y, const void* fields, const double* upstream, double scale,
+                   double l1, void* grad_x, void* grad_y, SsimProblem p, void* stream) {
+  if (empty(p)) return;
+  const Shape shape = shape_of(p);
+  const Inputs in = inputs(x, y, p, shape);
+  const Derivatives source = {static_cast<const float*>(fields), ssim_padded(p.width), shape, in};
+  launch(source, GradientWork{in, shape, upstream, scale, l1, grad_x, grad_y}, p, stream);
+}
+
+}  // namespace cuda
+}  // namespace dal
