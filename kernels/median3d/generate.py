@@ -136,9 +136,10 @@ class Network:
 class Function:
     """One network as a C++ function, and how many min/max instructions it holds."""
 
-    def __init__(self, name: str, comment: str, parameters: str) -> None:
+    def __init__(self, name: str, comment: str, parameters: str, template: str = "") -> None:
         self.network = Network()
         self.name, self.comment, self.parameters = name, comment, parameters
+        self.template = f"template <{template}> " if template else ""
         self.outputs: list[tuple[str, int]] = []
 
     def read(self, count: int, expression: Callable[[int], str]) -> list[int]:
@@ -179,7 +180,8 @@ class Function:
                 words.extend(f"{target} = v{value};" for target in targets.get(value, []))
         body = _wrap(words)
         comment = textwrap.fill(self.comment, LINE, initial_indent="// ", subsequent_indent="// ")
-        return f"{comment}\nNETWORK {self.name}({self.parameters}) {{\n{body}\n}}\n\n"
+        signature = f"{self.template}NETWORK {self.name}({self.parameters})"
+        return f"{comment}\n{signature} {{\n{body}\n}}\n\n"
 
 
 def _wrap(words: Sequence[str]) -> str:
@@ -191,7 +193,7 @@ def _wrap(words: Sequence[str]) -> str:
     return "\n".join("  " + line for line in lines)
 
 
-def _row(array: str) -> Callable[[int], str]:
+def row_of(array: str) -> Callable[[int], str]:
     return lambda i: f"{array}[{i}]"
 
 
@@ -210,10 +212,10 @@ def planes_3() -> Function:
     )
     n = f.network
     row_p, row_q = n.sort(f.read(3, _shifted("p"))), n.sort(f.read(3, _shifted("q")))
-    common = n.merge(f.read(3, _row("before_1")), row_p)
+    common = n.merge(f.read(3, row_of("before_1")), row_p)
     f.write(row_p, "row_p")
     f.write(row_q, "row_q")
-    f.write(n.merge(common, f.read(3, _row("before_2"))), "out_0")
+    f.write(n.merge(common, f.read(3, row_of("before_2"))), "out_0")
     f.write(n.merge(common, row_q), "out_1")
     return f
 
@@ -236,8 +238,8 @@ def median_3() -> Function:
         "IN a, IN b, IN c, IN d, OUT out",
     )
     n = f.network
-    window = n.merge(f.read(9, _row("b")), f.read(9, _row("c")))[:14]
-    f.write([n.median(window, f.read(9, _row(e)), 13) for e in "ad"], "out")
+    window = n.merge(f.read(9, row_of("b")), f.read(9, row_of("c")))[:14]
+    f.write([n.median(window, f.read(9, row_of(e)), 13) for e in "ad"], "out")
     return f
 
 
@@ -268,11 +270,11 @@ def planes_5() -> Function:
     )
     n = f.network
     row_p = n.sort(f.read(5, _shifted("p")))
-    next_pair = n.merge(f.read(5, _row("before_1")), row_p)
-    common = n.merge(f.read(10, _row("pair")), next_pair)
+    next_pair = n.merge(f.read(5, row_of("before_1")), row_p)
+    common = n.merge(f.read(10, row_of("pair")), next_pair)
     f.write(row_p, "row_p")
     f.write(next_pair, "next_pair")
-    f.write(n.merge(common, f.read(5, _row("before_4"))), "out_0")
+    f.write(n.merge(common, f.read(5, row_of("before_4"))), "out_0")
     row_q = n.sort(f.read(5, _shifted("q")))
     f.write(row_q, "row_q")
     f.write(n.merge(common, row_q), "out_1")
@@ -281,7 +283,7 @@ def planes_5() -> Function:
 
 def pair_5() -> Function:
     f = Function("pair_5", "Merges the sorted 5x5 of two rows.", "IN a, IN b, OUT out")
-    f.write(f.network.merge(f.read(25, _row("a")), f.read(25, _row("b"))), "out")
+    f.write(f.network.merge(f.read(25, row_of("a")), f.read(25, row_of("b"))), "out")
     return f
 
 
@@ -293,8 +295,8 @@ def median_5() -> Function:
         "IN a, IN bc, IN de, IN f, OUT out",
     )
     n = f.network
-    window = n.merge(f.read(50, _row("bc")), f.read(50, _row("de")))[:63]
-    f.write([n.median(window, f.read(25, _row(e)), 62) for e in "af"], "out")
+    window = n.merge(f.read(50, row_of("bc")), f.read(50, row_of("de")))[:63]
+    f.write([n.median(window, f.read(25, row_of(e)), 62) for e in "af"], "out")
     return f
 
 
