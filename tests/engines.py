@@ -79,6 +79,7 @@ def host_module(mode: str):
     spec = importlib.util.spec_from_file_location("_cuda_on_host", path, loader=loader)
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
+    module.device_type = "cpu"
     return module
 
 
@@ -86,11 +87,11 @@ ORDERS = {"ascending": 0, "descending": 1, "random": 2, "priorities": 3}
 
 
 @contextmanager
-def host_cuda(mode: str, order: str = "priorities", seed: int = 1):
+def host_cuda(mode: str, order: str = "ascending", seed: int = 1):
     """``backend="cuda"`` runs on CPU tensors, the threads of each block in the given order."""
     module, before = host_module(mode), backend._CUDA
     race = mode == "race"
-    module.coh_config(ORDERS[order], seed, 20 if race else 0, 4 if race else 1, 1)
+    module.coh_config(ORDERS[order], seed, 20 if race else 0, 4 if race else 1)
     backend._CUDA = module
     try:
         yield

@@ -30,15 +30,15 @@ def _combinations():
             yield pytest.param(*(None,) * 5, marks=parameter.marks, id=parameter.id)
             continue
         shapes = [s for s in SHAPES if not engine.small or s[0] * s[2] * s[3] * s[4] < 2000]
-        shapes += [] if engine.small or engine.backend == "cpu" else LARGER
+        larger = [] if engine.small or engine.backend == "cpu" else LARGER
         for case in CASES:
             if engine.backend not in case.backends:
                 continue
             dtypes = engine.dtypes if _floating(case) else [torch.bool]
             kinds = [(dtype, "contiguous") for dtype in dtypes]
             kinds += [(dtypes[0], k) for k in LAYOUTS if k != "contiguous" and not engine.small]
-            for dtype, layout in kinds:
-                for shape in shapes:
+            for i, (dtype, layout) in enumerate(kinds):
+                for shape in shapes + (larger if i == 0 else []):
                     name = str(dtype).removeprefix("torch.")
                     label = "x".join(map(str, shape))
                     yield pytest.param(
