@@ -116,7 +116,7 @@ __device__ __forceinline__ Two<F> blur_x(const SmallTaps& taps, const F* row) {
 
 // Blocks a multiprocessor that the registers allow.
 template <class F, int R>
-constexpr int kResident = (R == kUsualRadius ? 4 : 2) / int(sizeof(F) / sizeof(float));
+constexpr int kResident = (R == kUsualRadius ? 3 : 2) / int(sizeof(F) / sizeof(float));
 
 template <class T, class F, int R>
 __global__ void __launch_bounds__(kSmoothThreads, (kResident<F, R>))

@@ -134,11 +134,13 @@ struct SmoothedLoader {
 // Where a thread's two rows lie; in the volume the edge voxel repeats.
 struct ColumnPlace {
   int column, row, x, y[2];  // column, row: of the magnitudes; x, y: in the volume
+  bool spare;  // the last warp has more lanes than columns; these repeat a column, but write nothing
   bool inner[2];  // suppressed by this thread
 
   __device__ ColumnPlace(const Tile& tile, Volume n) {
     const int lane = int(threadIdx.x % kWarp), warp = int(threadIdx.x / kWarp);
     const bool aside = warp == kRowWarps;
+    spare = aside && lane >= kMagnitudeRows;
     column = aside ? lane % 2 * (kWarp + 1) : lane + 1;
     row = 2 * (aside ? min(lane / 2, kRowWarps - 1) : warp);
     x = min(max(tile.x0 - 1 + column, 0), n.width - 1);
@@ -177,7 +179,8 @@ __global__ void __launch_bounds__(kSuppressThreads, 2)
     for (int j = 0; j < 2; ++j) {
       const int centre = (at.y[j] - tile.y0 + 2) * kPlaneWide + at.x - tile.x0 + 2;
       const Flat next = any ? differentiate(planes[now] + centre) : Flat{};
-      magnitudes[(z - 1) & 3][place + j * kMagnitudeWide] = columns[j].advance(next, live & 7);
+      const float magnitude = columns[j].advance(next, live & 7);
+      if (!at.spare) magnitudes[(z - 1) & 3][place + j * kMagnitudeWide] = magnitude;
     }
     any = __syncthreads_or(loader.store(planes[now ^ 1]));
     const int done = z - 2;
