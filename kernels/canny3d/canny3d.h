@@ -40,7 +40,8 @@ DAL_DECLARE(void canny3d(const CannyInput& input, const CannyParameters& paramet
                          uint8_t* edges, int threads))
 
 // The same on a GPU: device pointers (those to levels and taps stay
-// host pointers), the caller's stream. Float32, float16, bfloat16. Neither allocates nor synchronises.
+// host pointers), the caller's stream. Float32, float16, bfloat16; fewer than 2^31 voxels a volume and at
+// most 256 levels, else std::invalid_argument. Neither allocates nor synchronises.
 namespace cuda {
 int64_t canny3d_workspace(const CannyInput& input, int64_t radius);
 void canny3d(const CannyInput& input, const CannyParameters& parameters, void* workspace, uint8_t* edges,

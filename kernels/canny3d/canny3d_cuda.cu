@@ -102,11 +102,11 @@ WideTaps wide_taps(const CannyParameters& parameters, Volume n, float* numbers, 
 template <class T, class F>
 void smooth(const Images<T>& images, const Plan& plan, const SmallTaps& taps, int64_t count,
             float* smoothed, cudaStream_t stream) {
-  const March march(plan.n, kSmoothRows, count);
+  const March march(plan.n, kSmoothRows, count, kSmoothBlocks);
   const unsigned blocks = grid_size(march.blocks(count));
-  if (taps.radius <= 4)
-    DAL_LAUNCH((smooth_volume<T, F, 4>), blocks, kSmoothThreads, 0, stream, images, plan.n, march, taps,
-               smoothed);
+  if (taps.radius == kUsualRadius)
+    DAL_LAUNCH((smooth_volume<T, F, kUsualRadius>), blocks, kSmoothThreads, 0, stream, images, plan.n,
+               march, taps, smoothed);
   else
     DAL_LAUNCH((smooth_volume<T, F, kSmallRadius>), blocks, kSmoothThreads, 0, stream, images, plan.n,
                march, taps, smoothed);
@@ -144,7 +144,7 @@ void find_edges(const CannyInput& in, const CannyParameters& parameters, const P
       smooth<T, Weighted>(images, plan, taps, count, smoothed, stream);
     else
       smooth<T, float>(images, plan, taps, count, smoothed, stream);
-    const March march(plan.n, kSuppressRows, count);
+    const March march(plan.n, kSuppressRows, count, kSuppressBlocks);
     DAL_LAUNCH(suppress, grid_size(march.blocks(count)), kSuppressThreads, 0, stream, smoothed, in.mask,
                images.first, images.per_batch, plan.n, march, threshold, weak, strong);
     check_launch("suppress");

@@ -11,49 +11,51 @@ namespace {
 
 __global__ void __launch_bounds__(kThreads)
     mark_strong_roots(const uint32_t* __restrict__ weak, uint32_t* strong,
-                      const uint32_t* __restrict__ forest, BitGrid grid, uint32_t blocks_a_volume) {
-  const WordPlace at(grid, blocks_a_volume, kWarps);
-  if (!at.inside) return;
-  volatile uint32_t* const flags = strong + at.volume * grid.all_words();
-  const uint32_t above = flags[at.word];
-  if (!above) return;
-  const uint32_t word = weak[at.volume * grid.all_words() + at.word];
-  if (!(run_starts(word) >> at.lane & 1)) return;
-  const uint32_t length = run_length(word, at.lane);
-  if (!(above >> at.lane & (kAllLanes >> (kWord - length)))) return;
-  const uint32_t root = find_root(forest + at.volume * grid.voxels(), grid.node(0, at.row, at.x));
-  const uint32_t root_word = grid.word_of(root), bit = 1u << (root % grid.width % kWord);
-  if (!(flags[root_word] & bit)) atomicOr(&strong[at.volume * grid.all_words() + root_word], bit);
+                      const uint32_t* __restrict__ forest, BitGrid grid) {
+  const TilePlace at(grid);
+  const TileWords words(weak + at.volume * grid.all_words(), grid, at);
+  strong += at.volume * grid.all_words();
+  forest += at.volume * grid.voxels();
+  volatile const uint32_t* const flags = strong;
+  for (int plane = 0; plane < at.planes; ++plane) {
+    const uint32_t word = words[plane], z = at.z0 + uint32_t(plane);
+    if (!(run_starts(word) >> at.lane & 1)) continue;
+    const uint32_t run = kAllLanes >> (kWord - run_length(word, at.lane)) << at.lane;
+    if (!(flags[grid.word(z, at.y, at.k)] & run)) continue;
+    const uint32_t root = find_root(forest, grid.node(z, at.y, at.x));
+    const uint32_t root_word = grid.word_of(root), bit = 1u << (root % grid.width % kWord);
+    if (!(flags[root_word] & bit)) atomicOr(&strong[root_word], bit);
+  }
 }
 
 __global__ void __launch_bounds__(kThreads)
     write_edges(const uint32_t* __restrict__ weak, const uint32_t* __restrict__ strong,
-                const uint32_t* __restrict__ forest, uint8_t* edges, BitGrid grid,
-                uint32_t blocks_a_volume) {
-  const WordPlace at(grid, blocks_a_volume, kWarps);
-  const int64_t words = at.volume * grid.all_words();
-  const uint32_t word = at.inside ? weak[words + at.word] : 0;
-  const uint32_t node = grid.node(0, at.row, at.x);
-  bool edge = false;
-  if (run_starts(word) >> at.lane & 1) {
-    const uint32_t root = find_root(forest + at.volume * grid.voxels(), node);
-    edge = strong[words + grid.word_of(root)] >> (root % grid.width % kWord) & 1;
+                const uint32_t* __restrict__ forest, uint8_t* edges, BitGrid grid) {
+  const TilePlace at(grid);
+  const TileWords words(weak + at.volume * grid.all_words(), grid, at);
+  strong += at.volume * grid.all_words();
+  forest += at.volume * grid.voxels();
+  edges += at.volume * grid.voxels();
+  for (int plane = 0; plane < at.planes; ++plane) {
+    const uint32_t word = words[plane], node = grid.node(at.z0 + uint32_t(plane), at.y, at.x);
+    bool edge = false;
+    if (run_starts(word) >> at.lane & 1) {
+      const uint32_t root = find_root(forest, node);
+      edge = strong[grid.word_of(root)] >> (root % grid.width % kWord) & 1;
+    }
+    const uint32_t runs = __ballot_sync(kAllLanes, edge);
+    if (at.x < grid.width) edges[node] = word >> at.lane & 1 && runs >> run_start(word, at.lane) & 1;
   }
-  const uint32_t runs = __ballot_sync(kAllLanes, edge);
-  if (at.inside && at.x < grid.width)
-    edges[at.volume * grid.voxels() + node] = word >> at.lane & 1 && runs >> run_start(word, at.lane) & 1;
 }
 
 // forest: images x voxels of scratch; edges: images x voxels.
 void follow_edges(const uint32_t* weak, uint32_t* strong, uint32_t* forest, uint8_t* edges,
                   const BitGrid& grid, int64_t images, cudaStream_t stream) {
   build_forest<3>(weak, forest, grid, images, stream);
-  const uint32_t blocks = word_blocks(grid);
-  DAL_LAUNCH(mark_strong_roots, grid_size(images * blocks), kThreads, 0, stream, weak, strong, forest, grid,
-             blocks);
+  const unsigned blocks = grid_size(images * grid.tiles());
+  DAL_LAUNCH(mark_strong_roots, blocks, kThreads, 0, stream, weak, strong, forest, grid);
   check_launch("mark_strong_roots");
-  DAL_LAUNCH(write_edges, grid_size(images * blocks), kThreads, 0, stream, weak, strong, forest, edges,
-             grid, blocks);
+  DAL_LAUNCH(write_edges, blocks, kThreads, 0, stream, weak, strong, forest, edges, grid);
   check_launch("write_edges");
 }
 

@@ -1,8 +1,6 @@
 // Where the voxels of the smoothed images come from, how a field is weighted by the mask, and how a
 // volume is cut into blocks that march along z.
 #pragma once
-#include <type_traits>
-
 #include "gpu.h"
 
 namespace dal {
@@ -43,19 +41,29 @@ struct Image {
     mask = all.mask ? all.mask + entry * n : nullptr;
   }
 
-  // Ties go to the lowest class; a NaN never wins against an earlier one.
-  __device__ float value(int64_t at) const {
-    float top = to_float(values[at]);
-    if (!images.classes) return top;
-    float level = images.levels[0];
+  // The image at voxels first + at[j], 0 where at[j] < 0. Ties go to the lowest class; a NaN never wins
+  // against an earlier one. Class by class, so that N loads are under way at once.
+  template <int N>
+  __device__ void read(int64_t first, const int (&at)[N], float (&out)[N]) const {
+    const T* row = values + first;
+#pragma unroll
+    for (int j = 0; j < N; ++j) out[j] = at[j] >= 0 ? to_float(row[at[j]]) : 0.f;
+    if (!images.classes) return;
+    float top[N];
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      top[j] = out[j];
+      out[j] = at[j] >= 0 ? images.levels[0] : 0.f;
+    }
     for (int k = 1; k < images.classes; ++k) {
-      const float logit = to_float(values[k * voxels + at]);
-      if (logit > top) {
-        top = logit;
-        level = images.levels[k];
+      row += voxels;
+#pragma unroll
+      for (int j = 0; j < N; ++j) {
+        const float logit = at[j] >= 0 ? to_float(row[at[j]]) : top[j];
+        out[j] = logit > top[j] ? images.levels[k] : out[j];
+        top[j] = logit > top[j] ? logit : top[j];
       }
     }
-    return level;
   }
 };
 
@@ -70,13 +78,23 @@ __device__ __forceinline__ Weighted operator*(float tap, Weighted a) {
   return {tap * a.value, tap * a.weight};
 }
 
-// The field F at a voxel; values outside the mask are not even read.
-template <class F, class T>
-__device__ __forceinline__ F take(const Image<T>& image, int64_t at) {
-  if constexpr (std::is_same<F, float>::value)
-    return image.value(at);
-  else
-    return image.mask[at] ? Weighted{image.value(at), 1.f} : Weighted{0.f, 0.f};
+// The field at voxels first + at[j], 0 where at[j] < 0. Values outside the mask are not even read.
+template <class T, int N>
+__device__ __forceinline__ void take(const Image<T>& image, int64_t first, const int (&at)[N],
+                                     float (&out)[N]) {
+  image.read(first, at, out);
+}
+template <class T, int N>
+__device__ __forceinline__ void take(const Image<T>& image, int64_t first, const int (&at)[N],
+                                     Weighted (&out)[N]) {
+  const uint8_t* const mask = image.mask + first;
+  int inside[N];
+  float value[N];
+#pragma unroll
+  for (int j = 0; j < N; ++j) inside[j] = at[j] >= 0 && mask[at[j]] ? at[j] : -1;
+  image.read(first, inside, value);
+#pragma unroll
+  for (int j = 0; j < N; ++j) out[j] = {value[j], inside[j] >= 0 ? 1.f : 0.f};
 }
 
 // False if this voxel adds nothing to any sum.
@@ -96,15 +114,14 @@ __device__ __forceinline__ float normalise(Weighted sum, float) {
 struct March {
   int tiles_x, tiles_y, chunks, rows, planes;
 
-  // Enough blocks to fill the GPU once, if chunks of at least 16 planes give as many.
-  March(Volume n, int tile_rows, int64_t images)
+  // At most `wanted_blocks` blocks, if that many columns; chunks of at least 16 planes.
+  March(Volume n, int tile_rows, int64_t images, int64_t wanted_blocks)
       : tiles_x(int(ceil_div(n.width, kWarp))),
         tiles_y(int(ceil_div(n.height, tile_rows))),
         rows(tile_rows) {
-    constexpr int64_t kBlocks = 264, kThinnest = 16;
+    constexpr int64_t kThinnest = 16;
     const int64_t columns = int64_t(tiles_x) * tiles_y * images;
-    const int64_t wanted = columns < kBlocks ? kBlocks / columns : 1;
-    planes = int(ceil_div(n.depth, wanted));
+    planes = int(ceil_div(n.depth, columns < wanted_blocks ? wanted_blocks / columns : 1));
     if (planes < kThinnest) planes = int(kThinnest);
     chunks = int(ceil_div(n.depth, planes));
   }

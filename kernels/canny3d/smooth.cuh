@@ -1,10 +1,10 @@
 // s = (g * (m A)) / (g * m): all three axes in one kernel, for Gaussians of at most eight voxels' radius.
 //
-// A block smooths 32 x 16 columns and marches along z. R: the radius, rounded up to 4 or 8.
+// A block smooths 32 x 16 columns and marches along z. R is the radius, 4, or 8 for any other.
 //
-//   plane of A          y blur              x blur, in registers          z blur
-//   32+2R x 16+2R   ->  32+2R x 16     ->   32 x 16, a voxel a thread ->  from the last 2R+1 planes
-//   shared, two         shared, two         ring of 2R+1 a thread         of the thread's ring
+//   plane of A          y blur, 4 a thread     x blur, 2 a thread          z blur, 2 a thread
+//   32+2R x 16+2R   ->  32+2R x 16         ->  32 x 16, in registers   ->  from the last 2R+1 planes
+//   shared, two         shared, two            a ring of 2R+1 planes       of the thread's ring
 //
 // While a plane is blurred the next one is on its way from memory; two buffers of each make do with one
 // barrier a plane. Planes of nothing but zeros (background, outside the mask) are not blurred.
@@ -16,9 +16,10 @@ namespace dal {
 namespace cuda {
 namespace {
 
-constexpr int kSmallRadius = 8;
-constexpr int kSmoothRows = 16;
-constexpr int kSmoothThreads = kSmoothRows * kWarp;
+constexpr int kUsualRadius = 4, kSmallRadius = 8;  // sigma = 1, sigma up to 2
+constexpr int kSmoothRows = 16, kStrip = 4;  // rows of a tile; rows that a thread blurs in y
+constexpr int kSmoothThreads = kSmoothRows * kWarp / 2;
+constexpr int kSmoothBlocks = 396;  // three for each multiprocessor of an H200
 
 // By value with the launch. scale[a][b] = 1 / sum_{-a <= k <= b} g(k): a and b voxels lie on either side.
 struct SmallTaps {
@@ -29,15 +30,21 @@ struct SmallTaps {
   __device__ float scale_at(int i, int n) const { return scale[min(i, radius)][min(n - 1 - i, radius)]; }
 };
 
-// taps[0] at(0) + sum_k taps[k] (at(-k) + at(k)).
-template <int R, class At>
-__device__ __forceinline__ auto blur(const SmallTaps& taps, At at) {
-  auto sum = taps.tap[0] * at(0);
+// taps[0] line[R] + sum_k taps[k] (line[R - k] + line[R + k]).
+template <int R, class F>
+__device__ __forceinline__ F blur(const SmallTaps& taps, const F* line) {
+  F sum = taps.tap[0] * line[R];
 #pragma unroll
   for (int k = 1; k <= R; ++k)
-    if (k <= taps.radius) sum = sum + taps.tap[k] * (at(-k) + at(k));
+    if (R == kUsualRadius || k <= taps.radius) sum = sum + taps.tap[k] * (line[R - k] + line[R + k]);
   return sum;
 }
+
+// Two neighbours in x.
+template <class F>
+struct alignas(2 * sizeof(F)) Two {
+  F left, right;
+};
 
 // Planes of (32 + 2R) x (16 + 2R) voxels of field F around a tile; zeros beyond the volume.
 template <class T, class F, int R>
@@ -61,10 +68,12 @@ struct PlaneLoader {
     }
   }
   __device__ void fetch(int z) {
-    const int64_t plane = int64_t(z) * n.height * n.width;
+    if (z >= 0 && z < n.depth) {
+      take(image, int64_t(z) * n.height * n.width, at, next);
+      return;
+    }
 #pragma unroll
-    for (int j = 0; j < kLoads; ++j)
-      next[j] = at[j] >= 0 && z >= 0 && z < n.depth ? take<F>(image, plane + at[j]) : F{};
+    for (int j = 0; j < kLoads; ++j) next[j] = F{};
   }
   // True if this thread's voxels count for anything.
   __device__ bool store(F* plane) const {
@@ -82,28 +91,51 @@ struct PlaneLoader {
 template <class F, int R>
 __device__ __forceinline__ void blur_y(const SmallTaps& taps, const F* plane, F* blurred) {
   constexpr int kWide = kWarp + 2 * R;
-  for (int i = int(threadIdx.x); i < kWide * kSmoothRows; i += kSmoothThreads) {
-    const F* centre = plane + i + R * kWide;
-    blurred[i] = blur<R>(taps, [=](int k) { return centre[k * kWide]; });
-  }
+  static_assert(kWide * (kSmoothRows / kStrip) <= kSmoothThreads, "a strip a thread");
+  const int strip = int(threadIdx.x) / kWide, first = strip * kStrip * kWide + int(threadIdx.x) % kWide;
+  if (strip >= kSmoothRows / kStrip) return;
+  F line[kStrip + 2 * R];
+#pragma unroll
+  for (int i = 0; i < kStrip + 2 * R; ++i) line[i] = plane[first + i * kWide];
+#pragma unroll
+  for (int i = 0; i < kStrip; ++i) blurred[first + i * kWide] = blur<R>(taps, line + i);
 }
 
+// row: of blurred values, from R voxels before the first of the two.
+template <class F, int R>
+__device__ __forceinline__ Two<F> blur_x(const SmallTaps& taps, const F* row) {
+  F line[2 * R + 2];
+#pragma unroll
+  for (int i = 0; i <= R; ++i) {
+    const Two<F> two = reinterpret_cast<const Two<F>*>(row)[i];
+    line[2 * i] = two.left;
+    line[2 * i + 1] = two.right;
+  }
+  return {blur<R>(taps, line), blur<R>(taps, line + 1)};
+}
+
+// Blocks a multiprocessor that the registers allow.
+template <class F, int R>
+constexpr int kResident = (R == kUsualRadius ? 3 : 2) / int(sizeof(F) / sizeof(float));
+
 template <class T, class F, int R>
-__global__ void __launch_bounds__(kSmoothThreads)
+__global__ void __launch_bounds__(kSmoothThreads, (kResident<F, R>))
     smooth_volume(const Images<T> images, Volume n, March march, SmallTaps taps, float* smoothed) {
-  constexpr int kWide = kWarp + 2 * R;
-  __shared__ F loaded[2][PlaneLoader<T, F, R>::kSize], blurred[2][kWide * kSmoothRows];
+  constexpr int kWide = kWarp + 2 * R, kPairs = kWarp / 2;
+  __shared__ F loaded[2][PlaneLoader<T, F, R>::kSize];
+  __shared__ __align__(16) F blurred[2][kWide * kSmoothRows];
   const Tile tile(march, n);
   const Image<T> image(images, tile.image, n.voxels());
   PlaneLoader<T, F, R> loader(image, n, tile);
-  const int x = tile.x0 + int(threadIdx.x % kWarp), y = tile.y0 + int(threadIdx.x / kWarp);
-  const bool inside = x < n.width && y < n.height;
-  const float scale_x = inside ? taps.scale_at(x, n.width) : 0.f;
+  const int row = int(threadIdx.x) / kPairs, column = 2 * (int(threadIdx.x) % kPairs);
+  const int x = tile.x0 + column, y = tile.y0 + row;
+  const bool inside = x < n.width && y < n.height, both = x + 1 < n.width;
   const float scale_y = inside ? taps.scale_at(y, n.height) : 0.f;
+  const float scale_left = inside ? taps.scale_at(x, n.width) : 0.f;
+  const float scale_right = inside && both ? taps.scale_at(x + 1, n.width) : 0.f;
   smoothed += tile.image * n.voxels() + (inside ? int64_t(y) * n.width + x : 0);
-  const F* const line = blurred[0] + threadIdx.x / kWarp * kWide + R + threadIdx.x % kWarp;
 
-  F ring[2 * R + 1] = {};  // of planes z - 2R ... z
+  F left[2 * R + 1] = {}, right[2 * R + 1] = {};  // blurred in y and x, of planes z - 2R ... z
   unsigned live = 0;  // bit k: plane z - k holds anything
   loader.fetch(tile.z0 - R);
   bool any = __syncthreads_or(loader.store(loaded[0]));
@@ -112,19 +144,26 @@ __global__ void __launch_bounds__(kSmoothThreads)
     loader.fetch(z + 1);
     if (any) blur_y<F, R>(taps, loaded[now], blurred[now]);
     const bool next = __syncthreads_or(loader.store(loaded[now ^ 1]));
-#pragma unroll
-    for (int k = 0; k < 2 * R; ++k) ring[k] = ring[k + 1];
-    ring[2 * R] = F{};
-    if (any) ring[2 * R] = blur<R>(taps, [&](int k) { return line[now * kWide * kSmoothRows + k]; });
+    const Two<F> two = any ? blur_x<F, R>(taps, blurred[now] + row * kWide + column) : Two<F>{};
     any = next;
+#pragma unroll
+    for (int k = 0; k < 2 * R; ++k) {
+      left[k] = left[k + 1];
+      right[k] = right[k + 1];
+    }
+    left[2 * R] = two.left;
+    right[2 * R] = two.right;
     const int centre = z - R;
     if (centre < tile.z0 || !inside) continue;
-    float s = 0.f;
+    Two<float> s{};
     if (live & ((2u << 2 * R) - 1)) {
       const float scale = taps.scale_at(centre, n.depth) * scale_y;
-      s = normalise(blur<R>(taps, [&](int k) { return ring[R + k]; }), scale * scale_x);
+      s = {normalise(blur<R>(taps, left), scale * scale_left),
+           normalise(blur<R>(taps, right), scale * scale_right)};
     }
-    smoothed[int64_t(centre) * n.height * n.width] = s;
+    float* const out = smoothed + int64_t(centre) * n.height * n.width;
+    out[0] = s.left;
+    if (both) out[1] = s.right;
   }
 }
 

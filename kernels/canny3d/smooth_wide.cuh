@@ -53,13 +53,17 @@ struct VoxelPlace {
 };
 
 template <class T, class F>
-__global__ void __launch_bounds__(kWideThreads)
+__global__ void __launch_bounds__(kWideThreads, 4)
     blur_y_wide(const Images<T> images, Volume n, unsigned blocks_an_image, WideTaps taps, F* out) {
   const VoxelPlace v(n, blocks_an_image);
   if (!v.inside) return;
   const Image<T> image(images, v.image, n.voxels());
-  out[v.image * n.voxels() + v.at] =
-      blur_axis(taps, v.y, n.height, [&](int k) { return take<F>(image, v.at + int64_t(k) * n.width); });
+  out[v.image * n.voxels() + v.at] = blur_axis(taps, v.y, n.height, [&](int k) {
+    const int at[1] = {int(v.at) + k * n.width};
+    F field[1];
+    take(image, 0, at, field);
+    return field[0];
+  });
 }
 
 template <class F>

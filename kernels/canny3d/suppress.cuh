@@ -1,13 +1,14 @@
 // s -> gradient, magnitude, non-maximum suppression and double threshold: weak and strong voxels as bits.
 //
-// A block suppresses 32 x 14 columns and marches along z. Its warps 0 ... 15 hold a row of 32 columns
-// each, rows y0 - 1 ... y0 + 14; the last warp holds the columns on either side:
+// A block suppresses 32 x 24 columns and marches along z. A thread holds two rows of a column: warps
+// 0 ... 12 rows y0 - 1 ... y0 + 24, the last warp the columns on either side:
 //
-//        x0-1  x0 ... x0+31  x0+32
-//   y0-1   16   0 ...  0      16          per plane and thread: Sobel in y and x from shared memory, in z
-//   y0     16   1 ...  1      16          from the thread's last three planes; magnitudes of four planes in
-//    .      .   .      .       .          shared memory; suppression by warps 1 ... 14, one plane behind
-//   y0+14  16  15 ... 15      16
+//          x0-1  x0 ... x0+31  x0+32
+//   y0-1    13   0 ...  0      13         per plane and thread: Sobel in y and x from shared memory, in z
+//   y0      13   0 ...  0      13         from the planes before; magnitudes of four planes in shared
+//   y0+1    13   1 ...  1      13         memory; suppression of rows y0 ... y0 + 23, one plane behind
+//    .      .    .      .       .
+//   y0+24   13  12 ... 12      13
 //
 // All values are 32 times the gradient: the thresholds are scaled instead, which is exact.
 #pragma once
@@ -17,12 +18,12 @@ namespace dal {
 namespace cuda {
 namespace {
 
-constexpr int kSuppressRows = 14;
+constexpr int kSuppressRows = 24;
 constexpr int kMagnitudeRows = kSuppressRows + 2, kMagnitudeWide = kWarp + 2;
 constexpr int kPlaneRows = kSuppressRows + 4, kPlaneWide = kWarp + 4, kPlaneSize = kPlaneRows * kPlaneWide;
-constexpr int kSuppressThreads = (kMagnitudeRows + 1) * kWarp;
-constexpr int kMagnitudes = kMagnitudeRows * kMagnitudeWide;
-static_assert(2 * kMagnitudeRows == kWarp, "one warp holds both side columns");
+constexpr int kRowWarps = kMagnitudeRows / 2;
+constexpr int kSuppressThreads = (kRowWarps + 1) * kWarp;
+constexpr int kSuppressBlocks = 264;  // two for each multiprocessor of an H200
 
 // A neighbour counts as higher when it exceeds the voxel by more than this fraction.
 constexpr double kTie = 1e-4;
@@ -56,6 +57,25 @@ __device__ __forceinline__ Flat differentiate(const float* s) {
   return {smooth3(smooth[0], smooth[1], smooth[2]), smooth[2] - smooth[0],
           smooth3(difference[0], difference[1], difference[2])};
 }
+
+// One row of a thread: Sobel in z over the planes as they come.
+struct Column {
+  Flat here{};  // of the last plane
+  float smooth = 0.f, dx = 0.f, dy = 0.f;  // of the plane before it; that plus twice the last one
+  Gradient gradient{}, behind{};  // of the last plane but one, and of that before
+
+  // next: of a new plane. Returns the magnitude of the plane before it.
+  __device__ float advance(Flat next, bool live) {
+    behind = gradient;
+    gradient = {dx + next.dx, dy + next.dy, next.smooth - smooth};
+    smooth = here.smooth;
+    dx = here.dx + (next.dx + next.dx);
+    dy = here.dy + (next.dy + next.dy);
+    here = next;
+    const Gradient g = gradient;
+    return live ? sqrtf(g.x * g.x + g.y * g.y + g.z * g.z) : 0.f;
+  }
+};
 
 // before, here, after: the voxel in the magnitudes of planes z - 1, z, z + 1. True if the magnitude at
 // v + d and v - d, d = g / max_i |g_i|, exceeds it on neither side. Steps in x, then y, then z.
@@ -111,61 +131,77 @@ struct SmoothedLoader {
   }
 };
 
-// smoothed: images x voxels; mask: of this launch's images, per_batch images a mask, or null.
+// Where a thread's two rows lie; in the volume the edge voxel repeats.
+struct ColumnPlace {
+  int column, row, x, y[2];  // column, row: of the magnitudes; x, y: in the volume
+  bool spare;  // the last warp has more lanes than columns; these repeat a column, but write nothing
+  bool inner[2];  // suppressed by this thread
+
+  __device__ ColumnPlace(const Tile& tile, Volume n) {
+    const int lane = int(threadIdx.x % kWarp), warp = int(threadIdx.x / kWarp);
+    const bool aside = warp == kRowWarps;
+    spare = aside && lane >= kMagnitudeRows;
+    column = aside ? lane % 2 * (kWarp + 1) : lane + 1;
+    row = 2 * (aside ? min(lane / 2, kRowWarps - 1) : warp);
+    x = min(max(tile.x0 - 1 + column, 0), n.width - 1);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const int at = tile.y0 - 1 + row + j;
+      y[j] = min(max(at, 0), n.height - 1);
+      inner[j] =
+          !aside && row + j >= 1 && row + j <= kSuppressRows && at < n.height && tile.x0 + lane < n.width;
+    }
+  }
+};
+
+// smoothed: images x voxels; mask: per_batch images share one, or null.
 // weak, strong: images x depth x height x tiles_x words.
 __global__ void __launch_bounds__(kSuppressThreads, 2)
     suppress(const float* __restrict__ smoothed, const uint8_t* __restrict__ mask, int64_t first_image,
              int64_t per_batch, Volume n, March march, Thresholds threshold, uint32_t* weak,
              uint32_t* strong) {
-  __shared__ float planes[2][kPlaneSize], magnitudes[4][kMagnitudes];
+  __shared__ float planes[2][kPlaneSize], magnitudes[4][kMagnitudeRows * kMagnitudeWide];
   const Tile tile(march, n);
-  const int lane = int(threadIdx.x % kWarp), warp = int(threadIdx.x / kWarp);
-  const bool aside = warp == kMagnitudeRows;
-  const int row = aside ? lane % kMagnitudeRows : warp;  // of the magnitudes, and its column
-  const int column = aside ? lane / kMagnitudeRows * (kWarp + 1) : lane + 1;
-  const int y = min(max(tile.y0 - 1 + row, 0), n.height - 1),
-            x = min(max(tile.x0 - 1 + column, 0), n.width - 1);
-  const int centre = (y - tile.y0 + 2) * kPlaneWide + x - tile.x0 + 2,
-            place = row * kMagnitudeWide + column;
-  const bool inner = row >= 1 && row <= kSuppressRows && !aside && tile.y0 - 1 + row < n.height;
-  const int64_t row_of_bits = int64_t(tile.image) * n.depth * n.height + y;
-  if (mask) mask += (first_image + tile.image) / per_batch * n.voxels() + int64_t(y) * n.width + x;
+  const ColumnPlace at(tile, n);
+  const int lane = int(threadIdx.x % kWarp), place = at.row * kMagnitudeWide + at.column;
+  if (mask) mask += (first_image + tile.image) / per_batch * n.voxels() + at.x;
+  const int64_t words = int64_t(tile.image) * n.depth * n.height * march.tiles_x + tile.x0 / kWarp;
 
   SmoothedLoader loader(smoothed + tile.image * n.voxels(), n, tile);
-  Flat flat[3] = {};  // of planes z - 2, z - 1, z
-  Gradient gradient{};  // of plane z - 1, then of plane z - 2
-  float magnitude = 0.f;
+  Column columns[2];
   unsigned live = 0;  // bit k: plane z - k of s is not all 0
   loader.fetch(tile.z0 - 2);
   bool any = __syncthreads_or(loader.store(planes[0]));
   for (int z = tile.z0 - 2, now = 0; z < tile.z1 + 2; ++z, now ^= 1) {
     live = live << 1 | unsigned(any);
     loader.fetch(z + 1);
-    const Gradient behind = gradient;  // of plane z - 2
-    const float magnitude_behind = magnitude;
-    flat[0] = flat[1];
-    flat[1] = flat[2];
-    flat[2] = any ? differentiate(planes[now] + centre) : Flat{};
-    gradient = {smooth3(flat[0].dx, flat[1].dx, flat[2].dx), smooth3(flat[0].dy, flat[1].dy, flat[2].dy),
-                flat[2].smooth - flat[0].smooth};
-    magnitude =
-        live & 7 ? sqrtf(gradient.x * gradient.x + gradient.y * gradient.y + gradient.z * gradient.z) : 0.f;
-    magnitudes[(z - 1) & 3][place] = magnitude;
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const int centre = (at.y[j] - tile.y0 + 2) * kPlaneWide + at.x - tile.x0 + 2;
+      const Flat next = any ? differentiate(planes[now] + centre) : Flat{};
+      const float magnitude = columns[j].advance(next, live & 7);
+      if (!at.spare) magnitudes[(z - 1) & 3][place + j * kMagnitudeWide] = magnitude;
+    }
     any = __syncthreads_or(loader.store(planes[now ^ 1]));
-
     const int done = z - 2;
-    if (done < tile.z0 || !inner) continue;
-    bool kept = magnitude_behind >= threshold.low && tile.x0 + lane < n.width;
-    if (kept && mask) kept = mask[int64_t(done) * n.height * n.width] != 0;
-    if (kept)
-      kept = is_maximum(magnitudes[max(done - 1, 0) & 3] + place, magnitudes[done & 3] + place,
-                        magnitudes[min(done + 1, n.depth - 1) & 3] + place, behind);
-    const uint32_t is_weak = __ballot_sync(0xffffffffu, kept);
-    const uint32_t is_strong = __ballot_sync(0xffffffffu, kept && magnitude_behind >= threshold.high);
-    if (lane == 0) {
-      const int64_t word = (row_of_bits + int64_t(done) * n.height) * march.tiles_x + tile.x0 / kWarp;
-      weak[word] = is_weak;
-      strong[word] = is_strong;
+    if (done < tile.z0) continue;
+    const float* const before = magnitudes[max(done - 1, 0) & 3] + place;
+    const float* const here = magnitudes[done & 3] + place;
+    const float* const after = magnitudes[min(done + 1, n.depth - 1) & 3] + place;
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const int own = j * kMagnitudeWide;
+      const int64_t row = int64_t(done) * n.height + at.y[j];
+      const float magnitude = here[own];
+      bool kept = at.inner[j] && magnitude >= threshold.low;
+      if (kept && mask) kept = mask[row * n.width] != 0;
+      if (kept) kept = is_maximum(before + own, here + own, after + own, columns[j].behind);
+      const uint32_t is_weak = __ballot_sync(0xffffffffu, kept);
+      const uint32_t is_strong = __ballot_sync(0xffffffffu, kept && magnitude >= threshold.high);
+      if (lane == 0 && at.inner[j]) {
+        weak[words + row * march.tiles_x] = is_weak;
+        strong[words + row * march.tiles_x] = is_strong;
+      }
     }
   }
 }

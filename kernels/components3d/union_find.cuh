@@ -11,7 +11,7 @@
 // component is its first voxel in raster order, however the threads interleave.
 //
 // First every tile of 32 x 8 x 8 voxels unites its own runs in shared memory, then pairs of tiles do
-// across their borders in global memory. A warp takes a word, a lane a voxel.
+// across their borders in global memory. A block takes a tile, a lane a voxel.
 #pragma once
 #include "gpu.h"
 
@@ -21,8 +21,8 @@ namespace {
 
 constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kWord = 32;  // voxels a word: one a lane
-constexpr int kTileY = 8, kTileZ = 8;  // rows a tile
-constexpr int kWarps = 8, kThreads = kWarps * kWord;  // of a block, except where a kernel says otherwise
+constexpr int kTileY = 8, kTileZ = 8;  // rows a tile: a warp takes those of one y
+constexpr int kThreads = kTileY * kWord;
 
 // The sizes of one volume; fewer than 2^32 voxels, so that 32 bits name a node.
 struct BitGrid {
@@ -33,28 +33,49 @@ struct BitGrid {
 
   __host__ __device__ int64_t voxels() const { return int64_t(depth) * height * width; }
   __host__ __device__ int64_t all_words() const { return int64_t(depth) * height * words; }
+  int64_t tiles() const { return ceil_div(depth, kTileZ) * ceil_div(height, kTileY) * words; }
+  __device__ uint32_t word(uint32_t z, uint32_t y, uint32_t k) const {
+    return (z * height + y) * words + k;
+  }
   __device__ uint32_t node(uint32_t z, uint32_t y, uint32_t x) const {
     return (z * height + y) * width + x;
   }
-  // The word that holds a node.
   __device__ uint32_t word_of(uint32_t node) const { return node / width * words + node % width / kWord; }
 };
 
-// What the warp of a kernel with a warp a word looks at: a word of one volume.
-struct WordPlace {
-  uint32_t volume, word, row, x;  // x of the lane's voxel
-  bool inside;  // false for the warps behind the last word
-  int lane;
+// The tile of a block, and in it the rows of a warp: y, `planes` planes from z0 on.
+struct TilePlace {
+  uint32_t k, y0, z0, y, x;  // k: word of the row; x: voxel of the lane
+  int64_t volume;
+  int lane, planes;  // planes: 0 for the warps beyond the last row
 
-  __device__ WordPlace(const BitGrid& grid, uint32_t blocks_a_volume, uint32_t words_a_block) {
-    volume = blockIdx.x / blocks_a_volume;
-    lane = int(threadIdx.x % kWord);
-    const int64_t at = int64_t(blockIdx.x % blocks_a_volume) * words_a_block + threadIdx.x / kWord;
-    inside = at < grid.all_words();
-    word = uint32_t(at);
-    row = word / grid.words;
-    x = word % grid.words * kWord + uint32_t(lane);
+  __device__ explicit TilePlace(const BitGrid& grid) : lane(int(threadIdx.x % kWord)) {
+    const uint32_t tiles_y = (grid.height + kTileY - 1) / kTileY,
+                   tiles_z = (grid.depth + kTileZ - 1) / kTileZ;
+    const uint32_t row = blockIdx.x / grid.words, plane = row / tiles_y;
+    k = blockIdx.x % grid.words;
+    y0 = row % tiles_y * kTileY;
+    z0 = plane % tiles_z * kTileZ;
+    volume = plane / tiles_z;
+    y = y0 + threadIdx.x / kWord;
+    x = k * kWord + uint32_t(lane);
+    planes = y < grid.height ? int(min(uint32_t(kTileZ), grid.depth - z0)) : 0;
   }
+};
+
+// The warp's words of a tile: lane z holds that of plane z0 + z, lane kTileZ + z the one before it in the
+// row, or 0. bits: of the volume.
+struct TileWords {
+  uint32_t mine = 0;
+
+  __device__ TileWords(const uint32_t* bits, const BitGrid& grid, const TilePlace& at) {
+    const int z = at.lane % kTileZ, back = at.lane / kTileZ;
+    if (back < 2 && z < at.planes && uint32_t(back) <= at.k)
+      mine = bits[grid.word(at.z0 + uint32_t(z), at.y, at.k - uint32_t(back))];
+  }
+  // By all lanes, for the same z.
+  __device__ uint32_t operator[](int z) const { return __shfl_sync(kAllLanes, mine, z); }
+  __device__ uint32_t before(int z) const { return __shfl_sync(kAllLanes, mine, kTileZ + z); }
 };
 
 // forest: of one volume, in shared or global memory, while other threads unite.
@@ -129,37 +150,26 @@ struct RowBefore {
   __device__ explicit RowBefore(int i) : dz(i ? -1 : 0), dy(i ? i - 2 : -1), steps(i & 1 ? 2 : 1) {}
 };
 
-// bits -> forest of one tile a block. kSteps: axes along which neighbours may differ (6, 18, 26: 1, 2, 3).
+// bits -> forest within the tiles. kSteps: axes along which neighbours may differ (6, 18, 26: 1, 2, 3).
 template <int kSteps>
 __global__ void __launch_bounds__(kThreads)
     unite_tiles(const uint32_t* __restrict__ bits, uint32_t* forest, BitGrid grid) {
   __shared__ uint32_t rows[kTileZ * kTileY], nodes[kTileZ * kTileY * kWord];
-  const int t = int(threadIdx.x), lane = t % kWord, warp = t / kWord;
-  const uint32_t tiles_y = (grid.height + kTileY - 1) / kTileY,
-                 tiles_z = (grid.depth + kTileZ - 1) / kTileZ;
-  const uint32_t k = blockIdx.x % grid.words, y0 = blockIdx.x / grid.words % tiles_y * kTileY;
-  const uint32_t z0 = blockIdx.x / grid.words / tiles_y % tiles_z * kTileZ;
-  const int64_t volume = blockIdx.x / grid.words / tiles_y / tiles_z;
+  const TilePlace at(grid);
+  const TileWords words(bits + at.volume * grid.all_words(), grid, at);
+  const int y = int(at.y - at.y0), lane = at.lane;
+  if (lane < kTileZ) rows[lane * kTileY + y] = words.mine;
+  for (int row = y; row < kTileZ * kTileY; row += kTileY)
+    nodes[row * kWord + lane] = uint32_t(row * kWord + lane) + 1;
+  if (!__syncthreads_or(words.mine != 0 && lane < kTileZ)) return;
 
-  uint32_t mine = 0;
-  if (t < kTileZ * kTileY) {
-    const uint32_t z = z0 + uint32_t(t / kTileY), y = y0 + uint32_t(t % kTileY);
-    if (z < grid.depth && y < grid.height)
-      mine = bits[volume * grid.all_words() + (int64_t(z) * grid.height + y) * grid.words + k];
-    rows[t] = mine;
-  }
-  if (!__syncthreads_or(mine != 0)) return;
-
-  for (int row = warp; row < kTileZ * kTileY; row += kWarps)
-    if (run_starts(rows[row]) >> lane & 1) nodes[row * kWord + lane] = uint32_t(row * kWord + lane) + 1;
-  __syncthreads();
-  for (int row = warp; row < kTileZ * kTileY; row += kWarps) {
+  for (int row = y; row < kTileZ * kTileY; row += kTileY) {
     const Word here{rows[row], 0};
     if (!here.bits) continue;
     for (int i = 0; i < kRowsBefore; ++i) {
       const RowBefore before(i);
-      const int z = row / kTileY + before.dz, y = row % kTileY + before.dy, other = z * kTileY + y;
-      if (before.steps > kSteps || z < 0 || y < 0 || y >= kTileY) continue;
+      const int other_y = y + before.dy, other = row + before.dz * kTileY + before.dy;
+      if (before.steps > kSteps || other < 0 || other_y < 0 || other_y >= kTileY) continue;
       const Word there{rows[other], 0};
       const Contact contact(here, there, lane, before.steps < kSteps);
       if (contact.found)
@@ -169,47 +179,47 @@ __global__ void __launch_bounds__(kThreads)
   }
   __syncthreads();
   const auto global = [&](uint32_t local) {
-    return grid.node(z0 + local / (kTileY * kWord), y0 + local / kWord % kTileY, k * kWord + local % kWord);
+    return grid.node(at.z0 + local / (kTileY * kWord), at.y0 + local / kWord % kTileY,
+                     at.k * kWord + local % kWord);
   };
-  for (int row = warp; row < kTileZ * kTileY; row += kWarps)
+  forest += at.volume * grid.voxels();
+  for (int row = y; row < kTileZ * kTileY; row += kTileY)
     if (run_starts(rows[row]) >> lane & 1) {
       const uint32_t local = uint32_t(row * kWord + lane);
-      forest[volume * grid.voxels() + global(local)] = global(find_root(nodes, local)) + 1;
+      forest[global(local)] = global(find_root(nodes, local)) + 1;
     }
 }
 
-// Unites what touches across the borders of tiles: a warp a word.
+// Unites what touches across the borders of tiles.
 template <int kSteps>
 __global__ void __launch_bounds__(kThreads)
-    unite_borders(const uint32_t* __restrict__ bits, uint32_t* forest, BitGrid grid,
-                  uint32_t blocks_a_volume) {
-  const WordPlace at(grid, blocks_a_volume, kWarps);
-  if (!at.inside) return;
+    unite_borders(const uint32_t* __restrict__ bits, uint32_t* forest, BitGrid grid) {
+  const TilePlace at(grid);
   bits += at.volume * grid.all_words();
   forest += at.volume * grid.voxels();
-  const bool first = at.x < kWord;
-  const auto word = [&](uint32_t i) { return Word{bits[i], first ? 0 : bits[i - 1]}; };
-  const Word here = word(at.word);
-  if (!here.bits && !(here.before >> 31)) return;
-
-  const uint32_t z = at.row / grid.height, y = at.row % grid.height;
-  const uint32_t node = at.row * grid.width + (at.x - uint32_t(at.lane));  // of the word's first voxel
-  if (at.lane == 0 && (here.bits & 1) && here.before >> 31)
-    unite(forest, node, node + uint32_t(run_start(here, -1)));
-  for (int i = 0; i < kRowsBefore; ++i) {
-    const RowBefore before(i);
-    if (before.steps > kSteps || (before.dz < 0 && z == 0) || (before.dy < 0 && y == 0) ||
-        (before.dy > 0 && y + 1 == grid.height))
-      continue;
-    const uint32_t rows =
-        uint32_t(before.dz) * grid.height + uint32_t(before.dy);  // modulo 2^32, as the rest
-    const Word there = word(at.word + rows * grid.words);
-    const Contact contact(here, there, at.lane, before.steps < kSteps);
-    const bool other_tile = (before.dz < 0 && z % kTileZ == 0) || (before.dy < 0 && y % kTileY == 0) ||
-                            (before.dy > 0 && y % kTileY == kTileY - 1) || contact.a < 0 || contact.b < 0;
-    if (contact.found && other_tile)
-      unite(forest, node + uint32_t(run_start(here, contact.a)),
-            node + rows * grid.width + uint32_t(run_start(there, contact.b)));
+  const TileWords words(bits, grid, at);
+  const uint32_t y = at.y;
+  for (int plane = 0; plane < at.planes; ++plane) {
+    const Word here{words[plane], words.before(plane)};
+    if (!here.bits && !(here.before >> 31)) continue;
+    const uint32_t z = at.z0 + uint32_t(plane), node = grid.node(z, y, at.k * kWord);
+    if (at.lane == 0 && (here.bits & 1) && here.before >> 31)
+      unite(forest, node, node + uint32_t(run_start(here, -1)));
+    for (int i = 0; i < kRowsBefore; ++i) {
+      const RowBefore before(i);
+      if (before.steps > kSteps || (before.dz < 0 && z == 0) || (before.dy < 0 && y == 0) ||
+          (before.dy > 0 && y + 1 == grid.height))
+        continue;
+      const uint32_t rows = uint32_t(before.dz) * grid.height + uint32_t(before.dy);  // modulo 2^32
+      const uint32_t other = grid.word(z, y, at.k) + rows * grid.words;
+      const Word there{bits[other], at.k ? bits[other - 1] : 0};
+      const Contact contact(here, there, at.lane, before.steps < kSteps);
+      const bool other_tile = (before.dz < 0 && plane == 0) || (before.dy < 0 && y == at.y0) ||
+                              (before.dy > 0 && y == at.y0 + kTileY - 1) || contact.a < 0 || contact.b < 0;
+      if (contact.found && other_tile)
+        unite(forest, node + uint32_t(run_start(here, contact.a)),
+              node + rows * grid.width + uint32_t(run_start(there, contact.b)));
+    }
   }
 }
 
@@ -219,19 +229,14 @@ inline unsigned grid_size(int64_t blocks) {
   return unsigned(blocks);
 }
 
-// Blocks a volume for one warp a word.
-inline uint32_t word_blocks(const BitGrid& grid) { return uint32_t(ceil_div(grid.all_words(), kWarps)); }
-
 // bits: volumes x all_words() -> forest: volumes x voxels(), its trees the components.
 template <int kSteps>
 void build_forest(const uint32_t* bits, uint32_t* forest, const BitGrid& grid, int64_t volumes,
                   cudaStream_t stream) {
-  const int64_t tiles = ceil_div(grid.depth, kTileZ) * ceil_div(grid.height, kTileY) * grid.words;
-  DAL_LAUNCH((unite_tiles<kSteps>), grid_size(volumes * tiles), kThreads, 0, stream, bits, forest, grid);
+  const unsigned blocks = grid_size(volumes * grid.tiles());
+  DAL_LAUNCH((unite_tiles<kSteps>), blocks, kThreads, 0, stream, bits, forest, grid);
   check_launch("unite_tiles");
-  const uint32_t blocks = word_blocks(grid);
-  DAL_LAUNCH((unite_borders<kSteps>), grid_size(volumes * blocks), kThreads, 0, stream, bits, forest, grid,
-             blocks);
+  DAL_LAUNCH((unite_borders<kSteps>), blocks, kThreads, 0, stream, bits, forest, grid);
   check_launch("unite_borders");
 }
 
