@@ -45,8 +45,8 @@ struct Stager {
   using L = Layout<R, Source>;
   typename Source::Group v[Source::kPlanes];
 
-  static __device__ int row() { return threadIdx.x / L::kGroups; }
-  static __device__ int column() { return threadIdx.x % L::kGroups * 4; }
+  static __device__ int row() { return thread_index() / L::kGroups; }
+  static __device__ int column() { return thread_index() % L::kGroups * 4; }
 
   // rows, columns: where the tile's rows and columns with margin lie after reflection
   __device__ void fetch(const Source& source, const Tile& tile, int z, const int* rows,
@@ -70,7 +70,7 @@ struct Stager {
 template <int R, class Source>
 __device__ __forceinline__ void filter_x(const float* staged, const Weights& w, float* filtered) {
   using L = Layout<R, Source>;
-  const int row = threadIdx.x % L::kHeight, task = threadIdx.x / L::kHeight;
+  const int thread = thread_index(), row = thread % L::kHeight, task = thread / L::kHeight;
   const int pair = task / (kSide / kColumns), x = task % (kSide / kColumns) * kColumns;
   if (pair >= 2) return;
   const float* const in = staged + row * L::kStagedRow + x;
@@ -142,7 +142,6 @@ __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, S
   int* const rows = columns + 4 * L::kGroups;
 
   const Tile tile(shape);
-  const Place place;
   if (threadIdx.x == 0) shared.fill(source.in, tile.volume), work.fill(shared);
   if (threadIdx.x < 4 * L::kGroups)
     columns[threadIdx.x] = reflect(tile.x0 - L::kMargin + int(threadIdx.x), shape.width);
@@ -165,13 +164,13 @@ __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, S
     uint32_t voxels[kRows] = {};
     float f[kRows][2] = {};
     if (z > first) {
-      filter_y<R, Source>(filtered + (1 - parity) * L::kFiltered, place, w, f);
+      filter_y<R, Source>(filtered + (1 - parity) * L::kFiltered, Place(), w, f);
       filter_z<R>(f, w, sum);
     }
-    if (done >= tile.z0) work.load(tile, place, done, voxels);
+    if (done >= tile.z0) work.load(tile, Place(), done, voxels);
     if (L::kStages == 1) __syncthreads();
     if (z < last) stager.put(source, shared.shift, staged + (1 - parity) % L::kStages * L::kStaged);
-    if (done >= tile.z0) work.combine(tile, place, done, shared, voxels, f, totals);
+    if (done >= tile.z0) work.combine(tile, Place(), done, shared, voxels, f, totals);
     __syncthreads();
   }
   work.finish(totals);

@@ -60,12 +60,24 @@ struct Tile {
   __device__ int64_t top(const Shape& s, int z) const { return plane(s, z) * s.height + y0; }
 };
 
+// threadIdx.x, in a way that keeps the compiler from carrying everything derived from it from plane to
+// plane in registers, where it would displace sums in flight.
+__device__ __forceinline__ int thread_index() {
+#ifdef __CUDA_ARCH__
+  int i;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(i));
+  return i;
+#else
+  return int(threadIdx.x);
+#endif
+}
+
 // A thread's part of the tile's 32 x 32 outputs: one pair of fields at column x and rows y..y+3.
 struct Place {
   int pair, x, y;
 
   __device__ Place() {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int thread = thread_index(), warp = thread / 32, lane = thread % 32;
     pair = lane / 16;
     x = warp % 2 * 16 + lane % 16;
     y = warp / 2 * kRows;
