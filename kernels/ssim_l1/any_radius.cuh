@@ -30,7 +30,7 @@ struct AnyLayout {
 };
 
 // Four outputs side by side, `step` apart: out[i] = sum_d w[|d|] in[i + d], `in` being the first tap.
-__device__ __forceinline__ void filter4(const float2* in, int step, int radius, const Weights& w,
+__device__ __forceinline__ void filter4(const float2* in, int step, int radius, const float* w,
                                         float (&out)[kPixels][2]) {
   for (int k = 0; k < kPixels + 2 * radius; ++k) {
     const float2 v = in[k * step];
@@ -38,8 +38,8 @@ __device__ __forceinline__ void filter4(const float2* in, int step, int radius, 
     for (int i = 0; i < kPixels; ++i) {
       const int distance = abs(k - radius - i);
       if (distance > radius) continue;
-      out[i][0] += w.w[distance] * v.x;
-      out[i][1] += w.w[distance] * v.y;
+      out[i][0] += w[distance] * v.x;
+      out[i][1] += w[distance] * v.y;
     }
   }
 }
@@ -47,16 +47,16 @@ __device__ __forceinline__ void filter4(const float2* in, int step, int radius, 
 // Along z, at (row, column) of the reflected rows and columns.
 template <class Source>
 __device__ __forceinline__ void filter_columns(const Source& source, const Tile& tile, Shift shift,
-                                               int radius, const Weights& w, const int* rows,
+                                               int radius, const float* w, const int* rows,
                                                const int* columns, const AnyLayout& layout, float2* out) {
   for (int i = threadIdx.x; i < layout.side * layout.side; i += kThreads) {
     const int y = i / layout.side, x = i % layout.side;
     float2 sum[2] = {};
     for (int d = -radius; d <= radius; ++d) {
       const int z = reflect(tile.z0 + d, source.shape.depth);
-      const float weight = w.w[abs(d)];
+      const float weight = w[abs(d)];
       float2 f[2];
-      source.voxel(tile.row(source.shape, z, rows[y]), columns[x], shift, f);
+      source.voxel(tile.plane(source.shape, z), rows[y], columns[x], shift, f);
 #pragma unroll
       for (int p = 0; p < 2; ++p) {
         sum[p].x += weight * f[p].x;
@@ -69,7 +69,9 @@ __device__ __forceinline__ void filter_columns(const Source& source, const Tile&
 
 template <class Source, class Work>
 __global__ void __launch_bounds__(kThreads)
-    any_radius(Source source, Work work, Shape shape, Weights w, int radius) {
+    any_radius(Source source, Work work, Shape shape, Weights weights, int radius) {
+  __shared__ Shared shared;
+  __shared__ float w[kMaxRadius + 1];
   DAL_DYNAMIC_SHARED(float2, before);
   const AnyLayout layout(radius);
   float2* const after = before + 2 * layout.before();
@@ -78,13 +80,15 @@ __global__ void __launch_bounds__(kThreads)
 
   const Tile tile(shape);
   const Place place;
-  const Shift shift = source.in.shifts[tile.volume];
+  if (threadIdx.x == 0) shared.fill(source.in, tile.volume), work.fill(shared);
+  if (threadIdx.x == 0)
+    for (int d = 0; d <= kMaxRadius; ++d) w[d] = weights.w[d];
   for (int i = threadIdx.x; i < layout.side; i += kThreads) {
     rows[i] = reflect(tile.y0 - radius + i, shape.height);
     columns[i] = reflect(tile.x0 - radius + i, shape.width);
   }
   __syncthreads();
-  filter_columns(source, tile, shift, radius, w, rows, columns, layout, before);
+  filter_columns(source, tile, shared.shift, radius, w, rows, columns, layout, before);
   __syncthreads();
   const int tasks = 2 * layout.side * (kSide / kPixels);
   for (int i = threadIdx.x; i < tasks; i += kThreads) {
@@ -98,7 +102,9 @@ __global__ void __launch_bounds__(kThreads)
   float f[kRows][2] = {};
   filter4(after + place.pair * layout.after() + place.y * kSide + place.x, kSide, radius, w, f);
   Totals totals;
-  work(tile, place, tile.z0, shift, f, totals);
+  uint32_t voxels[kRows];
+  work.load(tile, place, tile.z0, voxels);
+  work.combine(tile, place, tile.z0, shared, voxels, f, totals);
   work.finish(totals);
 }
 

@@ -23,105 +23,134 @@ struct Totals {
   double l1 = 0, dissimilarity = 0;  // sums of |x - y| and 1 - SSIM
 };
 
-struct Constants {
-  float c1, c2;
+__device__ __forceinline__ float other(float own) { return __shfl_xor_sync(kFullMask, own, 16); }
+
+// What differs between the pairs: of u  s - t, 0, 0, s;  of v  s + t, c1, c2, t.
+struct alignas(16) PairConstants {
+  float shift, c1, c2, input;
 };
 
-__device__ __forceinline__ float other(float own) { return __shfl_xor_sync(kFullMask, own, 16); }
+// What a block's threads share. It is read from shared memory after every barrier: in registers it would
+// displace sums in flight.
+struct Shared {
+  Shift shift;
+  PairConstants pairs[2];
+  float by_ssim, by_l1;  // factors of the gradients
+
+  __device__ void fill(const Inputs& in, int64_t volume) {
+    const Shift s = shift = in.shifts[volume];
+    pairs[0] = {s.x - s.y, 0.0f, 0.0f, s.x};
+    pairs[1] = {s.x + s.y, in.c1, in.c2, s.y};
+  }
+};
 
 // O1, O2 and M of one voxel. What rounding makes a negative variance is 0, so that |SSIM| <= 1 holds in
 // floating point too. A NaN passes.
 struct Own {
   float first, second, mean;
 
-  __device__ Own(const float (&f)[2], float shift, float c1, float c2) {
+  __device__ Own(const float (&f)[2], const PairConstants& c) {
     const float variance = f[1] - f[0] * f[0];
-    mean = f[0] + shift;
-    first = 0.5f * mean * mean + c1;
-    second = 0.5f * (variance < 0 ? 0.0f : variance) + c2;
+    mean = f[0] + c.shift;
+    first = 0.5f * mean * mean + c.c1;
+    second = 0.5f * (variance < 0 ? 0.0f : variance) + c.c2;
   }
 };
 
-// The constants of a thread's pair.
-struct PairConstants {
-  float shift, c1, c2;  // s - t, 0, 0 for u; s + t, c1, c2 for v
-
-  __device__ PairConstants(Shift s, Constants c, int pair)
-      : shift(pair ? s.x + s.y : s.x - s.y), c1(pair ? c.c1 : 0.0f), c2(pair ? c.c2 : 0.0f) {}
-};
-
-// out = SSIM or |x - y| (1 - SSIM). Of a thread's four rows the lanes of u finish the first two, those of v
-// the others.
-struct MapWork {
+// |x - y| at two rows of four, the first two for the lanes of u and the others for those of v: load()
+// brings x and y there, at() is the first row's offset.
+struct HalfRows {
   Inputs in;
   Shape shape;
-  Constants constants;
+
+  __device__ static int row(const Place& place) { return place.y + place.pair * (kRows / 2); }
+  __device__ int64_t at(const Tile& tile, const Place& place, int z) const {
+    return (tile.top(shape, z) + row(place)) * shape.width + tile.x0 + place.x;
+  }
+  __device__ void load(const Tile& tile, const Place& place, int z, uint32_t (&v)[kRows]) const {
+    int64_t i = at(tile, place, z);
+#pragma unroll
+    for (int r = 0; r < kRows / 2; ++r, i += shape.width) {
+      if (!place.inside(tile, shape, row(place) + r)) continue;
+      v[2 * r] = load_bits(in.x, i, in.dtype);
+      v[2 * r + 1] = load_bits(in.y, i, in.dtype);
+    }
+  }
+  __device__ float distance(const uint32_t (&v)[kRows], int r) const {
+    return fabsf(decode(v[2 * r], in.dtype) - decode(v[2 * r + 1], in.dtype));
+  }
+};
+
+// out = SSIM or |x - y| (1 - SSIM). A thread finishes half its rows.
+struct MapWork {
+  HalfRows half;
   void* out;
   bool hybrid;
 
-  __device__ void operator()(const Tile& tile, const Place& place, int z, Shift shift,
-                             const float (&f)[kRows][2], Totals&) const {
-    const PairConstants c(shift, constants, place.pair);
-    Own own[kRows] = {{f[0], c.shift, c.c1, c.c2},
-                      {f[1], c.shift, c.c1, c.c2},
-                      {f[2], c.shift, c.c1, c.c2},
-                      {f[3], c.shift, c.c1, c.c2}};
+  __device__ void fill(Shared&) const {}
+  __device__ void load(const Tile& tile, const Place& place, int z, uint32_t (&v)[kRows]) const {
+    if (hybrid) half.load(tile, place, z, v);
+  }
+  __device__ void combine(const Tile& tile, const Place& place, int z, const Shared& shared,
+                          const uint32_t (&v)[kRows], const float (&f)[kRows][2], Totals&) const {
+    const PairConstants c = shared.pairs[place.pair];
+    const Own own[kRows] = {{f[0], c}, {f[1], c}, {f[2], c}, {f[3], c}};
     const bool second = place.pair == 1;
-    const int x = tile.x0 + place.x;
+    int64_t at = half.at(tile, place, z);
 #pragma unroll
-    for (int i = 0; i < kRows / 2; ++i) {
-      const Own &a = own[i], &b = own[i + 2];
+    for (int r = 0; r < kRows / 2; ++r, at += half.shape.width) {
+      const Own &a = own[r], &b = own[r + kRows / 2];
       const float o1 = second ? b.first : a.first, o2 = second ? b.second : a.second;
       const float x1 = other(second ? a.first : b.first), x2 = other(second ? a.second : b.second);
-      const int y = tile.y0 + place.y + i + (second ? 2 : 0);
-      if (x < shape.width && y < shape.height) {
-        const int64_t at = tile.row(shape, z, y) * shape.width + x;
-        store(value(o1, o2, x1, x2, at), out, at, in.dtype);
-      }
+      const float above = hybrid ? 2.0f * (o1 * x2 + x1 * o2) : (o1 - x1) * (o2 - x2);
+      const float ratio = above / ((o1 + x1) * (o2 + x2));
+      if (place.inside(tile, half.shape, half.row(place) + r))
+        store(hybrid ? half.distance(v, r) * ratio : ratio, out, at, half.in.dtype);
     }
-  }
-  __device__ float value(float o1, float o2, float x1, float x2, int64_t at) const {
-    const float above = hybrid ? 2.0f * (o1 * x2 + x1 * o2) : (o1 - x1) * (o2 - x2);
-    const float ratio = above / ((o1 + x1) * (o2 + x2));
-    return hybrid ? ratio * fabsf(load(in.x, at, in.dtype) - load(in.y, at, in.dtype)) : ratio;
   }
   __device__ void finish(const Totals&) const {}
 };
 
 // The derivatives of sum(g * SSIM) by the fields, and the sums when there is no g (then it is 1).
 struct FieldWork {
-  Inputs in;
-  Shape shape;
-  Constants constants;
+  HalfRows half;
   const void* grad;  // g, or null
   float* fields;  // (volumes, depth, height, 4, padded), or null
-  int64_t padded;
+  int padded;
   double* partial;  // (blocks, 2): the sums of each block, when there is no g
 
-  __device__ void operator()(const Tile& tile, const Place& place, int z, Shift shift,
-                             const float (&f)[kRows][2], Totals& totals) const {
-    const PairConstants c(shift, constants, place.pair);
-    const int x = tile.x0 + place.x;
+  __device__ void fill(Shared&) const {}
+  // g at the four rows, or x and y at half of them
+  __device__ void load(const Tile& tile, const Place& place, int z, uint32_t (&v)[kRows]) const {
+    if (!grad) return half.load(tile, place, z, v);
+    int64_t at = (tile.top(half.shape, z) + place.y) * half.shape.width + tile.x0 + place.x;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r, at += half.shape.width)
+      if (place.inside(tile, half.shape, place.y + r)) v[r] = load_bits(grad, at, half.in.dtype);
+  }
+  __device__ void combine(const Tile& tile, const Place& place, int z, const Shared& shared,
+                          const uint32_t (&v)[kRows], const float (&f)[kRows][2], Totals& totals) const {
+    const PairConstants c = shared.pairs[place.pair];
+    float* to =
+        fields + (4 * (tile.top(half.shape, z) + place.y) + 2 * place.pair) * padded + tile.x0 + place.x;
     float l1 = 0, dissimilarity = 0;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const Own own(f[r], c.shift, c.c1, c.c2);
+    for (int r = 0; r < kRows; ++r, to += 4 * padded) {
+      const Own own(f[r], c);
       const float x1 = other(own.first), x2 = other(own.second);
-      const int y = tile.y0 + place.y + r;
-      if (x >= shape.width || y >= shape.height) continue;
-      const int64_t row = tile.row(shape, z, y), at = row * shape.width + x;
-      const float b1 = own.first + x1, b2 = own.second + x2, reciprocal = 1.0f / (b1 * b2);
-      if (!grad && r / 2 == place.pair) {  // each voxel once
-        l1 += fabsf(load(in.x, at, in.dtype) - load(in.y, at, in.dtype));
+      const float b1 = own.first + x1, b2 = own.second + x2, reciprocal = __fdividef(1.0f, b1 * b2);
+      const bool inside = place.inside(tile, half.shape, place.y + r);
+      if (inside && !grad && r / (kRows / 2) == place.pair) {  // each voxel once
+        l1 += half.distance(v, r % (kRows / 2));
         dissimilarity += 2.0f * (own.first * x2 + x1 * own.second) * reciprocal;
       }
-      if (!fields) continue;
-      const float weight = grad ? load(grad, at, in.dtype) * reciprocal : reciprocal;
+      const float weight = grad ? decode(v[r], half.in.dtype) * reciprocal : reciprocal;
       const float by_variance = weight * (own.first - x1) * (x2 * (b1 * reciprocal));
       const float by_mean = 2.0f * weight * own.mean * (own.second - x2) * (x1 * (b2 * reciprocal));
-      float* const to = fields + (row * 4 + 2 * place.pair) * padded + x;
-      to[0] = by_mean - 2.0f * f[r][0] * by_variance;
-      to[padded] = by_variance;
+      if (inside && fields) {
+        to[0] = by_mean - 2.0f * f[r][0] * by_variance;
+        to[padded] = by_variance;
+      }
     }
     totals.l1 += l1;
     totals.dissimilarity += dissimilarity;
@@ -147,8 +176,9 @@ struct FieldWork {
   }
 };
 
-// From the filtered derivatives to the gradients: by u  a = f0 + 2 u f1,  by v  b = f0 + 2 v f1 of the
-// other lanes,  by x  b + a,  by y  b - a. The lanes of u finish grad_x, those of v grad_y.
+// From the filtered derivatives to the gradients. The lanes of u have x, make a = f0 + 2 u f1 and finish
+// grad_x = a + b; those of v have y, make b = f0 + 2 v f1 and finish grad_y = b - a. The step l1 sign(x -
+// y) is l1 sign(mine - theirs) for both.
 struct GradientWork {
   Inputs in;
   Shape shape;
@@ -156,25 +186,35 @@ struct GradientWork {
   double scale, l1;
   void *grad_x, *grad_y;  // null: not wanted
 
-  __device__ void operator()(const Tile& tile, const Place& place, int z, Shift shift,
-                             const float (&f)[kRows][2], Totals&) const {
+  __device__ void fill(Shared& shared) const {
     const double up = upstream ? *upstream : 1.0;
-    const float by_ssim = float(up * scale), by_l1 = float(up * l1);
-    const float sign = place.pair ? -1.0f : 1.0f;
-    void* const out = place.pair ? grad_y : grad_x;
-    const int x = tile.x0 + place.x;
+    shared.by_ssim = float(up * scale);
+    shared.by_l1 = float(up * l1);
+  }
+  __device__ int64_t offset(const Tile& tile, const Place& place, int z) const {
+    return (tile.top(shape, z) + place.y) * shape.width + tile.x0 + place.x;
+  }
+  __device__ void load(const Tile& tile, const Place& place, int z, uint32_t (&v)[kRows]) const {
+    const void* const mine = place.pair ? in.y : in.x;
+    int64_t at = offset(tile, place, z);
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const int y = tile.y0 + place.y + r;
-      const bool inside = x < shape.width && y < shape.height;
-      const int64_t at = tile.row(shape, z, y) * shape.width + x;
-      const float a = inside ? load(in.x, at, in.dtype) : 0.0f,
-                  b = inside ? load(in.y, at, in.dtype) : 0.0f;
-      const float own = (a - shift.x) - sign * (b - shift.y);  // u or v
-      const float by_own = by_ssim * (f[r][0] + 2.0f * own * f[r][1]);
-      const float step = (a > b ? by_l1 : 0.0f) - (a < b ? by_l1 : 0.0f);
-      const float gradient = by_own + sign * (other(by_own) + step);
-      if (inside && out) store(gradient, out, at, in.dtype);
+    for (int r = 0; r < kRows; ++r, at += shape.width)
+      if (place.inside(tile, shape, place.y + r)) v[r] = load_bits(mine, at, in.dtype);
+  }
+  __device__ void combine(const Tile& tile, const Place& place, int z, const Shared& shared,
+                          const uint32_t (&v)[kRows], const float (&f)[kRows][2], Totals&) const {
+    const float sign = place.pair ? -1.0f : 1.0f;
+    const float my_shift = shared.pairs[place.pair].input, their_shift = shared.pairs[1 - place.pair].input;
+    void* const out = place.pair ? grad_y : grad_x;
+    int64_t at = offset(tile, place, z);
+#pragma unroll
+    for (int r = 0; r < kRows; ++r, at += shape.width) {
+      const float mine = decode(v[r], in.dtype), theirs = other(mine);
+      const float own = (mine - my_shift) - sign * (theirs - their_shift);  // u or v
+      const float by_own = shared.by_ssim * (f[r][0] + 2.0f * own * f[r][1]);
+      const float step = (mine > theirs ? shared.by_l1 : 0.0f) - (mine < theirs ? shared.by_l1 : 0.0f);
+      const float gradient = by_own + sign * other(by_own) + step;
+      if (out && place.inside(tile, shape, place.y + r)) store(gradient, out, at, in.dtype);
     }
   }
   __device__ void finish(const Totals&) const {}

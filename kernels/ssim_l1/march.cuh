@@ -43,25 +43,26 @@ struct Layout {
 template <int R, class Source>
 struct Stager {
   using L = Layout<R, Source>;
-  float4 v[Source::kPlanes];
+  typename Source::Group v[Source::kPlanes];
 
-  static __device__ int row() { return threadIdx.x / L::kGroups; }
-  static __device__ int column() { return threadIdx.x % L::kGroups * 4; }
+  static __device__ int row() { return thread_index() / L::kGroups; }
+  static __device__ int column() { return thread_index() % L::kGroups * 4; }
 
   // rows, columns: where the tile's rows and columns with margin lie after reflection
   __device__ void fetch(const Source& source, const Tile& tile, int z, const int* rows,
                         const int* columns) {
     if (row() >= L::kHeight) return;
-    const int4 reflected = *reinterpret_cast<const int4*>(columns + column());
-    source.fetch(tile.row(source.shape, reflect(z, source.shape.depth), rows[row()]),
+    const int4& reflected = *reinterpret_cast<const int4*>(columns + column());
+    source.fetch(tile.plane(source.shape, reflect(z, source.shape.depth)), rows[row()],
                  tile.x0 - L::kMargin + column(), reflected, v);
   }
-  __device__ void put(float* staged, Shift shift) {
+  __device__ void put(const Source& source, const Shift& shift, float* staged) const {
     if (row() >= L::kHeight) return;
-    Source::prepare(v, shift);
+    float4 out[Source::kPlanes];
+    source.stage(v, shift, out);
 #pragma unroll
     for (int i = 0; i < Source::kPlanes; ++i)
-      *reinterpret_cast<float4*>(staged + i * L::kStagedPlane + row() * L::kStagedRow + column()) = v[i];
+      *reinterpret_cast<float4*>(staged + i * L::kStagedPlane + row() * L::kStagedRow + column()) = out[i];
   }
 };
 
@@ -69,7 +70,7 @@ struct Stager {
 template <int R, class Source>
 __device__ __forceinline__ void filter_x(const float* staged, const Weights& w, float* filtered) {
   using L = Layout<R, Source>;
-  const int row = threadIdx.x % L::kHeight, task = threadIdx.x / L::kHeight;
+  const int thread = thread_index(), row = thread % L::kHeight, task = thread / L::kHeight;
   const int pair = task / (kSide / kColumns), x = task % (kSide / kColumns) * kColumns;
   if (pair >= 2) return;
   const float* const in = staged + row * L::kStagedRow + x;
@@ -134,14 +135,14 @@ __device__ __forceinline__ void filter_z(float (&f)[kRows][2], const Weights& w,
 template <int R, class Source, class Work>
 __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, Shape shape, Weights w) {
   using L = Layout<R, Source>;
-  DAL_DYNAMIC_SHARED(float, shared);
-  float* const filtered = shared + L::kStages * L::kStaged;
+  __shared__ Shared shared;
+  DAL_DYNAMIC_SHARED(float, staged);
+  float* const filtered = staged + L::kStages * L::kStaged;
   int* const columns = reinterpret_cast<int*>(filtered + 2 * L::kFiltered);
   int* const rows = columns + 4 * L::kGroups;
 
   const Tile tile(shape);
-  const Place place;
-  const Shift shift = source.in.shifts[tile.volume];
+  if (threadIdx.x == 0) shared.fill(source.in, tile.volume), work.fill(shared);
   if (threadIdx.x < 4 * L::kGroups)
     columns[threadIdx.x] = reflect(tile.x0 - L::kMargin + int(threadIdx.x), shape.width);
   if (threadIdx.x < L::kHeight) rows[threadIdx.x] = reflect(tile.y0 - R + int(threadIdx.x), shape.height);
@@ -152,21 +153,24 @@ __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, S
   Totals totals;
   const int first = tile.z0 - R, last = tile.z1 - 1 + R;
   stager.fetch(source, tile, first, rows, columns);
-  stager.put(shared, shift);
+  stager.put(source, shared.shift, staged);
   __syncthreads();
   for (int z = first; z <= last + 1; ++z) {
     const int parity = (z - first) % 2;
     if (z <= last)
-      filter_x<R, Source>(shared + parity % L::kStages * L::kStaged, w, filtered + parity * L::kFiltered);
+      filter_x<R, Source>(staged + parity % L::kStages * L::kStaged, w, filtered + parity * L::kFiltered);
     if (z < last) stager.fetch(source, tile, z + 1, rows, columns);
+    const int done = z - 1 - R;  // the plane that is finished
+    uint32_t voxels[kRows] = {};
     float f[kRows][2] = {};
     if (z > first) {
-      filter_y<R, Source>(filtered + (1 - parity) * L::kFiltered, place, w, f);
+      filter_y<R, Source>(filtered + (1 - parity) * L::kFiltered, Place(), w, f);
       filter_z<R>(f, w, sum);
     }
+    if (done >= tile.z0) work.load(tile, Place(), done, voxels);
     if (L::kStages == 1) __syncthreads();
-    if (z < last) stager.put(shared + (1 - parity) % L::kStages * L::kStaged, shift);
-    if (z - 1 - R >= tile.z0) work(tile, place, z - 1 - R, shift, f, totals);
+    if (z < last) stager.put(source, shared.shift, staged + (1 - parity) % L::kStages * L::kStaged);
+    if (done >= tile.z0) work.combine(tile, Place(), done, shared, voxels, f, totals);
     __syncthreads();
   }
   work.finish(totals);

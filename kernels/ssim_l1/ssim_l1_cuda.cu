@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kMarchRadius = 5;  // the largest that march() is compiled for
 constexpr int kMultiprocessors = 132;  // of an H200; one block fills one
-constexpr int64_t kMaxAxis = int64_t(1) << 30;
+constexpr int64_t kMaxAxis = int64_t(1) << 23;  // offsets inside a tile of `fields` are 32-bit
 
 // Sum over the block's 512 threads, in a fixed order; only thread 0 gets it.
 __device__ double block_sum(double v) {
@@ -34,9 +34,9 @@ __global__ void __launch_bounds__(kThreads) sample_shift(Inputs in, Shape shape,
   float sum = 0;
   int count = 0;
   for (int i = threadIdx.x; i < nz * ny * nx; i += kThreads) {
-    const int64_t z = (2 * int64_t(i / nx / ny) + 1) * shape.depth / (2 * nz);
-    const int64_t y = (2 * int64_t(i / nx % ny) + 1) * shape.height / (2 * ny);
-    const int64_t x = (2 * int64_t(i % nx) + 1) * shape.width / (2 * nx);
+    const int z = (2 * (i / nx / ny) + 1) * shape.depth / (2 * nz);
+    const int y = (2 * (i / nx % ny) + 1) * shape.height / (2 * ny);
+    const int x = (2 * (i % nx) + 1) * shape.width / (2 * nx);
     const float v = load(p, ((volume * shape.depth + z) * shape.height + y) * shape.width + x, in.dtype);
     const bool finite = fabsf(v) <= 3.4028235e38f;
     sum += finite ? v : 0.0f;
@@ -81,7 +81,7 @@ int planes_per_block(const SsimProblem& p, int64_t tiles) {
 
 Shape shape_of(const SsimProblem& p) {
   if (std::max({p.depth, p.height, p.width}) > kMaxAxis)
-    throw std::invalid_argument("ssim: an axis is longer than 2^30 voxels");
+    throw std::invalid_argument("ssim: an axis is longer than 2^23 voxels");
   Shape s;
   s.depth = int(p.depth), s.height = int(p.height), s.width = int(p.width);
   s.tiles_x = int(ceil_div(p.width, kSide)), s.tiles_y = int(ceil_div(p.height, kSide));
@@ -107,7 +107,8 @@ bool aligned(const void* p, int64_t bytes) {
 Inputs inputs(const void* x, const void* y, const SsimProblem& p, const Shape& s) {
   const int64_t four =
       with_gpu_dtype(p.dtype, [](auto tag) -> int64_t { return 4 * sizeof(typename decltype(tag)::type); });
-  return {x, y, shifts(p, s), p.dtype, p.width % 4 == 0 && aligned(x, four) && aligned(y, four)};
+  const bool whole = p.width % 4 == 0 && aligned(x, four) && aligned(y, four);
+  return {x, y, shifts(p, s), float(p.c1), float(p.c2), p.dtype, whole};
 }
 
 template <int R, class Source, class Work>
@@ -156,8 +157,6 @@ void launch(const Source& source, const Work& work, const SsimProblem& p, void* 
   }
 }
 
-Constants constants(const SsimProblem& p) { return {float(p.c1), float(p.c2)}; }
-
 }  // namespace
 
 int64_t ssim_workspace(SsimProblem p) {
@@ -169,7 +168,7 @@ void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem 
   if (empty(p)) return;
   const Shape shape = shape_of(p);
   const Inputs in = inputs(x, y, p, shape);
-  launch(Moments{in, shape}, MapWork{in, shape, constants(p), out, hybrid}, p, stream);
+  launch(Moments{in, shape}, MapWork{{in, shape}, out, hybrid}, p, stream);
 }
 
 void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimProblem p, void* stream) {
@@ -178,7 +177,7 @@ void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimPro
     const Shape shape = shape_of(p);
     const Inputs in = inputs(x, y, p, shape);
     const FieldWork work = {
-        in, shape, constants(p), nullptr, static_cast<float*>(fields), ssim_padded(p.width), partials(p)};
+        in, shape, nullptr, static_cast<float*>(fields), int(ssim_padded(p.width)), partials(p)};
     launch(Moments{in, shape}, work, p, stream);
     blocks = blocks_of(p, shape);
   }
@@ -192,7 +191,7 @@ void ssim_fields(const void* x, const void* y, const void* grad, void* fields, S
   const Shape shape = shape_of(p);
   const Inputs in = inputs(x, y, p, shape);
   const FieldWork work = {
-      in, shape, constants(p), grad, static_cast<float*>(fields), ssim_padded(p.width), nullptr};
+      {in, shape}, grad, static_cast<float*>(fields), int(ssim_padded(p.width)), nullptr};
   launch(Moments{in, shape}, work, p, stream);
 }
 
@@ -201,7 +200,7 @@ void ssim_backward(const void* x, const void* y, const void* fields, const doubl
   if (empty(p)) return;
   const Shape shape = shape_of(p);
   const Inputs in = inputs(x, y, p, shape);
-  const Derivatives source = {static_cast<const float*>(fields), ssim_padded(p.width), shape, in};
+  const Derivatives source = {static_cast<const float*>(fields), int(ssim_padded(p.width)), shape, in};
   launch(source, GradientWork{in, shape, upstream, scale, l1, grad_x, grad_y}, p, stream);
 }
 

@@ -40,8 +40,7 @@ struct Shift {
   float x, y;
 };
 
-// A block's part: planes z0..z1-1, columns from x0, rows from y0. A row's index counts all rows of all
-// volumes: (volume, z, y).
+// A block's part: planes z0..z1-1, columns from x0, rows from y0. Planes are counted through all volumes.
 struct Tile {
   int64_t volume;
   int x0, y0, z0, z1;
@@ -56,34 +55,58 @@ struct Tile {
     z1 = min(z0 + s.chunk, s.depth);
     volume = block / s.chunks;
   }
-  __device__ int64_t row(const Shape& s, int z, int y) const {
-    return (volume * s.depth + z) * s.height + y;
-  }
+  __device__ int64_t plane(const Shape& s, int z) const { return volume * s.depth + z; }
+  // the row at the tile's top, counted through all planes
+  __device__ int64_t top(const Shape& s, int z) const { return plane(s, z) * s.height + y0; }
 };
+
+// threadIdx.x, in a way that keeps the compiler from carrying everything derived from it from plane to
+// plane in registers, where it would displace sums in flight.
+__device__ __forceinline__ int thread_index() {
+#ifdef __CUDA_ARCH__
+  int i;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(i));
+  return i;
+#else
+  return int(threadIdx.x);
+#endif
+}
 
 // A thread's part of the tile's 32 x 32 outputs: one pair of fields at column x and rows y..y+3.
 struct Place {
   int pair, x, y;
 
   __device__ Place() {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int thread = thread_index(), warp = thread / 32, lane = thread % 32;
     pair = lane / 16;
     x = warp % 2 * 16 + lane % 16;
     y = warp / 2 * kRows;
+  }
+  // whether the tile's row `row` reaches the volume at this thread's column
+  __device__ bool inside(const Tile& tile, const Shape& s, int row) const {
+    return tile.x0 + x < s.width && tile.y0 + row < s.height;
   }
 };
 
 // Index into 0..n-1 of position i when the edge voxel repeats, c b a | a b c | c b a, as often as needed.
 __device__ __forceinline__ int reflect(int i, int n) {
-  i %= 2 * n;
-  if (i < 0) i += 2 * n;
-  return i < n ? i : 2 * n - 1 - i;
+  while (i < 0 || i >= n) i = i < 0 ? -1 - i : 2 * n - 1 - i;
+  return i;
+}
+
+// Values are loaded as they are stored and decoded when they are used, so that no load waits for another.
+__device__ __forceinline__ uint32_t load_bits(const void* p, int64_t i, DType dtype) {
+  return dtype == DType::f32 ? static_cast<const uint32_t*>(p)[i] : static_cast<const uint16_t*>(p)[i];
+}
+
+__device__ __forceinline__ float decode(uint32_t bits, DType dtype) {
+  if (dtype == DType::f32) return __uint_as_float(bits);
+  if (dtype == DType::f16) return __half2float(__ushort_as_half(uint16_t(bits)));
+  return __uint_as_float(bits << 16);
 }
 
 __device__ __forceinline__ float load(const void* p, int64_t i, DType dtype) {
-  if (dtype == DType::f32) return static_cast<const float*>(p)[i];
-  if (dtype == DType::f16) return to_float(static_cast<const __half*>(p)[i]);
-  return to_float(static_cast<const __nv_bfloat16*>(p)[i]);
+  return decode(load_bits(p, i, dtype), dtype);
 }
 
 __device__ __forceinline__ void store(float v, void* p, int64_t i, DType dtype) {
@@ -95,25 +118,27 @@ __device__ __forceinline__ void store(float v, void* p, int64_t i, DType dtype) 
     static_cast<__nv_bfloat16*>(p)[i] = from_float<__nv_bfloat16>(v);
 }
 
-struct alignas(8) Half4 {
-  __half2 low, high;
-};
-struct alignas(8) Bfloat4 {
-  __nv_bfloat162 low, high;
-};
-
-// Elements i..i+3, aligned to four elements.
-__device__ __forceinline__ float4 load4(const void* p, int64_t i, DType dtype) {
-  if (dtype == DType::f32) return *reinterpret_cast<const float4*>(static_cast<const float*>(p) + i);
-  float2 low, high;
-  if (dtype == DType::f16) {
-    const Half4 v = *reinterpret_cast<const Half4*>(static_cast<const __half*>(p) + i);
-    low = __half22float2(v.low), high = __half22float2(v.high);
-  } else {
-    const Bfloat4 v = *reinterpret_cast<const Bfloat4*>(static_cast<const __nv_bfloat16*>(p) + i);
-    low = __bfloat1622float2(v.low), high = __bfloat1622float2(v.high);
+// Four neighbouring voxels as stored: 16 bytes, or 8 bytes in x and y. From p[at + c], aligned to four
+// voxels, or else one by one from the given columns.
+__device__ __forceinline__ uint4 load4(const void* p, int64_t at, int c, bool whole, const int4& columns,
+                                       DType dtype) {
+  if (whole && dtype == DType::f32)
+    return *reinterpret_cast<const uint4*>(static_cast<const uint32_t*>(p) + at + c);
+  if (whole) {
+    const uint2 v = *reinterpret_cast<const uint2*>(static_cast<const uint16_t*>(p) + at + c);
+    return make_uint4(v.x, v.y, 0, 0);
   }
-  return make_float4(low.x, low.y, high.x, high.y);
+  const uint32_t v0 = load_bits(p, at + columns.x, dtype), v1 = load_bits(p, at + columns.y, dtype),
+                 v2 = load_bits(p, at + columns.z, dtype), v3 = load_bits(p, at + columns.w, dtype);
+  return dtype == DType::f32 ? make_uint4(v0, v1, v2, v3) : make_uint4(v0 | v1 << 16, v2 | v3 << 16, 0, 0);
+}
+
+__device__ __forceinline__ float4 decode4(const uint4& v, DType dtype) {
+  if (dtype == DType::f32)
+    return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z),
+                       __uint_as_float(v.w));
+  return make_float4(decode(v.x & 0xffff, dtype), decode(v.x >> 16, dtype), decode(v.y & 0xffff, dtype),
+                     decode(v.y >> 16, dtype));
 }
 
 // The two volumes. The storage type is a run-time value, the same for all threads: only loads and stores
@@ -121,34 +146,32 @@ __device__ __forceinline__ float4 load4(const void* p, int64_t i, DType dtype) {
 struct Inputs {
   const void *x, *y;
   const Shift* shifts;
+  float c1, c2;
   DType dtype;
   bool aligned;  // four neighbouring voxels from a multiple of four can be read at once
 };
 
 // What is filtered, as two fields `a` and `b` of each pair. Forward: u and u^2, v and v^2.
 struct Moments {
-  static constexpr int kPlanes =
-      2;  // staged in shared memory: u and v; the squares are made when filtering
+  using Group = uint4;  // of four voxels, as stored
+  static constexpr int kPlanes = 2;  // in shared memory: u and v; they are squared when they are filtered
   Inputs in;
   Shape shape;
 
-  // x and y at four neighbouring columns, columns[0..3] or, when these are in order and inside, from c.
-  __device__ void fetch(int64_t row, int c, int4 columns, float4 (&v)[2]) const {
-    const int64_t at = row * shape.width;
-    if (in.aligned && c >= 0 && c + 4 <= shape.width) {
-      v[0] = load4(in.x, at + c, in.dtype);
-      v[1] = load4(in.y, at + c, in.dtype);
-    } else {
-      v[0] = gather(in.x, at, columns);
-      v[1] = gather(in.y, at, columns);
-    }
+  // x and y at four neighbouring columns from c; `columns` are the same after reflection
+  __device__ void fetch(int64_t plane, int y, int c, const int4& columns, uint4 (&v)[2]) const {
+    const int64_t at = plane * shape.height * shape.width + int64_t(y) * shape.width;
+    const bool whole = in.aligned && c >= 0 && c + 4 <= shape.width;
+    v[0] = load4(in.x, at, c, whole, columns, in.dtype);
+    v[1] = load4(in.y, at, c, whole, columns, in.dtype);
   }
-  // x and y become u and v
-  __device__ static void prepare(float4 (&v)[2], Shift s) {
-    const float4 d = {v[0].x - s.x, v[0].y - s.x, v[0].z - s.x, v[0].w - s.x};
-    const float4 e = {v[1].x - s.y, v[1].y - s.y, v[1].z - s.y, v[1].w - s.y};
-    v[0] = {d.x - e.x, d.y - e.y, d.z - e.z, d.w - e.w};
-    v[1] = {d.x + e.x, d.y + e.y, d.z + e.z, d.w + e.w};
+  // u and v
+  __device__ void stage(const uint4 (&v)[2], Shift s, float4 (&out)[2]) const {
+    const float4 x = decode4(v[0], in.dtype), y = decode4(v[1], in.dtype);
+    const float4 d = {x.x - s.x, x.y - s.x, x.z - s.x, x.w - s.x};
+    const float4 e = {y.x - s.y, y.y - s.y, y.z - s.y, y.w - s.y};
+    out[0] = {d.x - e.x, d.y - e.y, d.z - e.z, d.w - e.w};
+    out[1] = {d.x + e.x, d.y + e.y, d.z + e.z, d.w + e.w};
   }
   // four values of the pair's two fields; `plane` is the distance of staged planes
   __device__ static void pair(const float* at, int pair, int plane, float (&a)[4], float (&b)[4]) {
@@ -157,48 +180,46 @@ struct Moments {
     for (int i = 0; i < 4; ++i) b[i] = a[i] * a[i];
   }
   // all four fields of one voxel
-  __device__ void voxel(int64_t row, int c, Shift s, float2 (&f)[2]) const {
-    const int64_t at = row * shape.width + c;
+  __device__ void voxel(int64_t plane, int y, int c, Shift s, float2 (&f)[2]) const {
+    const int64_t at = (plane * shape.height + y) * shape.width + c;
     const float d = load(in.x, at, in.dtype) - s.x, e = load(in.y, at, in.dtype) - s.y;
     const float u = d - e, v = d + e;
     f[0] = {u, u * u};
     f[1] = {v, v * v};
   }
-
- private:
-  __device__ float4 gather(const void* p, int64_t at, int4 c) const {
-    return {load(p, at + c.x, in.dtype), load(p, at + c.y, in.dtype), load(p, at + c.z, in.dtype),
-            load(p, at + c.w, in.dtype)};
-  }
 };
 
 // Backward: the derivatives by F[u] and F[u^2], by F[v] and F[v^2], as `fields` lies in memory.
 struct Derivatives {
+  using Group = float4;
   static constexpr int kPlanes = 4;
   const float* fields;  // (volumes, depth, height, 4, padded)
-  int64_t padded;
+  int padded;
   Shape shape;
   Inputs in;  // not filtered
 
-  __device__ void fetch(int64_t row, int c, int4 columns, float4 (&v)[4]) const {
+  __device__ void fetch(int64_t plane, int y, int c, const int4& columns, float4 (&v)[4]) const {
+    const float* const row = fields + (plane * shape.height + y) * 4 * padded;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const float* p = fields + (row * 4 + i) * padded;
+      const float* const p = row + i * padded;
       if (c >= 0 && c + 4 <= shape.width)
         v[i] = *reinterpret_cast<const float4*>(p + c);
       else
         v[i] = {p[columns.x], p[columns.y], p[columns.z], p[columns.w]};
     }
   }
-  __device__ static void prepare(float4 (&)[4], Shift) {}
+  __device__ void stage(const float4 (&v)[4], Shift, float4 (&out)[4]) const {
+    for (int i = 0; i < 4; ++i) out[i] = v[i];
+  }
   __device__ static void pair(const float* at, int pair, int plane, float (&a)[4], float (&b)[4]) {
     const float4 v = *reinterpret_cast<const float4*>(at + 2 * pair * plane);
     const float4 w = *reinterpret_cast<const float4*>(at + (2 * pair + 1) * plane);
     a[0] = v.x, a[1] = v.y, a[2] = v.z, a[3] = v.w;
     b[0] = w.x, b[1] = w.y, b[2] = w.z, b[3] = w.w;
   }
-  __device__ void voxel(int64_t row, int c, Shift, float2 (&f)[2]) const {
-    const float* p = fields + row * 4 * padded + c;
+  __device__ void voxel(int64_t plane, int y, int c, Shift, float2 (&f)[2]) const {
+    const float* const p = fields + (plane * shape.height + y) * 4 * padded + c;
     f[0] = {p[0], p[padded]};
     f[1] = {p[2 * padded], p[3 * padded]};
   }
