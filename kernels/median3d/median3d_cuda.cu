@@ -24,12 +24,14 @@ constexpr int kLanes = 32;
 constexpr int kRows = 48;  // rows of a tile, at most; 2 kRadius more are sorted
 constexpr unsigned kAll = 0xffffffffu;
 
+// T: uint32_t or uint16_t, the bits of floats.
 template <class T>
 struct Volumes {
   const T* x;  // (batch * channels, depth, height, width)
   const uint8_t* mask;  // (batch, depth, height, width), or null
   T* out;
   int64_t channels, depth, height, width;
+  Key minus_infinity;
 };
 
 // The grid: columns fastest, then planes, rows and volumes.
@@ -45,47 +47,68 @@ __device__ __forceinline__ int reflect(int i, int n) {
 }
 
 // Keys of one row at a time, in all the planes that two planes of the output look at: shared memory
-// (kSize + 1 planes, kPitch columns). The next row is on its way while the networks work on this one.
+// (kPlanes, kPitch). The next row is on its way while the networks work on this one.
+//
+//            lane 0 .. 31          0 1 2 3
+//   plane 0 [████████████████████][░░░░░░░]   ░: one key a lane for the margins of all planes together
+//   plane 5 [████████████████████][░░░░░░░]
 template <class T, int kSize>
 class Source {
  public:
-  static constexpr int kPitch = kLanes + kSize - 1, kKeys = (kSize + 1) * kPitch;
+  static constexpr int kMargin = kSize - 1, kPitch = kLanes + kMargin;
+  static constexpr int kPlanes = kSize + 1, kKeys = kPlanes * kPitch;
 
-  __device__ __forceinline__ Source(const T* volume, const Volumes<T>& v, int x0, int z0, Key* keys)
-      : keys_(keys), height_(int(v.height)), width_(v.width) {
-    constexpr int kRadius = kSize / 2;
-#pragma unroll
-    for (int turn = 0; turn < kTurns; ++turn) {
-      const int item = min(turn * kLanes + int(threadIdx.x), kKeys - 1);
-      const int x = min(x0 - kRadius + item % kPitch, int(v.width) - 1 + kRadius);
-      const int64_t z = reflect(z0 - kRadius + item / kPitch, int(v.depth));
-      column_[turn] = volume + z * v.height * v.width + reflect(x, int(v.width));
-    }
+  struct Shared {
+    int64_t offsets[kPlanes];  // of the planes in the volume
+    Key keys[kKeys];
+  };
+
+  // The first column is x0 - kRadius, the first plane z0 - kRadius.
+  __device__ __forceinline__ Source(const T* volume, const Volumes<T>& v, int x0, int z0, Shared& shared)
+      : volume_(volume),
+        keys_(shared.keys),
+        offsets_(shared.offsets),
+        height_(int(v.height)),
+        width_(v.width),
+        minus_infinity_(v.minus_infinity) {
+    const int first = x0 - kSize / 2, last = int(v.width) - 1 + kSize / 2, lane = int(threadIdx.x);
+    if (lane < kPlanes)
+      shared.offsets[lane] = reflect(z0 - kSize / 2 + lane, int(v.depth)) * v.height * v.width;
+    __syncwarp();
+    column_ = reflect(min(first + lane, last), int(v.width));
+    margin_ = offsets_[min(lane / kMargin, kPlanes - 1)] +
+              reflect(min(first + kLanes + lane % kMargin, last), int(v.width));
   }
 
   __device__ __forceinline__ void fetch(int y) {
-    const int64_t row = reflect(y, height_) * width_;
+    const T* row = volume_ + reflect(y, height_) * width_;
+    next_margin_ = row[margin_];
+    row += column_;
 #pragma unroll
-    for (int turn = 0; turn < kTurns; ++turn) next_[turn] = column_[turn][row];
+    for (int plane = 0; plane < kPlanes; ++plane) next_[plane] = row[offsets_[plane]];
   }
 
   __device__ __forceinline__ void publish() {
     __syncwarp();
+    const int lane = int(threadIdx.x);
 #pragma unroll
-    for (int turn = 0; turn < kTurns; ++turn) {
-      const int item = turn * kLanes + threadIdx.x;
-      if (item < kKeys) keys_[item] = to_key(to_float(next_[turn]));
-    }
+    for (int plane = 0; plane < kPlanes; ++plane)
+      keys_[plane * kPitch + lane] = to_key(next_[plane], minus_infinity_);
+    if (lane < kPlanes * kMargin)
+      keys_[lane / kMargin * kPitch + kLanes + lane % kMargin] = to_key(next_margin_, minus_infinity_);
     __syncwarp();
   }
 
  private:
-  static constexpr int kTurns = (kKeys + kLanes - 1) / kLanes;
+  const T* volume_;
   Key* keys_;
+  const int64_t* offsets_;
   int height_;
   int64_t width_;
-  const T* column_[kTurns];
-  T next_[kTurns];
+  Key minus_infinity_;
+  int column_;
+  int64_t margin_;  // offset of the lane's key in the margins, in row 0
+  T next_[kPlanes], next_margin_;
 };
 
 // A lane's own keys in shared memory: [i] of all lanes lies in 32 different banks.
@@ -106,19 +129,41 @@ class Tile {
 
   // Output: columns [x0, x0 + 32), rows [y0, y1), planes z0 and z0 + 1, cut to the volume.
   __device__ __forceinline__ Tile(const Volumes<T>& v, int64_t volume, int x0, int y0, int y1, int z0,
-                                  Key* keys, Key* kept)
-      : source_(v.x + volume * v.depth * v.height * v.width, v, x0, z0, keys),
-        keys_(keys + threadIdx.x),
+                                  typename Source<T, kSize>::Shared& shared, Key* kept)
+      : source_(v.x + volume * v.depth * v.height * v.width, v, x0, z0, shared),
+        keys_(shared.keys + threadIdx.x),
         kept_{kept + threadIdx.x},
         mask_(v.mask ? v.mask + volume / v.channels * v.depth * v.height * v.width : nullptr),
         out_(v.out + volume * v.depth * v.height * v.width),
         depth_(int(v.depth)),
         height_(v.height),
         width_(v.width),
+        minus_infinity_(v.minus_infinity),
         x_(x0 + int(threadIdx.x)),
         y0_(y0),
         y1_(y1),
         z0_(z0) {}
+
+  // Leaves only the rows between the first and the last that the mask wants, and blanks the others.
+  // Returns whether any is left.
+  __device__ __forceinline__ bool trim() {
+    if (!mask_) return true;
+    int first = y1_, last = y0_ - 1;
+    for (int y = y0_; y < y1_; ++y)
+      if (wanted(y, 0) || wanted(y, 1)) {
+        first = min(first, y);
+        last = y;
+      }
+    first = __reduce_min_sync(kAll, first);
+    last = __reduce_max_sync(kAll, last);
+    for (int y = y0_; y < y1_; ++y)
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+        if ((y < first || y > last) && exists(y, i)) out_[offset(y, i)] = T(0);
+    y0_ = first;
+    y1_ = last + 1;
+    return first <= last;
+  }
 
   // Rows y and y + 1 are the even and the odd one; a window serves the rows y + 1 - kRadius and
   // y + 2 - kRadius of the output, the second when the next even row is there.
@@ -184,7 +229,7 @@ class Tile {
       else
         networks::select_5(window, row, median);
     }
-    if (exists(y, i)) out_[offset(y, i)] = from_float<T>(wants ? from_key(median) : 0.f);
+    if (exists(y, i)) out_[offset(y, i)] = wants ? from_key<T>(median, minus_infinity_) : T(0);
   }
 
   __device__ __forceinline__ bool exists(int y, int i) const {
@@ -205,12 +250,13 @@ class Tile {
   T* out_;
   int depth_;
   int64_t height_, width_;
+  Key minus_infinity_;
   int x_, y0_, y1_, z0_;
 };
 
 template <class T, int kSize>
 __global__ void __launch_bounds__(kLanes, kSize == 5 ? 8 : 16) median_kernel(Volumes<T> v, Tiles tiles) {
-  __shared__ Key keys[Source<T, kSize>::kKeys];
+  __shared__ typename Source<T, kSize>::Shared source;
   __shared__ Key kept[Tile<T, kSize>::kKept * kLanes];
   const int x0 = int(blockIdx.x % tiles.columns) * kLanes;
   const unsigned box = blockIdx.x / tiles.columns;
@@ -218,17 +264,26 @@ __global__ void __launch_bounds__(kLanes, kSize == 5 ? 8 : 16) median_kernel(Vol
   const int y0 = int(box / tiles.planes % tiles.rows) * tiles.height;
   const int64_t volume = box / tiles.planes / tiles.rows;
   const int y1 = min(y0 + tiles.height, int(v.height));
-  Tile<T, kSize>(v, volume, x0, y0, y1, z0, keys, kept).run();
+  Tile<T, kSize> tile(v, volume, x0, y0, y1, z0, source, kept);
+  if (tile.trim()) tile.run();
 }
 
 template <class T, int kSize>
-void filter(const T* x, const uint8_t* mask, T* out, const Median3dShape& s, cudaStream_t stream) {
+void filter(const void* x, const uint8_t* mask, void* out, const Median3dShape& s, Key minus_infinity,
+            cudaStream_t stream) {
   const int64_t most = ceil_div(s.height, kRows);
   const int64_t height = ceil_div(s.height, 2 * most) * 2, rows = ceil_div(s.height, height);
   const Tiles tiles{unsigned(ceil_div(s.width, kLanes)), unsigned(ceil_div(s.depth, 2)), unsigned(rows),
                     int(height)};
   const int64_t blocks = s.batch * s.channels * rows * tiles.planes * tiles.columns;
-  const Volumes<T> v{x, mask, out, s.channels, s.depth, s.height, s.width};
+  const Volumes<T> v{static_cast<const T*>(x),
+                     mask,
+                     static_cast<T*>(out),
+                     s.channels,
+                     s.depth,
+                     s.height,
+                     s.width,
+                     minus_infinity};
   DAL_LAUNCH((median_kernel<T, kSize>), unsigned(blocks), kLanes, 0, stream, v, tiles);
   check_launch("median3d");
 }
@@ -240,11 +295,21 @@ int64_t median3d_workspace(Median3dShape, DType) { return 0; }
 void median3d(const void* x, const uint8_t* mask, void* out, void*, Median3dShape shape, DType dtype,
               void* stream) {
   if (shape.batch * shape.channels * shape.depth * shape.height * shape.width == 0) return;
-  with_gpu_dtype(dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const auto run = shape.size == 3 ? filter<T, 3> : filter<T, 5>;
-    run(static_cast<const T*>(x), mask, static_cast<T*>(out), shape, as_stream(stream));
-  });
+  const auto run = [&](auto bits, Key minus_infinity) {
+    using T = decltype(bits);
+    const auto sized = shape.size == 3 ? filter<T, 3> : filter<T, 5>;
+    sized(x, mask, out, shape, minus_infinity, as_stream(stream));
+  };
+  switch (dtype) {
+    case DType::f32:
+      return run(uint32_t(), ~0xff800000u);
+    case DType::f16:
+      return run(uint16_t(), ~0xfc000000u);
+    case DType::bf16:
+      return run(uint16_t(), ~0xff800000u);
+    default:
+      throw std::invalid_argument("the CUDA kernels take float32, float16 and bfloat16");
+  }
 }
 
 }  // namespace cuda

@@ -15,7 +15,7 @@ from dal_fast import InputError, reference
 from dal_fast.ops import median3d
 from dal_fast.ops.median3d import _median3d
 
-GENERATOR = Path(__file__).parents[2] / "kernels" / "median3d" / "generate.py"
+KERNELS = Path(__file__).parents[2] / "kernels" / "median3d"
 
 
 def volume_of(shape, dtype, seed=0):
@@ -114,23 +114,25 @@ def test_constant_step_and_spike():
     assert torch.equal(median3d(x, 3)[0, 0, 6, 6, 1:4], torch.zeros(3))  # a spike goes
 
 
-def test_networks_header_is_up_to_date(tmp_path):
-    spec = importlib.util.spec_from_file_location("generate", GENERATOR)
-    generate = importlib.util.module_from_spec(spec)
-    sys.modules["generate"] = generate  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(generate)
-        assert GENERATOR.with_name("networks.h").read_text() == generate.header()
-    finally:
-        del sys.modules["generate"]
+def test_networks_headers_are_up_to_date(monkeypatch):
+    for name, header in [("generate", "networks.h"), ("generate_cuda", "networks.cuh")]:
+        spec = importlib.util.spec_from_file_location(name, KERNELS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        # dataclasses look their module up, and generate_cuda imports generate
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        assert (KERNELS / header).read_text() == module.header()
 
 
-def test_generator_counts_instructions():
+@pytest.mark.parametrize(
+    ("script", "three", "five"), [("generate.py", 78, 449), ("generate_cuda.py", 84, 498)]
+)
+def test_generators_count_instructions(script, three, five):
     out = subprocess.run(
-        [sys.executable, GENERATOR, "--count"], capture_output=True, text=True, check=True
+        [sys.executable, KERNELS / script, "--count"], capture_output=True, text=True, check=True
     ).stdout
-    assert "3x3x3: 78 per voxel" in out
-    assert "5x5x5: 449 per voxel" in out
+    assert f"3x3x3: {three} per voxel" in out
+    assert f"5x5x5: {five} per voxel" in out
 
 
 @pytest.mark.parametrize("size", [3, 5])
