@@ -113,7 +113,8 @@ def preload(mode: str) -> dict[str, str]:
 def _machine(mode: str, folder: Path) -> Path:
     flags = [*MODES[mode][0], *COMMON, *_includes()]
     sources = sorted((HERE / "src").glob("*.cpp"))
-    objects = [_compile(s, flags, folder / mode) for s in sources]
+    with ThreadPoolExecutor(2) as two:
+        objects = list(two.map(lambda s: _compile(s, flags, folder / mode), sources))
     return _link(folder / mode / f"libcuda_on_host_{mode}.so", mode, objects, [])
 
 
@@ -200,5 +201,5 @@ def _link(made: Path, mode: str, objects: list[Path], libraries: list[Path]) -> 
     if _fresh(made, key):
         return made
     # -Bsymbolic: a library's kernels use its own shared memory, whatever others have by the same name
-    command = ["g++", "-shared", "-Wl,-Bsymbolic,-rpath,$ORIGIN", *MODES[mode][2], *files, "-ldl", "-lpthread"]
+    command = ["g++", "-shared", "-Wl,-Bsymbolic,-rpath,$ORIGIN", *MODES[mode][2], *files]
     return _make(made, key, command, files)
