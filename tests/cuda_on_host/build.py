@@ -87,9 +87,7 @@ def build(mode: str, folder: Path = FOLDER, defines: Iterable[str] = ()) -> Path
     machine = _machine(mode, folder)
     with ThreadPoolExecutor(2) as two:
         libraries = two.map(lambda k: library(mode, k, folder, defines), kernels)
-        objects = two.map(
-            lambda b: _compile(b, bind, folder / "bindings"), [*bindings, HERE / "module.cpp"]
-        )
+        objects = two.map(lambda b: _compile(b, bind, folder / "bindings"), [*bindings, HERE / "module.cpp"])
         objects, libraries = list(objects), list(libraries)
     module = folder / mode / f"_cuda_on_host{sysconfig.get_config_var('EXT_SUFFIX')}"
     return _link(module, mode, objects, [*libraries, machine])
@@ -97,19 +95,9 @@ def build(mode: str, folder: Path = FOLDER, defines: Iterable[str] = ()) -> Path
 
 def library(mode: str, source: Path, folder: Path = FOLDER, defines: Iterable[str] = ()) -> Path:
     """One CUDA source as a shared library on top of the shim."""
-    flags = [
-        *MODES[mode][1],
-        *_processor(),
-        *COMMON,
-        *_includes(),
-        *(f"-D{d}" for d in defines),
-        "-x",
-        "c++",
-    ]
+    flags = [*MODES[mode][1], *_processor(), *COMMON, *_includes(), *(f"-D{d}" for d in defines), "-x", "c++"]
     made = _compile(source, flags, folder / mode)
-    return _link(
-        folder / mode / f"lib{source.stem}_{mode}.so", mode, [made], [_machine(mode, folder)]
-    )
+    return _link(folder / mode / f"lib{source.stem}_{mode}.so", mode, [made], [_machine(mode, folder)])
 
 
 def preload(mode: str) -> dict[str, str]:
@@ -125,7 +113,8 @@ def preload(mode: str) -> dict[str, str]:
 def _machine(mode: str, folder: Path) -> Path:
     flags = [*MODES[mode][0], *COMMON, *_includes()]
     sources = sorted((HERE / "src").glob("*.cpp"))
-    objects = [_compile(s, flags, folder / mode) for s in sources]
+    with ThreadPoolExecutor(2) as two:
+        objects = list(two.map(lambda s: _compile(s, flags, folder / mode), sources))
     return _link(folder / mode / f"libcuda_on_host_{mode}.so", mode, objects, [])
 
 
@@ -212,13 +201,5 @@ def _link(made: Path, mode: str, objects: list[Path], libraries: list[Path]) -> 
     if _fresh(made, key):
         return made
     # -Bsymbolic: a library's kernels use its own shared memory, whatever others have by the same name
-    command = [
-        "g++",
-        "-shared",
-        "-Wl,-Bsymbolic,-rpath,$ORIGIN",
-        *MODES[mode][2],
-        *files,
-        "-ldl",
-        "-lpthread",
-    ]
+    command = ["g++", "-shared", "-Wl,-Bsymbolic,-rpath,$ORIGIN", *MODES[mode][2], *files]
     return _make(made, key, command, files)

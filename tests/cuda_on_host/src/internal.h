@@ -45,6 +45,15 @@ struct Meeting {
 };
 using Warp = std::array<Meeting, 32>;  // each lane is in one at most
 
+// Behind allocations and dynamic shared memory: filled before a kernel runs, looked at when it has run.
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t kRedZone = 0;  // ASan's own are exact to the byte
+#else
+constexpr size_t kRedZone = 256;  // bytes
+#endif
+constexpr int kFill = 0xff;  // NaN, -1
+bool is_filled(const char* red_zone);
+
 struct Free {
   void operator()(char* p) const { free(p); }
 };

@@ -85,7 +85,7 @@ std::unique_ptr<Block> make_block(unsigned slot, dim3 size, size_t shared_bytes)
   block->slot = slot;
   block->warps.resize((threads + 31) / 32);
   void* dynamic = nullptr;
-  if (shared_bytes && posix_memalign(&dynamic, 128, shared_bytes)) throw std::bad_alloc();
+  if (shared_bytes && posix_memalign(&dynamic, 128, shared_bytes + kRedZone)) throw std::bad_alloc();
   block->dynamic.reset(static_cast<char*>(dynamic));
   for (unsigned i = 0; i < threads; ++i) {
     Fiber* fiber = fibers[slot * threads + i].get();

@@ -4,6 +4,7 @@
 // Each byte, or each granule of equal bytes that are always accessed together, has a cell: who wrote it
 // last and the last two who read it, with the barrier and the warp operation that they had last passed. Two
 // accesses are ordered if a barrier of their block or, within a warp, a warp operation lies between them.
+#include "coh/runtime.h"
 #include "internal.h"
 
 namespace coh {
@@ -15,6 +16,7 @@ constexpr char kTimeout[] = "the kernel has not ended in time; COH_TIMEOUT sets 
 
 #include <csignal>
 #include <cstdio>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -107,7 +109,7 @@ struct Report {
   Thread thread;
 };
 
-constexpr size_t kReports = 8;  // of one launch, in words
+constexpr size_t kReports = 32, kLines = 8;  // of one launch: instructions, and lines of its message
 
 Shadow device;               // global memory
 std::vector<Shadow> shared;  // by resident block
@@ -140,7 +142,7 @@ std::string source_of(void* instruction) {
            static_cast<unsigned long>(offset));
   std::string line;
   if (FILE* pipe = popen(text, "r")) {
-    if (fgets(text, sizeof text, pipe)) line.assign(text, strcspn(text, "\n"));
+    if (fgets(text, sizeof text, pipe)) line.assign(text, strcspn(text, " \n"));
     pclose(pipe);
   }
   return line.empty() || line[0] == '?' ? "+" + std::to_string(offset) : line;
@@ -201,14 +203,16 @@ void begin_checked_launch() {
 
 void end_checked_launch() {
   if (reports.empty()) return;
-  std::string text;
+  std::string text = running.aborted ? coh_message() : "";
+  std::set<std::string> told;  // what, and where in the source
   for (const Report& r : reports) {
-    char line[600];
-    snprintf(line, sizeof line, "%s%s: %s at %s in kernel %s, block (%u,%u,%u), thread %u%s, address %#lx",
-             text.empty() ? "" : "\n", r.what, r.access, source_of(r.instruction).c_str(), running.name,
+    const std::string what = std::string(r.what) + ": " + r.access + " at " + source_of(r.instruction);
+    if (told.size() == kLines || !told.insert(what).second) continue;
+    char where[300];
+    snprintf(where, sizeof where, " in kernel %s, block (%u,%u,%u), thread %u%s, address %#lx", running.name,
              r.thread.block.x, r.thread.block.y, r.thread.block.z, r.thread.linear, r.against.c_str(),
              static_cast<unsigned long>(r.address));
-    text += line;
+    text += (text.empty() ? "" : "\n") + what + where;
   }
   set_error(cudaErrorLaunchFailure, text);
 }

@@ -8,29 +8,23 @@
 namespace coh {
 namespace {
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr size_t kRedZone = 0;  // ASan's own are exact to the byte
-#else
-constexpr size_t kRedZone = 256;  // bytes before and behind
-#endif
-constexpr unsigned char kFill = 0xff;
 constexpr int kMultiprocessors = 4;  // few, so that loops over a grid loop
 
 cudaError_t last_error = cudaSuccess;
 std::string message;
 std::map<char*, size_t> allocations;  // first byte -> bytes
 
-bool is_filled(const char* from) {
-  for (size_t i = 0; i < kRedZone; ++i)
-    if (static_cast<unsigned char>(from[i]) != kFill) return false;
-  return true;
-}
-
 }  // namespace
 
 void set_error(cudaError_t error, const std::string& text) {
   last_error = error;
   message = text;
+}
+
+bool is_filled(const char* red_zone) {
+  for (size_t i = 0; i < kRedZone; ++i)
+    if (static_cast<unsigned char>(red_zone[i]) != kFill) return false;
+  return true;
 }
 
 void check_red_zones() {

@@ -70,6 +70,13 @@ void wake(Block& block) {
   }
 }
 
+// Warps run far apart; their lanes, in any order.
+void set_priorities(Block& block) {
+  uint32_t of_warp[32];
+  for (uint32_t& p : of_warp) p = uint32_t(random_number()) << 8;
+  for (Fiber* fiber : block.threads) fiber->priority = of_warp[fiber->warp] | (random_number() & 255);
+}
+
 void open_barrier(Block& block) {
   block.result = {block.votes.yes, int(block.live)};
   block.arrived = 0;
@@ -173,19 +180,15 @@ bool start_block(Block& block) {
   block.arrived = block.epoch = 0;
   block.votes = {0, 0};
   block.barrier = {};
-  for (Warp& warp : block.warps)
-    for (Meeting& meeting : warp) meeting.arrived = meeting.unread = 0;
-  if (block.dynamic) memset(block.dynamic.get(), 0xff, running.shared_bytes);  // NaN, -1
+  if (block.dynamic) memset(block.dynamic.get(), kFill, running.shared_bytes + kRedZone);
   poison_statics(block);
-  uint32_t priority[32];
-  for (uint32_t& p : priority) p = uint32_t(random_number()) << 8;
   for (Fiber* fiber : block.threads) {
     fiber->block = index;
     fiber->done = false;
     fiber->waiting = true;
     fiber->warp_epoch = 0;
-    fiber->priority = priority[fiber->warp] | (random_number() & 255);
   }
+  if (settings.order == Order::warps) set_priorities(block);
   wake(block);
   return true;
 }
@@ -200,7 +203,11 @@ void run_fiber() {
     if (block.arrived)
       fail("a thread has exited while %u wait in __syncthreads at %s:%d", block.arrived,
            base_name(block.barrier.file), block.barrier.line);
-    if (--block.live == 0) start_block(block);
+    if (--block.live == 0) {
+      if (block.dynamic && !is_filled(block.dynamic.get() + running.shared_bytes))
+        fail("written outside of %zu bytes of dynamic shared memory", running.shared_bytes);
+      start_block(block);
+    }
     run_others();
   }
 }
@@ -220,7 +227,7 @@ void pause() {
 
 void maybe_preempt() {
   if (!settings.preempt || until_preempted--) return;
-  until_preempted = random_number() % (2000 / settings.preempt);
+  until_preempted = random_number() % (2000 / std::min(settings.preempt, 1000u));
   pause();
 }
 

@@ -17,7 +17,6 @@ namespace coh {
 namespace {
 
 constexpr size_t kPiece = 256;  // bytes
-constexpr int kPoison = 0xff;   // NaN, -1
 
 char* first = nullptr;
 size_t bytes = 0;
@@ -61,7 +60,7 @@ void locate_statics([[maybe_unused]] const void* kernel) {
   touched.assign(n, false);
   pieces.clear();
 #ifdef COH_RACE
-  if (bytes) memset(first, kPoison, bytes);
+  if (bytes) memset(first, kFill, bytes);
 #else
   for (size_t piece = 0; piece < n; ++piece) touch(piece);
 #endif
@@ -76,9 +75,9 @@ void note_static_access(uintptr_t address) {
 
 void poison_statics(Block& block) {
   if (!bytes) return;
-  if (in_place != &block && block.statics.size() != bytes) block.statics.assign(bytes, char(kPoison));
+  if (in_place != &block && block.statics.size() != bytes) block.statics.assign(bytes, char(kFill));
   char* to = in_place == &block ? first : block.statics.data();
-  for (size_t piece : pieces) memset(to + piece * kPiece, kPoison, piece_bytes(piece));
+  for (size_t piece : pieces) memset(to + piece * kPiece, kFill, piece_bytes(piece));
 }
 
 void bring_statics(Block& block) {

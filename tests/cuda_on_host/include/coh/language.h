@@ -52,15 +52,15 @@ void pause();  // lets other threads run
 
 }  // namespace coh
 
-inline void __syncthreads(coh::Place at = COH_HERE) { coh::sync_block(false, at); }
-inline int __syncthreads_count(int predicate, coh::Place at = COH_HERE) {
+inline void __syncthreads(coh::Place at = coh::here()) { coh::sync_block(false, at); }
+inline int __syncthreads_count(int predicate, coh::Place at = coh::here()) {
   return coh::sync_block(predicate != 0, at).yes;
 }
-inline int __syncthreads_and(int predicate, coh::Place at = COH_HERE) {
+inline int __syncthreads_and(int predicate, coh::Place at = coh::here()) {
   const coh::Votes votes = coh::sync_block(predicate != 0, at);
   return votes.yes == votes.all;
 }
-inline int __syncthreads_or(int predicate, coh::Place at = COH_HERE) {
+inline int __syncthreads_or(int predicate, coh::Place at = coh::here()) {
   return coh::sync_block(predicate != 0, at).yes != 0;
 }
 

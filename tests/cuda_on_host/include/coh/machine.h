@@ -17,13 +17,15 @@
 
 namespace coh {
 
-// Where in the kernel's source a barrier or a warp operation stands: the default of a last argument.
+// Where in the kernel's source a barrier or a warp operation stands.
 struct Place {
   const char* file = nullptr;
   int line = 0;
 };
-#define COH_HERE \
-  coh::Place { __builtin_FILE(), __builtin_LINE() }
+// As the default of a last argument: the caller's place.
+constexpr Place here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  return {file, line};
+}
 
 // What kernel code sees of its thread.
 struct Thread {

@@ -31,44 +31,44 @@ T reduce(unsigned mask, T value, F combine, const char* operation, Place at) {
 
 }  // namespace coh
 
-inline void __syncwarp(unsigned mask = 0xffffffffu, coh::Place at = COH_HERE) {
+inline void __syncwarp(unsigned mask = 0xffffffffu, coh::Place at = coh::here()) {
   coh::ballot(mask, false, "__syncwarp", at);
 }
 
 template <class T>
-T __shfl_sync(unsigned mask, T value, int source, int width = 32, coh::Place at = COH_HERE) {
+T __shfl_sync(unsigned mask, T value, int source, int width = 32, coh::Place at = coh::here()) {
   const int from = coh::first_of_segment(width) + (source & (width - 1));
   return coh::shuffle(mask, value, from, true, "__shfl_sync", at);
 }
 template <class T>
-T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, coh::Place at = COH_HERE) {
+T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, coh::Place at = coh::here()) {
   const int from = coh::lane() - int(delta);
   return coh::shuffle(mask, value, from, from >= coh::first_of_segment(width), "__shfl_up_sync", at);
 }
 template <class T>
-T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, coh::Place at = COH_HERE) {
+T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, coh::Place at = coh::here()) {
   const int from = coh::lane() + int(delta);
   const bool inside = from < coh::first_of_segment(width) + width;
   return coh::shuffle(mask, value, from, inside, "__shfl_down_sync", at);
 }
 template <class T>
-T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, coh::Place at = COH_HERE) {
+T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, coh::Place at = coh::here()) {
   const int from = coh::lane() ^ bits;
   const bool inside = from < coh::first_of_segment(width) + width;
   return coh::shuffle(mask, value, from, inside, "__shfl_xor_sync", at);
 }
 
-inline unsigned __ballot_sync(unsigned mask, int predicate, coh::Place at = COH_HERE) {
+inline unsigned __ballot_sync(unsigned mask, int predicate, coh::Place at = coh::here()) {
   return coh::ballot(mask, predicate != 0, "__ballot_sync", at);
 }
-inline int __any_sync(unsigned mask, int predicate, coh::Place at = COH_HERE) {
+inline int __any_sync(unsigned mask, int predicate, coh::Place at = coh::here()) {
   return coh::ballot(mask, predicate != 0, "__any_sync", at) != 0;
 }
-inline int __all_sync(unsigned mask, int predicate, coh::Place at = COH_HERE) {
+inline int __all_sync(unsigned mask, int predicate, coh::Place at = coh::here()) {
   return coh::ballot(mask, predicate != 0, "__all_sync", at) == mask;
 }
 template <class T>
-unsigned __match_any_sync(unsigned mask, T value, coh::Place at = COH_HERE) {
+unsigned __match_any_sync(unsigned mask, T value, coh::Place at = coh::here()) {
   uint64_t all[32];
   coh::exchange(mask, coh::to_bits(value), all, "__match_any_sync", at);
   unsigned equal = 0;
@@ -79,7 +79,7 @@ unsigned __match_any_sync(unsigned mask, T value, coh::Place at = COH_HERE) {
 
 #define COH_REDUCE(name, expression)                                                \
   template <class T>                                                                \
-  T name(unsigned mask, T value, coh::Place at = COH_HERE) {                        \
+  T name(unsigned mask, T value, coh::Place at = coh::here()) {                        \
     const auto combine = [](T a, T b) { return static_cast<T>(expression); };       \
     return coh::reduce(mask, value, combine, #name, at);                            \
   }

@@ -1,0 +1,112 @@
+"""The detectors themselves: which of them finds which bug, and none finds one in kernels that are right."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cuda_on_host import build
+
+pytestmark = pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
+
+HERE = Path(__file__).resolve().parent
+
+# order, seed, preemptions in 1000, resident blocks
+SHUFFLED = [[1, 1, 0, 1]] + [[order, seed, 0, 1] for order in (2, 3) for seed in (1, 2, 3)]
+SHUFFLED += [[2, 4, 200, 4], [3, 4, 200, 4]]
+PREEMPTED = [[order, seed, 20, 4] for order in (2, 3) for seed in (1, 2, 3)]
+HOW = {
+    "fast": ("fast", [[0, 1, 0, 1]]),
+    "shuffled": ("fast", SHUFFLED),
+    "asan": ("asan", [[0, 1, 0, 1]]),
+    "race": ("race", [[0, 1, 0, 1]]),
+    "preempted": ("race", PREEMPTED),
+}
+
+# found: yes, not: -, by chance: ?
+TABLE = """
+                            fast   shuffled  asan   race   preempted
+no_barrier_after_load       yes    yes       ?      yes    yes
+no_barrier_before_reload    yes    yes       yes    yes    yes
+no_barrier_in_reduction     -      yes       -      yes    yes
+no_syncwarp                 yes    yes       yes    yes    yes
+divergent_barrier           yes    yes       yes    yes    yes
+return_before_barrier       yes    yes       yes    yes    yes
+return_before_shuffle       yes    yes       yes    yes    yes
+shuffle_without_all_lanes   yes    yes       yes    yes    yes
+halo_not_loaded             yes    yes       ?      yes    yes
+plain_increment             -      -         -      yes    yes
+volatile_increment          -      -         -      yes    yes
+plain_union                 -      -         -      yes    yes
+volatile_union              -      -         -      -      yes
+two_threads_one_address     -      -         -      yes    yes
+two_blocks_one_address      -      -         -      yes    yes
+volatile_against_plain      -      -         -      yes    yes
+shared_outside              ?      ?         yes    ?      ?
+dynamic_shared_outside      yes    yes       yes    yes    yes
+allocation_outside          yes    yes       yes    yes    yes
+global_read_outside         ?      ?         yes    ?      ?
+global_write_outside        ?      ?         yes    ?      ?
+local_outside               ?      ?         yes    ?      ?
+misaligned_vector           -      -         yes    -      -
+signed_overflow             -      -         yes    -      -
+waits_for_another_block     yes    ?         yes    yes    ?
+"""
+
+
+def cells():
+    """(bug, how, whether it is found) of every cell that is not left to chance."""
+    head, *rows = [line.split() for line in TABLE.strip().splitlines()]
+    for bug, *found in rows:
+        yield from ((bug, how, f == "yes") for how, f in zip(head, found, strict=True) if f != "?")
+
+
+def run(source, mode, settings, *names):
+    """[(sample, what is wrong or "")] and what a sanitizer said when it ended the process."""
+    library = build.library(mode, HERE / "kernels" / f"{source}.cu")
+    command = [sys.executable, HERE / "run_samples.py", library, json.dumps(settings), *names]
+    environment = {**os.environ, "COH_TIMEOUT": "2", **build.preload(mode)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    said = [line for line in done.stderr.splitlines() if "ERROR: Add" in line or "runtime error" in line]
+    if done.returncode and not said:
+        said = [f"exit status {done.returncode}: {done.stderr}"]
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()], said
+
+
+@pytest.mark.parametrize(("bug", "how", "found"), list(cells()))
+def test_a_planted_bug_is_found(bug, how, found):
+    mode, settings = HOW[how]
+    results, said = run("planted", mode, settings, bug)
+    wrong = [message for _, message in results if message] + said
+    assert bool(wrong) == found, wrong
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_nothing_is_found_in_right_kernels(how):
+    mode, settings = HOW[how]
+    right = [f"right {name}" for name in ("filter", "reduce", "histogram", "components", "touch")]
+    results, said = run("planted", mode, settings, *right)
+    assert not said
+    assert [name for name, _ in results] == [name for name in right for _ in settings]
+    assert not [message for _, message in results if message]
+
+
+@pytest.mark.parametrize(
+    ("bug", "how", "message"),
+    [
+        ("no_barrier_in_reduction", "race", "race: write after read at planted.cu:"),
+        ("two_blocks_one_address", "race", "against thread 0 of another block"),
+        ("halo_not_loaded", "race", "uninitialised shared memory: read at planted.cu:"),
+        ("divergent_barrier", "fast", "divergent __syncthreads: this thread is at planted.cu:"),
+        ("shuffle_without_all_lanes", "fast", "deadlock, 8 threads wait in __shfl_down_sync at planted"),
+        ("allocation_outside", "fast", "written outside of an allocation of 256 bytes"),
+        ("waits_for_another_block", "fast", "has not ended in time"),
+    ],
+)
+def test_the_message_names_the_bug(bug, how, message):
+    mode, settings = HOW[how]
+    ((_, said),), _ = run("planted", mode, settings[:1], bug)
+    assert message in said
