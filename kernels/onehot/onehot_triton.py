@@ -23,12 +23,12 @@ BLOCK = tl.constexpr(512 if INTERPRETED else 1024)  # voxels per program
 
 @triton.jit
 def _tile(voxels):
-    """Batch entry, first voxel (both int64), voxels of the tile and whether they exist."""
+    """Batch entry, voxels of it and first of the tile (int64); lanes of the tile, which exist."""
     chunks = tl.cdiv(voxels, BLOCK)
     program = tl.program_id(0).to(tl.int64)
     first = program % chunks * BLOCK
     lane = tl.arange(0, BLOCK)
-    return program // chunks, first, lane, lane < voxels - first
+    return program // chunks, tl.cast(voxels, tl.int64), first, lane, lane < voxels - first
 
 
 @triton.jit
@@ -47,7 +47,7 @@ def _argmax(row, stride, lane, inside, CLASSES: tl.constexpr):
 @triton.jit
 def forward_kernel(logits, levels, mask, out, voxels, CLASSES: tl.constexpr):
     """logits (N, K, V) -> out (N, K, V) one-hot, or (N, V) levels[argmax] inside the mask."""
-    n, first, lane, inside = _tile(voxels)
+    n, voxels, first, lane, inside = _tile(voxels)
     best = _argmax(logits + n * CLASSES * voxels + first, voxels, lane, inside, CLASSES)
     if levels is None:
         row = out + n * CLASSES * voxels + first
@@ -73,7 +73,7 @@ def backward_kernel(
     The numerators e_k = exp((z_k - max z) / T) are computed twice rather than kept: the logits come
     from the first-level cache the second time, and the number of classes is free.
     """
-    n, first, lane, inside = _tile(voxels)
+    n, voxels, first, lane, inside = _tile(voxels)
     at = n * CLASSES * voxels + first
     z_row = logits + at
     top = tl.load(z_row + lane, mask=inside, other=0).to(tl.float32)

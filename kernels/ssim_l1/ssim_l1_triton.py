@@ -19,11 +19,11 @@ import triton.language as tl
 from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-XY_Z = tl.constexpr(4)  # filter_xy_kernel: planes, columns and marched rows of a program
+XY_Z = tl.constexpr(8 if INTERPRETED else 4)  # filter_xy_kernel: planes, columns and marched rows of a program
 XY_X = tl.constexpr(32)
 XY_ROWS = tl.constexpr(16 if INTERPRETED else 64)
 Z_Z = tl.constexpr(16)  # filter_z: planes and (y x) elements of a program
-Z_YX = tl.constexpr(256 if INTERPRETED else 64)
+Z_YX = tl.constexpr(512 if INTERPRETED else 32)
 SAMPLED = tl.constexpr(64)  # rows that a volume's shift is the mean of, 16 planes of 4
 
 
@@ -65,16 +65,18 @@ def shift_kernel(x, y, shifts, depth, height, width, X: tl.constexpr):
 
 
 @triton.jit
-def _row_of_moments(x, y, lane, column, weights, width, s, t, R: tl.constexpr, SHORT: tl.constexpr):
-    """x filter of u, u^2, v, v^2 with u = (x - s) - (y - t), v = (x - s) + (y - t)."""
+def _row_of_moments(x, y, taps, weights, s, t, R: tl.constexpr):
+    """x filter of u, u^2, v, v^2 with u = (x - s) - (y - t), v = (x - s) + (y - t).
+
+    taps: offsets (XY_Z, XY_X) of the 2r + 1 voxels of a row that count.
+    """
     u1 = tl.zeros([XY_Z, XY_X], tl.float32)
     u2 = u1
     v1 = u1
     v2 = u1
     for k in tl.static_range(-R, R + 1):
-        at = lane + _reflect(column + k, width, SHORT)
-        d = tl.load(x + at).to(tl.float32) - s
-        e = tl.load(y + at).to(tl.float32) - t
+        d = tl.load(x + taps[k + R]).to(tl.float32) - s
+        e = tl.load(y + taps[k + R]).to(tl.float32) - t
         u = weights[k if k >= 0 else -k] * (d - e)
         v = weights[k if k >= 0 else -k] * (d + e)
         u1 += u
@@ -85,13 +87,12 @@ def _row_of_moments(x, y, lane, column, weights, width, s, t, R: tl.constexpr, S
 
 
 @triton.jit
-def _row_of_fields(fields, lane, column, weights, width, padded, R: tl.constexpr,
-                   SHORT: tl.constexpr):  # fmt: skip
-    """x filter of four fields that lie side by side."""
+def _row_of_fields(fields, taps, weights, padded, R: tl.constexpr):
+    """x filter of four fields that lie ``padded`` apart."""
     zero = tl.zeros([XY_Z, XY_X], tl.float32)
     out = (zero, zero, zero, zero)
     for k in tl.static_range(-R, R + 1):
-        at = fields + lane + _reflect(column + k, width, SHORT)
+        at = fields + taps[k + R]
         w = weights[k if k >= 0 else -k]
         new = ()
         for f in tl.static_range(4):
@@ -126,21 +127,24 @@ def filter_xy_kernel(
     column = tl.minimum(column, width - 1)
     plane = (volume * depth + z0) * height  # rows before this tile's first plane
     if fields is None:
+        pitch = width  # elements from a row of the source to the next
         s = tl.load(shifts + 2 * volume)
         t = tl.load(shifts + 2 * volume + 1)
+    else:
+        pitch = 4 * padded
+    taps = ()
+    for k in tl.static_range(-R, R + 1):
+        taps = taps + (dz * (height * pitch) + _reflect(column + k, width, SHORT),)
+    lane = dz * (height * 4 * padded) + column
 
     zero = tl.zeros([XY_Z, XY_X], tl.float32)
     sums = (zero,) * (8 * R + 4)
     for j in tl.range(first - R, last + R, loop_unroll_factor=1):
-        row = plane + _reflect(j, height, SHORT)
+        at = (plane + _reflect(j, height, SHORT)) * pitch
         if fields is None:
-            lane = dz * (height * width)
-            at = row * width
-            new = _row_of_moments(x + at, y + at, lane, column, weights, width, s, t, R, SHORT)
+            new = _row_of_moments(x + at, y + at, taps, weights, s, t, R)
         else:
-            lane = dz * (height * 4 * padded)
-            at = row * 4 * padded
-            new = _row_of_fields(fields + at, lane, column, weights, width, padded, R, SHORT)
+            new = _row_of_fields(fields + at, taps, weights, padded, R)
         moved = ()
         for i in tl.static_range(-R, R):
             w = weights[i if i >= 0 else -i]
@@ -149,7 +153,7 @@ def filter_xy_kernel(
         for f in tl.static_range(4):
             moved = moved + (weights[R] * new[f],)
         sums = moved
-        to = out + (plane + j - R) * 4 * padded + (dz * (height * 4 * padded) + column)
+        to = out + (plane + j - R) * 4 * padded + lane
         for f in tl.static_range(4):
             tl.store(to + f * padded, sums[f], mask=inside & (j >= first + R))
 
