@@ -23,9 +23,9 @@ ROWS = tl.constexpr(64 if INTERPRETED else 4)  # rows (z y) and columns of a pro
 COLUMNS = tl.constexpr(32)
 ALONG = tl.constexpr(32)  # blur_along_kernel: voxels along the axis and beside it
 BESIDE = tl.constexpr(128 if INTERPRETED else 32)
-GROW_Z = tl.constexpr(4)  # propagate_kernel: block of voxels
-GROW_Y = tl.constexpr(8)
-GROW_X = tl.constexpr(16)
+GROW_Z = tl.constexpr(8 if INTERPRETED else 4)  # propagate_kernel: block of voxels
+GROW_Y = tl.constexpr(16 if INTERPRETED else 8)
+GROW_X = tl.constexpr(32 if INTERPRETED else 16)
 TIE = tl.constexpr(1.0001)  # a neighbour suppresses when it is larger by more than this factor
 ROUNDS = 4  # propagations between two looks at the flag
 
@@ -261,7 +261,7 @@ def suppress_kernel(
     tl.store(level + at, result, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["launch"])
 def propagate_kernel(level, flags, launch, depth, height, width):
     """In a block, weak voxels that touch a strong one become strong until none is left to.
 
