@@ -1,0 +1,24 @@
+"""Runs ``triton_cases.py`` in Triton's interpreter, which has to be chosen before the import."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CASES = Path(__file__).with_name("triton_cases.py")
+
+
+@pytest.mark.slow
+def test_kernels_match_the_reference_in_the_interpreter():
+    pytest.importorskip("triton", reason="the Triton kernels need triton")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5",
+         "-W", "ignore::RuntimeWarning",  # numpy's: NaN and division by 0 are meant
+         CASES],
+        cwd=CASES.parents[2], env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    print(run.stdout)
+    assert run.returncode == 0, run.stdout + run.stderr
