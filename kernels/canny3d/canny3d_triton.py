@@ -72,7 +72,7 @@ def blur_x_kernel(
     """out (V, D, H, W) = g * (m A) along x, with a mask out_weight = g * m, else divided by it.
 
     values (V, D, H, W), or logits (V, CLASSES, D, H, W) with levels; mask (V / per_mask, D, H, W);
-    taps g(0) ... g(radius).
+    taps (radius + 1,) g(0) ... g(radius).
     """
     volume, row, column = _row_tile(depth, height, width)
     voxels = tl.cast(depth, tl.int64) * height * width
@@ -169,8 +169,8 @@ def _steps(row, column, depth, height, width):
 def _sobel(s, steps, inside):
     """32 (gz, gy, gx) at the pointers ``s``.
 
-        t = a + 2 c + d, e = d - a over z;   p, q, r: t smooth, t difference, e smooth over y
-        gx = p[x+1] - p[x-1]      gy = q[x-1] + 2 q[x] + q[x+1]      gz: the same of r
+    t = a + 2 c + d, e = d - a over z;   p, q, r: t smooth, t difference, e smooth over y
+    gx = p[x+1] - p[x-1]      gy = q[x-1] + 2 q[x] + q[x+1]      gz: the same of r
     """
     gx = tl.zeros(inside.shape, tl.float32)
     gy = gx
@@ -220,9 +220,7 @@ def _between(m, dz, dy, dx, uz, uy, ux, inside):
 
 
 @triton.jit
-def suppress_kernel(
-    smoothed, magnitude, mask, level, per_mask, depth, height, width, low, high
-):
+def suppress_kernel(smoothed, magnitude, mask, level, per_mask, depth, height, width, low, high):
     """level (V, D, H, W) = 2 strong, 1 weak, 0 neither; low and high: thresholds on 32 M.
 
     A tile without a candidate (most of the background) stops after one load a voxel.

@@ -19,10 +19,12 @@ import triton.language as tl
 from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-XY_Z = tl.constexpr(8 if INTERPRETED else 4)  # filter_xy_kernel: planes, columns and marched rows of a program
+# of a program of filter_xy_kernel: planes, columns, marched rows
+XY_Z = tl.constexpr(8 if INTERPRETED else 4)
 XY_X = tl.constexpr(32)
 XY_ROWS = tl.constexpr(16 if INTERPRETED else 64)
-Z_Z = tl.constexpr(16)  # filter_z: planes and (y x) elements of a program
+# of a program of the z pass: planes, elements of a padded plane
+Z_Z = tl.constexpr(16)
 Z_YX = tl.constexpr(512 if INTERPRETED else 32)
 SAMPLED = tl.constexpr(64)  # rows that a volume's shift is the mean of, 16 planes of 4
 
@@ -70,10 +72,8 @@ def _row_of_moments(x, y, taps, weights, s, t, R: tl.constexpr):
 
     taps: offsets (XY_Z, XY_X) of the 2r + 1 voxels of a row that count.
     """
-    u1 = tl.zeros([XY_Z, XY_X], tl.float32)
-    u2 = u1
-    v1 = u1
-    v2 = u1
+    zero = tl.zeros([XY_Z, XY_X], tl.float32)
+    u1, u2, v1, v2 = zero, zero, zero, zero
     for k in tl.static_range(-R, R + 1):
         d = tl.load(x + taps[k + R]).to(tl.float32) - s
         e = tl.load(y + taps[k + R]).to(tl.float32) - t
@@ -96,7 +96,7 @@ def _row_of_fields(fields, taps, weights, padded, R: tl.constexpr):
         w = weights[k if k >= 0 else -k]
         new = ()
         for f in tl.static_range(4):
-            new = new + (out[f] + w * tl.load(at + f * padded),)
+            new += (out[f] + w * tl.load(at + f * padded),)
         out = new
     return out
 
@@ -108,8 +108,8 @@ def filter_xy_kernel(
 ):  # fmt: skip
     """out (V, D, H, 4, P) = x and y filter of u, u^2, v, v^2, or of ``fields`` where given.
 
-    Weights are symmetric, so row j adds weights[|i|] times itself to the row i behind it; sums[0] is
-    then complete and the others move up.
+    Row j adds itself to the sums of rows j - r ... j + r; the first of them is then complete and
+    the others move up. A tile of XY_Z planes of fields has less than 2^31 elements.
     """
     chunks = tl.cdiv(height, XY_ROWS)
     tiles_x = tl.cdiv(width, XY_X)
@@ -134,7 +134,7 @@ def filter_xy_kernel(
         pitch = 4 * padded
     taps = ()
     for k in tl.static_range(-R, R + 1):
-        taps = taps + (dz * (height * pitch) + _reflect(column + k, width, SHORT),)
+        taps += (dz * (height * pitch) + _reflect(column + k, width, SHORT),)
     lane = dz * (height * 4 * padded) + column
 
     zero = tl.zeros([XY_Z, XY_X], tl.float32)
@@ -149,9 +149,9 @@ def filter_xy_kernel(
         for i in tl.static_range(-R, R):
             w = weights[i if i >= 0 else -i]
             for f in tl.static_range(4):
-                moved = moved + (sums[4 * (i + R + 1) + f] + w * new[f],)
+                moved += (sums[4 * (i + R + 1) + f] + w * new[f],)
         for f in tl.static_range(4):
-            moved = moved + (weights[R] * new[f],)
+            moved += (weights[R] * new[f],)
         sums = moved
         to = out + (plane + j - R) * 4 * padded + lane
         for f in tl.static_range(4):
@@ -185,7 +185,7 @@ def _filter_z(work, volume, z, y, x, inside, weights, depth, height, padded, R: 
         w = weights[k if k >= 0 else -k]
         new = ()
         for f in tl.static_range(4):
-            new = new + (out[f] + w * tl.load(at + f * padded, mask=inside, other=0),)
+            new += (out[f] + w * tl.load(at + f * padded, mask=inside, other=0),)
         out = new
     return out
 
@@ -261,10 +261,7 @@ def fields_kernel(
         tl.store(to + 1, tl.sum(apart.to(tl.float64)))
     if fields is not None:
         # r = 1 / (B1 B2), q = SSIM, A = P - Q, B = P + Q
-        a1 = p1 - q1
-        b1 = p1 + q1
-        a2 = p2 - q2
-        b2 = p2 + q2
+        a1, b1, a2, b2 = p1 - q1, p1 + q1, p2 - q2, p2 + q2
         r = 1.0 / (b1 * b2)
         q = a1 * a2 * r
         g = r
@@ -275,10 +272,9 @@ def fields_kernel(
         by_u = -g * mu * (a2 + q * b2) - 2 * f[0] * by_var_u
         by_v = g * mv * (a2 - q * b2) - 2 * f[2] * by_var_v
         to = fields + plane * 4 * padded + (row * (4 * padded) + column)
-        tl.store(to, tl.where(inside, by_u, 0.0), mask=in_row)
-        tl.store(to + padded, tl.where(inside, by_var_u, 0.0), mask=in_row)
-        tl.store(to + 2 * padded, tl.where(inside, by_v, 0.0), mask=in_row)
-        tl.store(to + 3 * padded, tl.where(inside, by_var_v, 0.0), mask=in_row)
+        by = (by_u, by_var_u, by_v, by_var_v)
+        for i in tl.static_range(4):
+            tl.store(to + i * padded, tl.where(inside, by[i], 0.0), mask=in_row)
 
 
 @triton.jit
@@ -286,7 +282,7 @@ def gradient_kernel(
     x, y, shifts, work, upstream, grad_x, grad_y, weights, depth, height, width, padded, scale, l1,
     R: tl.constexpr, SHORT: tl.constexpr,
 ):  # fmt: skip
-    """With f = F[fields]: by u = f0 + 2 u f1, by v = f2 + 2 v f3, x: by u + by v, y: by v - by u."""
+    """f = F[fields]: by u = f0 + 2 u f1, by v = f2 + 2 v f3; for x their sum, for y by v - by u."""
     volume, z, row, column, inside = _z_tile(depth, height, width, padded)
     inside &= column < width
     f = _filter_z(work, volume, z, row, column, inside, weights, depth, height, padded, R, SHORT)
@@ -308,41 +304,25 @@ def gradient_kernel(
         tl.store(grad_y + at, (by_v - by_u - step).to(grad_y.dtype.element_ty), mask=inside)
 
 
-class _Problem:
-    """Sizes, weights and workspaces of one call on x, y ``(N, C, D, H, W)``."""
+class _Filtered:
+    """Sizes, weights and ``work``: x, y ``(N, C, D, H, W)`` or ``fields`` after the xy pass."""
 
-    def __init__(self, x: Tensor, y: Tensor, weights: Tensor) -> None:
+    def __init__(self, x: Tensor, y: Tensor, weights: Tensor, fields: Tensor | None = None) -> None:
         n, c, depth, height, width = x.shape
-        self.x, self.y = x, y
-        self.volumes = n * c
-        self.padded = (width + 15) // 16 * 16
-        self.sizes = (depth, height, width, self.padded)
+        volumes, padded = n * c, (width + 15) // 16 * 16
+        self.sizes = (depth, height, width, padded)
         self.weights = tuple(weights.tolist())
         radius = len(self.weights) - 1
         self.window = {"R": radius, "SHORT": min(depth, height, width) < radius}
-        self.work = x.new_empty((self.volumes, depth, height, 4, self.padded), dtype=torch.float32)
-        self.shifts = x.new_empty((self.volumes, 2), dtype=torch.float32)
-
-    def filter_xy(self, fields: Tensor | None) -> None:
-        """Shifts and ``work``; the source is ``fields``, or the inputs when None."""
-        depth, height, width, _ = self.sizes
-        shift_kernel[(self.volumes,)](self.x, self.y, self.shifts, *self.sizes[:3], X=32)
-        tiles = (depth, XY_Z.value), (height, XY_ROWS.value), (width, XY_X.value)
-        filter_xy_kernel[(self.volumes * _tiles(*tiles),)](
-            self.x, self.y, self.shifts, fields, self.work, self.weights, *self.sizes, **self.window
+        self.shifts = x.new_empty((volumes, 2), dtype=torch.float32)
+        shift_kernel[(volumes,)](x, y, self.shifts, depth, height, width, X=32)
+        self.work = x.new_empty((volumes, depth, height, 4, padded), dtype=torch.float32)
+        rows = triton.cdiv(height, XY_ROWS.value) * triton.cdiv(width, XY_X.value)
+        filter_xy_kernel[(volumes * triton.cdiv(depth, XY_Z.value) * rows,)](
+            x, y, self.shifts, fields, self.work, self.weights, *self.sizes, **self.window
         )
-
-    @property
-    def z_programs(self) -> int:
-        depth, height, _, padded = self.sizes
-        return self.volumes * _tiles((depth, Z_Z.value), (height * padded, Z_YX.value))
-
-
-def _tiles(*axes: tuple[int, int]) -> int:
-    count = 1
-    for size, tile in axes:
-        count *= triton.cdiv(size, tile)
-    return count
+        tiles_yx = triton.cdiv(height * padded, Z_YX.value)
+        self.z_programs = volumes * triton.cdiv(depth, Z_Z.value) * tiles_yx
 
 
 def ssim_map(
@@ -360,8 +340,7 @@ def ssim_map(
     if x.numel() == 0:
         return
     with torch.cuda.device_of(x):
-        p = _Problem(x, y, weights)
-        p.filter_xy(None)
+        p = _Filtered(x, y, weights)
         map_kernel[(p.z_programs,)](
             x, y, p.shifts, p.work, out, p.weights, *p.sizes, c1, c2, HYBRID=hybrid, **p.window
         )
@@ -380,8 +359,7 @@ def ssim_sums(
         sums.zero_()
         return
     with torch.cuda.device_of(x):
-        p = _Problem(x, y, weights)
-        p.filter_xy(None)
+        p = _Filtered(x, y, weights)
         partials = x.new_empty((p.z_programs, 2), dtype=torch.float64)
         fields_kernel[(p.z_programs,)](
             x, y, p.shifts, p.work, None, fields, partials, p.weights, *p.sizes, c1, c2, **p.window
@@ -396,24 +374,16 @@ def ssim_fields(
     if x.numel() == 0:
         return
     with torch.cuda.device_of(x):
-        p = _Problem(x, y, weights)
-        p.filter_xy(None)
+        p = _Filtered(x, y, weights)
         fields_kernel[(p.z_programs,)](
             x, y, p.shifts, p.work, grad, fields, None, p.weights, *p.sizes, c1, c2, **p.window
         )
 
 
 def ssim_backward(
-    x: Tensor,
-    y: Tensor,
-    fields: Tensor,
-    upstream: Tensor | None,
-    scale: float,
-    l1: float,
-    grad_x: Tensor | None,
-    grad_y: Tensor | None,
-    weights: Tensor,
-) -> None:
+    x: Tensor, y: Tensor, fields: Tensor, upstream: Tensor | None, scale: float, l1: float,
+    grad_x: Tensor | None, grad_y: Tensor | None, weights: Tensor,
+) -> None:  # fmt: skip
     """Gradients of ``upstream (scale sum(g SSIM) + l1 sum |x - y|)``; no upstream: 1.
 
     Args: see :func:`ssim_map`; ``upstream`` is one float64 on the device of x, read there, so that
@@ -422,8 +392,7 @@ def ssim_backward(
     if x.numel() == 0:
         return
     with torch.cuda.device_of(x):
-        p = _Problem(x, y, weights)
-        p.filter_xy(fields)
+        p = _Filtered(x, y, weights, fields)
         gradient_kernel[(p.z_programs,)](
             x, y, p.shifts, p.work, upstream, grad_x, grad_y, p.weights, *p.sizes, scale, l1,
             **p.window,

@@ -11,6 +11,7 @@ CASES = Path(__file__).with_name("triton_cases.py")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kernels_match_the_reference_in_the_interpreter():
     pytest.importorskip("triton", reason="the Triton kernels need triton")
     run = subprocess.run(
