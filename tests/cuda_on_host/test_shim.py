@@ -1,7 +1,6 @@
-"""What the shim models of CUDA C++ works in every mode and order, and it is built only when it must be."""
+"""CUDA C++ on the CPU, in every mode and order; and what is built when."""
 
 import pytest
-
 from cuda_on_host import build
 from cuda_on_host.test_planted_bugs import PREEMPTED, SHUFFLED, run
 

@@ -8,9 +8,9 @@
 #include <vector_functions.h>
 #include <vector_types.h>
 
-#include "coh/machine.h"
-#include "coh/language.h"
-#include "coh/warp.h"
 #include "coh/atomics.h"
 #include "coh/intrinsics.h"
+#include "coh/language.h"
+#include "coh/machine.h"
 #include "coh/runtime.h"
+#include "coh/warp.h"

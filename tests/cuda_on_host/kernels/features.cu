@@ -164,8 +164,7 @@ void grid_and_parameters() {
   check_launch("place");
   for (size_t z = 0; z < 3; ++z)
     for (size_t y = 0; y < 5; ++y)
-      for (size_t x = 0; x < 7; ++x)
-        expect(out[(z * 5 + y) * 7 + x] == float(x + 3 * y + z), "place");
+      for (size_t x = 0; x < 7; ++x) expect(out[(z * 5 + y) * 7 + x] == float(x + 3 * y + z), "place");
 }
 
 __global__ void bits(int* wrong) {

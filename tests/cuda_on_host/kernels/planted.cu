@@ -232,8 +232,7 @@ void run_touch() {
   std::vector<int> data(64);
   DAL_LAUNCH(touch, 2, 64, 64 * sizeof(int), nullptr, data.data(), 64, kBug);
   check_launch("touch");
-  for (int i = 0; kBug == Bug::none && i < 64; ++i)
-    expect(data[size_t(i)] == 63 + i + i % 8, "touch");
+  for (int i = 0; kBug == Bug::none && i < 64; ++i) expect(data[size_t(i)] == 63 + i + i % 8, "touch");
 }
 
 void run_touch_allocation() {

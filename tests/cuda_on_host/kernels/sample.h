@@ -18,15 +18,17 @@ inline void expect(bool right, const std::string& what) {
 }
 
 // Exports name(i), null past the last, and run(i): "" or what is wrong.
-#define EXPORT_SAMPLES(samples)                                                                           \
-  extern "C" const char* name(int i) { return size_t(i) < std::size(samples) ? samples[i].name : nullptr; } \
-  extern "C" const char* run(int i) {                                                                     \
-    static std::string message;                                                                           \
-    message.clear();                                                                                      \
-    try {                                                                                                 \
-      samples[i].run();                                                                                   \
-    } catch (const std::exception& error) {                                                               \
-      message = error.what();                                                                             \
-    }                                                                                                     \
-    return message.c_str();                                                                               \
+#define EXPORT_SAMPLES(samples)                                        \
+  extern "C" const char* name(int i) {                                 \
+    return size_t(i) < std::size(samples) ? samples[i].name : nullptr; \
+  }                                                                    \
+  extern "C" const char* run(int i) {                                  \
+    static std::string message;                                        \
+    message.clear();                                                   \
+    try {                                                              \
+      samples[i].run();                                                \
+    } catch (const std::exception& error) {                            \
+      message = error.what();                                          \
+    }                                                                  \
+    return message.c_str();                                            \
   }

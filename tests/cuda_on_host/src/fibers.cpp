@@ -1,11 +1,11 @@
 // Stacks and the switch between them.
-#include "internal.h"
-
 #include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <new>
+
+#include "internal.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>

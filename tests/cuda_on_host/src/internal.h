@@ -32,7 +32,7 @@ struct Fiber : Thread {
   bool done = true, waiting = false;
   const char* operation = nullptr;  // that it waits in
   Place at;
-  uint32_t priority = 0;    // of Order::warps
+  uint32_t priority = 0;  // of Order::warps
   uint32_t warp_epoch = 0;  // warp operations so far, for the checker
 };
 
@@ -62,14 +62,14 @@ struct Free {
 struct Block {
   unsigned slot = 0;
   uint32_t serial = 0;  // unique over all launches
-  uint32_t epoch = 0;   // barriers so far
+  uint32_t epoch = 0;  // barriers so far
   unsigned live = 0, arrived = 0;
   Place barrier;  // where those who have arrived stand
   Votes votes{0, 0}, result{0, 0};
   std::vector<Fiber*> threads;
   std::vector<Warp> warps;
   std::unique_ptr<char, Free> dynamic;  // shared memory
-  std::vector<char> statics;            // static shared memory while another block has it in place
+  std::vector<char> statics;  // static shared memory while another block has it in place
 };
 
 enum class Order { ascending, descending, random, warps };
@@ -116,8 +116,8 @@ void after_first_switch();  // the first thing that an entry does
 // scheduler.cpp
 void reset_queue(size_t fibers);
 bool start_block(Block& block);  // the next of the grid, if any is left
-void run_fiber();                // entry of every fiber
-void run_others();               // dispatch; returns when it is this fiber's turn again
+void run_fiber();  // entry of every fiber
+void run_others();  // dispatch; returns when it is this fiber's turn again
 void maybe_preempt();
 void stop(const std::string& message);  // abandon the kernel, from one of its threads
 
@@ -127,7 +127,7 @@ bool in_statics(uintptr_t address);
 void note_static_access(uintptr_t address);  // race builds: only what was touched is poisoned and swapped
 void poison_statics(Block& block);
 void bring_statics(Block& block);  // into place
-void forget_statics();             // the launch is over
+void forget_statics();  // the launch is over
 
 // runtime.cpp
 void set_error(cudaError_t error, const std::string& message);

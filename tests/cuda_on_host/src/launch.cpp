@@ -1,12 +1,12 @@
 // A launch from its checks to its end.
+#include <pthread.h>
+#include <sys/time.h>
+
 #include <csignal>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <utility>
-
-#include <pthread.h>
-#include <sys/time.h>
 
 #include "coh/runtime.h"
 #include "internal.h"
@@ -38,7 +38,7 @@ class Timer {
       return text ? atoi(text) : 200;
     }();
     launching = pthread_self();
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = on_timer;
     action.sa_flags = SA_NODEFER | SA_RESTART;  // it does not return
     sigaction(SIGVTALRM, &action, &before_);
@@ -54,7 +54,7 @@ class Timer {
     const itimerval time{{0, 0}, {seconds, 0}};
     setitimer(ITIMER_VIRTUAL, &time, nullptr);
   }
-  struct sigaction before_ {};
+  struct sigaction before_{};
 };
 
 const char* why_not(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes) {

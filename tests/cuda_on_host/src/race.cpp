@@ -111,7 +111,7 @@ struct Report {
 
 constexpr size_t kReports = 32, kLines = 8;  // of one launch: instructions, and lines of its message
 
-Shadow device;               // global memory
+Shadow device;  // global memory
 std::vector<Shadow> shared;  // by resident block
 std::vector<Report> reports;
 std::unordered_set<uintptr_t> reported;  // instructions of this launch
@@ -175,7 +175,8 @@ void check(uintptr_t address, size_t bytes, bool is_write, Kind kind, void* inst
     if (is_shared && cell.write.block != block.serial && !(is_write && kind != Kind::atomic))
       report("uninitialised shared memory", "read", address, nullptr, instruction);
     if (races_with(cell.write, me, kind, is_write, is_shared))
-      report("race", is_write ? "write after write" : "read after write", address, &cell.write, instruction);
+      report("race", is_write ? "write after write" : "read after write", address, &cell.write,
+             instruction);
     if (!is_write) {
       if (cell.read.block != mark.block || cell.read.thread != mark.thread) cell.earlier_read = cell.read;
       cell.read = mark;
@@ -209,9 +210,9 @@ void end_checked_launch() {
     const std::string what = std::string(r.what) + ": " + r.access + " at " + source_of(r.instruction);
     if (told.size() == kLines || !told.insert(what).second) continue;
     char where[300];
-    snprintf(where, sizeof where, " in kernel %s, block (%u,%u,%u), thread %u%s, address %#lx", running.name,
-             r.thread.block.x, r.thread.block.y, r.thread.block.z, r.thread.linear, r.against.c_str(),
-             static_cast<unsigned long>(r.address));
+    snprintf(where, sizeof where, " in kernel %s, block (%u,%u,%u), thread %u%s, address %#lx",
+             running.name, r.thread.block.x, r.thread.block.y, r.thread.block.z, r.thread.linear,
+             r.against.c_str(), static_cast<unsigned long>(r.address));
     text += (text.empty() ? "" : "\n") + what + where;
   }
   set_error(cudaErrorLaunchFailure, text);
@@ -232,18 +233,18 @@ extern "C" {
 
 uint64_t coh_races() { return coh::races; }
 
-#define COH_HOOK(name, bytes, is_write, kind)                                                         \
-  void name(void* address) {                                                                          \
-    coh::check(uintptr_t(address), bytes, is_write, coh::Kind::kind, __builtin_return_address(0));     \
+#define COH_HOOK(name, bytes, is_write, kind)                                                      \
+  void name(void* address) {                                                                       \
+    coh::check(uintptr_t(address), bytes, is_write, coh::Kind::kind, __builtin_return_address(0)); \
   }
-#define COH_HOOKS(bytes)                                                      \
-  COH_HOOK(__tsan_read##bytes, bytes, false, plain)                           \
-  COH_HOOK(__tsan_write##bytes, bytes, true, plain)                           \
-  COH_HOOK(__tsan_unaligned_read##bytes, bytes, false, plain)                 \
-  COH_HOOK(__tsan_unaligned_write##bytes, bytes, true, plain)                 \
-  COH_HOOK(__tsan_volatile_read##bytes, bytes, false, is_volatile)            \
-  COH_HOOK(__tsan_volatile_write##bytes, bytes, true, is_volatile)            \
-  COH_HOOK(__tsan_unaligned_volatile_read##bytes, bytes, false, is_volatile)  \
+#define COH_HOOKS(bytes)                                                     \
+  COH_HOOK(__tsan_read##bytes, bytes, false, plain)                          \
+  COH_HOOK(__tsan_write##bytes, bytes, true, plain)                          \
+  COH_HOOK(__tsan_unaligned_read##bytes, bytes, false, plain)                \
+  COH_HOOK(__tsan_unaligned_write##bytes, bytes, true, plain)                \
+  COH_HOOK(__tsan_volatile_read##bytes, bytes, false, is_volatile)           \
+  COH_HOOK(__tsan_volatile_write##bytes, bytes, true, is_volatile)           \
+  COH_HOOK(__tsan_unaligned_volatile_read##bytes, bytes, false, is_volatile) \
   COH_HOOK(__tsan_unaligned_volatile_write##bytes, bytes, true, is_volatile)
 COH_HOOKS(1)
 COH_HOOKS(2)

@@ -1,8 +1,9 @@
 // Stand-ins for the CUDA runtime. All is synchronous; host and device memory are one.
+#include "coh/runtime.h"
+
 #include <cstdlib>
 #include <map>
 
-#include "coh/runtime.h"
 #include "internal.h"
 
 namespace coh {

@@ -131,8 +131,8 @@ Meeting& meet(unsigned mask, uint64_t mine, const char* operation, Place at) {
   Fiber& me = *self();
   const unsigned bit = 1u << me.lane, live = live_lanes(*me.home, me.warp);
   if (!(mask & bit))
-    fail("%s:%d: lane %u calls %s with mask %08x, which leaves it out", base_name(at.file), at.line, me.lane,
-         operation, mask);
+    fail("%s:%d: lane %u calls %s with mask %08x, which leaves it out", base_name(at.file), at.line,
+         me.lane, operation, mask);
   if (mask & ~live)
     fail("%s:%d: %s with mask %08x names lanes that have exited or do not exist (live: %08x)",
          base_name(at.file), at.line, operation, mask, live);
@@ -246,8 +246,8 @@ void fail(const char* format, ...) {
   va_end(arguments);
   if (!running.running) throw std::logic_error(text);
   const Thread& t = *current;
-  snprintf(where, sizeof where, " [kernel %s, block (%u,%u,%u), thread (%u,%u,%u)]", running.name, t.block.x,
-           t.block.y, t.block.z, t.thread.x, t.thread.y, t.thread.z);
+  snprintf(where, sizeof where, " [kernel %s, block (%u,%u,%u), thread (%u,%u,%u)]", running.name,
+           t.block.x, t.block.y, t.block.z, t.thread.x, t.thread.y, t.thread.z);
   stop(std::string(text) + where);
   abort();
 }
@@ -275,8 +275,8 @@ int lane() { return int(current->lane); }
 uint64_t shuffle(unsigned mask, uint64_t mine, int source, const char* operation, Place at) {
   Meeting& meeting = meet(mask, mine, operation, at);
   if (!(mask >> source & 1))
-    fail("%s:%d: %s reads lane %d, which is not in mask %08x", base_name(at.file), at.line, operation, source,
-         mask);
+    fail("%s:%d: %s reads lane %d, which is not in mask %08x", base_name(at.file), at.line, operation,
+         source, mask);
   const uint64_t value = meeting.values[source];
   leave(meeting);
   return value;

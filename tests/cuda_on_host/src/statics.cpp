@@ -1,6 +1,6 @@
 // Static shared memory. A library's __shared__ arrays are its thread-local storage: one range, which all
-// blocks share. Before a block starts the range is poisoned; with several resident blocks each keeps its own
-// image and the range is swapped. Race builds see every access, so only what was touched is treated so.
+// blocks share. Before a block starts the range is poisoned; with several resident blocks each keeps its
+// own image and the range is swapped. Race builds see every access, so only what was touched is treated so.
 #include <link.h>
 
 #include <cstdint>
@@ -20,8 +20,8 @@ constexpr size_t kPiece = 256;  // bytes
 
 char* first = nullptr;
 size_t bytes = 0;
-std::vector<bool> touched;    // by piece
-std::vector<size_t> pieces;   // the touched ones
+std::vector<bool> touched;  // by piece
+std::vector<size_t> pieces;  // the touched ones
 Block* in_place = nullptr;
 
 size_t piece_bytes(size_t piece) { return std::min(kPiece, bytes - piece * kPiece); }

@@ -18,14 +18,14 @@ COH_UNCHECKED T atomic(T* address, F new_value) {
 
 }  // namespace coh
 
-#define COH_ATOMIC(name, expression)                                                                \
-  template <class T>                                                                                \
-  T name(T* address, coh::same_t<T> v) {                                                            \
-    return coh::atomic(address, [v](T old) { return static_cast<T>(expression); });                 \
-  }                                                                                                 \
-  template <class T>                                                                                \
-  T name##_block(T* address, coh::same_t<T> v) {                                                    \
-    return name(address, v);                                                                        \
+#define COH_ATOMIC(name, expression)                                                \
+  template <class T>                                                                \
+  T name(T* address, coh::same_t<T> v) {                                            \
+    return coh::atomic(address, [v](T old) { return static_cast<T>(expression); }); \
+  }                                                                                 \
+  template <class T>                                                                \
+  T name##_block(T* address, coh::same_t<T> v) {                                    \
+    return name(address, v);                                                        \
   }
 COH_ATOMIC(atomicAdd, old + v)
 COH_ATOMIC(atomicSub, old - v)

@@ -1,6 +1,6 @@
 // Arithmetic intrinsics, in the host's rounding: compare with tolerances, not bit by bit.
 #pragma once
-#include <math.h>    // not <cmath>: isnan and its kin stand in the global namespace, as in CUDA
+#include <math.h>  // not <cmath>: isnan and its kin stand in the global namespace, as in CUDA
 #include <stdlib.h>
 
 #include "coh/machine.h"
@@ -27,14 +27,14 @@ void __stcg(T* p, coh::same_t<T> v) {
   *static_cast<volatile T*>(p) = v;
 }
 
-#define COH_MIN_MAX(A, B, R)      \
-  inline R min(A a, B b) {        \
-    const R x = a, y = b;         \
-    return y < x ? y : x;         \
-  }                               \
-  inline R max(A a, B b) {        \
-    const R x = a, y = b;         \
-    return x < y ? y : x;         \
+#define COH_MIN_MAX(A, B, R) \
+  inline R min(A a, B b) {   \
+    const R x = a, y = b;    \
+    return y < x ? y : x;    \
+  }                          \
+  inline R max(A a, B b) {   \
+    const R x = a, y = b;    \
+    return x < y ? y : x;    \
   }
 COH_MIN_MAX(int, int, int)
 COH_MIN_MAX(unsigned, unsigned, unsigned)
@@ -127,12 +127,12 @@ unsigned lanes(unsigned a, unsigned b, F combine) {
   return result;
 }
 }  // namespace coh
-#define COH_LANES(minimum, maximum, T)                                                                  \
-  inline unsigned minimum(unsigned a, unsigned b) {                                                     \
-    return coh::lanes<T>(a, b, [](T x, T y) { return y < x ? y : x; });                                 \
-  }                                                                                                     \
-  inline unsigned maximum(unsigned a, unsigned b) {                                                     \
-    return coh::lanes<T>(a, b, [](T x, T y) { return x < y ? y : x; });                                 \
+#define COH_LANES(minimum, maximum, T)                                  \
+  inline unsigned minimum(unsigned a, unsigned b) {                     \
+    return coh::lanes<T>(a, b, [](T x, T y) { return y < x ? y : x; }); \
+  }                                                                     \
+  inline unsigned maximum(unsigned a, unsigned b) {                     \
+    return coh::lanes<T>(a, b, [](T x, T y) { return x < y ? y : x; }); \
   }
 COH_LANES(__vmins2, __vmaxs2, int16_t)
 COH_LANES(__vminu2, __vmaxu2, uint16_t)

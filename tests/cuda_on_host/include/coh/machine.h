@@ -46,8 +46,8 @@ void launch_body(const void* kernel, const char* name, dim3 grid, dim3 block, si
 
 // Runs a kernel to its end. Errors are kept for cudaGetLastError, as on a GPU.
 template <class... P, class... A>
-void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t,
-            A&&... arguments) {
+void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
+            cudaStream_t, A&&... arguments) {
   struct Call {
     void (*kernel)(P...);
     std::tuple<P...> arguments;

@@ -28,7 +28,7 @@ extern "C" {
 // thread runs first, at every atomic and, in race builds, at every load and store. resident: blocks that
 // run side by side. Forgets what earlier launches reported.
 void coh_config(int order, uint64_t seed, int preempt, int resident);
-uint64_t coh_races();         // accesses that raced since then
-uint64_t coh_switches();      // from one thread to another
-const char* coh_message();    // of the last launch that failed, or ""
+uint64_t coh_races();  // accesses that raced since then
+uint64_t coh_switches();  // from one thread to another
+const char* coh_message();  // of the last launch that failed, or ""
 }

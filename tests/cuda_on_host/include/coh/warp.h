@@ -77,11 +77,11 @@ unsigned __match_any_sync(unsigned mask, T value, coh::Place at = coh::here()) {
   return equal;
 }
 
-#define COH_REDUCE(name, expression)                                                \
-  template <class T>                                                                \
-  T name(unsigned mask, T value, coh::Place at = coh::here()) {                        \
-    const auto combine = [](T a, T b) { return static_cast<T>(expression); };       \
-    return coh::reduce(mask, value, combine, #name, at);                            \
+#define COH_REDUCE(name, expression)                                          \
+  template <class T>                                                          \
+  T name(unsigned mask, T value, coh::Place at = coh::here()) {               \
+    const auto combine = [](T a, T b) { return static_cast<T>(expression); }; \
+    return coh::reduce(mask, value, combine, #name, at);                      \
   }
 COH_REDUCE(__reduce_add_sync, a + b)
 COH_REDUCE(__reduce_min_sync, a < b ? a : b)
