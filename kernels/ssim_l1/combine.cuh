@@ -57,23 +57,20 @@ struct Own {
   }
 };
 
-// |x - y| at two rows of four, the first two for the lanes of u and the others for those of v: load()
-// brings x and y there, at() is the first row's offset.
+// |x - y| at two rows of four, the first two for the lanes of u and the others for those of v.
 struct HalfRows {
   Inputs in;
   Shape shape;
 
   __device__ static int row(const Place& place) { return place.y + place.pair * (kRows / 2); }
-  __device__ int64_t at(const Tile& tile, const Place& place, int z) const {
-    return (tile.top(shape, z) + row(place)) * shape.width + tile.x0 + place.x;
-  }
   __device__ void load(const Tile& tile, const Place& place, int z, uint32_t (&v)[kRows]) const {
-    int64_t i = at(tile, place, z);
+    const int64_t corner = tile.corner(shape, z);
+    int at = row(place) * shape.width + place.x;
 #pragma unroll
-    for (int r = 0; r < kRows / 2; ++r, i += shape.width) {
+    for (int r = 0; r < kRows / 2; ++r, at += shape.width) {
       if (!place.inside(tile, shape, row(place) + r)) continue;
-      v[2 * r] = load_bits(in.x, i, in.dtype);
-      v[2 * r + 1] = load_bits(in.y, i, in.dtype);
+      v[2 * r] = load_bits(in.x, corner, at, in.dtype);
+      v[2 * r + 1] = load_bits(in.y, corner, at, in.dtype);
     }
   }
   __device__ float distance(const uint32_t (&v)[kRows], int r) const {
@@ -96,7 +93,8 @@ struct MapWork {
     const PairConstants c = shared.pairs[place.pair];
     const Own own[kRows] = {{f[0], c}, {f[1], c}, {f[2], c}, {f[3], c}};
     const bool second = place.pair == 1;
-    int64_t at = half.at(tile, place, z);
+    const int64_t corner = tile.corner(half.shape, z);
+    int at = half.row(place) * half.shape.width + place.x;
 #pragma unroll
     for (int r = 0; r < kRows / 2; ++r, at += half.shape.width) {
       const Own &a = own[r], &b = own[r + kRows / 2];
@@ -105,7 +103,7 @@ struct MapWork {
       const float above = hybrid ? 2.0f * (o1 * x2 + x1 * o2) : (o1 - x1) * (o2 - x2);
       const float ratio = above / ((o1 + x1) * (o2 + x2));
       if (place.inside(tile, half.shape, half.row(place) + r))
-        store(hybrid ? half.distance(v, r) * ratio : ratio, out, at, half.in.dtype);
+        store(hybrid ? half.distance(v, r) * ratio : ratio, out, corner, at, half.in.dtype);
     }
   }
   __device__ void finish(const Totals&) const {}
@@ -123,34 +121,40 @@ struct FieldWork {
   // g at the four rows, or x and y at half of them
   __device__ void load(const Tile& tile, const Place& place, int z, uint32_t (&v)[kRows]) const {
     if (!grad) return half.load(tile, place, z, v);
-    int64_t at = (tile.top(half.shape, z) + place.y) * half.shape.width + tile.x0 + place.x;
+    const int64_t corner = tile.corner(half.shape, z);
+    int at = place.y * half.shape.width + place.x;
 #pragma unroll
     for (int r = 0; r < kRows; ++r, at += half.shape.width)
-      if (place.inside(tile, half.shape, place.y + r)) v[r] = load_bits(grad, at, half.in.dtype);
+      if (place.inside(tile, half.shape, place.y + r)) v[r] = load_bits(grad, corner, at, half.in.dtype);
   }
   __device__ void combine(const Tile& tile, const Place& place, int z, const Shared& shared,
                           const uint32_t (&v)[kRows], const float (&f)[kRows][2], Totals& totals) const {
     const PairConstants c = shared.pairs[place.pair];
-    float* to =
-        fields + (4 * (tile.top(half.shape, z) + place.y) + 2 * place.pair) * padded + tile.x0 + place.x;
-    float l1 = 0, dissimilarity = 0;
+    float* const to = fields + tile.top(half.shape, z) * 4 * padded + tile.x0;
+    int at = (4 * place.y + 2 * place.pair) * padded + place.x;
+    float l1 = 0, dissimilarity = 0, g[kRows] = {1, 1, 1, 1};
+    if (grad) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r, to += 4 * padded) {
+      for (int r = 0; r < kRows; ++r) g[r] = decode(v[r], half.in.dtype);
+    } else {
+#pragma unroll
+      for (int r = 0; r < kRows / 2; ++r)
+        if (place.inside(tile, half.shape, half.row(place) + r)) l1 += half.distance(v, r);
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r, at += 4 * padded) {
       const Own own(f[r], c);
       const float x1 = other(own.first), x2 = other(own.second);
       const float b1 = own.first + x1, b2 = own.second + x2, reciprocal = __fdividef(1.0f, b1 * b2);
-      const bool inside = place.inside(tile, half.shape, place.y + r);
-      if (inside && !grad && r / (kRows / 2) == place.pair) {  // each voxel once
-        l1 += half.distance(v, r % (kRows / 2));
-        dissimilarity += 2.0f * (own.first * x2 + x1 * own.second) * reciprocal;
-      }
-      const float weight = grad ? decode(v[r], half.in.dtype) * reciprocal : reciprocal;
+      const float weight = g[r] * reciprocal;
       const float by_variance = weight * (own.first - x1) * (x2 * (b1 * reciprocal));
       const float by_mean = 2.0f * weight * own.mean * (own.second - x2) * (x1 * (b2 * reciprocal));
-      if (inside && fields) {
-        to[0] = by_mean - 2.0f * f[r][0] * by_variance;
-        to[padded] = by_variance;
-      }
+      if (!place.inside(tile, half.shape, place.y + r)) continue;
+      if (r / (kRows / 2) == place.pair)  // each voxel once
+        dissimilarity += 2.0f * (own.first * x2 + x1 * own.second) * reciprocal;
+      if (!fields) continue;
+      to[at] = by_mean - 2.0f * f[r][0] * by_variance;
+      to[at + padded] = by_variance;
     }
     totals.l1 += l1;
     totals.dissimilarity += dissimilarity;
@@ -191,22 +195,21 @@ struct GradientWork {
     shared.by_ssim = float(up * scale);
     shared.by_l1 = float(up * l1);
   }
-  __device__ int64_t offset(const Tile& tile, const Place& place, int z) const {
-    return (tile.top(shape, z) + place.y) * shape.width + tile.x0 + place.x;
-  }
   __device__ void load(const Tile& tile, const Place& place, int z, uint32_t (&v)[kRows]) const {
     const void* const mine = place.pair ? in.y : in.x;
-    int64_t at = offset(tile, place, z);
+    const int64_t corner = tile.corner(shape, z);
+    int at = place.y * shape.width + place.x;
 #pragma unroll
     for (int r = 0; r < kRows; ++r, at += shape.width)
-      if (place.inside(tile, shape, place.y + r)) v[r] = load_bits(mine, at, in.dtype);
+      if (place.inside(tile, shape, place.y + r)) v[r] = load_bits(mine, corner, at, in.dtype);
   }
   __device__ void combine(const Tile& tile, const Place& place, int z, const Shared& shared,
                           const uint32_t (&v)[kRows], const float (&f)[kRows][2], Totals&) const {
     const float sign = place.pair ? -1.0f : 1.0f;
     const float my_shift = shared.pairs[place.pair].input, their_shift = shared.pairs[1 - place.pair].input;
     void* const out = place.pair ? grad_y : grad_x;
-    int64_t at = offset(tile, place, z);
+    const int64_t corner = tile.corner(shape, z);
+    int at = place.y * shape.width + place.x;
 #pragma unroll
     for (int r = 0; r < kRows; ++r, at += shape.width) {
       const float mine = decode(v[r], in.dtype), theirs = other(mine);
@@ -214,7 +217,7 @@ struct GradientWork {
       const float by_own = shared.by_ssim * (f[r][0] + 2.0f * own * f[r][1]);
       const float step = (mine > theirs ? shared.by_l1 : 0.0f) - (mine < theirs ? shared.by_l1 : 0.0f);
       const float gradient = by_own + sign * other(by_own) + step;
-      if (out && place.inside(tile, shape, place.y + r)) store(gradient, out, at, in.dtype);
+      if (out && place.inside(tile, shape, place.y + r)) store(gradient, out, corner, at, in.dtype);
     }
   }
   __device__ void finish(const Totals&) const {}

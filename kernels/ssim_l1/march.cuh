@@ -45,8 +45,8 @@ struct Stager {
   using L = Layout<R, Source>;
   typename Source::Group v[Source::kPlanes];
 
-  static __device__ int row() { return thread_index() / L::kGroups; }
-  static __device__ int column() { return thread_index() % L::kGroups * 4; }
+  static __device__ unsigned row() { return thread_index() / L::kGroups; }
+  static __device__ int column() { return int(thread_index() % L::kGroups) * 4; }
 
   // rows, columns: where the tile's rows and columns with margin lie after reflection
   __device__ void fetch(const Source& source, const Tile& tile, int z, const int* rows,
@@ -70,8 +70,8 @@ struct Stager {
 template <int R, class Source>
 __device__ __forceinline__ void filter_x(const float* staged, const Weights& w, float* filtered) {
   using L = Layout<R, Source>;
-  const int thread = thread_index(), row = thread % L::kHeight, task = thread / L::kHeight;
-  const int pair = task / (kSide / kColumns), x = task % (kSide / kColumns) * kColumns;
+  const unsigned thread = thread_index(), row = thread % L::kHeight, task = thread / L::kHeight;
+  const unsigned pair = task / (kSide / kColumns), x = task % (kSide / kColumns) * kColumns;
   if (pair >= 2) return;
   const float* const in = staged + row * L::kStagedRow + x;
   float a[kColumns] = {}, b[kColumns] = {};
