@@ -15,8 +15,8 @@ std::string why_not(int device) {
   if (found != cudaSuccess) {
     cudaGetLastError();  // not an error of the next call
     if (found == cudaErrorInsufficientDriver)
-      return "there is no NVIDIA driver, or it is too old for CUDA " + std::to_string(CUDART_VERSION / 1000) +
-             "." + std::to_string(CUDART_VERSION % 1000 / 10);
+      return "there is no NVIDIA driver, or it is too old for CUDA " +
+             std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10);
     return std::string("there is no CUDA device (") + cudaGetErrorString(found) + ")";
   }
   if (device >= count)

@@ -76,6 +76,8 @@ def _why_not_triton(device: torch.device, has_kernels: bool) -> str | None:
         return "this op has no Triton kernels"
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed (pip install 'dal_fast[triton]')"
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "there is no GPU"
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
         return "its kernels run on GPU tensors and this one is on cpu"
     return None
