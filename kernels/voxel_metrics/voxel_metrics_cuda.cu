@@ -223,8 +223,8 @@ void score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t
 }
 
 void score_histogram(const void* score, const uint8_t* target, const uint8_t* mask, int64_t voxels,
-                     ScoreBins bins, int64_t /*segment*/, void*, int64_t* counts, int64_t* span, DType dtype,
-                     void* stream) {
+                     ScoreBins bins, int64_t /*segment*/, void*, int64_t* counts, int64_t* span,
+                     DType dtype, void* stream) {
   if (bins.bins == 0) return;
   DAL_LAUNCH(clear_kernel, unsigned(ceil_div(2 * bins.bins, kThreads)), kThreads, 0, as_stream(stream),
              counts, span, bins.bins);
