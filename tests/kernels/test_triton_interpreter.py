@@ -13,7 +13,9 @@ CASES = Path(__file__).with_name("triton_cases.py")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_kernels_match_the_reference_in_the_interpreter():
-    pytest.importorskip("triton", reason="the Triton kernels need triton")
+    triton = pytest.importorskip("triton", reason="the Triton kernels need triton")
+    if triton.__version__.startswith("3.6."):
+        pytest.skip("the interpreter of Triton 3.6 has no loops up to an argument on new NumPy")
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5",
          "-W", "ignore::RuntimeWarning",  # numpy's: NaN and division by 0 are meant
