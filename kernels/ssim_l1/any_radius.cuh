@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kThreads)
   int* const columns = rows + layout.side;
 
   const Tile tile(shape);
-  const Place place;
+  const Place place(threadIdx.x);
   if (threadIdx.x == 0) shared.fill(source.in, tile.volume), work.fill(shared);
   if (threadIdx.x == 0)
     for (int d = 0; d <= kMaxRadius; ++d) w[d] = weights.w[d];

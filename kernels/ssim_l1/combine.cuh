@@ -80,6 +80,7 @@ struct HalfRows {
 
 // out = SSIM or |x - y| (1 - SSIM). A thread finishes half its rows.
 struct MapWork {
+  static constexpr bool kTight = false;  // whether registers are too few to keep indices
   HalfRows half;
   void* out;
   bool hybrid;
@@ -111,6 +112,7 @@ struct MapWork {
 
 // The derivatives of sum(g * SSIM) by the fields, and the sums when there is no g (then it is 1).
 struct FieldWork {
+  static constexpr bool kTight = true;
   HalfRows half;
   const void* grad;  // g, or null
   float* fields;  // (volumes, depth, height, 4, padded), or null
@@ -184,6 +186,7 @@ struct FieldWork {
 // grad_x = a + b; those of v have y, make b = f0 + 2 v f1 and finish grad_y = b - a. The step l1 sign(x -
 // y) is l1 sign(mine - theirs) for both.
 struct GradientWork {
+  static constexpr bool kTight = true;
   Inputs in;
   Shape shape;
   const double* upstream;  // one number, or null

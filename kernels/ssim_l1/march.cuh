@@ -45,32 +45,32 @@ struct Stager {
   using L = Layout<R, Source>;
   typename Source::Group v[Source::kPlanes];
 
-  static __device__ unsigned row() { return thread_index() / L::kGroups; }
-  static __device__ int column() { return int(thread_index() % L::kGroups) * 4; }
-
   // rows, columns: where the tile's rows and columns with margin lie after reflection
-  __device__ void fetch(const Source& source, const Tile& tile, int z, const int* rows,
+  __device__ void fetch(unsigned thread, const Source& source, const Tile& tile, int z, const int* rows,
                         const int* columns) {
-    if (row() >= L::kHeight) return;
-    const int4& reflected = *reinterpret_cast<const int4*>(columns + column());
-    source.fetch(tile.plane(source.shape, reflect(z, source.shape.depth)), rows[row()],
-                 tile.x0 - L::kMargin + column(), reflected, v);
+    const unsigned row = thread / L::kGroups, column = thread % L::kGroups * 4;
+    if (row >= L::kHeight) return;
+    const int4& reflected = *reinterpret_cast<const int4*>(columns + column);
+    source.fetch(tile.plane(source.shape, reflect(z, source.shape.depth)), rows[row],
+                 tile.x0 - L::kMargin + int(column), reflected, v);
   }
-  __device__ void put(const Source& source, const Shift& shift, float* staged) const {
-    if (row() >= L::kHeight) return;
+  __device__ void put(unsigned thread, const Source& source, const Shift& shift, float* staged) const {
+    const unsigned row = thread / L::kGroups, column = thread % L::kGroups * 4;
+    if (row >= L::kHeight) return;
     float4 out[Source::kPlanes];
     source.stage(v, shift, out);
 #pragma unroll
     for (int i = 0; i < Source::kPlanes; ++i)
-      *reinterpret_cast<float4*>(staged + i * L::kStagedPlane + row() * L::kStagedRow + column()) = out[i];
+      *reinterpret_cast<float4*>(staged + i * L::kStagedPlane + row * L::kStagedRow + column) = out[i];
   }
 };
 
 // Along x: eight outputs of both fields of a pair. out[i] = sum_d w[|d|] in[i + d].
 template <int R, class Source>
-__device__ __forceinline__ void filter_x(const float* staged, const Weights& w, float* filtered) {
+__device__ __forceinline__ void filter_x(unsigned thread, const float* staged, const Weights& w,
+                                         float* filtered) {
   using L = Layout<R, Source>;
-  const unsigned thread = thread_index(), row = thread % L::kHeight, task = thread / L::kHeight;
+  const unsigned row = thread % L::kHeight, task = thread / L::kHeight;
   const unsigned pair = task / (kSide / kColumns), x = task % (kSide / kColumns) * kColumns;
   if (pair >= 2) return;
   const float* const in = staged + row * L::kStagedRow + x;
@@ -141,6 +141,7 @@ __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, S
   int* const columns = reinterpret_cast<int*>(filtered + 2 * L::kFiltered);
   int* const rows = columns + 4 * L::kGroups;
 
+  const auto thread = [] { return Work::kTight ? thread_index_anew() : threadIdx.x; };
   const Tile tile(shape);
   if (threadIdx.x == 0) shared.fill(source.in, tile.volume), work.fill(shared);
   if (threadIdx.x < 4 * L::kGroups)
@@ -152,25 +153,27 @@ __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, S
   float sum[kRows][2][2 * R] = {};
   Totals totals;
   const int first = tile.z0 - R, last = tile.z1 - 1 + R;
-  stager.fetch(source, tile, first, rows, columns);
-  stager.put(source, shared.shift, staged);
+  stager.fetch(thread(), source, tile, first, rows, columns);
+  stager.put(thread(), source, shared.shift, staged);
   __syncthreads();
   for (int z = first; z <= last + 1; ++z) {
     const int parity = (z - first) % 2;
     if (z <= last)
-      filter_x<R, Source>(staged + parity % L::kStages * L::kStaged, w, filtered + parity * L::kFiltered);
-    if (z < last) stager.fetch(source, tile, z + 1, rows, columns);
+      filter_x<R, Source>(thread(), staged + parity % L::kStages * L::kStaged, w,
+                          filtered + parity * L::kFiltered);
+    if (z < last) stager.fetch(thread(), source, tile, z + 1, rows, columns);
     const int done = z - 1 - R;  // the plane that is finished
     uint32_t voxels[kRows] = {};
     float f[kRows][2] = {};
     if (z > first) {
-      filter_y<R, Source>(filtered + (1 - parity) * L::kFiltered, Place(), w, f);
+      filter_y<R, Source>(filtered + (1 - parity) * L::kFiltered, Place(thread()), w, f);
       filter_z<R>(f, w, sum);
     }
-    if (done >= tile.z0) work.load(tile, Place(), done, voxels);
+    if (done >= tile.z0) work.load(tile, Place(thread()), done, voxels);
     if (L::kStages == 1) __syncthreads();
-    if (z < last) stager.put(source, shared.shift, staged + (1 - parity) % L::kStages * L::kStaged);
-    if (done >= tile.z0) work.combine(tile, Place(), done, shared, voxels, f, totals);
+    if (z < last)
+      stager.put(thread(), source, shared.shift, staged + (1 - parity) % L::kStages * L::kStaged);
+    if (done >= tile.z0) work.combine(tile, Place(thread()), done, shared, voxels, f, totals);
     __syncthreads();
   }
   work.finish(totals);

@@ -61,9 +61,9 @@ struct Tile {
   __device__ int64_t corner(const Shape& s, int z) const { return top(s, z) * s.width + x0; }
 };
 
-// threadIdx.x, in a way that keeps the compiler from carrying everything derived from it from plane to
-// plane in registers, where it would displace sums in flight.
-__device__ __forceinline__ unsigned thread_index() {
+// threadIdx.x, read anew: the compiler then does not carry everything derived from it from plane to plane
+// in registers, where it would displace sums in flight.
+__device__ __forceinline__ unsigned thread_index_anew() {
 #ifdef __CUDA_ARCH__
   unsigned i;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(i));
@@ -77,8 +77,8 @@ __device__ __forceinline__ unsigned thread_index() {
 struct Place {
   int pair, x, y;
 
-  __device__ Place() {
-    const unsigned thread = thread_index(), warp = thread / 32, lane = thread % 32;
+  __device__ explicit Place(unsigned thread) {
+    const unsigned warp = thread / 32, lane = thread % 32;
     pair = int(lane / 16);
     x = int(warp % 2 * 16 + lane % 16);
     y = int(warp / 2 * kRows);
