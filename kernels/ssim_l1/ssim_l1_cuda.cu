@@ -1,5 +1,5 @@
 // Launchers on a GPU: shifts of every volume, then the tiles, then the sums of the tiles in a fixed order.
-// The filtering is in march.cuh (radii 1 to 5) and any_radius.cuh, the formulas in combine.cuh.
+// The filtering is in march.cuh (the usual windows) and any_radius.cuh, the formulas in combine.cuh.
 #include <algorithm>
 
 #include "ssim_l1/any_radius.cuh"
@@ -9,7 +9,6 @@ namespace dal {
 namespace cuda {
 namespace {
 
-constexpr int kMarchRadius = 5;  // the largest that march() is compiled for
 constexpr int kMultiprocessors = 132;  // of an H200; one block fills one
 constexpr int64_t kMaxAxis = int64_t(1) << 23;  // offsets inside a tile of `fields` are 32-bit
 
@@ -61,12 +60,15 @@ __global__ void __launch_bounds__(kThreads)
   sums[1] = dissimilarity;
 }
 
+// march() is compiled for the windows in use, 7 and 11: every further one costs all builds seconds.
+bool marches(int radius) { return radius == 3 || radius == 5; }
+
 bool empty(const SsimProblem& p) { return p.volumes * p.depth * p.height * p.width == 0; }
 
 // Planes a block: fewest planes on the longest way through, a plane of the run-up costing about 0.6 of one
 // that is finished. Depends on shape and radius only: the sums are the same bits on every GPU.
 int planes_per_block(const SsimProblem& p, int64_t tiles) {
-  if (p.radius > kMarchRadius) return 1;
+  if (!marches(p.radius)) return 1;
   double best = 0;
   int chunk = int(p.depth);
   for (int64_t chunks = 1; chunks <= std::min<int64_t>(p.depth, 64); ++chunks) {
@@ -141,20 +143,9 @@ void launch(const Source& source, const Work& work, const SsimProblem& p, void* 
   check_launch("ssim sample_shift");
   Weights w = {};
   for (int d = 0; d <= p.radius; ++d) w.w[d] = float(p.weights[d]);
-  switch (p.radius) {
-    case 1:
-      return launch_march<1>(source, work, p, w, stream);
-    case 2:
-      return launch_march<2>(source, work, p, w, stream);
-    case 3:
-      return launch_march<3>(source, work, p, w, stream);
-    case 4:
-      return launch_march<4>(source, work, p, w, stream);
-    case 5:
-      return launch_march<5>(source, work, p, w, stream);
-    default:
-      return launch_any(source, work, p, w, stream);
-  }
+  if (p.radius == 3) return launch_march<3>(source, work, p, w, stream);
+  if (p.radius == 5) return launch_march<5>(source, work, p, w, stream);
+  launch_any(source, work, p, w, stream);
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ class Case:
         tolerance: greatest difference, by dtype.
         may_differ: greatest fraction of voxels that differ (boolean results); 0 for float64.
         backends: that have the op.
+        costly: so many taps that only a tiny volume can be emulated.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Case:
     tolerance: dict[torch.dtype, float] = field(default_factory=lambda: NOTHING)
     may_differ: float = 0.0
     backends: tuple[str, ...] = ("cpu", "cuda", "triton")
+    costly: bool = False
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -112,7 +114,7 @@ def _ssim(window, kind):
     return Case(
         f"ssim3d {window} {kind}", pair, differentiable=2, tolerance=SSIM_TOLERANCE,
         ours=lambda b, x, y: ops.ssim3d(x, y, window, 2.0, kind, reduction="none", backend=b),
-        reference=lambda x, y: reference.ssim3d(x, y, window, 2.0, kind),
+        reference=lambda x, y: reference.ssim3d(x, y, window, 2.0, kind), costly=window > 11,
     )  # fmt: skip
 
 
