@@ -1,5 +1,6 @@
 # make demo   environment, build, screens a brain, prints where the report lies
-# make test   environment, build, whole test suite
+# make test   environment, build, test suite
+# make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter
 # make lint   ruff, clang-format, mypy
 # make bench  ops on small shapes, then ours and their peers side by side, to benchmarks/results/
 PYTHON ?= python3
@@ -7,7 +8,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SOURCES := $(wildcard csrc/*.cpp csrc/*.h kernels/*/*.cpp kernels/*/*.h kernels/*/*.cu kernels/*/*.cuh)
 
-.PHONY: demo test lint bench clean
+# Where nvcc is found: machine code for one GPU, and for all others what their driver compiles. Wheels
+# (pip install .) hold machine code for every architecture.
+ARCHS ?= 80-virtual;90-real
+
+.PHONY: demo test emulated lint bench clean
 .DELETE_ON_ERROR:
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -19,7 +24,7 @@ $(BIN)/python:
 
 # One stamp an extra: the package is installed editable, and built again when a source changes.
 $(VENV)/.installed-%: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
-	$(PIP) --no-build-isolation --editable ".[$*]"
+	$(PIP) --no-build-isolation --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES="$(ARCHS)" --editable ".[$*]"
 	@touch $@
 
 demo: $(VENV)/.installed-demo
@@ -27,6 +32,9 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+emulated: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -rP -m emulated
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -51,6 +51,11 @@ class Engine:
     small: bool = False
 
     @property
+    def emulated(self) -> bool:
+        """Whether a CPU plays the GPU's threads."""
+        return self.backend != "cpu" and self.device == "cpu"
+
+    @property
     def dtypes(self) -> list[torch.dtype]:
         if self.name == "triton-interpreter":  # it rounds bfloat16 wrongly
             return GPU_DTYPES[:2]

@@ -22,12 +22,12 @@ CSF, GM, WM = 0, 1, 2
 class LesionRecipe:
     """Ranges that lesions are drawn from; lengths in voxels."""
 
-    radius: tuple[float, float] = (1.5, 15.0)  # log-uniform
+    radius: tuple[float, float] = (1.5, 20.0)  # log-uniform
     small: float = 5.0  # below this radius a brain gets several
     most: int = 10  # lesions of a brain at the most
     follow_white: float = 0.5  # share that stays inside white matter
-    core: float = 0.4  # share with a core of another intensity
-    bright: tuple[float, float] = (0.2, 1.1)  # above the tissue, in units of tissue contrast
+    core: float = 0.5  # share with a core of another intensity
+    bright: tuple[float, float] = (0.15, 0.9)  # above the tissue, in units of tissue contrast
     dark: tuple[float, float] = (0.15, 0.8)  # below it
     edge: tuple[float, float] = (0.6, 2.5)  # width of the border
     opacity: tuple[float, float] = (0.5, 1.0)

@@ -36,7 +36,7 @@ _CODES = 4 * 256  # structure maps hold values below this
 # darkest tissue, then by how much the next is brighter, then the brightest: [low, high) each
 _RANGES = torch.tensor(
     [
-        [[0.25, 0.45], [0.06, 0.30], [0.15, 0.60]],  # T2w:   WM < GM < CSF
+        [[0.25, 0.45], [0.06, 0.30], [0.20, 0.90]],  # T2w:   WM < GM < CSF
         [[0.05, 0.30], [0.20, 0.45], [0.04, 0.25]],  # FLAIR: CSF < WM < GM
         [[0.10, 0.35], [0.15, 0.35], [0.12, 0.40]],  # T1w:   CSF < GM < WM
         [[0.05, 0.40], [0.08, 0.50], [0.08, 0.50]],  # random order
@@ -50,9 +50,10 @@ _BRIGHT_LESIONS = torch.tensor([0.9, 0.9, 0.2, 0.6])  # probability that a lesio
 class Recipe:
     """How often, and how far, a sample departs from its map. Lengths in voxels."""
 
-    contrasts: tuple[float, float, float, float] = (0.30, 0.30, 0.25, 0.15)  # of CONTRASTS
-    lesions: float = 0.7
-    swelling: float = 0.25  # a region, often a ventricle, enlarged
+    contrasts: tuple[float, float, float, float] = (0.35, 0.30, 0.20, 0.15)  # of CONTRASTS
+    lesions: float = 0.8
+    swelling: float = 0.4  # a region, often a ventricle, enlarged
+    mass_effect: float = 0.3  # a place anywhere in the brain pushes its surroundings away
     spread: float = 0.10  # structures around their tissue, in units of tissue contrast
     thick_slices: float = 0.2
     thickness: tuple[float, float] = (1.5, 3.0)
@@ -65,8 +66,8 @@ class Recipe:
     def eased(self, hardness: float) -> Recipe:
         """This recipe at ``hardness`` 1; at 0 clear contrasts alone, hardly disturbed.
 
-        Nothing random in contrast, no lesion, swelling, thick slice or mask error; a fifth of the
-        spread, blur, bias and noise. In between, everything grows in proportion.
+        Nothing random in contrast, no lesion, swelling, mass effect, thick slice or mask error; a
+        fifth of the spread, blur, bias and noise. In between, everything grows in proportion.
         """
         mild = 0.2 + 0.8 * hardness
         t2w, flair, t1w, unclear = self.contrasts
@@ -75,6 +76,7 @@ class Recipe:
             contrasts=(t2w, flair, t1w, unclear * hardness),
             lesions=self.lesions * hardness,
             swelling=self.swelling * hardness,
+            mass_effect=self.mass_effect * hardness,
             spread=self.spread * mild,
             thick_slices=self.thick_slices * hardness,
             blur=(self.blur[0], self.blur[1] * mild),
@@ -211,31 +213,43 @@ class Synthesiser:
     # -- steps --------------------------------------------------------------------------------
 
     def _deform(self, structures: Tensor, scan: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mirror half of the samples left to right, then affine, elastic and local swelling."""
+        """Mirror half of the samples; then affine, elastic, larger ventricles and mass effect."""
         g, n, space = self.generator, len(structures), structures.shape[2:]
         mirror = chance(n, 0.5, g).view(n, 1, 1, 1, 1)
         structures = torch.where(mirror, structures.flip(2), structures).float()
         origin = fields.deformation(n, space, g)
-        strength = uniform((n,), 0.15, 0.6, g) * chance(n, self.recipe.swelling, g)
-        radius = uniform((n,), 5.0, 14.0, g)
-        centre = torch.stack([self._swelling_centre(s[0]) for s in structures])
-        origin = fields.swell(origin, centre, radius, strength)
+        for share, at in (
+            (self.recipe.swelling, self._ventricle),
+            (self.recipe.mass_effect, self._anywhere),
+        ):
+            strength = uniform((n,), 0.15, 0.65, g) * chance(n, share, g)
+            radius = uniform((n,), 5.0, 14.0, g)
+            centre = torch.stack([at(s[0]) for s in structures])
+            origin = fields.swell(origin, centre, radius, strength)
         if scan is None:
             warped = fields.warp(structures, origin, nearest=True).short()
             return warped, warped
         scan = torch.where(mirror, scan.flip(2), scan)
         return fields.warp(structures, origin, nearest=True).short(), fields.warp(scan, origin)
 
-    def _swelling_centre(self, structures: Tensor) -> Tensor:
+    def _ventricle(self, structures: Tensor) -> Tensor:
         """A CSF voxel in the middle third of the brain (a ventricle as a rule)."""
         thirds = tuple(slice(s // 3, s - s // 3) for s in structures.shape)
-        fluid = (structures[thirds].long() // 256 == 1).nonzero()
         corner = torch.tensor([t.start for t in thirds], device=structures.device)
-        if len(fluid) == 0:
-            return corner.float()
-        pick = torch.randint(len(fluid), (), generator=self.generator,
+        return corner + self._one_of(structures[thirds].long() // 256 == 1)
+
+    def _anywhere(self, structures: Tensor) -> Tensor:
+        """A voxel of the brain."""
+        return self._one_of(structures > 0)
+
+    def _one_of(self, where: Tensor) -> Tensor:
+        """Indices ``(3,)`` of a voxel drawn from a mask; the corner if it is empty."""
+        voxels = where.nonzero()
+        if len(voxels) == 0:
+            return torch.zeros(3, device=where.device)
+        pick = torch.randint(len(voxels), (), generator=self.generator,
                              device=self.generator.device)  # fmt: skip
-        return (fluid[pick] + corner).float()
+        return voxels[pick].float()
 
     def _finish(
         self,

@@ -5,10 +5,11 @@
 
 Four samples in ten are painted from label maps, four are real T1w scans with exchanged contrast,
 two are real scans as they are. Easy samples come first: clear contrasts without lesions, and more
-untouched scans; the full recipe is reached half-way. One whole brain a step, never a crop: the
-statistics of instance normalisation must be those of inference (a network trained on crops loses a
-quarter of its Dice on whole brains). AdamW at 3e-3 with a cosine to zero over ``--steps`` or
-``--minutes``, whichever ends first. Weights are written atomically every 400 steps.
+untouched scans; the full recipe is reached half-way, or from the start with ``--init``. Two whole
+brains a step, never crops: the statistics of instance normalisation must be those of inference (a
+network trained on crops loses a quarter of its Dice on whole brains). AdamW at 3e-3 (half of that
+with ``--init``) with a cosine to zero over ``--steps`` or ``--minutes``, whichever ends first.
+Weights are written atomically every 200 steps.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ EASY, HARD = 0.08, 0.5  # the training is easy before, of full hardness after
 PAINTED = 0.4
 UNTOUCHED_EASY, UNTOUCHED = 0.4, 0.2
 MAPS = 0.4  # of the painted samples come from maps without a scan, where there are any
-CHECKPOINT_STEPS = 400
+BRAINS = 2  # a step: 1.3 times the brains a minute of one, on two cores
+CHECKPOINT_STEPS = 200
 
 
 class Samples:
@@ -51,19 +53,29 @@ class Samples:
         self.synthesiser = Synthesiser(Generator().manual_seed(seed))
 
     def draw(self, hardness: float) -> Sample:
-        """One brain; sides are multiples of the network's stride.
+        """``BRAINS`` brains; sides are multiples of the network's stride.
 
         Args:
             hardness: 0 to 1, see :meth:`dal_fast.data.synthesis.Recipe.eased`.
         """
         self.synthesiser.recipe = self.recipe.eased(hardness)
         untouched = UNTOUCHED_EASY + hardness * (UNTOUCHED - UNTOUCHED_EASY)
-        way = self.random.random()
-        from_map = way < PAINTED * MAPS and bool(self.maps)
-        brain = self.random.choice(self.maps if from_map else self.scans)
-        cut = self.random.randint(0, 4)  # of the margin that every brain carries
-        sides = brain.structures.shape[2:]
-        space = tuple(self.stride * round((side - cut) / self.stride) for side in sides)
+        ways = [self.random.random() for _ in range(BRAINS)]
+        brains = [
+            self.random.choice(self.maps if way < PAINTED * MAPS and self.maps else self.scans)
+            for way in ways
+        ]
+        space = self._common_space(brains)
+        made = [self._make(*pair, space, untouched) for pair in zip(ways, brains, strict=True)]
+        return Sample(*(torch.cat(parts) for parts in zip(*map(_volumes, made), strict=True)))
+
+    def _common_space(self, brains: list[Brain]) -> tuple[int, ...]:
+        """Multiples of the stride that hold the brains, or all but some of their margin."""
+        sides = [max(b.structures.shape[axis] for b in brains) for axis in (2, 3, 4)]
+        cut = self.random.randint(0, 4)
+        return tuple(self.stride * round((side - cut) / self.stride) for side in sides)
+
+    def _make(self, way: float, brain: Brain, space: tuple[int, ...], untouched: float) -> Sample:
         structures = fit(brain.structures, space)
         if way < PAINTED or brain.scan is None:
             return self.synthesiser.paint(structures)
@@ -73,19 +85,31 @@ class Samples:
         return self.synthesiser.keep(scan, structures)
 
 
+def _volumes(sample: Sample) -> tuple[torch.Tensor, ...]:
+    return sample.image, sample.tissue, sample.mask, sample.lesion
+
+
 def train(
-    model: DAL, samples: Samples, steps: int, minutes: float
+    model: DAL, samples: Samples, steps: int, minutes: float, resumed: bool = False
 ) -> Iterator[tuple[int, float, float]]:
-    """Optimise ``model.tissue``; yields (step, fraction done, loss) after every step."""
+    """Optimise ``model.tissue``; yields (step, fraction done, loss) after every step.
+
+    Args:
+        model: with the part ``tissue``.
+        samples: to learn from.
+        steps, minutes: the end, whichever comes first.
+        resumed: the network has been trained before: half the rate, the full recipe at once.
+    """
     net = model.part("tissue").train()
     net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
+    rate = RATE / 2 if resumed else RATE
     start, done, step = time.monotonic(), 0.0, 0
     while done < 1:
         warm_up = min(1.0, (step + 1) / 20)
         for group in optimiser.param_groups:
-            group["lr"] = RATE * warm_up * 0.5 * (1 + math.cos(math.pi * done))
-        hardness = min(max((done - EASY) / (HARD - EASY), 0.0), 1.0)
+            group["lr"] = rate * warm_up * 0.5 * (1 + math.cos(math.pi * done))
+        hardness = 1.0 if resumed else min(max((done - EASY) / (HARD - EASY), 0.0), 1.0)
         sample = samples.draw(hardness)
         image = sample.image.contiguous(memory_format=torch.channels_last_3d)
         loss = tissue_loss(model.tissue_logits(image), sample.tissue, sample.mask, sample.lesion)
@@ -142,7 +166,7 @@ def main(
     columns = ("{task.description}", BarColumn(), "{task.percentage:.0f}%", TimeRemainingColumn())
     with Progress(*[c if not isinstance(c, str) else TextColumn(c) for c in columns]) as progress:
         bar = progress.add_task("step 0", total=1.0)
-        for step, done, loss in train(model, samples, steps, minutes):
+        for step, done, loss in train(model, samples, steps, minutes, init is not None):
             average += (loss - average) * max(0.02, 1 / step)
             progress.update(bar, completed=done, description=f"step {step}, loss {average:.3f}")
             if step % CHECKPOINT_STEPS == 0 or done >= 1:

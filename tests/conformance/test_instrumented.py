@@ -1,7 +1,8 @@
 """The conformance table under instruments, each in a process of its own, two at a time.
 
 AddressSanitizer and UBSan, the race checker with preemption at any access, and Triton's interpreter
-all need to be there when the process starts, or slow everything else in it down.
+all need to be there when the process starts, or slow everything else in it down. `make emulated` runs
+them; `make test` leaves them out.
 """
 
 import importlib.util
@@ -46,7 +47,7 @@ def runs():
         yield {engine: two.submit(_run, engine) for engine in ENGINES}
 
 
-@pytest.mark.slow
+@pytest.mark.emulated
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_table_under(engine, runs):
