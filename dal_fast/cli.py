@@ -142,6 +142,89 @@ def demo(
         _screen_one(scan, out, None, settings, overwrite=True)
 
 
+@app.command("make-validation")
+def make_validation(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="BIDS derivative at 2 mm: sub-*/anat brain T1w and dseg, dseg.tsv."),
+    ],
+    patients: Annotated[
+        Path | None,
+        typer.Option(help="BIDS folder of real scans with sub-*_label-lesion_mask; listed too."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of lesions and degradations.")] = 0,
+    at_most: Annotated[int | None, typer.Option(help="Subjects.")] = None,
+) -> None:
+    """Write a validation set: held-out healthy brains with synthetic lesions of known masks.
+
+    Each subject gives three contrasts (real T1w, T2w-like, FLAIR-like), healthy and with bright and
+    dark lesions of changing size. Another seed is another draw.
+    """
+    with _refusals():
+        from dal_fast.evaluation import cases
+        from dal_fast.inference.outputs import check_folder
+        from dal_fast.training.dataset import load_bids
+
+        check_folder(out)
+        real = cases.patients(patients) if patients else []
+        brains = load_bids(data, held_out=True, at_most=at_most)
+        made = []
+        with _progress(9 * len(brains), "writing") as advance:
+            for case in cases.make_validation(out, brains, seed):
+                made.append(case)
+                advance(None)
+        cases.write_table(out, [*made, *real], seed)
+        typer.echo(f"{len(made)} scans of {len(brains)} brains, {len(real)} of patients: {out}")
+
+
+@app.command()
+def validate(
+    sets: Annotated[
+        list[Path],
+        typer.Argument(metavar="SET...", help="Folders that make-validation wrote, draws of one."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("validation"),
+    weights: Weights = "default",
+    median: Annotated[int, typer.Option(help="Median filter in 2 mm voxels: 0, 3 or 5.")] = 3,
+    atlas: Annotated[
+        bool, typer.Option(help="Also the atlas floor, which needs SimpleITK and nilearn.")
+    ] = True,
+    device: Device = "auto",
+    runtime: Runtime = "auto",
+) -> None:
+    """Compare every score of a weight file with detectors that learned nothing.
+
+    Prints average precision by contrast and sign, the paired difference to the best floor with its
+    spread over cases and draws, lesions found by size, and healthy thresholds; OUT/cases.csv has
+    every number.
+    """
+    with _refusals():
+        from dal_fast.evaluation.cases import read_table
+        from dal_fast.inference.outputs import check_folder
+
+        tables = {folder: read_table(folder) for folder in sets}
+        check_folder(out)
+        with _status("loading the model"):
+            from dal_fast.evaluation import summary
+            from dal_fast.evaluation import validate as run
+            from dal_fast.inference.screener import Screener
+
+            screener = Screener(weights, runtime, device, median=median)
+        results = []
+        with _progress(sum(map(len, tables.values())), "validating") as advance:
+            for folder, cases in tables.items():
+                results.append(
+                    run.validate(
+                        cases, screener, folder.name, atlas=atlas, advance=lambda: advance(None)
+                    )
+                )
+        rows = [row for result in results for row in result.rows]
+        run.write_rows(out / "cases.csv", rows)
+        summary.show(results)
+        typer.echo(f"every case: {out / 'cases.csv'}")
+
+
 @app.command()
 def doctor() -> None:
     """Print what a bug report needs: versions, processor, backends, weights, extras."""
@@ -245,15 +328,15 @@ def _status(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> Iterator[Any]:
+def _progress(total: int, what: str = "screening") -> Iterator[Any]:
     """A progress bar with the time left; yields ``advance(line or None)``."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = ("screening", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("screening", total=total)
+        task = progress.add_task(what, total=total)
 
         def advance(line: str | None) -> None:
             if line is not None:

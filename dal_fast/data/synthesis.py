@@ -52,6 +52,7 @@ class Recipe:
 
     contrasts: tuple[float, float, float, float] = (0.35, 0.30, 0.20, 0.15)  # of CONTRASTS
     lesions: float = 0.8
+    bright: float | None = None  # of lesions, share brighter than around; None: by contrast
     swelling: float = 0.4  # a region, often a ventricle, enlarged
     mass_effect: float = 0.3  # a place anywhere in the brain pushes its surroundings away
     spread: float = 0.10  # structures around their tissue, in units of tissue contrast
@@ -263,6 +264,8 @@ class Synthesiser:
         g, r, n, space = self.generator, self.recipe, len(image), image.shape[2:]
         tissue = structures[:, 0].long() // 256 - 1
         brighten = _BRIGHT_LESIONS.to(g.device)[kind]
+        if r.bright is not None:
+            brighten = torch.full_like(brighten, r.bright)
         brighten = torch.where(chance(n, r.lesions, g), brighten, -1.0)
         image = image.clone()
         lesion = add_lesions(image, tissue, means, brighten, g, r.lesion)

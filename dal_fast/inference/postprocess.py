@@ -18,7 +18,7 @@ DEFAULT_MEDIAN = 3  # at 2 mm: keeps lesions of about 1 mL, which 5 would erase
 TOP_FRACTION = 0.001  # of the brain's voxels; about 1.3 mL of an adult brain
 MIN_REGION_ML = 0.1
 # what 0.1 % of a healthy brain's voxels exceed after the default median (n=26 held-out brains,
-# `dal_fast.evaluation.synthetic`), by what the scan looks like; unit: brain median = 0.5
+# `dal-fast validate`), by what the scan looks like; unit: brain median = 0.5
 THRESHOLDS = {
     "T1w": {
         "hybrid": 0.06,

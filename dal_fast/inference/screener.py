@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,52 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dal_fast.data.grid import to_model_grid
-from dal_fast.data.normalise import normalise
+from dal_fast.data.grid import ModelGrid, to_model_grid
+from dal_fast.data.normalise import Normalisation, normalise
 from dal_fast.inference import postprocess
 from dal_fast.inference.case import Case, NonFinite, load_case
 from dal_fast.inference.qc import quality_flags
 from dal_fast.inference.result import Image, Result
 from dal_fast.inference.runtimes import make_runtime
 from dal_fast.inference.scoring import anomaly_score, check_score, choose_score, contrast_of
+from dal_fast.models.dal import DALOutput
 from dal_fast.models.weights import load_weights, weights_sha256
+
+
+class Clock:
+    """Seconds per stage."""
+
+    def __init__(self, before: dict[str, float]) -> None:
+        self.seconds = dict(before)
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
+
+
+@dataclass(frozen=True, eq=False)
+class Restoration:
+    """A scan and what a healthy brain would look like in its place, before any score.
+
+    Attributes:
+        grid: the model's, and the way back to the scan's.
+        x: normalised scan ``(1, 1, D, H, W)``.
+        mask: brain, bool, the same shape.
+        view: where the scan has signal inside it.
+        way: from normalised intensities to the scan's.
+        output: of the model.
+        clock: seconds so far.
+    """
+
+    grid: ModelGrid
+    x: Tensor
+    mask: Tensor
+    view: Tensor
+    way: Normalisation
+    output: DALOutput
+    clock: Clock
 
 
 class Screener:
@@ -86,17 +124,24 @@ class Screener:
         """
         return self.screen_case(load_case(scan, mask, self.nonfinite))
 
-    def screen_case(self, case: Case) -> Result:
-        """Screen a scan that was read by :func:`dal_fast.inference.case.load_case`."""
-        clock = _Clock(case.timings)
-        volume, brain = case.volume, case.mask.data
-        placed = to_model_grid(volume, brain, self.voxel_mm)
+    def restore(self, case: Case) -> Restoration:
+        """Bring a scan onto the model's grid, normalise it and run the network."""
+        clock = Clock(case.timings)
+        placed = to_model_grid(case.volume, case.mask.data, self.voxel_mm)
         mask = placed.mask
         assert mask is not None  # there was one on the scan's grid
         x, view, way = normalise(placed.image, mask)
         clock.lap("model grid")
         output = self.runtime.run(x, mask)
         clock.lap("network")
+        return Restoration(placed.grid, x, mask, view, way, output, clock)
+
+    def screen_case(self, case: Case) -> Result:
+        """Screen a scan that was read by :func:`dal_fast.inference.case.load_case`."""
+        volume, brain = case.volume, case.mask.data
+        restored = self.restore(case)
+        x, mask, view, way = restored.x, restored.mask, restored.view, restored.way
+        output, clock = restored.output, restored.clock
         p = output.probabilities
         contrast = contrast_of(x, p, view)
         score = choose_score(contrast) if self.score == "auto" else self.score
@@ -106,8 +151,8 @@ class Screener:
         anomaly = postprocess.smooth(raw, view, self.median)
         number = postprocess.scan_score(anomaly, mask)
         clock.lap("median")
-        on_scan = Image(placed.grid.to_scan(anomaly) * brain, volume.affine)
-        healthy = placed.grid.to_scan(way.image_to_scan(output.pseudo_healthy) * mask) * brain
+        on_scan = Image(restored.grid.to_scan(anomaly) * brain, volume.affine)
+        healthy = restored.grid.to_scan(way.image_to_scan(output.pseudo_healthy) * mask) * brain
         clock.lap("scan grid")
         above = postprocess.anomaly_mask(on_scan, threshold)
         regions = postprocess.regions(on_scan, above)
@@ -123,8 +168,8 @@ class Screener:
             pseudo_healthy=Image(healthy, volume.affine),
             brain_mask=Image(brain, volume.affine),
             anomaly_mask=Image(above, volume.affine),
-            tissue=Image(tissue, placed.grid.affine),
-            edges=Image(output.edges[0, 0].numpy(), placed.grid.affine),
+            tissue=Image(tissue, restored.grid.affine),
+            edges=Image(output.edges[0, 0].numpy(), restored.grid.affine),
             score=number,
             regions=regions,
             parameters={
@@ -144,16 +189,3 @@ def tissue_labels(probabilities: Tensor, mask: Tensor) -> NDArray[np.uint8]:
     labels = (probabilities.argmax(dim=1) + 1) * mask[:, 0]
     array: NDArray[np.uint8] = labels[0].to(torch.uint8).numpy()
     return array
-
-
-class _Clock:
-    """Seconds per stage."""
-
-    def __init__(self, before: dict[str, float]) -> None:
-        self.seconds = dict(before)
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now

@@ -1,8 +1,8 @@
 """The conformance table under instruments, each in a process of its own, two at a time.
 
 AddressSanitizer and UBSan, the race checker with preemption at any access, and Triton's interpreter
-all need to be there when the process starts, or slow everything else in it down. `make emulated` runs
-them; `make test` leaves them out.
+all need to be there when the process starts, or slow everything else in it down. `make emulated`
+runs them; `make test` leaves them out.
 """
 
 import importlib.util

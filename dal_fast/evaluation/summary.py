@@ -1,0 +1,90 @@
+"""The tables of a validation, for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from statistics import fmean
+
+from rich.console import Console
+from rich.table import Table
+
+from dal_fast.evaluation.floors import FLOORS
+from dal_fast.evaluation.validate import Row, Validation, compare
+from dal_fast.inference.scoring import SCORES
+
+METHODS = (*SCORES, *FLOORS)
+
+
+def show(results: list[Validation]) -> None:
+    """Print what :func:`dal_fast.evaluation.validate.validate` found on one or several draws."""
+    rows = [row for result in results for row in result.rows]
+    console = Console()
+    for table in (_precision(rows), _gain(rows), _others(rows, results), _by_size(results)):
+        console.print(table)
+
+
+def _precision(rows: list[Row]) -> Table:
+    strata = list(compare(rows))
+    columns = [f"{s.contrast} {s.sign}" for s in strata]
+    table = Table("average precision", *columns, title="mean over cases")
+    for method in METHODS:
+        if any(method in s.means for s in strata):
+            table.add_row(method, *(_number(s.means.get(method, math.nan)) for s in strata))
+    table.add_row("cases", *(str(s.n) for s in strata))
+    return table
+
+
+def _gain(rows: list[Row]) -> Table:
+    title = "auto less the best floor, paired by case"
+    head = ("", "best floor", "difference", "SD over cases", "by draw", "cases")
+    table = Table(*head, title=title)
+    for s in compare(rows):
+        draws = " ".join(f"{value:+.3f}" for value in s.draws.values())
+        gain, spread = f"{s.difference:+.3f}", _number(s.spread)
+        table.add_row(f"{s.contrast} {s.sign}", s.floor, gain, spread, draws, str(s.n))
+    return table
+
+
+def _others(rows: list[Row], results: list[Validation]) -> Table:
+    """At the healthy thresholds, by contrast, for ``auto`` and the floors."""
+    table = Table(
+        "", "threshold", "healthy voxels above", "Dice", "best Dice", "slice AUROC",
+        title="at what one voxel in a thousand exceeds in other healthy subjects",
+    )  # fmt: skip
+    for contrast in dict.fromkeys(row.contrast for row in rows):
+        for method in dict.fromkeys(row.method for row in rows):
+            own = [row for row in rows if (row.contrast, row.method) == (contrast, method)]
+            healthy = [r.false_positive_rate for r in own if r.sign == "healthy"]
+            synthetic = [r for r in own if r.sign not in ("healthy", "real")]
+            table.add_row(
+                f"{contrast} {method}",
+                _mean([r.thresholds.get((contrast, method), math.nan) for r in results]),
+                _mean(healthy, 5),
+                _mean([r.dice for r in synthetic]),
+                _mean([r.best_dice for r in synthetic]),
+                _mean([r.slice_auroc(contrast, method) for r in results]),
+            )
+    return table
+
+
+def _by_size(results: list[Validation]) -> Table:
+    counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for result in results:
+        for (contrast, method, size), (lesions, found) in result.by_size.items():
+            if method == "auto":
+                counts[contrast, size][0] += lesions
+                counts[contrast, size][1] += found
+    table = Table("", "lesions", "found", title="lesions that auto finds at that threshold")
+    for (contrast, size), (lesions, found) in sorted(counts.items()):
+        table.add_row(f"{contrast} {size}", str(lesions), f"{found / lesions:.0%}")
+    return table
+
+
+def _mean(values: list[float], digits: int = 3) -> str:
+    known = [value for value in values if not math.isnan(value)]
+    return _number(fmean(known), digits) if known else "–"
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
