@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from dal_fast import InputError, backend
+from dal_fast import InputError, backend, ops
 from dal_fast.backend import _C
 from dal_fast.ops import onehot_ste
 
@@ -85,3 +85,21 @@ if pid == 0:
 print(os.waitpid(pid, 0)[1])
 """
     assert run_python(code).stdout.strip() == "0"
+
+
+def test_ops_start_without_the_compiler():
+    """`import torch._dynamo` would cost every command two seconds."""
+    code = (
+        "import sys, torch; from dal_fast import ops; x = torch.rand(1, 1, 9, 9, 9)\n"
+        "y = x.clone().requires_grad_(); ops.canny3d(x); ops.l1_ssim_loss(x, y, 0.5).backward()\n"
+        "assert y.grad is not None; assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_second_derivative_is_refused():
+    x = torch.rand(1, 1, 5, 6, 7)
+    y = x.clone().requires_grad_()
+    (first,) = torch.autograd.grad(ops.l1_ssim_loss(x, y, 0.5), y, create_graph=True)
+    with pytest.raises(RuntimeError, match="cannot be differentiated"):
+        first.sum().backward()

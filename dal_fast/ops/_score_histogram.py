@@ -12,6 +12,7 @@ from torch import Tensor
 from dal_fast import reference
 from dal_fast.backend import launcher
 from dal_fast.ops._checks import DTYPE_CODES, address
+from dal_fast.ops._register import op
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -19,7 +20,7 @@ Ints = npt.NDArray[np.int64]
 _SEGMENT = 2**31  # voxels that the kernel's 32-bit scratch counters can hold
 
 
-@torch.library.custom_op("dal_fast::score_pages", mutates_args=())
+@op("score_pages")
 def _score_pages(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
     score, mask = score.contiguous(), None if mask is None else mask.contiguous()
     kernels, where = launcher(backend, score)
@@ -38,7 +39,7 @@ def _(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Tensor, Tensor]
     return pages, score.new_empty((), dtype=torch.int64)
 
 
-@torch.library.custom_op("dal_fast::score_histogram", mutates_args=())
+@op("score_histogram")
 def _score_histogram(
     score: Tensor,
     target: Tensor,

@@ -19,6 +19,7 @@ from dal_fast.ops._checks import (
     check_volume,
     host_table,
 )
+from dal_fast.ops._register import op
 from dal_fast.ops.onehot import LEVELS
 from dal_fast.reference.canny3d import gaussian_taps
 
@@ -126,7 +127,7 @@ def _check_parameters(sigma: float, low: float, high: float) -> None:
         raise InputError("value", f"thresholds must be 0 <= low <= high, not {low} and {high}")
 
 
-@torch.library.custom_op("dal_fast::canny3d", mutates_args=())
+@op("canny3d")
 def _canny3d(
     values: Tensor,
     levels: list[float] | None,

@@ -9,6 +9,7 @@ from dal_fast import reference
 from dal_fast.backend import launcher, resolve
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import address, check_shape
+from dal_fast.ops._register import op
 
 _MOST_VOXELS = 2**32 - 1  # of one volume: then a node's number fits 32 bits
 
@@ -84,7 +85,7 @@ def _layout(mask: Tensor, connectivity: int) -> tuple[int, int, int, int, int]:
     return n * c, depth, height, width, connectivity
 
 
-@torch.library.custom_op("dal_fast::components3d", mutates_args=())
+@op("components3d")
 def _components3d(mask: Tensor, connectivity: int, backend: str) -> Tensor:
     mask, layout = mask.contiguous(), _layout(mask, connectivity)
     kernels, where = launcher(backend, mask)
@@ -95,7 +96,7 @@ def _components3d(mask: Tensor, connectivity: int, backend: str) -> Tensor:
     return labels
 
 
-@torch.library.custom_op("dal_fast::remove_small", mutates_args=())
+@op("remove_small")
 def _remove_small(mask: Tensor, min_voxels: int, connectivity: int, backend: str) -> Tensor:
     mask, layout = mask.contiguous(), _layout(mask, connectivity)
     kernels, where = launcher(backend, mask)

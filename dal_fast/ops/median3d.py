@@ -9,6 +9,7 @@ from dal_fast import reference
 from dal_fast.backend import launcher, resolve
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume
+from dal_fast.ops._register import op
 
 
 def median3d(
@@ -52,7 +53,7 @@ def median3d(
     return _median3d(x, size, mask, backend)
 
 
-@torch.library.custom_op("dal_fast::median3d", mutates_args=())
+@op("median3d")
 def _median3d(x: Tensor, size: int, mask: Tensor | None, backend: str) -> Tensor:
     x, mask = x.contiguous(), None if mask is None else mask.contiguous()
     out = torch.empty_like(x, memory_format=torch.contiguous_format)

@@ -19,6 +19,7 @@ from dal_fast.ops._checks import (
     check_volume,
     host_table,
 )
+from dal_fast.ops._register import op
 
 LEVELS = (0.29, 0.48, 0.72)
 """Grey levels of CSF, grey and white matter in the anatomical image (DAL, arXiv 2512.21924)."""
@@ -84,7 +85,7 @@ def anatomy_image(
     return _onehot(logits, [float(c) for c in levels], mask, temperature, backend)
 
 
-@torch.library.custom_op("dal_fast::onehot", mutates_args=())
+@op("onehot", differentiable=True)
 def _onehot(
     logits: Tensor,
     levels: list[float] | None,
@@ -106,7 +107,7 @@ def _onehot(
     return out
 
 
-@torch.library.custom_op("dal_fast::onehot_backward", mutates_args=())
+@op("onehot_backward")
 def _onehot_backward(
     logits: Tensor,
     grad: Tensor,

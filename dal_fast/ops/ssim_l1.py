@@ -11,6 +11,7 @@ from dal_fast import reference
 from dal_fast.backend import resolve
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import check_positive, check_same, check_volume
+from dal_fast.ops._register import op
 from dal_fast.ops._ssim_kernels import (
     SsimKernels,
     arithmetic,
@@ -176,14 +177,14 @@ def _wants_grad(x: Tensor, y: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
 
 
-@torch.library.custom_op("dal_fast::ssim_map", mutates_args=())
+@op("ssim_map", differentiable=True)
 def _ssim_map(
     x: Tensor, y: Tensor, window: int, sigma: float, kind: str, data_range: float, backend: str
 ) -> Tensor:
     return SsimKernels(x, y, window, sigma, kind, data_range, backend).map(hybrid=False)
 
 
-@torch.library.custom_op("dal_fast::hybrid_score", mutates_args=())
+@op("hybrid_score", differentiable=True)
 def _hybrid(
     x: Tensor, y: Tensor, window: int, sigma: float, kind: str, data_range: float, backend: str
 ) -> Tensor:
@@ -196,7 +197,7 @@ def _(x: Tensor, *_: Any) -> Tensor:
     return new_map(x)
 
 
-@torch.library.custom_op("dal_fast::ssim_map_backward", mutates_args=())
+@op("ssim_map_backward")
 def _ssim_map_backward(
     x: Tensor,
     y: Tensor,
@@ -214,7 +215,7 @@ def _ssim_map_backward(
     return kernels.backward(kernels.fields(grad), None, 1.0, 0.0, need_x, need_y)
 
 
-@torch.library.custom_op("dal_fast::l1_ssim", mutates_args=())
+@op("l1_ssim", differentiable=True)
 def _l1_ssim(
     x: Tensor,
     y: Tensor,
@@ -239,7 +240,7 @@ def _(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     return x.new_empty((), dtype=arithmetic(x)), new_fields(x, rest[-1])
 
 
-@torch.library.custom_op("dal_fast::l1_ssim_backward", mutates_args=())
+@op("l1_ssim_backward")
 def _l1_ssim_backward(
     x: Tensor,
     y: Tensor,

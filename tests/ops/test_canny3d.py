@@ -330,7 +330,9 @@ def test_no_gradient():
 @pytest.mark.parametrize("levels", [None, [0.29, 0.48, 0.72]])
 def test_opcheck(levels):
     x = smooth_noise((2, 3, 5, 6, 7), torch.float32).requires_grad_()
-    torch.library.opcheck(_canny3d, (x, levels, blob_mask(x.shape), 1.0, 0.01, 0.03, "cpu"))
+    torch.library.opcheck(
+        _canny3d.overload, (x, levels, blob_mask(x.shape), 1.0, 0.01, 0.03, "cpu")
+    )
 
 
 def test_compiles_without_graph_break():

@@ -168,8 +168,8 @@ def test_every_volume_is_numbered_by_itself():
 
 def test_opcheck():
     mask = random_mask((2, 2, 4, 5, 6), 0.3)
-    torch.library.opcheck(_components3d, (mask, 18, "cpu"))
-    torch.library.opcheck(_remove_small, (mask, 3, 26, "cpu"))
+    torch.library.opcheck(_components3d.overload, (mask, 18, "cpu"))
+    torch.library.opcheck(_remove_small.overload, (mask, 3, 26, "cpu"))
 
 
 def test_compiles_without_graph_break():

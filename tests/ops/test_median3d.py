@@ -138,9 +138,9 @@ def test_generators_count_instructions(script, three, five):
 @pytest.mark.parametrize("size", [3, 5])
 def test_opcheck(size):
     x = volume_of((2, 2, 3, 4, 5), torch.float32)
-    torch.library.opcheck(_median3d, (x, size, None, "cpu"))
+    torch.library.opcheck(_median3d.overload, (x, size, None, "cpu"))
     mask = torch.ones(2, 1, 3, 4, 5, dtype=torch.bool)
-    torch.library.opcheck(_median3d, (x, size, mask, "cpu"))
+    torch.library.opcheck(_median3d.overload, (x, size, mask, "cpu"))
 
 
 def test_compiles_without_graph_break():

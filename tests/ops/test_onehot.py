@@ -32,9 +32,9 @@ def test_ties_go_to_the_lowest_class():
 def test_opcheck(levels):
     z = logits_of((2, 3, 3, 4, 5), torch.float32).requires_grad_()
     mask = None if levels is None else torch.ones(2, 1, 3, 4, 5, dtype=torch.bool)
-    torch.library.opcheck(_onehot, (z, levels, mask, 1.0, "cpu"))
+    torch.library.opcheck(_onehot.overload, (z, levels, mask, 1.0, "cpu"))
     grad = torch.randn_like(_onehot(z, levels, mask, 1.0, "cpu").detach())
-    torch.library.opcheck(_onehot_backward, (z.detach(), grad, levels, mask, 1.0, "cpu"))
+    torch.library.opcheck(_onehot_backward.overload, (z.detach(), grad, levels, mask, 1.0, "cpu"))
 
 
 def test_compiles_without_graph_break():

@@ -209,16 +209,16 @@ def test_empty_batch():
 def test_opcheck():
     x, y = leaves(*pair_of((2, 1, 4, 5, 6)))
     window = (5, 1.5, "gaussian", 1.0, "cpu")
-    torch.library.opcheck(ssim_l1._ssim_map, (x, y, *window))
-    torch.library.opcheck(ssim_l1._hybrid, (x, y, *window))
-    torch.library.opcheck(ssim_l1._l1_ssim, (x, y, 0.3, 0.7, *window, True))
+    torch.library.opcheck(ssim_l1._ssim_map.overload, (x, y, *window))
+    torch.library.opcheck(ssim_l1._hybrid.overload, (x, y, *window))
+    torch.library.opcheck(ssim_l1._l1_ssim.overload, (x, y, 0.3, 0.7, *window, True))
     a, b = x.detach(), y.detach()
-    torch.library.opcheck(ssim_l1._l1_ssim, (a, b, 0.3, 0.7, *window, False))
-    torch.library.opcheck(ssim_l1._ssim_map_backward, (a, b, a, *window, True, False))
+    torch.library.opcheck(ssim_l1._l1_ssim.overload, (a, b, 0.3, 0.7, *window, False))
+    torch.library.opcheck(ssim_l1._ssim_map_backward.overload, (a, b, a, *window, True, False))
     fields = ssim_l1._l1_ssim(a, b, 0.3, 0.7, *window, True)[1]
     one = torch.tensor(1.0)
     args = (a, b, fields, one, 0.3, 0.7, *window, True, True)
-    torch.library.opcheck(ssim_l1._l1_ssim_backward, args)
+    torch.library.opcheck(ssim_l1._l1_ssim_backward.overload, args)
 
 
 @pytest.mark.parametrize("op", [ssim3d, ssim_map, hybrid_score, l1_ssim_loss])

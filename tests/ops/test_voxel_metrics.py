@@ -252,8 +252,8 @@ def test_opcheck_and_compile():
     score, target, mask = inputs((1, 1, 3, 4, 5))
     layout = Layout.of(_score_pages(score, mask, "cpu")[0].numpy(), LIMIT)
     args = (score, target, mask, torch.from_numpy(layout.base), layout.shift, layout.bins)
-    torch.library.opcheck(_score_pages, (score, mask, "cpu"))
-    torch.library.opcheck(_score_histogram, (*args, "cpu"))
+    torch.library.opcheck(_score_pages.overload, (score, mask, "cpu"))
+    torch.library.opcheck(_score_histogram.overload, (*args, "cpu"))
     compiled = torch.compile(
         lambda *a: _score_histogram(*a, "cpu")[0].sum(0), fullgraph=True, backend="aot_eager"
     )
