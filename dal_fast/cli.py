@@ -50,6 +50,13 @@ Runtime = Annotated[
         help="Engine that runs the network: torch (auto), or, on a CPU, openvino or onnx."
     ),
 ]
+Median = Annotated[
+    int | None,
+    typer.Option(
+        help="Median filter in 2 mm voxels: 0 none, 3, or 5. Default: 3 for T1w, else the "
+        "strongest of several, so that lesions of any size stay."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -74,9 +81,7 @@ def screen(
     threshold: Annotated[
         float | None, typer.Option(help="From which anomaly value a voxel is marked.")
     ] = None,
-    median: Annotated[
-        int, typer.Option(help="Median filter in 2 mm voxels: 0 none, 3, or 5 for tumours.")
-    ] = 3,
+    median: Median = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
     nonfinite: Annotated[
@@ -186,7 +191,7 @@ def validate(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("validation"),
     weights: Weights = "default",
-    median: Annotated[int, typer.Option(help="Median filter in 2 mm voxels: 0, 3 or 5.")] = 3,
+    median: Median = None,
     atlas: Annotated[
         bool, typer.Option(help="Also the atlas floor, which needs SimpleITK and nilearn.")
     ] = True,

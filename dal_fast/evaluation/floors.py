@@ -11,7 +11,7 @@
 ``dark_atlas``          its negative
 ======================  =========================================================================
 
-Like the learned scores they are smoothed by the same median afterwards. Not from the paper;
+They are smoothed as the learned scores are. Not from the paper;
 ``intensity`` is the baseline of Meissen et al., "Challenging current semi-supervised anomaly
 segmentation methods for brain MRI" (2021).
 """
@@ -119,9 +119,9 @@ def _register(sitk: Any, fixed: Any, moving: Any) -> Any:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(0.1)
+    method.SetMetricSamplingPercentagePerLevel([0.1, 0.02])
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, 100)
+    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, 60)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel([2, 1])
     method.SetSmoothingSigmasPerLevel([1, 0])

@@ -2,7 +2,7 @@
 
     dal-fast validate SET [SET ...] --weights default --out results
 
-Every map is smoothed by the same median and compared with the lesions on the scan's own grid.
+Every map of a case is smoothed alike and compared with the lesions on the scan's own grid.
 Per case: average precision and best Dice (:class:`dal_fast.ops.VoxelMetrics`). With thresholds
 that one voxel in a thousand exceeds in the healthy cases of the same contrast (every second
 subject): Dice, lesions found by size, and the false-positive rate of the other healthy subjects.
@@ -29,7 +29,7 @@ from dal_fast.evaluation.cases import ValidationCase
 from dal_fast.evaluation.floors import FLOORS, floors
 from dal_fast.inference.case import load_case
 from dal_fast.inference.postprocess import smooth
-from dal_fast.inference.scoring import SCORES, anomaly_score
+from dal_fast.inference.scoring import SCORES, anomaly_score, contrast_of
 from dal_fast.inference.screener import Screener
 from dal_fast.ops import VoxelMetrics, components3d
 
@@ -152,9 +152,9 @@ def _maps(
     image = restored.grid.to_model(loaded.volume.data)
     raw |= floors(image, x, view, restored.grid.affine, atlas)
     brain = torch.from_numpy(loaded.mask.data)[None, None]
-    maps = {}
+    median, maps = screener.median_for(contrast_of(x, p, view)), {}
     for name, score in raw.items():
-        on_scan = restored.grid.to_scan(smooth(score, view, screener.median))
+        on_scan = restored.grid.to_scan(smooth(score, view, median))
         maps[name] = torch.from_numpy(on_scan)[None, None] * brain
     if not case.lesion:
         return maps, brain, torch.zeros_like(brain)

@@ -10,20 +10,30 @@ the probability of cerebrospinal fluid p_CSF:
     tolerant_negative   max(lo - x, 0)
     gated_positive      (1 - p_CSF) max(x - hi, 0)     nor is a sulcus wider than expected
     gated_negative      (1 - p_CSF) max(lo - x, 0)
+    standard_positive   gated_positive / sigma         in units of what is usual in the tissue
+    standard_negative   gated_negative / sigma
+    blended_positive    (1 - p_CSF) max(x - (3 hi + 0.5) / 4, 0) / sigma
 
-All but ``hybrid`` are ours ("not specified in the paper"). ``auto`` takes ``gated_positive``, or
-``gated_negative`` where the scan looks T1-weighted: lesions are dark there and bright elsewhere.
+sigma is the spread of r around 0 in each tissue of the scan itself, mixed by the tissue's
+probability. ``blended`` leans on the plain intensity (the brain's median is 0.5), which is strong
+where lesions are the brightest of all. All but ``hybrid`` are ours ("not specified in the paper").
+``auto`` takes ``standard_negative`` where the scan looks T1-weighted, as lesions are dark there,
+``standard_positive`` in a T2w and ``blended_positive`` in a FLAIR.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dal_fast.data.normalise import BRAIN_LEVEL
 from dal_fast.errors import InputError
 from dal_fast.ops import hybrid_score
 
+_MAD_TO_SIGMA = 1.4826
 SCORES = (
     "auto",
     "hybrid",
@@ -34,8 +44,14 @@ SCORES = (
     "tolerant_negative",
     "gated_positive",
     "gated_negative",
+    "standard_positive",
+    "standard_negative",
+    "blended_positive",
 )
 
+LEAN = 0.25  # share of the plain intensity in ``blended``
+CERTAIN, ENOUGH = 0.8, 50  # probability and number of the voxels that a spread is taken from
+LEAST_SPREAD, UNKNOWN_SPREAD = 0.02, 0.1  # of a tissue without noise, of one with too few voxels
 T1_SHARE = 0.25  # least (white - grey) / (white - fluid) of a T1-like scan
 
 
@@ -51,7 +67,9 @@ def check_score(score: str) -> str:
 
 
 def anomaly_score(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor, score: str = "auto") -> Tensor:
-    """The anomaly map of a batch, at least 0, in the unit of ``x``; 0 outside the mask.
+    """The anomaly map of a batch, at least 0; 0 outside the mask.
+
+    In the unit of ``x``; ``standard`` and ``blended`` in spreads of the tissue.
 
     Args:
         x: normalised scan, ``(N, 1, D, H, W)``.
@@ -76,17 +94,21 @@ def anomaly_score(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor, score: str = 
     if score == "absolute":
         return (x - phi).abs() * mask
     kind, _, sign = score.rpartition("_")
-    if sign == "negative":
-        x, phi = -x, -phi
-    if kind:
-        phi = _dilate(phi, mask)
-    residual = (x - phi).clamp_min(0) * mask
-    return residual * (1 - p[:, :1]) if kind == "gated" else residual
+    flip = -1.0 if sign == "negative" else 1.0
+    healthy = _dilate(flip * phi, mask) if kind else flip * phi
+    if kind == "blended":
+        healthy = (1 - LEAN) * healthy + LEAN * flip * BRAIN_LEVEL
+    residual = (flip * x - healthy).clamp_min(0) * mask
+    if kind in ("gated", "standard", "blended"):
+        residual = residual * (1 - p[:, :1])
+    return residual / _spread(x - phi, p, mask) if kind in ("standard", "blended") else residual
 
 
 def choose_score(contrast: str) -> str:
     """What ``"auto"`` means for a scan that looks like ``contrast``."""
-    return "gated_negative" if contrast == "T1w" else "gated_positive"
+    return {
+        "T1w": "standard_negative", "T2w": "standard_positive", "FLAIR": "blended_positive"
+    }[contrast]  # fmt: skip
 
 
 def contrast_of(x: Tensor, p: Tensor, mask: Tensor) -> str:
@@ -101,6 +123,17 @@ def contrast_of(x: Tensor, p: Tensor, mask: Tensor) -> str:
     if fluid > max(grey, white):
         return "T2w"
     return "T1w" if grey > fluid and white - grey > T1_SHARE * (white - fluid) else "FLAIR"
+
+
+def _spread(residual: Tensor, p: Tensor, mask: Tensor) -> Tensor:
+    """sigma of every voxel ``(N, 1, D, H, W)``, from the tissues' robust spreads."""
+    spreads = residual.new_full(p.shape[:2], UNKNOWN_SPREAD)
+    for n, k in itertools.product(range(p.shape[0]), range(p.shape[1])):
+        own = residual[n, 0][(p[n, k] > CERTAIN) & mask[n, 0]]
+        if len(own) >= ENOUGH:
+            spreads[n, k] = (_MAD_TO_SIGMA * own.abs().median()).clamp_min(LEAST_SPREAD)
+    mixed = torch.einsum("nkdhw,nk->ndhw", p, spreads)[:, None]
+    return torch.where(mask, mixed, 1.0).clamp_min(LEAST_SPREAD)
 
 
 def _dilate(phi: Tensor, mask: Tensor) -> Tensor:

@@ -72,7 +72,8 @@ class Screener:
         runtime: ``"auto"`` or a name of :data:`dal_fast.inference.runtimes.RUNTIMES`.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         score: name of the anomaly score, see :func:`dal_fast.inference.scoring.anomaly_score`.
-        median: size of the median filter in voxels of the model's grid: 0 (none), 3 or 5.
+        median: size of the median filter in voxels of the model's grid: 0 (none), 3 or 5;
+            ``None`` chooses by contrast (:func:`dal_fast.inference.postprocess.choose_median`).
         threshold: anomaly value from which a voxel belongs to the anomaly mask; ``None`` takes
             what one healthy voxel in a thousand exceeds at this score and contrast.
         nonfinite: refuse or replace NaN and infinite voxels.
@@ -88,7 +89,7 @@ class Screener:
         device: str = "auto",
         *,
         score: str = "auto",
-        median: int = postprocess.DEFAULT_MEDIAN,
+        median: int | None = None,
         threshold: float | None = None,
         nonfinite: NonFinite = "refuse",
     ) -> None:
@@ -102,7 +103,7 @@ class Screener:
         self.parameters: dict[str, Any] = {
             "score": score,
             "threshold": "auto" if threshold is None else threshold,
-            "median": median,
+            "median": "auto" if median is None else median,
             "model_voxel_mm": self.voxel_mm,
             "weights": str(weights),
             "weights_sha256": weights_sha256(weights),
@@ -123,6 +124,10 @@ class Screener:
             InputError: with a code for whatever cannot be processed.
         """
         return self.screen_case(load_case(scan, mask, self.nonfinite))
+
+    def median_for(self, contrast: str) -> int | str:
+        """The smoothing of a scan that looks like ``contrast``."""
+        return postprocess.choose_median(contrast) if self.median is None else self.median
 
     def restore(self, case: Case) -> Restoration:
         """Bring a scan onto the model's grid, normalise it and run the network."""
@@ -148,7 +153,8 @@ class Screener:
         threshold = self.threshold or postprocess.THRESHOLDS[contrast][score]
         raw = anomaly_score(x, output.pseudo_healthy, p, view, score)
         clock.lap("score")
-        anomaly = postprocess.smooth(raw, view, self.median)
+        median = self.median_for(contrast)
+        anomaly = postprocess.smooth(raw, view, median)
         number = postprocess.scan_score(anomaly, mask)
         clock.lap("median")
         on_scan = Image(restored.grid.to_scan(anomaly) * brain, volume.affine)
@@ -176,6 +182,7 @@ class Screener:
                 **self.parameters,
                 "score": score,
                 "threshold": threshold,
+                "median": median,
                 "contrast": contrast,
             },
             requested=self.parameters,

@@ -35,6 +35,20 @@ def test_smoothing_is_the_median_inside_the_mask(size):
     assert postprocess.smooth(values, ~mask, size).abs().max() == 0
 
 
+def test_scales_keep_lesions_of_any_size():
+    mask = torch.ones(1, 1, 24, 24, 24, dtype=torch.bool)
+    noise = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0))
+    values = 0.5 * noise
+    values[..., 4, 4, 4] = 4.0  # one voxel
+    values[..., 12:18, 12:18, 12:18] = 2.0
+    out = postprocess.smooth(values, mask, postprocess.SCALES)
+    assert out[..., 4, 4, 4].item() == 2.0  # half of it
+    assert (out[..., 13:17, 13:17, 13:17] == 2.0).all()
+    assert out[..., 20:, :, :].max() < 0.5
+    each = [w * postprocess.smooth(values, mask, s) for s, w in {5: 1.0, 3: 0.7, 0: 0.5}.items()]
+    assert torch.equal(out, torch.stack(each).amax(0))
+
+
 def test_mask_drops_specks_and_regions_describe_the_rest():
     values = np.zeros((40, 40, 40), np.float32)
     values[4:8, 4:8, 4:8] = 0.3  # 64 voxels of 8 mm³: 0.512 mL

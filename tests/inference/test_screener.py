@@ -9,8 +9,9 @@ from tiny import needs_default_weights, tiny_weights
 
 from dal_fast import InputError
 from dal_fast.inference import Screener
-from dal_fast.inference.postprocess import THRESHOLDS
+from dal_fast.inference.postprocess import THRESHOLDS, choose_median
 from dal_fast.inference.runtimes import make_runtime
+from dal_fast.inference.scoring import choose_score
 from dal_fast.models import load_weights
 
 
@@ -94,7 +95,9 @@ def test_settings_reach_the_result(weights, tmp_path):
     assert smooth.score < plain.score
     auto = Screener(weights).screen(path)
     assert auto.requested["score"] == "auto"
-    assert auto.parameters["score"] in ("gated_positive", "gated_negative")
+    assert auto.parameters["score"] == choose_score(auto.parameters["contrast"])
+    assert auto.requested["median"] == "auto"
+    assert auto.parameters["median"] == choose_median(auto.parameters["contrast"])
     assert auto.threshold == THRESHOLDS[auto.parameters["contrast"]][auto.parameters["score"]]
 
 
@@ -134,7 +137,7 @@ def test_refusals(weights):
 
 
 FLUID_MISSED = pytest.mark.xfail(
-    reason="the first weights do not see the fluid of this T2w, which the low-contrast flag says; "
+    reason="the weights do not see all fluid of this T2w, which the low-contrast flag says; "
     "see their model card"
 )
 
