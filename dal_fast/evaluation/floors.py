@@ -33,6 +33,7 @@ from dal_fast.models.recouple import closed_form
 
 FLOORS = ("intensity", "dark_intensity", "equalised", "atlas", "dark_atlas")
 _ENOUGH = 20  # voxels that a tissue's spread is estimated from
+_SAMPLES = 20_000  # voxels that the registration compares, on its finer level
 _LEAST_SPREAD = 0.02  # of the brain's median, so that a noiseless tissue does not divide by 0
 
 
@@ -119,7 +120,8 @@ def _register(sitk: Any, fixed: Any, moving: Any) -> Any:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel([0.1, 0.02])
+    share = _SAMPLES / fixed.GetNumberOfPixels()
+    method.SetMetricSamplingPercentagePerLevel([min(1.0, 5 * share), min(1.0, share)])
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, 60)
     method.SetOptimizerScalesFromPhysicalShift()
