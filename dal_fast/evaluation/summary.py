@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dal_fast.evaluation.floors import FLOORS
-from dal_fast.evaluation.validate import Row, Validation, compare
+from dal_fast.evaluation.validate import Comparison, Row, Validation, compare
 from dal_fast.inference.scoring import SCORES
 
 METHODS = (*SCORES, *FLOORS)
@@ -19,13 +19,13 @@ METHODS = (*SCORES, *FLOORS)
 def show(results: list[Validation]) -> None:
     """Print what :func:`dal_fast.evaluation.validate.validate` found on one or several draws."""
     rows = [row for result in results for row in result.rows]
+    strata = list(compare(rows))
     console = Console()
-    for table in (_precision(rows), _gain(rows), _others(rows, results), _by_size(results)):
+    for table in (_precision(strata), _gain(strata), _others(rows, results), _by_size(results)):
         console.print(table)
 
 
-def _precision(rows: list[Row]) -> Table:
-    strata = list(compare(rows))
+def _precision(strata: list[Comparison]) -> Table:
     columns = [f"{s.contrast} {s.sign}" for s in strata]
     table = Table("average precision", *columns, title="mean over cases")
     for method in METHODS:
@@ -35,11 +35,11 @@ def _precision(rows: list[Row]) -> Table:
     return table
 
 
-def _gain(rows: list[Row]) -> Table:
+def _gain(strata: list[Comparison]) -> Table:
     title = "auto less the best floor, paired by case"
     head = ("", "best floor", "difference", "SD over cases", "by draw", "cases")
     table = Table(*head, title=title)
-    for s in compare(rows):
+    for s in strata:
         draws = " ".join(f"{value:+.3f}" for value in s.draws.values())
         gain, spread = f"{s.difference:+.3f}", _number(s.spread)
         table.add_row(f"{s.contrast} {s.sign}", s.floor, gain, spread, draws, str(s.n))

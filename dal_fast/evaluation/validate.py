@@ -29,7 +29,7 @@ from dal_fast.evaluation.cases import ValidationCase
 from dal_fast.evaluation.floors import FLOORS, floors
 from dal_fast.inference.case import load_case
 from dal_fast.inference.postprocess import smooth
-from dal_fast.inference.scoring import SCORES, anomaly_score, contrast_of
+from dal_fast.inference.scoring import SCORES, anomaly_score, choose_score, contrast_of
 from dal_fast.inference.screener import Screener
 from dal_fast.ops import VoxelMetrics, components3d
 
@@ -148,11 +148,13 @@ def _maps(
     restored = screener.restore(loaded)
     x, view, output = restored.x, restored.view, restored.output
     p, phi = output.probabilities, output.pseudo_healthy
-    raw = {name: anomaly_score(x, phi, p, view, name) for name in SCORES}
+    contrast = contrast_of(x, p, view)
+    named = {name: anomaly_score(x, phi, p, view, name) for name in SCORES if name != "auto"}
+    raw = {"auto": named[choose_score(contrast)]} | named
     image = restored.grid.to_model(loaded.volume.data)
     raw |= floors(image, x, view, restored.grid.affine, atlas)
     brain = torch.from_numpy(loaded.mask.data)[None, None]
-    median, maps = screener.median_for(contrast_of(x, p, view)), {}
+    median, maps = screener.median_for(contrast), {}
     for name, score in raw.items():
         on_scan = restored.grid.to_scan(smooth(score, view, median))
         maps[name] = torch.from_numpy(on_scan)[None, None] * brain
