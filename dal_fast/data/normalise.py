@@ -8,8 +8,9 @@ from torch import Tensor
 
 from dal_fast.errors import InputError
 
-BRAIN_LEVEL, CEILING = 0.5, 1.0
-"""The median's place, and where brighter voxels are cut off: at twice the median."""
+BRAIN_LEVEL, CEILING = 0.5, 1.5
+"""The median's place, and where brighter voxels are cut off: at three times the median, so that a
+T2w's fluid stays brighter than its lesions."""
 STANDARDISED_SHARE = 0.1
 """Share of negative voxels in the brain from which on a scan counts as standardised."""
 
@@ -30,13 +31,17 @@ class Normalisation:
         """A difference of normalised images, such as an anomaly map, in units of the scan."""
         return difference / self.scale
 
+    def scan_to_image(self, scan: Tensor) -> Tensor:
+        """Intensities of the scan, normalised and cut off."""
+        return ((scan - self.offset) * self.scale).clamp(0, CEILING)
+
     def image_to_scan(self, image: Tensor) -> Tensor:
         """A normalised image, such as the pseudo-healthy one, in units of the scan."""
         return image / self.scale + self.offset
 
 
 def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisation]:
-    """Bring the brain's median to 0.5, dark to 0, and cut off above twice the median.
+    """Bring the brain's median to 0.5, dark to 0, and cut off above three times the median.
 
     The field of view is the mask where x > 0: part of a mask may lie outside what was scanned.
     A few negative voxels (interpolation rings) become 0. A scan with more than a tenth of its
@@ -48,7 +53,7 @@ def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisatio
         mask: (1, 1, D, H, W) bool brain mask.
 
     Returns:
-        The normalised image in [0, 1], 0 outside the field of view; the field of view, bool; and
+        The normalised image in [0, 1.5], 0 outside the field of view; the field of view, bool; and
         the way back.
 
     Raises:
@@ -65,4 +70,4 @@ def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisatio
     if not median > 0:
         raise InputError("no-signal", "half the brain or more has no signal")
     way = Normalisation(BRAIN_LEVEL / median, offset)
-    return ((image - offset) * way.scale).clamp(0, CEILING) * view, view, way
+    return way.scan_to_image(image) * view, view, way

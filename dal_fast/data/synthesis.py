@@ -4,13 +4,16 @@ A *structure map* is an integer volume ``(tissue + 1) * 256 + label`` inside the
 outside, tissue 0 CSF, 1 GM, 2 WM: the label's own number only keeps structures apart, so maps of
 different label protocols mix (:func:`encode_structures`).
 
-A sample is made in one of three ways, all with truth from the map:
+A contrast is made in one of four ways, all with truth from the map:
 
-- :meth:`Synthesiser.paint`: each structure gets an intensity drawn around that of its tissue;
-- :meth:`Synthesiser.remap`: a real scan's tissue means are exchanged for drawn ones and its
-  texture is scaled (or turned) tissue by tissue, so that real anatomy below the labels survives;
-- :meth:`Synthesiser.keep`: the real scan as it is.
+- ``paint``: each structure gets an intensity drawn around that of its tissue;
+- ``remap``: a real scan's tissue means are exchanged for drawn ones and its texture is scaled (or
+  turned) tissue by tissue, so that real anatomy below the labels survives;
+- ``recolour``: a real scan's intensities are bent, piecewise linearly, so that its tissue means
+  become drawn ones: every border stays where the scanner saw it, whatever the labels say;
+- ``keep``: the real scan as it is.
 
+:meth:`Synthesiser.contrasts` makes several of them of one brain: the same anatomy to the voxel.
 Then lesions, partial volume, thick slices, bias field, noise, and an imperfect brain mask. All of
 this is ours ("not specified in the paper"). It is plain torch rather than cornucopia: what is
 needed here is separable and comes to a few small matrix products a sample (``data.fields``),
@@ -19,30 +22,27 @@ about 0.15 s for a whole brain at 2 mm on two CPU cores.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from dataclasses import fields as fields_of
 
 import torch
 from torch import Generator, Tensor
 
 from dal_fast.data import fields
+from dal_fast.data.contrast import (
+    CONTRASTS,
+    bend,
+    contrast_gain,
+    draw_means,
+    look_up,
+    per_tissue,
+    tissue_means,
+)
 from dal_fast.data.fields import chance, uniform
 from dal_fast.data.lesions import LesionRecipe, add_lesions
 from dal_fast.data.normalise import normalise
 
-TISSUES = ("CSF", "GM", "WM")
-CONTRASTS = ("T2w", "FLAIR", "T1w", "random")
-_CODES = 4 * 256  # structure maps hold values below this
-
-# darkest tissue, then by how much the next is brighter, then the brightest: [low, high) each
-_RANGES = torch.tensor(
-    [
-        [[0.25, 0.45], [0.06, 0.30], [0.20, 0.90]],  # T2w:   WM < GM < CSF
-        [[0.05, 0.30], [0.20, 0.45], [0.04, 0.25]],  # FLAIR: CSF < WM < GM
-        [[0.10, 0.35], [0.15, 0.35], [0.12, 0.40]],  # T1w:   CSF < GM < WM
-        [[0.05, 0.40], [0.08, 0.50], [0.08, 0.50]],  # random order
-    ]
-)
-_ORDERS = torch.tensor([[2, 1, 0], [0, 2, 1], [0, 1, 2]])  # tissues from dark to bright
 _BRIGHT_LESIONS = torch.tensor([0.9, 0.9, 0.2, 0.6])  # probability that a lesion is bright
 
 
@@ -92,20 +92,28 @@ class Sample:
     """A batch for training.
 
     Attributes:
-        image: ``(N, 1, D, H, W)`` float32 in [0, 1], median of the brain 0.5, zero outside the
+        image: ``(N, 1, D, H, W)`` float32 in [0, 1.5], median of the brain 0.5, zero outside the
             mask: normalised by the function that the screener uses.
         tissue: ``(N, D, H, W)`` int64, the healthy truth: 0 CSF, 1 GM, 2 WM.
         mask: bool ``(N, 1, D, H, W)``, as a skull stripper might have drawn it.
         lesion: bool ``(N, 1, D, H, W)``.
+        healthy: ``image`` without its lesions, in the same unit, where it was asked for.
     """
 
     image: Tensor
     tissue: Tensor
     mask: Tensor
     lesion: Tensor
+    healthy: Tensor | None = None
 
 
-def encode_structures(labels: Tensor, tissue_of: dict[int, int]) -> Tensor:
+def join(samples: Sequence[Sample]) -> Sample:
+    """One batch of several; volumes of one size."""
+    parts = {f.name: [getattr(s, f.name) for s in samples] for f in fields_of(Sample)}
+    return Sample(**{k: torch.cat(part) for k, part in parts.items() if part[0] is not None})
+
+
+def encode_structures(labels: Tensor, tissue_of: Mapping[int, int]) -> Tensor:
     """Structure map of a label map; labels that ``tissue_of`` lacks are outside the brain.
 
     Args:
@@ -123,79 +131,139 @@ class Synthesiser:
     """Draws samples by ``recipe``; every random number comes from ``generator``.
 
     The same generator state, inputs and device give the same sample.
+
+    Args:
+        generator: on the device of the inputs.
+        recipe: the ranges.
+        healthy: give every sample its twin without lesions.
     """
 
-    def __init__(self, generator: Generator, recipe: Recipe | None = None) -> None:
+    def __init__(
+        self, generator: Generator, recipe: Recipe | None = None, healthy: bool = False
+    ) -> None:
         self.generator = generator
         self.recipe = recipe or Recipe()
+        self.healthy = healthy
 
     def paint(self, structures: Tensor) -> Sample:
-        """From a structure map ``(N, 1, D, H, W)`` alone."""
+        """From structure maps ``(N, 1, D, H, W)`` alone."""
         structures, _ = self._deform(structures, None)
-        kind = self._draw_kinds(len(structures))
-        means = self._draw_means(kind)
-        image = _look_up(self._draw_structures(means), structures)
+        return self._sample("paint", self._draw_kinds(len(structures)), structures, None)
+
+    def remap(self, scan: Tensor, structures: Tensor) -> Sample:
+        """From real scans ``(N, 1, D, H, W)`` whose tissue contrast is exchanged."""
+        structures, scan = self._deform(structures, scan)
+        return self._sample("remap", self._draw_kinds(len(scan)), structures, scan)
+
+    def recolour(self, scan: Tensor, structures: Tensor) -> Sample:
+        """From real scans ``(N, 1, D, H, W)`` whose intensities are bent."""
+        structures, scan = self._deform(structures, scan)
+        return self._sample("recolour", self._draw_kinds(len(scan)), structures, scan)
+
+    def keep(self, scan: Tensor, structures: Tensor, contrast: str = "T1w") -> Sample:
+        """The real scans ``(N, 1, D, H, W)`` of one contrast, deformed and degraded."""
+        structures, scan = self._deform(structures, scan)
+        kind = torch.full((len(scan),), CONTRASTS.index(contrast), device=scan.device)
+        return self._sample("keep", kind, structures, scan)
+
+    def contrasts(
+        self, structures: Tensor, scans: Mapping[str, Tensor], ways: Sequence[str]
+    ) -> Sample:
+        """Several contrasts of one brain, which is deformed once, in one batch.
+
+        Lesions, degradations and mask errors are drawn for each anew.
+
+        Args:
+            structures: ``(1, 1, D, H, W)``.
+            scans: real ones by contrast, of that shape; may be empty where all ways are "paint".
+            ways: "paint", "remap" or "recolour" (of the first scan), or the name of a scan, which
+                is kept. Drawn contrasts differ from each other and from kept ones.
+        """
+        names = list(scans)
+        structures, moved = self._deform(
+            structures, torch.cat([scans[n] for n in names], dim=1) if names else None
+        )
+        taken = [CONTRASTS.index(way) for way in ways if way in names]
+        samples = []
+        for way in ways:
+            scan = moved[:, names.index(way) if way in names else 0][:, None] if names else None
+            if way in names:
+                kind = torch.tensor([CONTRASTS.index(way)], device=structures.device)
+            else:
+                kind = self._draw_kinds(1, taken)
+                taken.append(int(kind))
+            samples.append(self._sample(way, kind, structures, scan))
+        return join(samples)
+
+    # -- ways ---------------------------------------------------------------------------------
+
+    def _sample(self, way: str, kind: Tensor, structures: Tensor, scan: Tensor | None) -> Sample:
+        """One contrast a brain; any other way than the three that draw one keeps the scan."""
+        if way == "paint":
+            means = draw_means(kind, self.generator)
+            image, mask = self._painted(structures, means)
+        else:
+            assert scan is not None
+            mask = self._draw_mask(structures)
+            means = draw_means(kind, self.generator)
+            if way == "remap":
+                image = self._remapped(scan, structures, means)
+            elif way == "recolour":
+                image = self._recoloured(scan, structures, means)
+            else:
+                image, means = scan, tissue_means(scan, structures)
+        return self._finish(image, structures, mask, means, kind)
+
+    def _painted(self, structures: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
+        image = look_up(self._draw_structures(means), structures)
         mask = self._draw_mask(structures)
         rim = mask & (structures == 0)  # a generous mask holds fluid, or nothing
         n = len(structures)
         fluid = means[:, :1] * uniform((n, 1), 0.0, 1.0, self.generator)
-        image = torch.where(rim, fluid.view(n, 1, 1, 1, 1), image)
-        return self._finish(image, structures, mask, means, kind)
+        return torch.where(rim, fluid.view(n, 1, 1, 1, 1), image), mask
 
-    def remap(self, scan: Tensor, structures: Tensor) -> Sample:
-        """From a real ``scan (N, 1, D, H, W)`` whose tissue contrast is exchanged.
+    def _remapped(self, scan: Tensor, structures: Tensor, means: Tensor) -> Tensor:
+        """``x' = m'[s] + g_k (x - m[s])``.
 
-        ``x' = m'[s] + g_k (x - m[s])`` with structures' drawn means m', the scan's own means m
-        (both blurred by half a voxel) and a gain g_k per tissue, negative where the contrast
-        turns, so that partial volume turns with it.
+        With structures' drawn means m', the scan's own means m (both blurred by half a voxel) and
+        a gain g_k per tissue, negative where the contrast turns, so that partial volume turns with
+        it.
         """
-        structures, scan = self._deform(structures, scan)
         g, n = self.generator, len(structures)
-        kind = self._draw_kinds(n)
-        means = self._draw_means(kind)
         own = tissue_means(scan, structures)
-        gain = _contrast_gain(own, means) * uniform((n, 3), 0.5, 1.2, g)
-        tables = torch.stack(
-            [self._draw_structures(means), _per_tissue(own), _per_tissue(gain)], dim=1
-        )
-        maps = fields.blur(
-            torch.cat([_look_up(t, structures) for t in tables.unbind(1)], dim=1),
-            torch.full((n, 3), 0.5, device=g.device),
-        )
-        new, old, gains = maps.chunk(3, dim=1)
-        image = (new + gains * (scan - old)).clamp_min(0)
-        return self._finish(image, structures, self._draw_mask(structures), means, kind)
+        gain = contrast_gain(own, means) * uniform((n, 3), 0.5, 1.2, g)
+        tables = (self._draw_structures(means), per_tissue(own), per_tissue(gain))
+        new, old, gains = self._softly(tables, structures).chunk(3, dim=1)
+        return (new + gains * (scan - old)).clamp_min(0)
 
-    def keep(self, scan: Tensor, structures: Tensor) -> Sample:
-        """The real T1-weighted ``scan (N, 1, D, H, W)`` itself, deformed and degraded."""
-        structures, scan = self._deform(structures, scan)
-        kind = torch.full((len(scan),), CONTRASTS.index("T1w"), device=self.generator.device)
-        means = tissue_means(scan, structures)
-        mask = self._draw_mask(structures)
-        return self._finish(scan, structures, mask, means, kind)
+    def _recoloured(self, scan: Tensor, structures: Tensor, means: Tensor) -> Tensor:
+        """``x' = f(x) + d[s]``: f bends m into m', d is how structures differ within a tissue."""
+        table = self._draw_structures(means)
+        differences = self._softly((table - per_tissue(means),), structures)
+        bent = bend(scan, tissue_means(scan, structures), means)
+        return (bent + differences).clamp_min(0)
+
+    def _softly(self, tables: Sequence[Tensor], structures: Tensor) -> Tensor:
+        """Tables at the structures, ``(N, len(tables), D, H, W)``, blurred by half a voxel."""
+        maps = torch.cat([look_up(table, structures) for table in tables], dim=1)
+        return fields.blur(maps, torch.full((len(maps), 3), 0.5, device=maps.device))
 
     # -- draws --------------------------------------------------------------------------------
 
-    def _draw_kinds(self, n: int) -> Tensor:
-        weights = torch.tensor(self.recipe.contrasts, device=self.generator.device)
+    def _draw_kinds(self, n: int, taken: Sequence[int] = ()) -> Tensor:
+        """``(n,)`` of ``CONTRASTS``, none of those ``taken`` while others are left."""
+        weights = torch.tensor(self.recipe.contrasts)
+        rest = weights.clone()
+        rest[list(taken)] = 0
+        weights = (rest if rest.any() else weights).to(self.generator.device)
         return torch.multinomial(weights, n, replacement=True, generator=self.generator)
-
-    def _draw_means(self, kind: Tensor) -> Tensor:
-        """``(N, 3)`` intensities of CSF, GM and WM."""
-        g, n = self.generator, len(kind)
-        ranges = _RANGES.to(g.device)[kind]
-        sorted_means = uniform((n, 3), ranges[..., 0], ranges[..., 1], g).cumsum(dim=1)
-        shuffled = torch.rand((n, 3), generator=g, device=g.device).argsort(dim=1)
-        known = _ORDERS.to(g.device)[kind.clamp_max(2)]
-        order = torch.where((kind == 3)[:, None], shuffled, known)
-        return torch.zeros_like(sorted_means).scatter_(1, order, sorted_means)
 
     def _draw_structures(self, means: Tensor) -> Tensor:
         """``(N, codes)`` intensity of every structure; 0 outside the brain."""
         g = self.generator
         contrast = means.amax(1, keepdim=True) - means.amin(1, keepdim=True)
         spread = self.recipe.spread * uniform((len(means), 1), 0.0, 1.0, g) * contrast
-        table = _per_tissue(means)
+        table = per_tissue(means)
         table = table + spread * torch.randn(table.shape, generator=g, device=g.device)
         table[:, :256] = 0
         return table.clamp_min(0)
@@ -267,53 +335,32 @@ class Synthesiser:
         if r.bright is not None:
             brighten = torch.full_like(brighten, r.bright)
         brighten = torch.where(chance(n, r.lesions, g), brighten, -1.0)
-        image = image.clone()
-        lesion = add_lesions(image, tissue, means, brighten, g, r.lesion)
+        sick = image.clone()
+        lesion = add_lesions(sick, tissue, means, brighten, g, r.lesion)
+        both = torch.cat([sick, image], dim=1) if self.healthy else sick
 
-        image = fields.blur(image, uniform((n, 1), *r.blur, g).expand(n, 3))
+        both = fields.blur(both, uniform((n, 1), *r.blur, g).expand(n, 3))
         thick = uniform((n,), *r.thickness, g)
         axis = torch.randint(3, (n,), generator=g, device=g.device)
         axis = torch.where(chance(n, r.thick_slices, g), axis, -1)
         chosen = torch.arange(3, device=g.device) == axis[:, None]
         thickness = torch.where(chosen, thick[:, None], 1)
         slices = [fields.slice_matrix(space[a], thickness[:, a]) for a in range(3)]
-        image = fields.apply_separable(image, slices)
+        both = fields.apply_separable(both, slices)
 
         bias = uniform((n, 1, 1, 1, 1), *r.bias, g) * fields.smooth_field(n, 1, space, 4, g)
-        image = image * torch.exp(bias)
+        both = both * torch.exp(bias)
         sigma = uniform((n, 1, 1, 1, 1), *r.noise, g) * means.mean(1).view(n, 1, 1, 1, 1)
-        image = image + sigma * torch.randn(image.shape, generator=g, device=g.device)
-        image = torch.cat([normalise(image[i : i + 1], mask[i : i + 1])[0] for i in range(n)])
-        return Sample(image, tissue.clamp_min(0), mask, lesion & mask)
+        both = both + sigma * torch.randn(image.shape, generator=g, device=g.device)
+        image, healthy = _normalised(both, mask)
+        return Sample(image, tissue.clamp_min(0), mask, lesion & mask, healthy)
 
 
-def tissue_means(scan: Tensor, structures: Tensor) -> Tensor:
-    """``(N, 3)`` mean of ``scan`` in CSF, GM and WM; 0 for a tissue that is absent."""
-    tissue = structures.long() // 256 - 1
-    means = []
-    for k in range(3):
-        inside = (tissue == k).to(scan.dtype)
-        means.append((scan * inside).sum((1, 2, 3, 4)) / inside.sum((1, 2, 3, 4)).clamp_min(1))
-    return torch.stack(means, dim=1)
-
-
-def _contrast_gain(own: Tensor, new: Tensor) -> Tensor:
-    """``(N, 3)``: new over own contrast, GM to CSF for CSF, WM to GM for both of them."""
-
-    def ratio(high: int, low: int) -> Tensor:
-        difference = own[:, high] - own[:, low]
-        safe = torch.where(difference.abs() < 1e-3, 1e-3, difference)
-        return ((new[:, high] - new[:, low]) / safe).clamp(-3, 3)
-
-    return torch.stack([ratio(1, 0), ratio(2, 1), ratio(2, 1)], dim=1)
-
-
-def _per_tissue(values: Tensor) -> Tensor:
-    """``(N, 3)`` to a ``(N, codes)`` table: every structure has its tissue's value."""
-    outside = torch.zeros_like(values[:, :1])
-    return torch.cat([outside, values], dim=1).repeat_interleave(256, dim=1)
-
-
-def _look_up(table: Tensor, structures: Tensor) -> Tensor:
-    """``table (N, codes)`` at the structures ``(N, 1, D, H, W)`` of the same sample."""
-    return table.gather(1, structures.flatten(1).long()).view(structures.shape)
+def _normalised(both: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Scans ``(N, 1 or 2, D, H, W)``, and their healthy twins by the same scale."""
+    scans, twins = [], []
+    for n in range(len(both)):
+        scan, view, way = normalise(both[n : n + 1, :1], mask[n : n + 1])
+        scans.append(scan)
+        twins.append(way.scan_to_image(both[n : n + 1, 1:]) * view)
+    return torch.cat(scans), torch.cat(twins) if both.shape[1] > 1 else None

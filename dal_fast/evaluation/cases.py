@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from dal_fast import __version__
 from dal_fast.data.atomic import write_bytes
+from dal_fast.data.contrast import CONTRASTS
 from dal_fast.data.lesions import LesionRecipe
 from dal_fast.data.nifti import read_volume
-from dal_fast.data.synthesis import CONTRASTS, Recipe, Sample, Synthesiser
+from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
 from dal_fast.errors import InputError
 from dal_fast.training.dataset import Brain, fit_to_stride
 
@@ -75,7 +76,7 @@ def make_validation(out: Path, brains: list[Brain], seed: int) -> Iterator[Valid
         brains: held-out, with real scans.
         seed: of degradations and lesions; another seed is another draw of the same set.
     """
-    for number, brain in enumerate(b for b in brains if b.scan is not None):
+    for number, brain in enumerate(b for b in brains if "T1w" in b.scans):
         for c, contrast in enumerate(SHOWN):
             for s, sign in enumerate(("healthy", *SIGNS)):
                 size = list(SIZES)[(number + c + s) % len(SIZES)] if sign in SIGNS else ""
@@ -147,8 +148,7 @@ def _sample(
     brain: Brain, contrast: str, sign: str, size: str, generator: torch.Generator
 ) -> Sample:
     """One brain; drawn again where the lesions happen to vanish."""
-    assert brain.scan is not None
-    scan = fit_to_stride(brain.scan, _STRIDE).float() / 255
+    scan = fit_to_stride(brain.scans["T1w"], _STRIDE).float()
     structures = fit_to_stride(brain.structures, _STRIDE)
     recipe = replace(
         Recipe(),

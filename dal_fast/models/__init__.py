@@ -1,7 +1,7 @@
 """Networks, recoupling and weight files."""
 
 from dal_fast.models.config import DALConfig
-from dal_fast.models.dal import DAL, PARTS, DALOutput
+from dal_fast.models.dal import DAL, PARTS, DALOutput, parts_needed
 from dal_fast.models.recouple import closed_form
 from dal_fast.models.registry import create_model, model_names
 from dal_fast.models.weights import (
@@ -21,6 +21,7 @@ __all__ = [
     "create_model",
     "load_weights",
     "model_names",
+    "parts_needed",
     "read_card",
     "save_weights",
     "weights_path",

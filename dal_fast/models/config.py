@@ -22,7 +22,14 @@ class DALConfig(BaseModel):
         tissue_mode: ``"logits"``, a score per tissue; ``"nearest_level"``, one grey map a with
             ``p_k ~ exp(-(a - c_k)^2 / tau)``: the other reading of the paper's constants.
         tau: width of ``nearest_level``.
-        recoupler: ``"closed_form"`` or ``"film"`` (the published path: Canny edges, R_E, R_D).
+        tissue_input: what E_A sees: ``"scan"``, as in the paper, or ``"evidence"``, the scan and
+            what its intensities and an atlas say (:mod:`dal_fast.models.evidence`).
+        recoupler: ``"film"``, the published path (Canny edges, R_E, R_D); ``"edges_closed_form"``,
+            tissue restored from the edges by R_E, recoupled in closed form; ``"closed_form"``, the
+            tissue of E_A, recoupled in closed form.
+        modality: what R_D gets as v: ``"encoder"``, E_M's vector, as in the paper, or ``"means"``,
+            the scan's tissue means (as many numbers as tissues).
+        patch: 1, or 2: every U-Net works on patches of 2x2x2 voxels.
         tissue_widths, anatomy_widths: U-Net channels by level, finest first, of E_A and of E_C
             and R_E.
         anatomy_channels: channels of the anatomical code.
@@ -38,7 +45,10 @@ class DALConfig(BaseModel):
     levels: tuple[float, ...] = LEVELS
     tissue_mode: Literal["logits", "nearest_level"] = "logits"
     tau: PositiveFloat = 0.01
-    recoupler: Literal["closed_form", "film"] = "closed_form"
+    tissue_input: Literal["scan", "evidence"] = "scan"
+    recoupler: Literal["closed_form", "edges_closed_form", "film"] = "closed_form"
+    modality: Literal["encoder", "means"] = "encoder"
+    patch: Literal[1, 2] = 1
     tissue_widths: tuple[PositiveInt, ...] = (8, 16, 48, 96)
     anatomy_widths: tuple[PositiveInt, ...] = (16, 32, 64)
     anatomy_channels: PositiveInt = 16

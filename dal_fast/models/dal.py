@@ -16,15 +16,20 @@ from torch.nn import functional as F
 
 from dal_fast.errors import InputError
 from dal_fast.models.config import DALConfig
+from dal_fast.models.evidence import TissueEvidence, bounding_box, log_posterior
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
 from dal_fast.models.unet import UNet
 from dal_fast.ops import anatomy_image, canny3d
 
-PARTS = ("tissue", "code", "modality", "restorer", "decoder")
-"""The paper's E_A, E_C, E_M, R_E and R_D."""
+PARTS = ("tissue", "code", "modality", "restorer", "decoder", "evidence", "head")
+"""The paper's E_A, E_C, E_M, R_E and R_D; ours: what E_A sees, and tissue from R_E's code."""
 
-_NEEDED = {"closed_form": ("tissue",), "film": ("tissue", "modality", "restorer", "decoder")}
+_RECOUPLED_BY = {
+    "closed_form": ("tissue",),
+    "edges_closed_form": ("tissue", "restorer", "head"),
+    "film": ("tissue", "modality", "restorer", "decoder"),
+}
 _MARGIN = 3  # voxels between the brain and the border of what the networks see
 
 
@@ -33,7 +38,8 @@ class DALOutput(NamedTuple):
 
     Attributes:
         tissue_logits: ``(N, K, D, H, W)``, 0 far outside the brain.
-        probabilities: their softmax inside the mask, 0 outside, ``(N, K, D, H, W)``.
+        probabilities: of tissue, inside the mask, 0 outside, ``(N, K, D, H, W)``: E_A's, or with
+            ``"edges_closed_form"`` those that R_E restored.
         anatomy: the anatomical image A, ``(N, 1, D, H, W)``.
         edges: Canny edges of A, bool ``(N, 1, D, H, W)``.
         pseudo_healthy: phi, ``(N, 1, D, H, W)``, 0 outside the mask.
@@ -52,27 +58,32 @@ class DAL(nn.Module):
     With ``recoupler="film"`` phi comes from the published path: the edges of the anatomical image
     through R_E to the anatomical code, recombined by R_D with v from E_M. With ``"closed_form"``
     it comes from the tissue probabilities and the scan's own tissue means
-    (:mod:`dal_fast.models.recouple`), and E_A is the only network.
+    (:mod:`dal_fast.models.recouple`), and E_A is the only network. ``"edges_closed_form"`` lies
+    between them: the edges through R_E to the tissue of a healthy brain, and that in closed form.
 
     Args:
         config: see :class:`DALConfig`.
-        parts: networks to build, of ``PARTS``; default those that ``config.recoupler`` needs.
-            ``"code"`` (E_C, which defines the anatomical code) serves training only.
+        parts: to build, of ``PARTS``; default :func:`parts_needed`. ``"code"`` (E_C, which defines
+            the anatomical code) serves training only.
     """
 
     def __init__(self, config: DALConfig, parts: Sequence[str] | None = None) -> None:
         super().__init__()
         self.config = config
-        self.parts = tuple(_NEEDED[config.recoupler] if parts is None else parts)
-        tissues, code = len(config.tissues), config.anatomy_channels
-        one_map = config.tissue_mode == "nearest_level"
+        self.parts = parts_needed(config) if parts is None else tuple(parts)
+        tissues, code, patch = len(config.tissues), config.anatomy_channels, config.patch
+        maps = 1 if config.tissue_mode == "nearest_level" else tissues
+        seen = 1 + 2 * tissues if config.tissue_input == "evidence" else 1
         widths = config.anatomy_widths
+        v = tissues if config.modality == "means" else config.modality_length
         build: dict[str, Callable[[], nn.Module]] = {
-            "tissue": lambda: UNet(1, 1 if one_map else tissues, config.tissue_widths),
-            "code": lambda: UNet(tissues, code, widths),
+            "evidence": lambda: TissueEvidence(tissues),
+            "tissue": lambda: UNet(seen, maps, config.tissue_widths, patch),
+            "code": lambda: UNet(tissues, code, widths, patch),
             "modality": lambda: ModalityEncoder(config.modality_length),
-            "restorer": lambda: UNet(1, code, widths),
-            "decoder": lambda: Decoder(code, config.modality_length, config.decoder_width),
+            "restorer": lambda: UNet(1, code, widths, patch),
+            "head": lambda: nn.Conv3d(code, tissues, 1),
+            "decoder": lambda: Decoder(code, v, config.decoder_width),
         }
         for name in self.parts:
             self.add_module(name, build[name]())
@@ -81,7 +92,7 @@ class DAL(nn.Module):
     def stride(self) -> int:
         """The networks take volumes whose sides are multiples of this."""
         levels = max(len(self.config.tissue_widths), len(self.config.anatomy_widths))
-        return int(2 ** (levels - 1))
+        return int(self.config.patch * 2 ** (levels - 1))
 
     def part(self, name: str) -> nn.Module:
         """A network by name.
@@ -109,13 +120,17 @@ class DAL(nn.Module):
         """
         pads = brain_pads(mask, self.stride)
         x, mask = F.pad(x * mask, pads), F.pad(mask, pads)
-        output = self.recouple(x, mask, self.tissue_logits(x))
+        output = self.recouple(x, mask, self.tissue_logits(x, mask))
         back = [-pad for pad in pads]
         return DALOutput(*(F.pad(volume, back) for volume in output))
 
-    def tissue_logits(self, x: Tensor) -> Tensor:
+    def tissue_logits(self, x: Tensor, mask: Tensor) -> Tensor:
         """E_A: ``(N, 1, D, H, W)`` to ``(N, K, D, H, W)``, sides multiples of ``stride``."""
-        logits: Tensor = self.part("tissue")(x)
+        if self.config.tissue_input == "evidence":
+            seen = self.part("evidence")(x, mask)
+            logits: Tensor = self.part("tissue")(seen) + log_posterior(seen)
+        else:
+            logits = self.part("tissue")(x)
         if self.config.tissue_mode == "logits":
             return logits
         levels = torch.tensor(self.config.levels, dtype=x.dtype, device=x.device)
@@ -128,12 +143,31 @@ class DAL(nn.Module):
         anatomy = anatomy_image(logits, config.levels, mask)
         edges = canny3d(anatomy, config.canny_sigma, config.canny_low, config.canny_high, mask)
         if config.recoupler == "closed_form":
-            image = closed_form(x, p, mask).image
+            return DALOutput(logits, p, anatomy, edges, closed_form(x, p, mask).image)
+        code = self.part("restorer")(edges.to(x.dtype))
+        if config.recoupler == "film":
+            image = self.part("decoder")(code, self.modality_vector(x, p, mask), mask)
         else:
-            code = self.part("restorer")(edges.to(x.dtype))
-            v = self.part("modality")(x, mask)
-            image = self.part("decoder")(code, v, mask)
+            p = self.part("head")(code).softmax(dim=1) * mask
+            image = closed_form(x, p, mask).image
         return DALOutput(logits, p, anatomy, edges, image)
+
+    def modality_vector(self, x: Tensor, p: Tensor, mask: Tensor) -> Tensor:
+        """v ``(N, length)``: E_M's, or the scan's means in the tissues ``p (N, K, D, H, W)``."""
+        if self.config.modality == "means":
+            return closed_form(x, p, mask).means
+        v: Tensor = self.part("modality")(x, mask)
+        return v
+
+
+def parts_needed(config: DALConfig) -> tuple[str, ...]:
+    """What inference needs, of ``PARTS``."""
+    parts = set(_RECOUPLED_BY[config.recoupler])
+    if config.tissue_input == "evidence":
+        parts.add("evidence")
+    if config.modality == "means":
+        parts.discard("modality")
+    return tuple(name for name in PARTS if name in parts)
 
 
 def brain_pads(mask: Tensor, multiple: int) -> list[int]:
@@ -146,13 +180,11 @@ def brain_pads(mask: Tensor, multiple: int) -> list[int]:
     """
     pads: list[int] = []
     whole = mask.flatten(0, 1).any(dim=0)
-    for axis in (2, 1, 0):
-        others = tuple(a for a in range(3) if a != axis)
-        line = whole.any(dim=others[1]).any(dim=others[0]).nonzero()
-        if len(line) == 0:
-            raise InputError("mask-empty", f"the mask {tuple(mask.shape)} holds no voxel")
-        low, high = int(line[0]), int(line[-1]) + 1
-        want = -(-(high - low + 2 * _MARGIN) // multiple) * multiple
-        before = (want - (high - low)) // 2
-        pads += [before - low, want - (high - low) - before - (whole.shape[axis] - high)]
+    if not bool(whole.any()):
+        raise InputError("mask-empty", f"the mask {tuple(mask.shape)} holds no voxel")
+    for side, size in zip(reversed(bounding_box(whole)), reversed(whole.shape), strict=True):
+        length = side.stop - side.start
+        want = -(-(length + 2 * _MARGIN) // multiple) * multiple
+        before = (want - length) // 2
+        pads += [before - side.start, want - length - before - (size - side.stop)]
     return pads

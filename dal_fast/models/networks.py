@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dal_fast.data.normalise import CEILING
 from dal_fast.models.blocks import SLOPE, FiLMBlock
 
 
@@ -27,17 +28,19 @@ class ModalityEncoder(nn.Module):
         weight = mask.to(x.dtype)
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
-            weight = F.avg_pool3d(weight, 3, stride=2, padding=1)  # what the convolution covers
+            weight = F.avg_pool3d(
+                F.pad(weight, (1,) * 6), 3, stride=2
+            )  # what the convolution covers
         mean = (x * weight).sum((2, 3, 4)) / weight.sum((2, 3, 4)).clamp_min(1e-6)
         v: Tensor = self.linear(mean)
         return v
 
 
 class Decoder(nn.Module):
-    """R_D: anatomical code and modality vector to the image, ``(N, 1, D, H, W)`` in [0, 1].
+    """R_D: anatomical code and modality vector to the image, ``(N, 1, D, H, W)`` in [0, 1.5].
 
     The paper: recombines the two. Ours ("not specified in the paper"): four FiLM blocks, a 1x1x1
-    convolution, a sigmoid, zero outside the mask.
+    convolution, a sigmoid times the ceiling of normalised scans, zero outside the mask.
     """
 
     def __init__(self, channels: int, length: int, width: int) -> None:
@@ -49,4 +52,4 @@ class Decoder(nn.Module):
     def forward(self, code: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         for block in self.blocks:
             code = block(code, v)
-        return torch.sigmoid(self.head(code)) * mask
+        return CEILING * torch.sigmoid(self.head(code)) * mask

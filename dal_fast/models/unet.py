@@ -23,24 +23,30 @@ class UNet(nn.Module):
     Args:
         inputs, outputs: channels in and out.
         widths: channels of each level, finest first.
+        patch: 1, or 2: a strided convolution in front and a transposed one at the end, so that
+            the finest level has an eighth of the voxels, and more channels for the same time.
     """
 
-    def __init__(self, inputs: int, outputs: int, widths: Sequence[int]) -> None:
+    def __init__(self, inputs: int, outputs: int, widths: Sequence[int], patch: int = 1) -> None:
         super().__init__()
         pairs = list(itertools.pairwise(widths))
-        self.stride = 2 ** len(pairs)
-        self.stem = ConvBlock(inputs, widths[0])
+        finest = widths[0]
+        self.stride = patch * 2 ** len(pairs)
+        coarse_grid = patch > 1
+        self.fold = nn.Conv3d(inputs, finest, patch, patch) if coarse_grid else nn.Identity()
+        self.stem = ConvBlock(finest if coarse_grid else inputs, finest)
         self.down = nn.ModuleList(ConvBlock(fine, coarse, stride=2) for fine, coarse in pairs)
         self.shrink = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in reversed(pairs))
         self.up = nn.ModuleList(ConvBlock(2 * fine, fine) for fine, _ in reversed(pairs))
-        self.head = nn.Conv3d(widths[0], outputs, 1)
+        unfold = nn.ConvTranspose3d(finest, outputs, patch, patch)
+        self.head = unfold if coarse_grid else nn.Conv3d(finest, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         if any(size % self.stride for size in x.shape[2:]):
             raise InputError(
                 "shape", f"sides {tuple(x.shape[2:])} are not all multiples of {self.stride}"
             )
-        x = self.stem(x)
+        x = self.stem(self.fold(x))
         skips = []
         for block in self.down:
             skips.append(x)

@@ -32,7 +32,7 @@ def save_weights(
     path: str | Path,
     model: DAL,
     card: Mapping[str, Any],
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str],
 ) -> None:
     """Write parts of ``model`` atomically.
 

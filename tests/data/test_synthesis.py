@@ -5,7 +5,9 @@ import torch
 from brains import probabilities, structures, t1w
 
 from dal_fast.data import fields
-from dal_fast.data.synthesis import CONTRASTS, Recipe, Synthesiser, encode_structures, tissue_means
+from dal_fast.data.contrast import CONTRASTS, bend, tissue_means
+from dal_fast.data.normalise import CEILING
+from dal_fast.data.synthesis import Recipe, Synthesiser, encode_structures
 
 STILL = Recipe(
     lesions=0.0, swelling=0.0, spread=0.0, thick_slices=0.0, blur=(0.0, 0.0), bias=(0.0, 0.0),
@@ -25,7 +27,7 @@ def _draw(way, seed, n=2, **changes):
     return getattr(synthesiser, way)(t1w(maps), maps)
 
 
-@pytest.mark.parametrize("way", ["paint", "remap", "keep"])
+@pytest.mark.parametrize("way", ["paint", "remap", "recolour", "keep"])
 def test_a_sample_is_what_it_says(way):
     for seed in range(4):
         sample = _draw(way, seed)
@@ -35,7 +37,7 @@ def test_a_sample_is_what_it_says(way):
         assert sample.image.dtype == torch.float32
         assert sample.tissue.dtype == torch.int64
         assert sample.image.min() >= 0
-        assert sample.image.max() <= 1
+        assert sample.image.max() <= CEILING
         assert (sample.image[~sample.mask] == 0).all()
         assert set(sample.tissue.unique().tolist()) <= {0, 1, 2}
         assert not (sample.lesion & ~sample.mask).any()
@@ -43,7 +45,7 @@ def test_a_sample_is_what_it_says(way):
             assert image[mask & (image > 0)].median() == pytest.approx(0.5, abs=1e-3)
 
 
-@pytest.mark.parametrize("way", ["paint", "remap", "keep"])
+@pytest.mark.parametrize("way", ["paint", "remap", "recolour", "keep"])
 def test_a_seed_is_a_sample(way):
     first, again, other = _draw(way, 5), _draw(way, 5), _draw(way, 6)
     for name in ("image", "tissue", "mask", "lesion"):
@@ -135,3 +137,45 @@ def test_an_eased_recipe_grows_into_the_full_one():
     assert easy.noise[1] < middle.noise[1] < recipe.noise[1]
     sample = Synthesiser(torch.Generator().manual_seed(0), easy).paint(structures())
     assert not sample.lesion.any()
+
+
+def test_contrasts_of_one_brain_share_its_anatomy():
+    maps = structures()
+    recipe = {"lesions": 0.0, "mask_error": 0.0}
+    sample = _synthesiser(3, **recipe).contrasts(
+        maps, {"T1w": t1w(maps)}, ["T1w", "paint", "remap", "recolour"]
+    )
+    assert len(sample.image) == 4
+    for other in sample.tissue[1:]:
+        assert torch.equal(other, sample.tissue[0])
+    assert not torch.allclose(sample.image[0], sample.image[1], atol=0.1)
+    assert sample.healthy is None
+
+
+def test_drawn_contrasts_differ_while_there_are_others():
+    synthesiser = _synthesiser(0, contrasts=(1.0, 1.0, 1.0, 0.0))
+    for _ in range(5):
+        assert sorted({int(synthesiser._draw_kinds(1, [0, 2])) for _ in range(3)}) == [1]
+    assert int(_synthesiser(0, contrasts=(0.0, 0.0, 1.0, 0.0))._draw_kinds(1, [2])) == 2
+
+
+def test_the_healthy_twin_lacks_the_lesion_and_nothing_else():
+    maps = structures().expand(4, -1, -1, -1, -1)
+    recipe = Recipe(lesions=1.0, mask_error=0.0, blur=(0.0, 0.0), thick_slices=0.0)
+    sample = Synthesiser(torch.Generator().manual_seed(2), recipe, healthy=True).paint(maps)
+    assert sample.lesion.any()
+    far = torch.nn.functional.max_pool3d(sample.lesion.float(), 13, 1, 6) == 0
+    far &= sample.mask & (sample.image > 0)
+    difference = (sample.image - sample.healthy).abs()
+    assert difference[sample.lesion].mean() > 0.03
+    assert difference[far].mean() < 0.1 * difference[sample.lesion].mean()
+
+
+def test_bending_moves_the_means_and_keeps_the_borders():
+    scan = torch.tensor([0.2, 0.5, 0.8, 0.35, 0.9, 0.0]).view(1, 1, 1, 1, 6)
+    own, new = torch.tensor([[0.2, 0.5, 0.8]]), torch.tensor([[0.9, 0.4, 0.3]])
+    bent = bend(scan, own, new).flatten()
+    assert torch.allclose(bent[:3], new[0])
+    assert bent[3] == pytest.approx(0.65)
+    assert bent[4] == pytest.approx(0.3 - 0.1 * 0.3)
+    assert bent[5] == pytest.approx(0.9 + 0.3 * 0.5)  # flat beyond 0.3 of the piece

@@ -15,7 +15,7 @@ from dal_fast import InputError
 from dal_fast.cli import app
 from dal_fast.evaluation import cases, floors, validate
 from dal_fast.inference.screener import Screener
-from dal_fast.training.dataset import is_held_out, load_bids
+from dal_fast.training.dataset import bids_sources, is_held_out, load_brains
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_set_holds_what_its_table_says(made):
 
 
 def test_a_seed_is_a_set(brains, made, tmp_path):
-    (brain,) = load_bids(brains, held_out=True, at_most=1)
+    (brain,) = load_brains(bids_sources(brains, held_out=True)[:1])
     again = list(cases.make_validation(tmp_path, [brain], 3))
     for case in again:
         assert (tmp_path / case.scan).read_bytes() == (made / case.scan).read_bytes()

@@ -5,10 +5,11 @@ import torch
 from brains import probabilities, structures, t1w
 
 from dal_fast import InputError
-from dal_fast.models import DAL, PARTS, DALConfig, create_model, model_names
+from dal_fast.models import DAL, DALConfig, create_model, model_names
 from dal_fast.models.dal import brain_pads
 from dal_fast.models.unet import UNet
 
+PUBLISHED = ("tissue", "code", "modality", "restorer", "decoder")
 SMALL = {"tissue_widths": (4, 8, 8), "anatomy_widths": (4, 8), "decoder_width": 8}
 
 
@@ -22,12 +23,22 @@ def _scan(space=(21, 26, 19)):
     return t1w(maps) * 0.6, maps > 0
 
 
-@pytest.mark.parametrize("recoupler", ["closed_form", "film"])
-@pytest.mark.parametrize("tissue_mode", ["logits", "nearest_level"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"recoupler": "film"},
+        {"recoupler": "film", "modality": "means"},
+        {"recoupler": "edges_closed_form"},
+        {"tissue_mode": "nearest_level"},
+        {"tissue_input": "evidence", "patch": 2},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())) or "default",
+)
 @torch.inference_mode()
-def test_output_is_on_the_grid_of_the_scan(recoupler, tissue_mode):
+def test_output_is_on_the_grid_of_the_scan(changes):
     x, mask = _scan()
-    out = _model(recoupler=recoupler, tissue_mode=tissue_mode)(x, mask)
+    out = _model(**changes)(x, mask)
     assert out.tissue_logits.shape == out.probabilities.shape == (1, 3, *x.shape[2:])
     assert out.anatomy.shape == out.edges.shape == out.pseudo_healthy.shape == x.shape
     assert out.edges.dtype == torch.bool
@@ -80,13 +91,13 @@ def test_recouple_with_true_tissue_returns_the_scan():
 
 def test_the_published_path_reaches_every_network_with_a_gradient():
     torch.manual_seed(0)
-    model = DAL(DALConfig(**SMALL, recoupler="film"), parts=PARTS)
+    model = DAL(DALConfig(**SMALL, recoupler="film"), parts=PUBLISHED)
     x, mask = _scan((16, 16, 16))
     out = model(x, mask)
     code = model.part("code")(torch.nn.functional.pad(out.probabilities, brain_pads(mask, 4)))
     assert code.shape[1] == model.config.anatomy_channels
     (out.pseudo_healthy.sum() + out.anatomy.sum() + code.sum()).backward()
-    for name in PARTS:
+    for name in PUBLISHED:
         assert all(p.grad is not None for p in model.part(name).parameters()), name
 
 

@@ -11,9 +11,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dal_fast import __version__
+from dal_fast.data.cache import cache_home
 from dal_fast.errors import InputError
 from dal_fast.models import DAL, DALOutput
 
@@ -91,11 +89,14 @@ def _examples(model: DAL, blocks: int) -> dict[str, tuple[Tensor, ...]]:
         return torch.rand((1, channels, *space), generator=g)
 
     mask = volume(1) > 0.3  # no pattern that a wrong engine might survive
-    v = torch.rand((1, config.modality_length), generator=g)
+    length = len(config.tissues) if config.modality == "means" else config.modality_length
+    v = torch.rand((1, length), generator=g)
+    seen = 1 + 2 * len(config.tissues) if config.tissue_input == "evidence" else 1
     return {
-        "tissue": (volume(1),),
+        "tissue": (volume(seen),),
         "modality": (volume(1), mask),
         "restorer": ((volume(1) > 0.8).float(),),
+        "head": (volume(config.anatomy_channels),),
         "decoder": (volume(config.anatomy_channels), v, mask),
     }
 
@@ -119,8 +120,7 @@ def _cache_folder(name: str, version: str, model: DAL) -> Path:
         content.update(key.encode() + value.detach().numpy().tobytes())
     facts = {"engine": f"{name} {version}", "dal_fast": __version__, "torch": torch.__version__}
     content.update(json.dumps(facts).encode())
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "dal_fast" / name / content.hexdigest()[:32]
+    return cache_home() / name / content.hexdigest()[:32]
 
 
 @contextlib.contextmanager
@@ -135,16 +135,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
-
-
-def keep(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill ``folder``, which appears whole or not at all.
-
-    A cache that cannot be written is no reason to stop: the engine is then built every time.
-    """
-    with contextlib.suppress(OSError):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            write(Path(temporary) / "content")
-            shutil.rmtree(folder, ignore_errors=True)  # what could not be read
-            os.rename(Path(temporary) / "content", folder)

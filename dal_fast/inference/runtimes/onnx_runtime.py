@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dal_fast.inference.runtimes.compiled import Arrays, CompiledRuntime, Engine, keep, quiet
+from dal_fast.data.cache import keep
+from dal_fast.inference.runtimes.compiled import Arrays, CompiledRuntime, Engine, quiet
 from dal_fast.models import DAL
 
 OPSET = 18

@@ -1,0 +1,82 @@
+"""What every command shares: the application, common options, refusals, progress."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from dal_fast.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Find what a healthy brain would not show, in a brain MRI of any contrast.
+
+Every scan gets an anomaly map on its own grid, a pseudo-healthy image, one score and an HTML
+report. Try it on synthetic data first: [bold]dal-fast demo[/bold]
+
+Research software. Not a medical device.""",
+)
+
+Weights = Annotated[
+    str, typer.Option(help="Weight file (.safetensors); 'default' comes with the package.")
+]
+Runtime = Annotated[
+    str,
+    typer.Option(
+        help="Engine that runs the network: torch (auto), or, on a CPU, openvino or onnx."
+    ),
+]
+Median = Annotated[
+    int | None,
+    typer.Option(
+        help="Median filter in 2 mm voxels: 0 none, 3, or 5. Default: 3 for T1w, else the "
+        "strongest of several, so that lesions of any size stay."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """One line on stderr and status 2 for input that cannot be processed."""
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"error [{error.code}]: {error.message}", err=True)
+        raise typer.Exit(2) from None
+
+
+@contextlib.contextmanager
+def status(what: str) -> Iterator[None]:
+    """A spinner on a terminal, nothing in a log."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status(what) if console.is_terminal else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def progress(total: int, what: str = "screening") -> Iterator[Any]:
+    """A progress bar with the time left; yields ``advance(line or None)``."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+
+        def advance(line: str | None) -> None:
+            if line is not None:
+                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            progress.advance(task)
+
+        yield advance

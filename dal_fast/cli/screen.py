@@ -1,0 +1,191 @@
+"""Commands for those who screen scans."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dal_fast.cli.console import Device, Median, Runtime, Weights, app, progress, refusals, status
+from dal_fast.errors import InputError
+
+if TYPE_CHECKING:
+    from dal_fast.inference.result import Result
+
+
+class NonFinite(StrEnum):
+    """What to do with NaN and infinite voxels."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+
+
+@app.command()
+def screen(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="A NIfTI scan, or a folder of them (BIDS or not)."),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the results.")],
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="Brain mask on the scan's grid. Without it: a BIDS desc-brain_mask beside the "
+            "scan, or, if the skull is already stripped, the voxels that are not 0."
+        ),
+    ] = None,
+    weights: Weights = "default",
+    score: Annotated[
+        str, typer.Option(help="Anomaly score: auto, or a name that an unknown one lists.")
+    ] = "auto",
+    threshold: Annotated[
+        float | None, typer.Option(help="From which anomaly value a voxel is marked.")
+    ] = None,
+    median: Median = None,
+    device: Device = "auto",
+    runtime: Runtime = "auto",
+    nonfinite: Annotated[
+        NonFinite, typer.Option(help="Scans with NaN or infinite voxels: refuse, or replace by 0.")
+    ] = NonFinite.REFUSE,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Compute again what is complete and unchanged.")
+    ] = False,
+) -> None:
+    """Screen one scan, or every scan of a folder.
+
+    [bold]Examples[/bold]
+
+    dal-fast screen sub-01_FLAIR.nii.gz out/
+
+    dal-fast screen head.nii.gz out/ --mask brain.nii.gz
+
+    dal-fast screen bids/ bids/derivatives/dal_fast/
+
+    A folder's scans that fail are listed in OUT/failures.tsv, and the run goes on; scores are in
+    OUT/scores.tsv, pictures in OUT/index.html. Run the same command again to resume.
+    """
+    settings: dict[str, Any] = {
+        "weights": weights,
+        "runtime": runtime,
+        "device": device,
+        "score": score,
+        "median": median,
+        "threshold": threshold,
+        "nonfinite": nonfinite.value,
+    }
+    with refusals():
+        if source.is_dir() and not source.name.endswith((".nii", ".nii.gz")):
+            if mask is not None:
+                raise InputError("mask-for-folder", "--mask belongs to one scan; INPUT is a folder")
+            failed = _screen_folder(source, out, settings, overwrite)
+            raise typer.Exit(1 if failed else 0)
+        _screen_one(source, out, mask, settings, overwrite)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="Folder of the results.")] = Path(
+        "demo-out"
+    ),
+    weights: Weights = "default",
+    runtime: Runtime = "auto",
+    device: Device = "auto",
+) -> None:
+    """Screen a template brain with a lesion painted in, and say what was found.
+
+    Needs nilearn, which carries the MNI152 template: pip install 'dal_fast[demo]'
+    """
+    with refusals():
+        from dal_fast.demo import LESION_CENTRE, write_demo_scan
+        from dal_fast.inference.outputs import check_folder
+
+        check_folder(out)
+        scan = write_demo_scan(out)
+        x, y, z = LESION_CENTRE
+        typer.echo(f"painted a lesion into the MNI152 template at {x:+.0f}, {y:+.0f}, {z:+.0f} mm")
+        settings = {"weights": weights, "runtime": runtime, "device": device}
+        _screen_one(scan, out, None, settings, overwrite=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Print what a bug report needs: versions, processor, backends, weights, extras."""
+    from dal_fast.doctor import report
+
+    lines, healthy = report()
+    typer.echo("\n".join(lines))
+    raise typer.Exit(0 if healthy else 1)
+
+
+def _screen_one(
+    source: Path, out: Path, mask: Path | None, settings: dict[str, Any], overwrite: bool
+) -> None:
+    from dal_fast.inference.case import load_case
+    from dal_fast.inference.outputs import check_folder, output_names
+
+    case = load_case(source, mask, settings.get("nonfinite", "refuse"))
+    check_folder(out)
+    with status("loading the model"):  # torch loads here, after everything that may be refused
+        from dal_fast.inference.batch import save, up_to_date
+        from dal_fast.inference.screener import Screener
+
+        screener = Screener(**settings)
+    if not overwrite and up_to_date(case, out, screener.parameters):
+        page = out / output_names(source)["report"]
+        typer.echo(f"{source} is already screened with these parameters: {page}")
+        return
+    with status("screening"):
+        result = screener.screen_case(case)
+        paths = save(case, result, out)
+    _say(result, paths)
+
+
+def _screen_folder(source: Path, out: Path, settings: dict[str, Any], overwrite: bool) -> int:
+    """Number of scans that failed."""
+    from dal_fast.data.bids import collect_scans
+    from dal_fast.inference.outputs import check_folder
+
+    scans = [scan for scan in collect_scans(source) if not scan.is_relative_to(out)]
+    if not scans:
+        raise InputError("no-scans", f"{source} holds no scan outside {out}")
+    check_folder(out)
+    with status("loading the model"):
+        from dal_fast.inference.batch import screen_folder, write_tables
+        from dal_fast.inference.screener import Screener
+
+        screener = Screener(**settings)
+    outcomes = []
+    with progress(len(scans)) as advance:
+        for outcome in screen_folder(source, out, scans, screener, overwrite):
+            outcomes.append(outcome)
+            if outcome.status == "failed":
+                message = f"failed [{outcome.code}]: {outcome.message}"
+                advance(f"{outcome.scan.relative_to(source)}: {message}")
+            else:
+                advance(None)
+    write_tables(source, out, outcomes)
+    count = {s: sum(o.status == s for o in outcomes) for s in ("done", "kept", "failed")}
+    typer.echo(
+        f"{count['done']} screened, {count['kept']} already there, {count['failed']} failed: "
+        f"{out / 'index.html'}"
+    )
+    return count["failed"]
+
+
+def _say(result: Result, paths: dict[str, Path]) -> None:
+    volume = sum(region.volume_ml for region in result.regions)
+    typer.echo(
+        f"{result.name}: score {result.score:.3f}, {volume:.1f} mL above the threshold "
+        f"in {len(result.regions)} regions"
+    )
+    for region in result.regions[:3]:
+        x, y, z = region.centre
+        typer.echo(
+            f"  {region.volume_ml:6.2f} mL, peak {region.peak:.3f} at "
+            f"{x:+.0f}, {y:+.0f}, {z:+.0f} mm (right, anterior, superior)"
+        )
+    for flag in result.flags:
+        typer.echo(f"  note [{flag.code}]: {flag.message}")
+    typer.echo(f"report: {paths['report']}\nmap:    {paths['anomaly']}")

@@ -1,0 +1,141 @@
+"""What intensities and place say about tissue: E_A's input, whatever the contrast.
+
+Where tissues lie on average, a small atlas laid into the brain's bounding box, tells by weighted
+medians how bright each tissue is in this very scan; a few rounds of expectation-maximisation with
+an outlier class sharpen means and spreads. The network gets, beside the scan,
+
+    L_k = exp(-(x - mu_k)^2 / (2 sigma_k^2))       how well a voxel fits tissue k
+    a_k                                            how often tissue k lies there
+
+so that a T1w and a T2w of one brain look nearly alike to it, while a lesion that fits no tissue
+stands out. Its output is a correction of log(L_k a_k), so that a fresh network starts as the
+classical segmentation and learns what that lacks. Not in the paper, whose E_A sees the scan alone.
+The fit is that of Ashburner and Friston's unified segmentation (NeuroImage 2005) without its
+deformation and bias field.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ATLAS_SIDES = (40, 48, 40)  # a brain's bounding box in the atlas
+_ANYWHERE = 0.02  # least prior probability of a tissue
+_OUTLIER = 0.05  # density of what is no tissue, per unit of intensity
+_LEAST_SPREAD, _FIRST_SPREAD = 0.05, 0.15  # of a tissue, brain median = 0.5
+_LIKELIEST = 4  # power of the prior that picks where to look first
+_ROUNDS = 12  # of expectation-maximisation
+_FAINT = 1e-3  # what the least posterior counts
+
+
+class TissueEvidence(nn.Module):
+    """``x (N, 1, D, H, W)`` and mask to ``(N, 1 + 2 K, D, H, W)``: the scan, L, and the atlas.
+
+    Args:
+        tissues: K, in the order CSF, GM, WM for three.
+
+    Attributes:
+        atlas: ``(1, K, *ATLAS_SIDES)``, set by training (:func:`average_tissue`).
+    """
+
+    atlas: Tensor
+
+    def __init__(self, tissues: int) -> None:
+        super().__init__()
+        self.register_buffer("atlas", torch.full((1, tissues, *ATLAS_SIDES), 1 / tissues))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return torch.stack([self._one(x[n, 0], mask[n, 0]) for n in range(len(x))])
+
+    def _one(self, x: Tensor, mask: Tensor) -> Tensor:
+        prior = self._prior(mask)
+        lattice = torch.zeros_like(mask)
+        lattice[::2, ::2, ::2] = True
+        seen = lattice & mask & (x > 0)
+        means, spreads = fit_tissues(x[seen], prior[:, seen])
+        z = (x - means.view(-1, 1, 1, 1)) / spreads.view(-1, 1, 1, 1)
+        return torch.cat([x[None], torch.exp(-0.5 * z.square()) * mask, prior])
+
+    def _prior(self, mask: Tensor) -> Tensor:
+        """The atlas in the bounding box of ``mask (D, H, W)``, 0 outside the mask."""
+        out = self.atlas.new_zeros((self.atlas.shape[1], *mask.shape))
+        box = bounding_box(mask)
+        sides = [side.stop - side.start for side in box]
+        if not all(sides):
+            return out
+        out[(slice(None), *box)] = F.interpolate(self.atlas, sides, mode="trilinear")[0]
+        return out * mask
+
+
+def log_posterior(seen: Tensor) -> Tensor:
+    """``log(L_k a_k)``, bounded below, ``(N, K, D, H, W)``, from :class:`TissueEvidence`."""
+    likelihood, prior = seen[:, 1:].chunk(2, dim=1)
+    return (likelihood * prior + _FAINT).log()
+
+
+def bounding_box(mask: Tensor) -> tuple[slice, ...]:
+    """Of a mask ``(D, H, W)``; empty where the mask is."""
+    box = []
+    for axis in range(3):
+        others = tuple(a for a in (2, 1, 0) if a != axis)
+        line = mask.any(dim=others[0]).any(dim=others[1]).nonzero()
+        box.append(slice(int(line[0]), int(line[-1]) + 1) if len(line) else slice(0, 0))
+    return tuple(box)
+
+
+def average_tissue(labels: list[Tensor], tissues: int) -> Tensor:
+    """An atlas: how often each tissue lies where in a brain's bounding box, left like right.
+
+    Args:
+        labels: of each brain, ``(D, H, W)``, 0 outside, 1 to K inside; axis 0 runs left to right.
+        tissues: K.
+
+    Returns:
+        ``(K, *ATLAS_SIDES)``; where there was no brain, the mean of the brain's voxels.
+    """
+    total = torch.zeros((tissues, *ATLAS_SIDES))
+    for volume in labels:
+        inside = volume[bounding_box(volume > 0)]
+        maps = torch.stack([(inside == k + 1).float() for k in range(tissues)])
+        total += F.interpolate(maps[None], ATLAS_SIDES, mode="trilinear")[0]
+    total += total.flip(1)
+    weight = total.sum(dim=0, keepdim=True)
+    usual = total.sum((1, 2, 3)) / weight.sum().clamp_min(1e-6)
+    seldom = weight < 0.05 * 2 * len(labels)
+    return torch.where(seldom, usual.view(-1, 1, 1, 1), total / weight.clamp_min(1e-6))
+
+
+def fit_tissues(x: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread ``(K,)`` of each tissue's intensity.
+
+    Started from the median of the places where a tissue is the likeliest, which neither a lesion
+    nor fluid far brighter than all else can move.
+
+    Args:
+        x: ``(V,)`` voxels.
+        prior: ``(K, V)`` how probable each tissue is there.
+    """
+    spreads = x.new_full((len(prior),), _FIRST_SPREAD)
+    if len(x) == 0:
+        return torch.zeros_like(spreads), spreads
+    means = _weighted_medians(x, prior**_LIKELIEST)
+    prior = prior.clamp_min(_ANYWHERE)
+    for _ in range(_ROUNDS):
+        z = (x - means[:, None]) / spreads[:, None]
+        density = 0.4 * prior * torch.exp(-0.5 * z.square()) / spreads[:, None]
+        share = density / (density.sum(dim=0) + _OUTLIER)
+        count = share.sum(dim=1).clamp_min(1)
+        means = (share @ x) / count
+        spreads = (share * (x - means[:, None]).square()).sum(dim=1).div(count).sqrt()
+        spreads = spreads.clamp_min(_LEAST_SPREAD)
+    return means, spreads
+
+
+def _weighted_medians(x: Tensor, weight: Tensor) -> Tensor:
+    """``(K,)`` medians of ``x (V,)`` for weights ``(K, V)``."""
+    order = x.argsort()
+    sums = weight[:, order].cumsum(dim=1)
+    middle = (sums < 0.5 * sums[:, -1:]).sum(dim=1).clamp_max(len(x) - 1)
+    return x[order][middle]

@@ -1,0 +1,181 @@
+"""A training, described: model, samples, stages and their losses, read from a TOML file.
+
+    [model]                       # fields of DALConfig
+    recoupler = "closed_form"
+
+    [samples]
+    contrasts = 2                 # of every brain in a step
+
+    [[stages]]
+    name = "tissue"
+    trains = ["tissue"]
+    steps = 3000
+    losses = { tissue = 1.0, dice = 0.3, lesion = 0.5 }
+
+A table that is left out, or a key, has its default. Names of losses are those of
+:data:`dal_fast.training.losses.LOSSES`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from dal_fast.errors import InputError
+from dal_fast.models.config import DALConfig
+from dal_fast.models.dal import PARTS
+
+RECIPES = Path(__file__).parent / "recipes"
+LOSS_NAMES = (
+    "tissue",
+    "dice",
+    "lesion",
+    "consistency",
+    "reconstruction",
+    "cross_reconstruction",
+    "similarity",
+    "edge_tissue",
+    "code",
+    "restoration",
+    "reuse",
+)
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SampleConfig(_Table):
+    """What a step is made of.
+
+    Attributes:
+        brains: of a step, over all processes.
+        contrasts: of every brain; the same anatomy, deformed alike.
+        maps: share of brains that come from label maps without a scan, where there are any.
+        painted, remapped, recoloured, kept: relative shares of the ways to make a contrast, see
+            :mod:`dal_fast.data.synthesis`; ``kept`` are real scans.
+        lesions: share of samples with synthetic lesions, once training is of full hardness.
+    """
+
+    brains: PositiveInt = 1
+    contrasts: PositiveInt = 2
+    maps: Share = 0.2
+    painted: NonNegativeFloat = 0.30
+    remapped: NonNegativeFloat = 0.20
+    recoloured: NonNegativeFloat = 0.30
+    kept: NonNegativeFloat = 0.20
+    lesions: Share = 0.8
+
+
+class StageConfig(_Table):
+    """One stage: which networks learn, from which losses, how long.
+
+    Attributes:
+        name: for logs.
+        trains: networks, of :data:`dal_fast.models.PARTS`; the others rest.
+        steps: of the optimiser.
+        losses: weight of each.
+        rate: of AdamW, after a warm-up of 20 steps; a cosine leads it to 0.
+        weight_decay: of AdamW.
+        clip: largest norm of the gradient.
+        easy_until, hard_from: shares of the stage: easy samples before, the full recipe after.
+        edge_corruption: share of samples whose edges lose some and gain those of lesions.
+    """
+
+    name: str
+    trains: tuple[str, ...]
+    steps: PositiveInt
+    losses: dict[str, NonNegativeFloat]
+    rate: PositiveFloat = 3e-3
+    weight_decay: NonNegativeFloat = 1e-4
+    clip: PositiveFloat = 5.0
+    easy_until: Share = 0.0
+    hard_from: Share = 0.0
+    edge_corruption: Share = 0.0
+
+    @model_validator(mode="after")
+    def _known(self) -> StageConfig:
+        if unknown := set(self.trains) - set(PARTS):
+            raise ValueError(f"unknown networks {sorted(unknown)}; there are {', '.join(PARTS)}")
+        if unknown := set(self.losses) - set(LOSS_NAMES):
+            raise ValueError(f"unknown losses {sorted(unknown)}; there are {', '.join(LOSS_NAMES)}")
+        if not self.trains or not any(self.losses.values()):
+            raise ValueError("a stage trains at least one network by at least one loss")
+        return self
+
+
+class TrainConfig(_Table):
+    """A whole training.
+
+    Attributes:
+        model: what is trained.
+        init: weight file, or ``"default"``, whose networks are gone on with.
+        samples: what it is trained on.
+        stages: one after the other.
+        seed: of weights and samples; the same seed, data, and device give the same weights.
+        precision: of the networks: ``"32-true"`` or ``"bf16-mixed"`` (autocast).
+        ema: decay of the average of the weights that is kept, a step.
+        compile: run the networks through ``torch.compile``.
+        checkpoint_every, validate_every: steps.
+        validate_on: held-out brains of a validation.
+    """
+
+    model: DALConfig = DALConfig()
+    init: str | None = None
+    samples: SampleConfig = SampleConfig()
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    seed: int = 0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    ema: Share = 0.995
+    compile: bool = False
+    checkpoint_every: PositiveInt = 100
+    validate_every: PositiveInt = 500
+    validate_on: PositiveInt = 4
+
+    @property
+    def steps(self) -> int:
+        """Of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+
+def recipe_names() -> list[str]:
+    """Configurations that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def read_config(source: str | Path) -> TrainConfig:
+    """A configuration by the path of its file, or by the name of one that comes with the package.
+
+    Raises:
+        InputError: ``config`` with every mistake in it.
+    """
+    path = Path(source)
+    if not path.suffix and not path.is_file():
+        path = RECIPES / f"{source}.toml"
+    try:
+        return TrainConfig.model_validate(tomllib.loads(path.read_text()))
+    except OSError:
+        names = ", ".join(recipe_names())
+        raise InputError(
+            "config", f"{source} is neither a TOML file nor one of the recipes {names}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("config", f"{path} is not TOML: {error}") from None
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
+        )
+        raise InputError("config", f"{path}: {wrong}") from None

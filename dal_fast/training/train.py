@@ -1,0 +1,179 @@
+"""From a configuration and folders of brains to a weight file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dal_fast.errors import InputError
+from dal_fast.models import DAL, DALConfig, load_weights, parts_needed, save_weights
+from dal_fast.models.evidence import average_tissue
+from dal_fast.training.config import TrainConfig
+from dal_fast.training.dataset import Brain, Source, bids_sources, load_brains, map_sources
+from dal_fast.training.journal import Journal
+from dal_fast.training.loop import Step, Training
+from dal_fast.training.samples import Samples
+from dal_fast.training.validation import Validation, validate
+
+WEIGHTS = "weights.safetensors"
+_TWINS = {"restoration", "code"}  # losses whose target is the scan without its lesions
+_SMOOTHING = 0.02  # of the loss that is shown
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a caller follows a training.
+
+    Attributes:
+        reading: wraps the brains that are read into the cache.
+        step: called after every step with the step, the number of all, and a line to show.
+        validated: called after every validation.
+    """
+
+    reading: Callable[[Iterable[Source]], Iterable[Source]] = iter
+    step: Callable[[Step, int, str], None] = lambda step, steps, line: None
+    validated: Callable[[int, Validation], None] = lambda step, seen: None
+
+
+def make_fabric(device: str, devices: int, precision: str) -> Any:
+    """A launched Fabric; under torchrun its processes, otherwise ``devices`` of this machine.
+
+    Raises:
+        InputError: ``extra-missing``, ``device-unavailable``.
+    """
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise InputError(
+            "extra-missing",
+            f"training needs Lightning Fabric: pip install 'dal_fast[train]' ({error})",
+        ) from None
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("device-unavailable", "there is no CUDA device; use --device cpu")
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
+    fabric = Fabric(
+        accelerator="auto" if device == "auto" else device.split(":")[0],
+        devices=[int(device.split(":")[1])] if ":" in device else local,
+        num_nodes=nodes,
+        strategy="ddp" if local * nodes > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def run(
+    config: TrainConfig,
+    data: Path,
+    out: Path,
+    fabric: Any,
+    maps: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Train, or go on with the training that ``out`` holds; returns the weight file.
+
+    Args:
+        config: of the training.
+        data: BIDS derivative, see :func:`dal_fast.training.dataset.bids_sources`.
+        out: folder of checkpoint, logs, pictures and weights.
+        fabric: of :func:`make_fabric`.
+        maps: folder of FreeSurfer label maps.
+        progress: what to tell, and whom.
+
+    Raises:
+        InputError: ``no-data``, ``train-mismatch``, ``train-corrupt``, ``weights-...``.
+    """
+    progress = progress or Progress()
+    mm = config.model.voxel_mm
+    with _rank_zero_first(fabric):
+        scans = load_brains(bids_sources(data, held_out=False), mm, progress.reading)
+        held_out = load_brains(bids_sources(data, held_out=True), mm, progress.reading)
+        sources = map_sources(maps, held_out=False) if maps else []
+        brains_of_maps = load_brains(sources, mm, progress.reading) if sources else []
+    model = build(config, [*scans, *brains_of_maps])
+    twins = any(_TWINS & set(stage.losses) for stage in config.stages)
+    samples = Samples(scans, brains_of_maps, config.samples, config.seed, model.stride, twins)
+    out.mkdir(parents=True, exist_ok=True)
+    training = Training(config, model, samples, fabric, out)
+    shown = held_out[: config.validate_on]
+    if not fabric.is_global_zero:
+        for _ in training.steps():
+            pass
+        return out / WEIGHTS
+    journal = Journal(out, training.done)
+    average, seen = float("nan"), None
+    for step in training.steps():
+        total = step.losses["total"]
+        average = total if average != average else average + _SMOOTHING * (total - average)
+        journal.step(step)
+        last = step.number == config.steps
+        if step.number % config.validate_every == 0 or last:
+            seen = validate(training.averaged(), held_out if last else shown, config.seed)
+            journal.validation(step.number, seen)
+            progress.validated(step.number, seen)
+        progress.step(step, config.steps, f"{step.stage}: loss {average:.3f}")
+    split = {"scans": len(scans), "maps": len(brains_of_maps), "held_out": len(held_out)}
+    seen = seen or validate(training.averaged(), held_out, config.seed)
+    return _write(config, training.averaged(), out / WEIGHTS, split, seen)
+
+
+def build(config: TrainConfig, brains: list[Brain]) -> DAL:
+    """The model of a training: fresh from its seed, or from ``config.init``."""
+    torch.manual_seed(config.seed)
+    asked = {name for stage in config.stages for name in stage.trains}
+    parts = [*parts_needed(config.model), *sorted(asked - set(parts_needed(config.model)))]
+    model = DAL(config.model, parts)
+    if "evidence" in parts:
+        labels = [brain.structures[0, 0].long() // 256 for brain in brains]
+        atlas = average_tissue(labels, len(config.model.tissues))
+        model.part("evidence").get_buffer("atlas").copy_(atlas)
+    if config.init:
+        _take_over(model, load_weights(config.init), config.init)
+    return model
+
+
+def _take_over(model: DAL, earlier: DAL, source: str) -> None:
+    """Copy the networks that both have; the others stay fresh."""
+    common = [name for name in model.parts if name in earlier.parts]
+    for name in common:
+        try:
+            model.part(name).load_state_dict(earlier.part(name).state_dict())
+        except RuntimeError:
+            raise InputError(
+                "weights-mismatch", f"the network {name!r} of {source} has other sizes than [model]"
+            ) from None
+    if not common:
+        raise InputError("weights-mismatch", f"{source} has none of the networks of [model]")
+
+
+def _write(
+    config: TrainConfig, model: DAL, path: Path, split: dict[str, int], seen: Validation
+) -> Path:
+    metrics = {f"dice_{k}": round(v, 4) for k, v in seen.dice.items()}
+    card = {
+        "recipe": config.model_dump(mode="json", exclude={"model"}),
+        "steps": config.steps,
+        "split": split,
+        "metrics": {**metrics, "agreement": round(seen.agreement, 4)},
+        "torch": torch.__version__,
+        "use": "research use, not a medical device",
+    }
+    save_weights(path, model, card, parts=parts_needed(DALConfig.model_validate(config.model)))
+    return path
+
+
+@contextlib.contextmanager
+def _rank_zero_first(fabric: Any) -> Iterator[None]:
+    """The first process fills the cache, the others find it."""
+    if not fabric.is_global_zero:
+        fabric.barrier()
+    yield
+    if fabric.is_global_zero:
+        fabric.barrier()

@@ -1,0 +1,145 @@
+"""How good a model is in the middle of its training, on brains that it never sees."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from dal_fast.data.contrast import CONTRASTS
+from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
+from dal_fast.models import DAL
+from dal_fast.report.colour import tissue as tissue_colours
+from dal_fast.training.dataset import Brain, fit_to_stride
+from dal_fast.training.losses import tissue_dice
+
+SHOWN = CONTRASTS[:3]
+_PIXELS = 2  # of a picture, a voxel
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Means over brains.
+
+    Attributes:
+        dice: tissue Dice by contrast, mean of the tissues, of real scans where there are, else of
+            one that was bent; lesions and degradations as in training.
+        agreement: Dice of the tissue maps of two contrasts of one brain, the same anatomy without
+            lesions, least of the pairs and tissues.
+        picture: rows of contrasts of one brain: scan, true tissue, tissue map, phi; two pixels a
+            voxel.
+    """
+
+    dice: dict[str, float]
+    agreement: float
+    picture: NDArray[np.uint8]
+
+
+def validate(model: DAL, brains: list[Brain], seed: int) -> Validation:
+    """Of held-out brains with real scans; the same seed shows the same samples every time."""
+    device = next(model.parameters()).device
+    dice: dict[str, list[float]] = defaultdict(list)
+    agreements = []
+    picture = np.zeros((0, 0, 3), np.uint8)
+    model.eval()
+    with torch.inference_mode():
+        for number, brain in enumerate(brains):
+            structures, scans = _placed(brain, model.stride, device)
+            generator = Generator(device).manual_seed(seed_of(brain.name, seed))
+            for contrast in SHOWN:
+                recipe = replace(Recipe(), contrasts=only(contrast))
+                synthesiser = Synthesiser(generator, recipe)
+                way = contrast if contrast in scans else "recolour"
+                sample = synthesiser.contrasts(structures, scans, [way])
+                logits = model.tissue_logits(sample.image, sample.mask)
+                dice[contrast].append(float(tissue_dice(logits, sample.tissue, sample.mask).mean()))
+                if number == 0:
+                    picture = _below(picture, _row(model, sample))
+            agreements.append(float(agreement(model, structures, scans, generator).min()))
+    return Validation({k: fmean(v) for k, v in dice.items()}, fmean(agreements), picture)
+
+
+def agreement(
+    model: DAL, structures: Tensor, scans: dict[str, Tensor], generator: Generator
+) -> Tensor:
+    """``(pairs, K)`` Dice between the tissue maps of three contrasts of one healthy brain.
+
+    The real scan first, then contrasts that it was bent into (``recolour``): the anatomy is the
+    same to the voxel, so perfect disentanglement would give 1. Pairs: (0, 1), (0, 2), (1, 2).
+    """
+    first = next(iter(scans))
+    samples = []
+    for contrast in dict.fromkeys((first, *SHOWN)):
+        recipe = replace(clear_recipe(), contrasts=only(contrast))
+        way = contrast if contrast == first else "recolour"
+        generator_state = generator.get_state()
+        synthesiser = Synthesiser(generator, recipe)
+        samples.append(synthesiser.contrasts(structures, scans, [way]))
+        generator.set_state(generator_state)  # the same deformation
+    maps = [model.tissue_logits(s.image, s.mask).argmax(dim=1) for s in samples]
+    logits = [torch.nn.functional.one_hot(m, 3).movedim(-1, 1).float() for m in maps]
+    mask = samples[0].mask
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    return torch.cat([tissue_dice(logits[a], maps[b], mask) for a, b in pairs])
+
+
+def clear_recipe() -> Recipe:
+    """No lesion, no deformation by disease, hardly a degradation."""
+    return replace(
+        Recipe(), lesions=0.0, swelling=0.0, mass_effect=0.0, spread=0.0, thick_slices=0.0,
+        blur=(0.0, 0.0), bias=(0.0, 0.05), noise=(0.0, 0.02), mask_error=0.0,
+    )  # fmt: skip
+
+
+def only(contrast: str) -> tuple[float, float, float, float]:
+    """Shares that draw this contrast alone."""
+    t2w, flair, t1w, other = (float(name == contrast) for name in CONTRASTS)
+    return t2w, flair, t1w, other
+
+
+def seed_of(name: str, seed: int) -> int:
+    """A seed of a subject's own, whatever the other subjects are."""
+    return int.from_bytes(hashlib.sha256(f"{name}/{seed}".encode()).digest()[:7], "big")
+
+
+def _placed(brain: Brain, stride: int, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+    structures = fit_to_stride(brain.structures, stride).to(device)
+    scans = {c: fit_to_stride(s, stride).to(device).float() for c, s in brain.scans.items()}
+    return structures, scans
+
+
+def _row(model: DAL, sample: Sample) -> NDArray[np.uint8]:
+    """One axial slice: scan, true tissue, tissue map, phi, side by side."""
+    mask = sample.mask
+    logits = model.tissue_logits(sample.image, mask)
+    output = model.recouple(sample.image, mask, logits)
+    level = mask.shape[-1] // 2
+    panels: list[NDArray[np.uint8]] = [
+        _grey(sample.image[0, 0, :, :, level]),
+        tissue_colours(_labels(sample.tissue, mask)[:, :, level]),
+        tissue_colours(_labels(logits.argmax(dim=1), mask)[:, :, level]),
+        _grey(output.pseudo_healthy[0, 0, :, :, level]),
+    ]
+    # right on the left, front on top
+    row = np.concatenate([panel[::-1, ::-1].swapaxes(0, 1) for panel in panels], axis=1)
+    return row.repeat(_PIXELS, axis=0).repeat(_PIXELS, axis=1)
+
+
+def _labels(tissue: Tensor, mask: Tensor) -> NDArray[np.uint8]:
+    labels: NDArray[np.uint8] = ((tissue[0] + 1) * mask[0, 0]).to(torch.uint8).cpu().numpy()
+    return labels
+
+
+def _grey(plane: Tensor) -> NDArray[np.uint8]:
+    values = (255 * plane.clamp(0, 1)).to(torch.uint8).cpu().numpy()
+    return np.repeat(values[..., None], 3, axis=2)
+
+
+def _below(top: NDArray[np.uint8], bottom: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return bottom if top.size == 0 else np.concatenate([top, bottom])

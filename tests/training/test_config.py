@@ -1,0 +1,45 @@
+"""Configurations: the recipes that come along are valid, mistakes are named."""
+
+import pytest
+
+from dal_fast import InputError
+from dal_fast.models import DAL, parts_needed
+from dal_fast.training.config import read_config, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_trains_what_its_model_needs(name):
+    config = read_config(name)
+    trained = {part for stage in config.stages for part in stage.trains}
+    assert set(parts_needed(config.model)) - {"evidence"} <= trained
+    DAL(config.model, [*trained])
+
+
+def test_there_are_recipes():
+    assert {"default", "published"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("stages = 3", "stages"),
+        ("nothing here", "TOML"),
+        ("", "stages"),
+        ('[[stages]]\nname="a"\ntrains=["brain"]\nsteps=1\nlosses={tissue=1}', "brain"),
+        ('[[stages]]\nname="a"\ntrains=["tissue"]\nsteps=1\nlosses={colour=1}', "colour"),
+        ('[[stages]]\nname="a"\ntrains=["tissue"]\nsteps=0\nlosses={tissue=1}', "steps"),
+        ('[[stages]]\nname="a"\ntrains=["tissue"]\nsteps=1\nlosses={}', "at least one"),
+        ('size=3\n[[stages]]\nname="a"\ntrains=["tissue"]\nsteps=1\nlosses={tissue=1}', "size"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, text, what):
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=what) as refused:
+        read_config(path)
+    assert refused.value.code == "config"
+
+
+def test_no_such_recipe():
+    with pytest.raises(InputError, match="default"):
+        read_config("nothing")
