@@ -14,6 +14,7 @@ from dal_fast import __version__
 _CORE = ("torch", "numpy", "nibabel", "isal", "safetensors", "pydantic", "typer", "rich")
 _EXTRAS = {
     "demo": ("nilearn",),
+    "train": ("lightning-fabric", "tensorboard"),
     "openvino": ("openvino",),
     "onnx": ("onnxruntime", "onnxscript"),
     "triton": ("triton",),

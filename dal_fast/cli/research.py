@@ -30,9 +30,9 @@ def make_validation(
     dark lesions of changing size. Another seed is another draw.
     """
     with refusals():
+        from dal_fast.data.brains import bids_sources, load_brains
         from dal_fast.evaluation import cases
         from dal_fast.inference.outputs import check_folder
-        from dal_fast.training.dataset import bids_sources, load_brains
 
         check_folder(out)
         real = cases.patients(patients) if patients else []
@@ -42,7 +42,7 @@ def make_validation(
             for case in cases.make_validation(out, brains, seed):
                 made.append(case)
                 advance(None)
-        cases.write_table(out, [*made, *real], seed)
+        cases.write_set(out, [*made, *real], seed)
         typer.echo(f"{len(made)} scans of {len(brains)} brains, {len(real)} of patients: {out}")
 
 

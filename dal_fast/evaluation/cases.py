@@ -12,10 +12,9 @@ promises nothing.
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel
@@ -26,12 +25,13 @@ from numpy.typing import NDArray
 
 from dal_fast import __version__
 from dal_fast.data.atomic import write_bytes
+from dal_fast.data.brains import Brain, fit_to_stride
 from dal_fast.data.contrast import CONTRASTS
 from dal_fast.data.lesions import LesionRecipe
 from dal_fast.data.nifti import read_volume
 from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
 from dal_fast.errors import InputError
-from dal_fast.training.dataset import Brain, fit_to_stride
+from dal_fast.evaluation.tables import write_table
 
 SHOWN = ("T1w", "T2w", "FLAIR")
 SIGNS = {"bright": 1.0, "dark": 0.0}
@@ -104,13 +104,8 @@ def patients(folder: Path) -> list[ValidationCase]:
     return cases
 
 
-def write_table(out: Path, cases: Iterable[ValidationCase], seed: int) -> None:
+def write_set(out: Path, cases: Iterable[ValidationCase], seed: int) -> None:
     """``cases.tsv`` and ``dataset_description.json``."""
-    text = io.StringIO()
-    names = [f.name for f in fields(ValidationCase)]
-    writer = csv.DictWriter(text, names, delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(case) for case in cases)
     about = {
         "Name": "dal_fast validation set",
         "BIDSVersion": "1.10.0",
@@ -119,7 +114,7 @@ def write_table(out: Path, cases: Iterable[ValidationCase], seed: int) -> None:
         "Seed": seed,
     }
     write_bytes(out / "dataset_description.json", json.dumps(about, indent=2).encode() + b"\n")
-    write_bytes(out / TABLE, text.getvalue().encode())
+    write_table(out / TABLE, ValidationCase, cases, "\t")
 
 
 def read_table(folder: Path) -> list[ValidationCase]:

@@ -11,22 +11,20 @@ Per contrast: AUROC of axial slices by their highest value. Several sets are sev
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
 from torch import Tensor
 
-from dal_fast.data.atomic import write_bytes
 from dal_fast.data.nifti import read_volume
 from dal_fast.evaluation.cases import ValidationCase
 from dal_fast.evaluation.floors import FLOORS, floors
+from dal_fast.evaluation.tables import write_table
 from dal_fast.inference.case import load_case
 from dal_fast.inference.postprocess import smooth
 from dal_fast.inference.scoring import SCORES, anomaly_score, choose_score, contrast_of
@@ -261,8 +259,4 @@ def compare(rows: list[Row], method: str = "auto") -> Iterator[Comparison]:
 
 def write_rows(path: Path, rows: list[Row]) -> None:
     """All rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_bytes(path, text.getvalue().encode())
+    write_table(path, Row, rows, ",")

@@ -152,13 +152,13 @@ def _consistency(p: Pass) -> Tensor:
 
 
 def _reconstruction(p: Pass) -> Tensor:
-    return _l1_ssim(p.image(p.code, p.v), p.sample.image * p.sample.mask)
+    return l1_and_ssim(p.image(p.code, p.v), p.sample.image * p.sample.mask)
 
 
 def _cross_reconstruction(p: Pass) -> Tensor:
     mask = p.sample.mask & p.of_next(p.sample.mask)
     crossed = p.image(p.code, p.of_next(p.v)) * mask
-    return _l1_ssim(crossed, p.of_next(p.sample.image) * mask)
+    return l1_and_ssim(crossed, p.of_next(p.sample.image) * mask)
 
 
 def _similarity(p: Pass) -> Tensor:
@@ -183,7 +183,7 @@ def _code(p: Pass) -> Tensor:
 
 
 def _restoration(p: Pass) -> Tensor:
-    return _l1_ssim(p.phi, p.healthy * p.sample.mask)
+    return l1_and_ssim(p.phi, p.healthy * p.sample.mask)
 
 
 def _reuse(p: Pass) -> Tensor:
@@ -192,7 +192,7 @@ def _reuse(p: Pass) -> Tensor:
     return (again - p.v.detach()).square().mean(dim=1)
 
 
-def _l1_ssim(y: Tensor, x: Tensor) -> Tensor:
+def l1_and_ssim(y: Tensor, x: Tensor) -> Tensor:
     """``(N,)``: mean L1 + (1 - SSIM) / 2, fused."""
     pairs = zip(torch.split(y.float(), 1), torch.split(x.float(), 1), strict=True)
     return torch.stack([1.5 * l1_ssim_loss(a, b, alpha=L1_SHARE) for a, b in pairs])

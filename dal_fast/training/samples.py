@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator
 
+from dal_fast.data.brains import Brain, fit
 from dal_fast.data.synthesis import Recipe, Sample, Synthesiser, join
 from dal_fast.training.config import SampleConfig
-from dal_fast.training.dataset import Brain, fit
 
 _CUT = (4, 8)  # voxels of a brain's margin, four on either side, that may be lost
 

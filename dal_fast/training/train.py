@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
+from dal_fast.data.brains import Brain, Source, bids_sources, load_brains, map_sources
 from dal_fast.errors import InputError
 from dal_fast.models import DAL, DALConfig, load_weights, parts_needed, save_weights
 from dal_fast.models.evidence import average_tissue
 from dal_fast.training.config import TrainConfig
-from dal_fast.training.dataset import Brain, Source, bids_sources, load_brains, map_sources
 from dal_fast.training.journal import Journal
 from dal_fast.training.loop import Step, Training
 from dal_fast.training.samples import Samples
 from dal_fast.training.validation import Validation, validate
 
 WEIGHTS = "weights.safetensors"
-_TWINS = {"restoration", "code"}  # losses whose target is the scan without its lesions
+_TWINS = {"restoration"}  # losses whose target is the scan without its lesions
 _SMOOTHING = 0.02  # of the loss that is shown
 
 
@@ -81,7 +81,7 @@ def run(
 
     Args:
         config: of the training.
-        data: BIDS derivative, see :func:`dal_fast.training.dataset.bids_sources`.
+        data: BIDS derivative, see :func:`dal_fast.data.brains.bids_sources`.
         out: folder of checkpoint, logs, pictures and weights.
         fabric: of :func:`make_fabric`.
         maps: folder of FreeSurfer label maps.
@@ -98,7 +98,7 @@ def run(
         sources = map_sources(maps, held_out=False) if maps else []
         brains_of_maps = load_brains(sources, mm, progress.reading) if sources else []
     model = build(config, [*scans, *brains_of_maps])
-    twins = any(_TWINS & set(stage.losses) for stage in config.stages)
+    twins = needs_twins(config)
     samples = Samples(scans, brains_of_maps, config.samples, config.seed, model.stride, twins)
     out.mkdir(parents=True, exist_ok=True)
     training = Training(config, model, samples, fabric, out)
@@ -122,6 +122,11 @@ def run(
     split = {"scans": len(scans), "maps": len(brains_of_maps), "held_out": len(held_out)}
     seen = seen or validate(training.averaged(), held_out, config.seed)
     return _write(config, training.averaged(), out / WEIGHTS, split, seen)
+
+
+def needs_twins(config: TrainConfig) -> bool:
+    """Whether a loss compares with the scan without its lesions."""
+    return any(_TWINS & set(stage.losses) for stage in config.stages)
 
 
 def build(config: TrainConfig, brains: list[Brain]) -> DAL:

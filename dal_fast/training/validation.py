@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from dal_fast.data.brains import Brain, fit_to_stride
 from dal_fast.data.contrast import CONTRASTS
 from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
 from dal_fast.models import DAL
 from dal_fast.report.colour import tissue as tissue_colours
-from dal_fast.training.dataset import Brain, fit_to_stride
 from dal_fast.training.losses import tissue_dice
 
 SHOWN = CONTRASTS[:3]

@@ -316,14 +316,15 @@ def count() -> str:
     return f"{ops}\n3x3x3: {three:g} per voxel\n5x5x5: {five:g} per voxel"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def command(about: str, path: Path, header: Callable[[], str], count: Callable[[], str]) -> None:
+    """Write the header, or print how many instructions it costs."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--count", action="store_true", help="print instruction counts instead")
     if parser.parse_args().count:
         print(count())
     else:
-        HEADER.write_text(header(), encoding="utf-8")
+        path.write_text(header(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, HEADER, header, count)

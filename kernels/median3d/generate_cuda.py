@@ -9,10 +9,9 @@ all its planes are sorted anew (squares_*); a window is merged once for two outp
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from generate import Function, row_of
+from generate import Function, command, row_of
 
 HEADER = Path(__file__).with_name("networks.cuh")
 
@@ -133,14 +132,5 @@ def count() -> str:
     return f"{ops}\n3x3x3: {three:g} per voxel\n5x5x5: {five:g} per voxel"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", action="store_true", help="print instruction counts instead")
-    if parser.parse_args().count:
-        print(count())
-    else:
-        HEADER.write_text(header(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, HEADER, header, count)

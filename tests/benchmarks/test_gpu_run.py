@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 
+import contenders
 import pytest
 import torch
 from rich.console import Console
@@ -30,18 +31,6 @@ class HostStopwatch:
         return 1.0
 
 
-def _absent(volumes):
-    raise ImportError("no such package")
-
-
-def _failing(volumes):
-    return lambda: 1 // 0
-
-
-def _working(volumes):
-    return lambda: volumes.scan.sort()
-
-
 def _reported(cases, folder, monkeypatch):
     monkeypatch.setattr(Gpu, "measure", lambda watch, device: Gpu(1e9, 1e10))
     console = Console(file=io.StringIO(), record=True, width=240)
@@ -50,8 +39,7 @@ def _reported(cases, folder, monkeypatch):
 
 
 def test_every_case_is_reported_and_written(tmp_path, monkeypatch):
-    others = {"absent": _absent, "failing": _failing, "torch": _working}
-    cases = [dataclasses.replace(case, gpu_peers=others) for case in CASES]
+    cases = [dataclasses.replace(case, gpu_peers=contenders.ALL) for case in CASES]
     code, text = _reported(cases, tmp_path, monkeypatch)
     assert code == 0
     assert "3 volumes" in text  # more than the cache, twice

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import io
 
+import contenders
 import pytest
 from rich.console import Console
 
@@ -51,18 +52,6 @@ def test_inputs_are_the_same_every_time_and_look_like_a_brain(volumes):
         assert (volumes.anatomy == level).float().mean() > 0.02
 
 
-def _absent(volumes):
-    raise ImportError("no such package")
-
-
-def _failing(volumes):
-    return lambda: 1 // 0
-
-
-def _working(volumes):
-    return lambda: volumes.scan.sort()
-
-
 def _reported(cases, folder):
     console = Console(file=io.StringIO(), record=True, width=200)
     code = run.report(cases, SHAPE, 2, folder, console)
@@ -74,8 +63,7 @@ def _rows(path):
 
 
 def test_every_case_is_reported_and_written(tmp_path):
-    others = {"absent": _absent, "failing": _failing, "torch": _working}
-    cases = [dataclasses.replace(case, peers=others) for case in CASES]
+    cases = [dataclasses.replace(case, peers=contenders.ALL) for case in CASES]
     code, text = _reported(cases, tmp_path)
     assert code == 0
     assert text.count("not installed") == len(cases)

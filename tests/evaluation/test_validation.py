@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from dal_fast import InputError
 from dal_fast.cli import app
+from dal_fast.data.brains import bids_sources, is_held_out, load_brains
 from dal_fast.evaluation import cases, floors, validate
 from dal_fast.inference.screener import Screener
-from dal_fast.training.dataset import bids_sources, is_held_out, load_brains
 
 
 @pytest.fixture(scope="module")

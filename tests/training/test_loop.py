@@ -13,10 +13,10 @@ import torch
 from brains import write_dataset
 
 from dal_fast import InputError
+from dal_fast.data.brains import is_held_out
 from dal_fast.models import load_weights, read_card
 from dal_fast.training import checkpoint, train
 from dal_fast.training.config import TrainConfig
-from dal_fast.training.dataset import is_held_out
 from dal_fast.training.loop import Step, hardness, rate_factor
 
 pytest.importorskip("lightning_fabric")

@@ -10,7 +10,7 @@ from dal_fast.models import DAL, PARTS, DALConfig
 from dal_fast.ops import ssim3d
 from dal_fast.training.config import LOSS_NAMES
 from dal_fast.training.corruption import corrupt_edges
-from dal_fast.training.losses import LOSSES, Pass, _l1_ssim, tissue_dice
+from dal_fast.training.losses import LOSSES, Pass, l1_and_ssim, tissue_dice
 
 CONFIG = DALConfig(
     tissue_widths=(4, 8),
@@ -117,7 +117,7 @@ def test_a_neighbour_is_of_the_same_brain():
 def test_l1_and_ssim_are_those_of_the_definition():
     g = torch.Generator().manual_seed(0)
     x, y = torch.rand(2, 1, *SPACE, generator=g), torch.rand(2, 1, *SPACE, generator=g)
-    for n, value in enumerate(_l1_ssim(y, x)):
+    for n, value in enumerate(l1_and_ssim(y, x)):
         a, b = x[n : n + 1], y[n : n + 1]
         assert value == pytest.approx(
             float((a - b).abs().mean() + (1 - ssim3d(a, b)) / 2), rel=1e-4

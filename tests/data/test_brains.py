@@ -7,8 +7,8 @@ import torch
 from brains import labels, write_dataset
 
 from dal_fast import InputError
-from dal_fast.training import dataset
-from dal_fast.training.dataset import bids_sources, fit, is_held_out, load_brains, map_sources
+from dal_fast.data import brains as dataset
+from dal_fast.data.brains import bids_sources, fit, is_held_out, load_brains, map_sources
 
 
 @pytest.fixture(autouse=True)
