@@ -96,7 +96,7 @@ def _step(
     marks = [_now(device)]
     sample = samples.batch(number, 1.0, device)
     marks.append(_now(device))
-    total, _ = objective(sample, samples.corruption(number, device, 0))
+    total, _ = objective(objective.of(sample, samples.corruption(number, device, 0)))
     marks.append(_now(device))
     optimiser.zero_grad(set_to_none=True)
     total.backward()

@@ -57,7 +57,7 @@ def save_weights(
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(save(tensors, metadata))
+            stream.write(_sorted(save(tensors, metadata)))
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
@@ -65,6 +65,14 @@ def save_weights(
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _sorted(content: bytes) -> bytes:
+    """A safetensors file with its header in order, so that equal models are equal bytes."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # tensors start at a multiple of 8
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def load_weights(source: str | Path = "default") -> DAL:

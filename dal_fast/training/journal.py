@@ -56,6 +56,10 @@ class Journal:
                 self._board.add_scalar(f"held-out/{name}", value, step)
             self._board.add_image("held-out", seen.picture, step, dataformats="HWC")
 
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
 
 class _Table:
     """A CSV file that grows by a line at a time."""

@@ -57,14 +57,17 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.stage, self.contrasts = model, stage, contrasts
 
-    def forward(self, sample: Sample, corruption: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The total, and the unweighted losses ``(kinds,)`` in the stage's order."""
+    def of(self, sample: Sample, corruption: torch.Generator) -> Pass:
+        """What ``forward`` takes; no tensor, so that Fabric leaves it as it is."""
         stage = self.stage
-        made = Pass(
+        return Pass(
             self.model, sample, self.contrasts, stage.trains, stage.edge_corruption, corruption
         )
-        kinds = torch.stack([LOSSES[name](made).mean() for name in stage.losses])
-        weights = kinds.new_tensor(list(stage.losses.values()))
+
+    def forward(self, made: Pass) -> tuple[Tensor, Tensor]:
+        """The total, and the unweighted losses ``(kinds,)`` in the stage's order."""
+        kinds = torch.stack([LOSSES[name](made).mean() for name in self.stage.losses])
+        weights = kinds.new_tensor(list(self.stage.losses.values()))
         return (weights * kinds).sum(), kinds.detach()
 
 
@@ -136,11 +139,12 @@ class Training:
                 model.part(name).compile(dynamic=True)
         wrapped, optimiser = fabric.setup(objective, optimiser)
         while self.done < first + stage.steps:
-            yield self._step(stage, first, wrapped, optimiser, learning)
+            yield self._step(objective, wrapped, first, optimiser, learning)
 
     def _step(
-        self, stage: StageConfig, first: int, objective: Any, optimiser: Any, learning: list[Any]
+        self, objective: Objective, wrapped: Any, first: int, optimiser: Any, learning: list[Any]
     ) -> Step:
+        stage = objective.stage
         fabric, start = self.fabric, time.perf_counter()
         step = self.done - first
         rate = stage.rate * rate_factor(step, stage.steps)
@@ -150,7 +154,7 @@ class Training:
         sample = self.samples.batch(self.done, hardness(stage, step), device, rank, world)
         corruption = self.samples.corruption(self.done, device, rank)
         made = time.perf_counter()
-        total, kinds = objective(sample, corruption)
+        total, kinds = wrapped(objective.of(sample, corruption))
         optimiser.zero_grad(set_to_none=True)
         fabric.backward(total)
         torch.nn.utils.clip_grad_norm_(learning, stage.clip)
@@ -204,4 +208,6 @@ def hardness(stage: StageConfig, step: int) -> float:
     done = step / stage.steps
     if done >= stage.hard_from:
         return 1.0
-    return max(0.0, (done - stage.easy_until) / (stage.hard_from - stage.easy_until))
+    if done <= stage.easy_until:
+        return 0.0
+    return (done - stage.easy_until) / (stage.hard_from - stage.easy_until)

@@ -107,18 +107,18 @@ def run(
         for _ in training.steps():
             pass
         return out / WEIGHTS
-    journal = Journal(out, training.done)
     average, seen = float("nan"), None
-    for step in training.steps():
-        total = step.losses["total"]
-        average = total if average != average else average + _SMOOTHING * (total - average)
-        journal.step(step)
-        last = step.number == config.steps
-        if step.number % config.validate_every == 0 or last:
-            seen = validate(training.averaged(), held_out if last else shown, config.seed)
-            journal.validation(step.number, seen)
-            progress.validated(step.number, seen)
-        progress.step(step, config.steps, f"{step.stage}: loss {average:.3f}")
+    with contextlib.closing(Journal(out, training.done)) as journal:
+        for step in training.steps():
+            total = step.losses["total"]
+            average = total if average != average else average + _SMOOTHING * (total - average)
+            journal.step(step)
+            last = step.number == config.steps
+            if step.number % config.validate_every == 0 or last:
+                seen = validate(training.averaged(), held_out if last else shown, config.seed)
+                journal.validation(step.number, seen)
+                progress.validated(step.number, seen)
+            progress.step(step, config.steps, f"{step.stage}: loss {average:.3f}")
     split = {"scans": len(scans), "maps": len(brains_of_maps), "held_out": len(held_out)}
     seen = seen or validate(training.averaged(), held_out, config.seed)
     return _write(config, training.averaged(), out / WEIGHTS, split, seen)
