@@ -148,3 +148,34 @@ def train(
             weights = training.run(described, data, out, fabric, maps, shown)
         if fabric.is_global_zero:
             typer.echo(f"weights: {weights}")
+
+
+@app.command()
+def agreement(
+    data: Annotated[Path, typer.Option(help="BIDS derivative, as for train.")],
+    weights: Weights = "default",
+    seed: Annotated[int, typer.Option(help="Of deformation and noise.")] = 0,
+    at_most: Annotated[int | None, typer.Option(help="Subjects.")] = None,
+) -> None:
+    """Measure how well the tissue maps of one brain's contrasts agree, on held-out subjects.
+
+    Each real scan is compared with the contrasts that it is bent into: the same anatomy to the
+    voxel. Prints Dice by pair and tissue, mean and SD over subjects.
+    """
+    with refusals():
+        from dal_fast.data.brains import bids_sources, load_brains
+
+        sources = bids_sources(data, held_out=True)[:at_most]
+        with status("loading the model"):
+            from dal_fast.evaluation import summary
+            from dal_fast.evaluation.agreement import agreement as measure
+            from dal_fast.models import load_weights
+
+            model = load_weights(weights)
+        brains = load_brains(sources, model.config.voxel_mm)
+        found = []
+        with progress(len(brains), "comparing") as advance:
+            for brain in brains:
+                found.append(measure(model, brain, seed))
+                advance(None)
+        summary.show_agreement(found, model.config.tissues)

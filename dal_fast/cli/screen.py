@@ -178,7 +178,7 @@ def _say(result: Result, paths: dict[str, Path]) -> None:
     volume = sum(region.volume_ml for region in result.regions)
     typer.echo(
         f"{result.name}: score {result.score:.3f}, {volume:.1f} mL above the threshold "
-        f"in {len(result.regions)} regions"
+        f"in {len(result.regions)} regions (sign of lesions: {result.parameters['sign']})"
     )
     for region in result.regions[:3]:
         x, y, z = region.centre

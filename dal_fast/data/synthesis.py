@@ -64,6 +64,11 @@ class Recipe:
     mask_error: float = 0.4
     lesion: LesionRecipe = field(default_factory=LesionRecipe)
 
+    def only(self, contrast: str) -> Recipe:
+        """This recipe for one contrast, of ``CONTRASTS``."""
+        t2w, flair, t1w, unclear = (float(name == contrast) for name in CONTRASTS)
+        return replace(self, contrasts=(t2w, flair, t1w, unclear))
+
     def eased(self, hardness: float) -> Recipe:
         """This recipe at ``hardness`` 1; at 0 clear contrasts alone, hardly disturbed.
 

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from dal_fast import __version__
 from dal_fast.data.atomic import write_bytes
 from dal_fast.data.brains import Brain, fit_to_stride
-from dal_fast.data.contrast import CONTRASTS
 from dal_fast.data.lesions import LesionRecipe
 from dal_fast.data.nifti import read_volume
 from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
@@ -146,8 +145,7 @@ def _sample(
     scan = fit_to_stride(brain.scans["T1w"], _STRIDE).float()
     structures = fit_to_stride(brain.structures, _STRIDE)
     recipe = replace(
-        Recipe(),
-        contrasts=tuple(float(name == contrast) for name in CONTRASTS),  # type: ignore[arg-type]
+        Recipe().only(contrast),
         lesions=float(sign in SIGNS),
         bright=SIGNS.get(sign),
         lesion=LesionRecipe(radius=SIZES.get(size, SIZES["small"])),

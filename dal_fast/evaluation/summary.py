@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from statistics import fmean
 
+import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from dal_fast.evaluation.floors import FLOORS
 from dal_fast.evaluation.validate import Comparison, Row, Validation, compare
@@ -23,6 +26,18 @@ def show(results: list[Validation]) -> None:
     console = Console()
     for table in (_precision(strata), _gain(strata), _others(rows, results), _by_size(results)):
         console.print(table)
+
+
+def show_agreement(found: list[dict[tuple[str, str], Tensor]], tissues: Sequence[str]) -> None:
+    """Print what :func:`dal_fast.evaluation.agreement.agreement` found, brain by brain."""
+    title = f"Dice between the tissue maps of two contrasts, mean (SD), {len(found)} subjects"
+    table = Table("contrasts", *tissues, title=title)
+    for pair in found[0]:
+        dice = torch.stack([one[pair] for one in found])
+        spread = dice.std(dim=0) if len(found) > 1 else torch.full((len(tissues),), math.nan)
+        cells = zip(dice.mean(dim=0).tolist(), spread.tolist(), strict=True)
+        table.add_row(" – ".join(pair), *(f"{_number(m)} ({_number(s)})" for m, s in cells))
+    Console().print(table)
 
 
 def _precision(strata: list[Comparison]) -> Table:

@@ -27,8 +27,9 @@ from dal_fast.evaluation.floors import FLOORS, floors
 from dal_fast.evaluation.tables import write_table
 from dal_fast.inference.case import load_case
 from dal_fast.inference.postprocess import smooth
-from dal_fast.inference.scoring import SCORES, anomaly_score, choose_score, contrast_of
+from dal_fast.inference.scoring import NAMED, anomaly_score
 from dal_fast.inference.screener import Screener
+from dal_fast.inference.signed import score_scan
 from dal_fast.ops import VoxelMetrics, components3d
 
 HEALTHY_RATE = 0.001
@@ -146,13 +147,13 @@ def _maps(
     restored = screener.restore(loaded)
     x, view, output = restored.x, restored.view, restored.output
     p, phi = output.probabilities, output.pseudo_healthy
-    contrast = contrast_of(x, p, view)
-    named = {name: anomaly_score(x, phi, p, view, name) for name in SCORES if name != "auto"}
-    raw = {"auto": named[choose_score(contrast)]} | named
+    scored = score_scan(x, phi, p, view, output.fluid)
+    named = {name: anomaly_score(x, phi, p, view, name, output.fluid) for name in NAMED}
+    raw = {"auto": scored.anomaly} | named
     image = restored.grid.to_model(loaded.volume.data)
     raw |= floors(image, x, view, restored.grid.affine, atlas)
     brain = torch.from_numpy(loaded.mask.data)[None, None]
-    median, maps = screener.median_for(contrast), {}
+    median, maps = screener.median_for(scored.contrast), {}
     for name, score in raw.items():
         on_scan = restored.grid.to_scan(smooth(score, view, median))
         maps[name] = torch.from_numpy(on_scan)[None, None] * brain

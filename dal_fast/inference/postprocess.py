@@ -34,6 +34,7 @@ THRESHOLDS = {
         "standard_positive": 1.87,
         "standard_negative": 1.57,
         "blended_positive": 2.74,
+        "signed": 1.0,
     },
     "T2w": {
         "hybrid": 0.49,
@@ -47,6 +48,7 @@ THRESHOLDS = {
         "standard_positive": 3.03,
         "standard_negative": 1.55,
         "blended_positive": 3.25,
+        "signed": 1.0,
     },
     "FLAIR": {
         "hybrid": 0.12,
@@ -60,6 +62,7 @@ THRESHOLDS = {
         "standard_positive": 1.94,
         "standard_negative": 1.60,
         "blended_positive": 1.98,
+        "signed": 1.0,
     },
 }
 

@@ -1,7 +1,7 @@
 """From scan and pseudo-healthy image to an anomaly map.
 
 With residual r = x - phi, phi's range [lo, hi] in the 3x3x3 neighbourhood (inside the mask), and
-the probability of cerebrospinal fluid p_CSF:
+the probability of cerebrospinal fluid p_CSF (by the network or by the atlas):
 
     hybrid              |r| (1 - SSIM(x, phi))         the paper's
     absolute            |r|
@@ -17,8 +17,7 @@ the probability of cerebrospinal fluid p_CSF:
 sigma is the spread of r around 0 in each tissue of the scan itself, mixed by the tissue's
 probability. ``blended`` leans on the plain intensity (the brain's median is 0.5), which is strong
 where lesions are the brightest of all. All but ``hybrid`` are ours ("not specified in the paper").
-``auto`` takes ``standard_negative`` where the scan looks T1-weighted, as lesions are dark there,
-``standard_positive`` in a T2w and ``blended_positive`` in a FLAIR.
+``signed``, the default, weighs two of them by the scan: :mod:`dal_fast.inference.signed`.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ from dal_fast.errors import InputError
 from dal_fast.ops import hybrid_score
 
 _MAD_TO_SIGMA = 1.4826
-SCORES = (
-    "auto",
+NAMED = (
     "hybrid",
     "absolute",
     "positive",
@@ -48,6 +46,7 @@ SCORES = (
     "standard_negative",
     "blended_positive",
 )
+SCORES = ("auto", "signed", *NAMED)
 
 LEAN = 0.25  # share of the plain intensity in ``blended``
 CERTAIN, ENOUGH = 0.8, 50  # probability and number of the voxels that a spread is taken from
@@ -66,7 +65,9 @@ def check_score(score: str) -> str:
     return score
 
 
-def anomaly_score(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor, score: str = "auto") -> Tensor:
+def anomaly_score(
+    x: Tensor, phi: Tensor, p: Tensor, mask: Tensor, score: str, fluid: Tensor | None = None
+) -> Tensor:
     """The anomaly map of a batch, at least 0; 0 outside the mask.
 
     In the unit of ``x``; ``standard`` and ``blended`` in spreads of the tissue.
@@ -76,19 +77,14 @@ def anomaly_score(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor, score: str = 
         phi: pseudo-healthy image, the same shape.
         p: tissue probabilities (CSF, GM, WM), ``(N, 3, D, H, W)``.
         mask: where the scan has signal inside the brain, bool ``(N, 1, D, H, W)``.
-        score: one of ``SCORES``; ``"auto"`` chooses for each scan of the batch.
+        score: one of ``NAMED``.
+        fluid: probability of fluid, ``(N, 1, D, H, W)``; default that of ``p``.
 
     Raises:
         InputError: ``value``, when there is no such score.
     """
-    if check_score(score) == "auto":
-        one = [slice(n, n + 1) for n in range(x.shape[0])]
-        chosen = [choose_score(contrast_of(x[n], p[n], mask[n])) for n in one]
-        maps = [
-            anomaly_score(x[n], phi[n], p[n], mask[n], name)
-            for n, name in zip(one, chosen, strict=True)
-        ]
-        return torch.cat(maps) if maps else torch.zeros_like(x)
+    if score not in NAMED:
+        raise InputError("value", f"a map's score is one of {', '.join(NAMED)}, not {score!r}")
     if score == "hybrid":
         return hybrid_score(x, phi) * mask
     if score == "absolute":
@@ -100,15 +96,8 @@ def anomaly_score(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor, score: str = 
         healthy = (1 - LEAN) * healthy + LEAN * flip * BRAIN_LEVEL
     residual = (flip * x - healthy).clamp_min(0) * mask
     if kind in ("gated", "standard", "blended"):
-        residual = residual * (1 - p[:, :1])
+        residual = residual * (1 - (p[:, :1] if fluid is None else fluid))
     return residual / _spread(x - phi, p, mask) if kind in ("standard", "blended") else residual
-
-
-def choose_score(contrast: str) -> str:
-    """What ``"auto"`` means for a scan that looks like ``contrast``."""
-    return {
-        "T1w": "standard_negative", "T2w": "standard_positive", "FLAIR": "blended_positive"
-    }[contrast]  # fmt: skip
 
 
 def contrast_of(x: Tensor, p: Tensor, mask: Tensor) -> str:

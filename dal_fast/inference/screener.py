@@ -19,7 +19,8 @@ from dal_fast.inference.case import Case, NonFinite, load_case
 from dal_fast.inference.qc import quality_flags
 from dal_fast.inference.result import Image, Result
 from dal_fast.inference.runtimes import make_runtime
-from dal_fast.inference.scoring import anomaly_score, check_score, choose_score, contrast_of
+from dal_fast.inference.scoring import check_score
+from dal_fast.inference.signed import score_scan
 from dal_fast.models.dal import DALOutput
 from dal_fast.models.weights import load_weights, weights_sha256
 
@@ -148,13 +149,11 @@ class Screener:
         x, mask, view, way = restored.x, restored.mask, restored.view, restored.way
         output, clock = restored.output, restored.clock
         p = output.probabilities
-        contrast = contrast_of(x, p, view)
-        score = choose_score(contrast) if self.score == "auto" else self.score
-        threshold = self.threshold or postprocess.THRESHOLDS[contrast][score]
-        raw = anomaly_score(x, output.pseudo_healthy, p, view, score)
+        scored = score_scan(x, output.pseudo_healthy, p, view, output.fluid, self.score)
         clock.lap("score")
-        median = self.median_for(contrast)
-        anomaly = postprocess.smooth(raw, view, median)
+        threshold = self.threshold or postprocess.THRESHOLDS[scored.contrast][scored.score]
+        median = self.median_for(scored.contrast)
+        anomaly = postprocess.smooth(scored.anomaly, view, median)
         number = postprocess.scan_score(anomaly, mask)
         clock.lap("median")
         on_scan = Image(restored.grid.to_scan(anomaly) * brain, volume.affine)
@@ -180,10 +179,11 @@ class Screener:
             regions=regions,
             parameters={
                 **self.parameters,
-                "score": score,
+                "score": scored.score,
                 "threshold": threshold,
                 "median": median,
-                "contrast": contrast,
+                "contrast": scored.contrast,
+                "sign": scored.sign,
             },
             requested=self.parameters,
             flags=flags,

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dal_fast.errors import InputError
 from dal_fast.models.config import DALConfig
-from dal_fast.models.evidence import TissueEvidence, bounding_box, log_posterior
+from dal_fast.models.evidence import TissueEvidence, bounding_box, combine
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
 from dal_fast.models.unet import UNet
@@ -43,6 +43,7 @@ class DALOutput(NamedTuple):
         anatomy: the anatomical image A, ``(N, 1, D, H, W)``.
         edges: Canny edges of A, bool ``(N, 1, D, H, W)``.
         pseudo_healthy: phi, ``(N, 1, D, H, W)``, 0 outside the mask.
+        fluid: how probable fluid is there, by the tissue or by the atlas, ``(N, 1, D, H, W)``.
     """
 
     tissue_logits: Tensor
@@ -50,6 +51,7 @@ class DALOutput(NamedTuple):
     anatomy: Tensor
     edges: Tensor
     pseudo_healthy: Tensor
+    fluid: Tensor
 
 
 class DAL(nn.Module):
@@ -73,7 +75,9 @@ class DAL(nn.Module):
         self.parts = parts_needed(config) if parts is None else tuple(parts)
         tissues, code, patch = len(config.tissues), config.anatomy_channels, config.patch
         maps = 1 if config.tissue_mode == "nearest_level" else tissues
-        seen = 1 + 2 * tissues if config.tissue_input == "evidence" else 1
+        seen = 1
+        if config.tissue_input == "evidence":
+            seen, maps = 1 + 2 * tissues, tissues + 1
         widths = config.anatomy_widths
         v = tissues if config.modality == "means" else config.modality_length
         build: dict[str, Callable[[], nn.Module]] = {
@@ -128,7 +132,7 @@ class DAL(nn.Module):
         """E_A: ``(N, 1, D, H, W)`` to ``(N, K, D, H, W)``, sides multiples of ``stride``."""
         if self.config.tissue_input == "evidence":
             seen = self.part("evidence")(x, mask)
-            logits: Tensor = self.part("tissue")(seen) + log_posterior(seen)
+            logits: Tensor = combine(seen, self.part("tissue")(seen))
         else:
             logits = self.part("tissue")(x)
         if self.config.tissue_mode == "logits":
@@ -143,14 +147,22 @@ class DAL(nn.Module):
         anatomy = anatomy_image(logits, config.levels, mask)
         edges = canny3d(anatomy, config.canny_sigma, config.canny_low, config.canny_high, mask)
         if config.recoupler == "closed_form":
-            return DALOutput(logits, p, anatomy, edges, closed_form(x, p, mask).image)
+            image = closed_form(x, p, mask).image
+            return DALOutput(logits, p, anatomy, edges, image, self.fluid(p, mask))
         code = self.part("restorer")(edges.to(x.dtype))
         if config.recoupler == "film":
             image = self.part("decoder")(code, self.modality_vector(x, p, mask), mask)
         else:
             p = self.part("head")(code).softmax(dim=1) * mask
             image = closed_form(x, p, mask).image
-        return DALOutput(logits, p, anatomy, edges, image)
+        return DALOutput(logits, p, anatomy, edges, image, self.fluid(p, mask))
+
+    def fluid(self, p: Tensor, mask: Tensor) -> Tensor:
+        """1 - (1 - p_CSF)(1 - a_CSF): where the tissue or the atlas expects fluid."""
+        if "evidence" not in self.parts:
+            return p[:, :1]
+        place = self.part("evidence").place(mask)  # type: ignore[operator]
+        return 1 - (1 - p[:, :1]) * (1 - place[:, :1])
 
     def modality_vector(self, x: Tensor, p: Tensor, mask: Tensor) -> Tensor:
         """v ``(N, length)``: E_M's, or the scan's means in the tissues ``p (N, K, D, H, W)``."""
@@ -162,9 +174,7 @@ class DAL(nn.Module):
 
 def parts_needed(config: DALConfig) -> tuple[str, ...]:
     """What inference needs, of ``PARTS``."""
-    parts = set(_RECOUPLED_BY[config.recoupler])
-    if config.tissue_input == "evidence":
-        parts.add("evidence")
+    parts = {"evidence", *_RECOUPLED_BY[config.recoupler]}
     if config.modality == "means":
         parts.discard("modality")
     return tuple(name for name in PARTS if name in parts)

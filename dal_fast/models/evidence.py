@@ -8,8 +8,13 @@ an outlier class sharpen means and spreads. The network gets, beside the scan,
     a_k                                            how often tissue k lies there
 
 so that a T1w and a T2w of one brain look nearly alike to it, while a lesion that fits no tissue
-stands out. Its output is a correction of log(L_k a_k), so that a fresh network starts as the
-classical segmentation and learns what that lacks. Not in the paper, whose E_A sees the scan alone.
+stands out. The network answers with corrections c_k and with a trust t in the intensities:
+
+    logit_k = t log(L_k a_k) + (1 - t) log(a_k) + c_k
+
+A fresh one is nearly the classical segmentation, which gives a lesion to the tissue whose intensity
+it has; what is learned is where not to trust, and what lies there instead. Not in the paper, whose
+E_A sees the scan alone.
 The fit is that of Ashburner and Friston's unified segmentation (NeuroImage 2005) without its
 deformation and bias field.
 """
@@ -27,6 +32,7 @@ _LEAST_SPREAD, _FIRST_SPREAD = 0.05, 0.15  # of a tissue, brain median = 0.5
 _LIKELIEST = 4  # power of the prior that picks where to look first
 _ROUNDS = 12  # of expectation-maximisation
 _FAINT = 1e-3  # what the least posterior counts
+_FIRST_TRUST = 1.0  # logit of a fresh network's
 
 
 class TissueEvidence(nn.Module):
@@ -44,6 +50,10 @@ class TissueEvidence(nn.Module):
     def __init__(self, tissues: int) -> None:
         super().__init__()
         self.register_buffer("atlas", torch.full((1, tissues, *ATLAS_SIDES), 1 / tissues))
+
+    def place(self, mask: Tensor) -> Tensor:
+        """How often each tissue lies where, ``(N, K, D, H, W)``, 0 outside ``mask (N, 1, ...)``."""
+        return torch.stack([self._prior(one[0]) for one in mask])
 
     @torch.no_grad()
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -69,10 +79,18 @@ class TissueEvidence(nn.Module):
         return out * mask
 
 
-def log_posterior(seen: Tensor) -> Tensor:
-    """``log(L_k a_k)``, bounded below, ``(N, K, D, H, W)``, from :class:`TissueEvidence`."""
+def combine(seen: Tensor, output: Tensor) -> Tensor:
+    """Tissue logits ``(N, K, D, H, W)`` from the evidence and what the network makes of it.
+
+    Args:
+        seen: of :class:`TissueEvidence`.
+        output: ``(N, K + 1, D, H, W)``: corrections, and the logit of the trust t.
+    """
     likelihood, prior = seen[:, 1:].chunk(2, dim=1)
-    return (likelihood * prior + _FAINT).log()
+    trust = torch.sigmoid(output[:, -1:] + _FIRST_TRUST)
+    posterior = (likelihood * prior + _FAINT).log()
+    place = (prior + _FAINT).log()
+    return trust * posterior + (1 - trust) * place + output[:, :-1]
 
 
 def bounding_box(mask: Tensor) -> tuple[slice, ...]:

@@ -145,8 +145,8 @@ def build(config: TrainConfig, brains: list[Brain]) -> DAL:
 
 
 def _take_over(model: DAL, earlier: DAL, source: str) -> None:
-    """Copy the networks that both have; the others stay fresh."""
-    common = [name for name in model.parts if name in earlier.parts]
+    """Copy the networks that both have; the others stay fresh, and the atlas is of these brains."""
+    common = [name for name in model.parts if name in earlier.parts and name != "evidence"]
     for name in common:
         try:
             model.part(name).load_state_dict(earlier.part(name).state_dict())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
@@ -12,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from dal_fast.data.brains import Brain, fit_to_stride
-from dal_fast.data.contrast import CONTRASTS
+from dal_fast.data.brains import Brain
 from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
+from dal_fast.evaluation.agreement import SHOWN, agreement, placed, seed_of
 from dal_fast.models import DAL
 from dal_fast.report.colour import tissue as tissue_colours
 from dal_fast.training.losses import tissue_dice
 
-SHOWN = CONTRASTS[:3]
 _PIXELS = 2  # of a picture, a voxel
 
 
@@ -50,68 +48,19 @@ def validate(model: DAL, brains: list[Brain], seed: int) -> Validation:
     model.eval()
     with torch.inference_mode():
         for number, brain in enumerate(brains):
-            structures, scans = _placed(brain, model.stride, device)
+            structures, scans = placed(brain, model)
             generator = Generator(device).manual_seed(seed_of(brain.name, seed))
             for contrast in SHOWN:
-                recipe = replace(Recipe(), contrasts=only(contrast))
-                synthesiser = Synthesiser(generator, recipe)
+                synthesiser = Synthesiser(generator, Recipe().only(contrast))
                 way = contrast if contrast in scans else "recolour"
                 sample = synthesiser.contrasts(structures, scans, [way])
                 logits = model.tissue_logits(sample.image, sample.mask)
                 dice[contrast].append(float(tissue_dice(logits, sample.tissue, sample.mask).mean()))
                 if number == 0:
                     picture = _below(picture, _row(model, sample))
-            agreements.append(float(agreement(model, structures, scans, generator).min()))
+            pairs = agreement(model, brain, seed).values()
+            agreements.append(min(float(pair.min()) for pair in pairs))
     return Validation({k: fmean(v) for k, v in dice.items()}, fmean(agreements), picture)
-
-
-def agreement(
-    model: DAL, structures: Tensor, scans: dict[str, Tensor], generator: Generator
-) -> Tensor:
-    """``(pairs, K)`` Dice between the tissue maps of three contrasts of one healthy brain.
-
-    The real scan first, then contrasts that it was bent into (``recolour``): the anatomy is the
-    same to the voxel, so perfect disentanglement would give 1. Pairs: (0, 1), (0, 2), (1, 2).
-    """
-    first = next(iter(scans))
-    samples = []
-    for contrast in dict.fromkeys((first, *SHOWN)):
-        recipe = replace(clear_recipe(), contrasts=only(contrast))
-        way = contrast if contrast == first else "recolour"
-        generator_state = generator.get_state()
-        synthesiser = Synthesiser(generator, recipe)
-        samples.append(synthesiser.contrasts(structures, scans, [way]))
-        generator.set_state(generator_state)  # the same deformation
-    maps = [model.tissue_logits(s.image, s.mask).argmax(dim=1) for s in samples]
-    logits = [torch.nn.functional.one_hot(m, 3).movedim(-1, 1).float() for m in maps]
-    mask = samples[0].mask
-    pairs = [(0, 1), (0, 2), (1, 2)]
-    return torch.cat([tissue_dice(logits[a], maps[b], mask) for a, b in pairs])
-
-
-def clear_recipe() -> Recipe:
-    """No lesion, no deformation by disease, hardly a degradation."""
-    return replace(
-        Recipe(), lesions=0.0, swelling=0.0, mass_effect=0.0, spread=0.0, thick_slices=0.0,
-        blur=(0.0, 0.0), bias=(0.0, 0.05), noise=(0.0, 0.02), mask_error=0.0,
-    )  # fmt: skip
-
-
-def only(contrast: str) -> tuple[float, float, float, float]:
-    """Shares that draw this contrast alone."""
-    t2w, flair, t1w, other = (float(name == contrast) for name in CONTRASTS)
-    return t2w, flair, t1w, other
-
-
-def seed_of(name: str, seed: int) -> int:
-    """A seed of a subject's own, whatever the other subjects are."""
-    return int.from_bytes(hashlib.sha256(f"{name}/{seed}".encode()).digest()[:7], "big")
-
-
-def _placed(brain: Brain, stride: int, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
-    structures = fit_to_stride(brain.structures, stride).to(device)
-    scans = {c: fit_to_stride(s, stride).to(device).float() for c, s in brain.scans.items()}
-    return structures, scans
 
 
 def _row(model: DAL, sample: Sample) -> NDArray[np.uint8]:

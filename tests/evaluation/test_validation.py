@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from dal_fast import InputError
 from dal_fast.cli import app
 from dal_fast.data.brains import bids_sources, is_held_out, load_brains
-from dal_fast.evaluation import cases, floors, validate
+from dal_fast.evaluation import agreement, cases, floors, validate
 from dal_fast.inference.screener import Screener
+from dal_fast.models import load_weights
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +181,22 @@ def test_no_table_no_validation(tmp_path):
     (tmp_path / cases.TABLE).write_text("case\tnothing\na\tb\n")
     with pytest.raises(InputError, match="make-validation"):
         cases.read_table(tmp_path)
+
+
+def test_agreement_of_contrasts(brains, weights):
+    words = ["agreement", "--data", str(brains), "--weights", str(weights), "--at-most", "2"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "2 subjects" in done.output
+    assert "T1w – FLAIR" in done.output
+
+
+def test_contrasts_that_are_compared_share_their_anatomy(brains, weights):
+    (brain,) = load_brains(bids_sources(brains, held_out=True)[:1])
+    model = load_weights(weights)
+    names, samples = agreement.paired_contrasts(model, brain, 0)
+    assert names == ["T1w", "T2w", "FLAIR"]
+    assert all(torch.equal(sample.tissue, samples[0].tissue) for sample in samples)
+    assert not torch.allclose(samples[0].image, samples[1].image, atol=0.1)
+    for dice in agreement.agreement(model, brain, 0).values():
+        assert ((dice >= 0) & (dice <= 1)).all()

@@ -1,11 +1,12 @@
-"""Anomaly scores: each by its formula, and what ``auto`` chooses."""
+"""Anomaly scores: each by its formula, and which sign ``auto`` shows."""
 
 import pytest
 import torch
 from brains import probabilities, structures
 
 from dal_fast import InputError, ops
-from dal_fast.inference.scoring import SCORES, anomaly_score, choose_score, contrast_of
+from dal_fast.inference.scoring import NAMED, anomaly_score
+from dal_fast.inference.signed import SIGNED, score_scan
 
 T2W, FLAIR, T1W = (0.9, 0.5, 0.4), (0.1, 0.6, 0.5), (0.2, 0.5, 0.8)
 
@@ -21,7 +22,7 @@ def _case(means, lesion):
     return x, phi, p, mask, where
 
 
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("score", NAMED)
 @pytest.mark.parametrize("means", [T2W, FLAIR, T1W])
 def test_every_score_is_a_map(score, means):
     x, phi, p, mask, _ = _case(means, 0.7)
@@ -32,32 +33,37 @@ def test_every_score_is_a_map(score, means):
     assert (got[~mask] == 0).all()
 
 
-@pytest.mark.parametrize(
-    ("means", "lesion", "contrast", "choice"),
-    [
-        (T2W, 0.85, "T2w", "standard_positive"),
-        (FLAIR, 0.95, "FLAIR", "blended_positive"),
-        (T1W, 0.3, "T1w", "standard_negative"),
-    ],
-)
-def test_auto_finds_the_lesion_of_each_contrast(means, lesion, contrast, choice):
+@pytest.mark.parametrize(("means", "contrast"), [(T2W, "T2w"), (FLAIR, "FLAIR"), (T1W, "T1w")])
+@pytest.mark.parametrize(("lesion", "sign"), [(0.98, "bright"), (0.02, "dark")])
+def test_auto_finds_lesions_of_either_sign(means, contrast, lesion, sign):
     x, phi, p, mask, where = _case(means, lesion)
-    assert contrast_of(x, p, mask) == contrast
-    assert choose_score(contrast) == choice
-    got = anomaly_score(x, phi, p, mask)
-    assert torch.equal(got, anomaly_score(x, phi, p, mask, choice))
-    assert got[where].mean() > 0.1
-    assert (
-        got[~where].max() < 0.2 * got[where].mean()
-    )  # grey in a FLAIR is brighter than its median
+    scored = score_scan(x, phi, p, mask, p[:, :1])
+    assert (scored.contrast, scored.score, scored.sign) == (contrast, SIGNED, sign)
+    got = scored.anomaly
+    assert got[where].mean() > 1
+    grey = p[:, 1:2] == 1  # in a FLAIR brighter than its median, which blended leans on
+    assert got[~where & ~grey].max() < 0.2 * got[where].mean()
 
 
-def test_auto_chooses_for_each_scan_of_a_batch():
-    cases = [_case(T2W, 0.85), _case(T1W, 0.3)]
-    batch = [torch.cat(volumes) for volumes in zip(*cases, strict=True)]
-    got = anomaly_score(*batch[:4])
-    alone = [anomaly_score(*case[:4]) for case in cases]
-    assert torch.equal(got, torch.cat(alone))
+def test_the_usual_sign_has_the_benefit_of_the_doubt():
+    """Bright and dark alike: bright in a T2w, dark in a T1w, and the other one is not lost."""
+    for means, sign in ((T2W, "bright"), (T1W, "dark")):
+        x, phi, p, mask, where = _case(means, 0.7)
+        noise = 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        both = phi + noise
+        shift = torch.zeros_like(x)
+        shift[..., 21:25, 18:20, 14:18], shift[..., 21:25, 20:22, 14:18] = 0.3, -0.3
+        scored = score_scan(both + shift, phi, p, mask, p[:, :1])
+        assert scored.sign == sign
+        assert all(scored.anomaly[where & (s * shift > 0)].mean() > 0.2 for s in (1, -1))
+
+
+def test_a_named_score_is_itself():
+    x, phi, p, mask, _ = _case(T2W, 0.85)
+    for name, sign in (("hybrid", "both"), ("gated_positive", "bright"), ("negative", "dark")):
+        scored = score_scan(x, phi, p, mask, p[:, :1], name)
+        assert (scored.score, scored.sign) == (name, sign)
+        assert torch.equal(scored.anomaly, anomaly_score(x, phi, p, mask, name))
 
 
 def test_signs_add_up_and_hybrid_is_the_op():
@@ -89,6 +95,9 @@ def test_fluid_is_gated():
     bright = x + 0.2
     gated = anomaly_score(bright, phi, p, mask, "gated_positive")
     assert (gated[p[:, :1] == 1] == 0).all()
+    by_place = anomaly_score(bright, phi, p, mask, "gated_positive", torch.full_like(x, 0.5))
+    plain = anomaly_score(bright, phi, p, mask, "tolerant_positive")
+    assert torch.allclose(by_place, 0.5 * plain)
 
 
 def test_standard_is_in_units_of_the_tissues_spread():
@@ -123,3 +132,5 @@ def test_unknown_score_is_refused():
     with pytest.raises(InputError) as refused:
         anomaly_score(x, phi, p, mask, "best")
     assert refused.value.code == "value"
+    with pytest.raises(InputError, match="signed"):
+        score_scan(x, phi, p, mask, p[:, :1], "best")

@@ -11,7 +11,6 @@ from dal_fast import InputError
 from dal_fast.inference import Screener
 from dal_fast.inference.postprocess import THRESHOLDS, choose_median
 from dal_fast.inference.runtimes import make_runtime
-from dal_fast.inference.scoring import choose_score
 from dal_fast.models import load_weights
 
 
@@ -95,7 +94,8 @@ def test_settings_reach_the_result(weights, tmp_path):
     assert smooth.score < plain.score
     auto = Screener(weights).screen(path)
     assert auto.requested["score"] == "auto"
-    assert auto.parameters["score"] == choose_score(auto.parameters["contrast"])
+    assert auto.parameters["score"] == "signed"
+    assert auto.parameters["sign"] in ("bright", "dark")
     assert auto.requested["median"] == "auto"
     assert auto.parameters["median"] == choose_median(auto.parameters["contrast"])
     assert auto.threshold == THRESHOLDS[auto.parameters["contrast"]][auto.parameters["score"]]

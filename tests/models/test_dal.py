@@ -44,7 +44,7 @@ def test_output_is_on_the_grid_of_the_scan(changes):
     assert out.edges.dtype == torch.bool
     total = out.probabilities.sum(dim=1, keepdim=True)
     assert torch.allclose(total, mask.float(), atol=1e-5)
-    for volume in (out.anatomy, out.edges, out.pseudo_healthy):
+    for volume in (out.anatomy, out.edges, out.pseudo_healthy, out.fluid):
         assert (volume[~mask] == 0).all()
     assert out.pseudo_healthy.isfinite().all()
     levels = torch.tensor((0.0, *DALConfig().levels))
@@ -99,6 +99,17 @@ def test_the_published_path_reaches_every_network_with_a_gradient():
     (out.pseudo_healthy.sum() + out.anatomy.sum() + code.sum()).backward()
     for name in PUBLISHED:
         assert all(p.grad is not None for p in model.part(name).parameters()), name
+
+
+@torch.inference_mode()
+def test_fluid_is_what_the_tissue_or_the_atlas_expects():
+    model = _model()
+    x, mask = _scan()
+    model.part("evidence").atlas.zero_()
+    out = model(x, mask)
+    assert torch.allclose(out.fluid, out.probabilities[:, :1], atol=1e-6)
+    model.part("evidence").atlas[:, 0] = 1
+    assert torch.equal(model(x, mask).fluid, mask.float())
 
 
 def test_a_part_that_is_absent_says_so():

@@ -9,8 +9,8 @@ from dal_fast.models.evidence import (
     TissueEvidence,
     average_tissue,
     bounding_box,
+    combine,
     fit_tissues,
-    log_posterior,
 )
 
 CONTRASTS = {"T1w": (0.2, 0.5, 0.8), "T2w": (1.2, 0.6, 0.4), "FLAIR": (0.1, 0.6, 0.5)}
@@ -44,7 +44,8 @@ def test_the_posterior_finds_the_tissue(means, lesion):
         x[spot & mask] = 0.95
     seen = _evidence()(x, mask)
     assert seen.shape == (1, 7, *x.shape[2:])
-    right = log_posterior(seen).argmax(dim=1) == (_labels() - 1)[None]
+    fresh = torch.zeros(1, 4, *x.shape[2:])
+    right = combine(seen, fresh).argmax(dim=1) == (_labels() - 1)[None]
     assert right[(mask & ~spot)[:, 0]].float().mean() > 0.97
     assert torch.equal(seen[:, :1], x)
     assert (seen[:, 1:] * ~mask == 0).all()
@@ -89,3 +90,11 @@ def test_a_fresh_network_starts_as_the_classical_segmentation():
     model.part("evidence").atlas.copy_(average_tissue([_labels()], 3))
     out = model(x, mask)
     assert (out.tissue_logits.argmax(dim=1) == _labels() - 1)[mask[:, 0]].float().mean() > 0.97
+
+
+def test_where_there_is_no_trust_the_atlas_decides():
+    x, mask = _scan(CONTRASTS["T1w"])
+    seen = _evidence()(x, mask)
+    output = torch.zeros(1, 4, *x.shape[2:])
+    output[:, -1] = -20
+    assert torch.equal(combine(seen, output).argmax(dim=1), seen[:, 4:].argmax(dim=1))
