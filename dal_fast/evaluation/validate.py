@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.data.nifti import read_volume
+from dal_fast.evaluation.calibration import healthy_level
 from dal_fast.evaluation.cases import ValidationCase
 from dal_fast.evaluation.floors import FLOORS, floors
 from dal_fast.evaluation.tables import write_table
@@ -32,7 +33,6 @@ from dal_fast.inference.screener import Screener
 from dal_fast.inference.signed import score_scan
 from dal_fast.ops import VoxelMetrics, components3d
 
-HEALTHY_RATE = 0.001
 SIZE_LIMITS_ML = (0.1, 1.0, 10.0)  # lesions below, between, and above
 _NAN = math.nan
 
@@ -122,7 +122,7 @@ def validate(
     for case in calibrating:
         maps, brain, _ = _maps(case, screener, atlas)
         for method, score in maps.items():
-            exceeded[case.contrast, method].append(_healthy_value(score[brain]))
+            exceeded[case.contrast, method].append(healthy_level(score[brain]))
         advance()
     result.thresholds = {key: fmean(values) for key, values in exceeded.items()}
     for case in (c for c in cases if c not in calibrating):
@@ -133,12 +133,6 @@ def validate(
     return result
 
 
-def _healthy_value(inside: Tensor) -> float:
-    """What one voxel in a thousand exceeds."""
-    rank = max(1, round((1 - HEALTHY_RATE) * inside.numel()))
-    return float(inside.kthvalue(rank).values)
-
-
 def _maps(
     case: ValidationCase, screener: Screener, atlas: bool
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -147,7 +141,7 @@ def _maps(
     restored = screener.restore(loaded)
     x, view, output = restored.x, restored.view, restored.output
     p, phi = output.probabilities, output.pseudo_healthy
-    scored = score_scan(x, phi, p, view, output.fluid)
+    scored = score_scan(x, phi, p, view, output.fluid, screener.thresholds)
     named = {name: anomaly_score(x, phi, p, view, name, output.fluid) for name in NAMED}
     raw = {"auto": scored.anomaly} | named
     image = restored.grid.to_model(loaded.volume.data)

@@ -18,53 +18,6 @@ SCALES = "scales"
 SMALLER = {3: 0.7, 0: 0.5}  # what a smaller median's map counts beside 5³ in ``"scales"``
 TOP_FRACTION = 0.001  # of the brain's voxels; about 1.3 mL of an adult brain
 MIN_REGION_ML = 0.1
-# what 0.1 % of a healthy brain's voxels exceed after the default smoothing (median of 26 held-out
-# brains, degraded as in training), by what the scan looks like; unit: brain median = 0.5, or, of
-# the standard and blended scores, spreads of the tissue
-THRESHOLDS = {
-    "T1w": {
-        "hybrid": 0.07,
-        "absolute": 0.18,
-        "positive": 0.14,
-        "negative": 0.17,
-        "tolerant_positive": 0.10,
-        "tolerant_negative": 0.09,
-        "gated_positive": 0.10,
-        "gated_negative": 0.08,
-        "standard_positive": 1.87,
-        "standard_negative": 1.57,
-        "blended_positive": 2.74,
-        "signed": 1.0,
-    },
-    "T2w": {
-        "hybrid": 0.49,
-        "absolute": 0.54,
-        "positive": 0.54,
-        "negative": 0.18,
-        "tolerant_positive": 0.52,
-        "tolerant_negative": 0.14,
-        "gated_positive": 0.29,
-        "gated_negative": 0.12,
-        "standard_positive": 3.03,
-        "standard_negative": 1.55,
-        "blended_positive": 3.25,
-        "signed": 1.0,
-    },
-    "FLAIR": {
-        "hybrid": 0.12,
-        "absolute": 0.19,
-        "positive": 0.17,
-        "negative": 0.15,
-        "tolerant_positive": 0.12,
-        "tolerant_negative": 0.10,
-        "gated_positive": 0.10,
-        "gated_negative": 0.08,
-        "standard_positive": 1.94,
-        "standard_negative": 1.60,
-        "blended_positive": 1.98,
-        "signed": 1.0,
-    },
-}
 
 
 def smooth(anomaly: Tensor, mask: Tensor, size: int | str) -> Tensor:

@@ -17,12 +17,16 @@ from dal_fast.data.normalise import Normalisation, normalise
 from dal_fast.inference import postprocess
 from dal_fast.inference.case import Case, NonFinite, load_case
 from dal_fast.inference.qc import quality_flags
-from dal_fast.inference.result import Image, Result
+from dal_fast.inference.result import Flag, Image, Result
 from dal_fast.inference.runtimes import make_runtime
 from dal_fast.inference.scoring import check_score
-from dal_fast.inference.signed import score_scan
+from dal_fast.inference.signed import score_scan, threshold_of
 from dal_fast.models.dal import DALOutput
-from dal_fast.models.weights import load_weights, weights_sha256
+from dal_fast.models.weights import load_weights, read_card, weights_sha256
+
+UNCALIBRATED = Flag(
+    "uncalibrated", "these weights hold no thresholds of healthy brains; scans are not comparable"
+)
 
 
 class Clock:
@@ -76,7 +80,8 @@ class Screener:
         median: size of the median filter in voxels of the model's grid: 0 (none), 3 or 5;
             ``None`` chooses by contrast (:func:`dal_fast.inference.postprocess.choose_median`).
         threshold: anomaly value from which a voxel belongs to the anomaly mask; ``None`` takes
-            what one healthy voxel in a thousand exceeds at this score and contrast.
+            what one healthy voxel in a thousand exceeds at this score and contrast, which the
+            weight file says.
         nonfinite: refuse or replace NaN and infinite voxels.
 
     Raises:
@@ -99,6 +104,7 @@ class Screener:
         self.score, self.median, self.threshold = check_score(score), median, threshold
         postprocess.check_threshold(threshold)
         model = load_weights(weights)
+        self.thresholds = read_card(weights).get("thresholds", {})
         self.voxel_mm = float(model.config.voxel_mm)
         self.runtime = make_runtime(runtime, model, device)
         self.parameters: dict[str, Any] = {
@@ -149,9 +155,12 @@ class Screener:
         x, mask, view, way = restored.x, restored.mask, restored.view, restored.way
         output, clock = restored.output, restored.clock
         p = output.probabilities
-        scored = score_scan(x, output.pseudo_healthy, p, view, output.fluid, self.score)
+        scored = score_scan(
+            x, output.pseudo_healthy, p, view, output.fluid, self.thresholds, self.score
+        )
         clock.lap("score")
-        threshold = self.threshold or postprocess.THRESHOLDS[scored.contrast][scored.score]
+        usual = threshold_of(self.thresholds, scored.contrast, scored.score)
+        threshold = self.threshold or usual
         median = self.median_for(scored.contrast)
         anomaly = postprocess.smooth(scored.anomaly, view, median)
         number = postprocess.scan_score(anomaly, mask)
@@ -164,6 +173,8 @@ class Screener:
         tissue = tissue_labels(p, mask)
         scan = Image(volume.data, volume.affine)
         flags = quality_flags(scan, brain, tissue, x[0, 0].numpy(), above, volume.nonfinite)
+        if not self.thresholds:
+            flags.append(UNCALIBRATED)
         clock.lap("regions")
         return Result(
             name=case.name,

@@ -13,12 +13,13 @@ doubt. Ours, not specified in the paper.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dal_fast.inference.postprocess import THRESHOLDS, choose_median, scan_score, smooth
+from dal_fast.inference.postprocess import choose_median, scan_score, smooth
 from dal_fast.inference.scoring import anomaly_score, check_score, contrast_of
 
 SIGNED = "signed"
@@ -29,6 +30,7 @@ PAIRS = {
 }
 """By contrast: the usual sign's score, and the other one's."""
 BENEFIT, POWER = 1.5, 4
+Thresholds = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +51,18 @@ class Scored:
 
 
 def score_scan(
-    x: Tensor, phi: Tensor, p: Tensor, mask: Tensor, fluid: Tensor, score: str = "auto"
+    x: Tensor,
+    phi: Tensor,
+    p: Tensor,
+    mask: Tensor,
+    fluid: Tensor,
+    thresholds: Thresholds,
+    score: str = "auto",
 ) -> Scored:
-    """Score one scan; arguments as of :func:`dal_fast.inference.scoring.anomaly_score`.
+    """Score one scan; volumes as of :func:`dal_fast.inference.scoring.anomaly_score`.
 
     Args:
+        thresholds: of the model, by contrast and score; 1 for what is not in it.
         score: of ``SCORES``; ``"auto"`` is ``"signed"``.
 
     Raises:
@@ -64,7 +73,8 @@ def score_scan(
         return Scored(anomaly_score(x, phi, p, mask, score, fluid), score, contrast, _sign(score))
     names = PAIRS[contrast]
     usual, other = (
-        anomaly_score(x, phi, p, mask, name, fluid) / THRESHOLDS[contrast][name] for name in names
+        anomaly_score(x, phi, p, mask, name, fluid) / threshold_of(thresholds, contrast, name)
+        for name in names
     )
     median = choose_median(contrast)
     seen = [scan_score(smooth(one, mask, median), mask) for one in (usual, other)]
@@ -72,6 +82,11 @@ def score_scan(
     weights = min(1.0, ratio) ** POWER, min(1.0, 1 / ratio) ** POWER
     anomaly = torch.maximum(weights[0] * usual, weights[1] * other)
     return Scored(anomaly, SIGNED, contrast, _sign(names[0] if ratio >= 1 else names[1]))
+
+
+def threshold_of(thresholds: Thresholds, contrast: str, score: str) -> float:
+    """What one healthy voxel in a thousand exceeds; 1 where a model was never calibrated."""
+    return thresholds.get(contrast, {}).get(score, 1.0)
 
 
 def _sign(score: str) -> str:

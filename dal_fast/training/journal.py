@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dal_fast.data.atomic import write_bytes
+from dal_fast.evaluation.agreement import SHOWN
 from dal_fast.report import png
 from dal_fast.training.config import LOSS_NAMES
 from dal_fast.training.loop import Step
-from dal_fast.training.validation import SHOWN, Validation
+from dal_fast.training.validation import Validation
 
 _STEP = ("step", "stage", "rate", "seconds", "synthesis", "total", *LOSS_NAMES)
 _VALIDATION = ("step", *(f"dice_{contrast}" for contrast in SHOWN), "agreement")

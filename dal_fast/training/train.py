@@ -13,7 +13,8 @@ import torch
 
 from dal_fast.data.brains import Brain, Source, bids_sources, load_brains, map_sources
 from dal_fast.errors import InputError
-from dal_fast.models import DAL, DALConfig, load_weights, parts_needed, save_weights
+from dal_fast.evaluation.calibration import calibrate
+from dal_fast.models import DAL, load_weights, parts_needed, save_weights
 from dal_fast.models.evidence import average_tissue
 from dal_fast.training.config import TrainConfig
 from dal_fast.training.journal import Journal
@@ -121,7 +122,8 @@ def run(
             progress.step(step, config.steps, f"{step.stage}: loss {average:.3f}")
     split = {"scans": len(scans), "maps": len(brains_of_maps), "held_out": len(held_out)}
     seen = seen or validate(training.averaged(), held_out, config.seed)
-    return _write(config, training.averaged(), out / WEIGHTS, split, seen)
+    thresholds = calibrate(training.averaged(), held_out, config.seed)
+    return _write(config, training.averaged(), out / WEIGHTS, split, seen, thresholds)
 
 
 def needs_twins(config: TrainConfig) -> bool:
@@ -159,7 +161,12 @@ def _take_over(model: DAL, earlier: DAL, source: str) -> None:
 
 
 def _write(
-    config: TrainConfig, model: DAL, path: Path, split: dict[str, int], seen: Validation
+    config: TrainConfig,
+    model: DAL,
+    path: Path,
+    split: dict[str, int],
+    seen: Validation,
+    thresholds: dict[str, dict[str, float]],
 ) -> Path:
     metrics = {f"dice_{k}": round(v, 4) for k, v in seen.dice.items()}
     card = {
@@ -167,10 +174,11 @@ def _write(
         "steps": config.steps,
         "split": split,
         "metrics": {**metrics, "agreement": round(seen.agreement, 4)},
+        "thresholds": thresholds,
         "torch": torch.__version__,
         "use": "research use, not a medical device",
     }
-    save_weights(path, model, card, parts=parts_needed(DALConfig.model_validate(config.model)))
+    save_weights(path, model, card, parts=parts_needed(config.model))
     return path
 
 

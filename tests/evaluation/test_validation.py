@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from dal_fast import InputError
 from dal_fast.cli import app
 from dal_fast.data.brains import bids_sources, is_held_out, load_brains
-from dal_fast.evaluation import agreement, cases, floors, validate
+from dal_fast.evaluation import agreement, calibration, cases, floors, validate
+from dal_fast.inference.scoring import SCORES
 from dal_fast.inference.screener import Screener
 from dal_fast.models import load_weights
 
@@ -200,3 +201,21 @@ def test_contrasts_that_are_compared_share_their_anatomy(brains, weights):
     assert not torch.allclose(samples[0].image, samples[1].image, atol=0.1)
     for dice in agreement.agreement(model, brain, 0).values():
         assert ((dice >= 0) & (dice <= 1)).all()
+
+
+def test_calibration_is_of_healthy_brains_and_repeatable(brains, weights):
+    held_out = load_brains(bids_sources(brains, held_out=True))
+    model = load_weights(weights)
+    found = calibration.calibrate(model, held_out, 0)
+    assert set(found) == {"T1w", "T2w", "FLAIR"}
+    for by_score in found.values():
+        assert set(by_score) == set(SCORES) - {"auto"}
+        assert all(value >= 0 for value in by_score.values())
+    assert found == calibration.calibrate(model, held_out, 0)
+    assert found != calibration.calibrate(model, held_out, 1)
+
+
+def test_healthy_level_is_what_one_voxel_in_a_thousand_exceeds():
+    inside = torch.arange(10_000.0)[torch.randperm(10_000, generator=torch.Generator())]
+    level = calibration.healthy_level(inside)
+    assert (inside > level).sum() == 10

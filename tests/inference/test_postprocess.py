@@ -8,7 +8,6 @@ from scipy import ndimage
 from dal_fast import InputError
 from dal_fast.inference import postprocess
 from dal_fast.inference.result import Image
-from dal_fast.inference.scoring import SCORES
 
 AFFINE = np.array([[0, 2.0, 0, -30], [2.0, 0, 0, -40], [0, 0, -2.0, 50], [0, 0, 0, 1]])
 
@@ -66,12 +65,6 @@ def test_mask_drops_specks_and_regions_describe_the_rest():
     assert second.volume_ml == pytest.approx(0.256)
     assert second.mean == pytest.approx(0.5)
     assert postprocess.regions(image, np.zeros_like(mask)) == []
-
-
-def test_every_score_has_a_threshold():
-    assert set(postprocess.THRESHOLDS) == {"T1w", "T2w", "FLAIR"}
-    for thresholds in postprocess.THRESHOLDS.values():
-        assert set(thresholds) == set(SCORES) - {"auto"}
 
 
 def test_refusals():

@@ -8,6 +8,7 @@ from dal_fast import InputError, ops
 from dal_fast.inference.scoring import NAMED, anomaly_score
 from dal_fast.inference.signed import SIGNED, score_scan
 
+THRESHOLDS = dict.fromkeys(("T1w", "T2w", "FLAIR"), dict.fromkeys(NAMED, 2.0))
 T2W, FLAIR, T1W = (0.9, 0.5, 0.4), (0.1, 0.6, 0.5), (0.2, 0.5, 0.8)
 
 
@@ -37,7 +38,7 @@ def test_every_score_is_a_map(score, means):
 @pytest.mark.parametrize(("lesion", "sign"), [(0.98, "bright"), (0.02, "dark")])
 def test_auto_finds_lesions_of_either_sign(means, contrast, lesion, sign):
     x, phi, p, mask, where = _case(means, lesion)
-    scored = score_scan(x, phi, p, mask, p[:, :1])
+    scored = score_scan(x, phi, p, mask, p[:, :1], THRESHOLDS)
     assert (scored.contrast, scored.score, scored.sign) == (contrast, SIGNED, sign)
     got = scored.anomaly
     assert got[where].mean() > 1
@@ -53,7 +54,7 @@ def test_the_usual_sign_has_the_benefit_of_the_doubt():
         both = phi + noise
         shift = torch.zeros_like(x)
         shift[..., 21:25, 18:20, 14:18], shift[..., 21:25, 20:22, 14:18] = 0.3, -0.3
-        scored = score_scan(both + shift, phi, p, mask, p[:, :1])
+        scored = score_scan(both + shift, phi, p, mask, p[:, :1], THRESHOLDS)
         assert scored.sign == sign
         assert all(scored.anomaly[where & (s * shift > 0)].mean() > 0.2 for s in (1, -1))
 
@@ -61,7 +62,7 @@ def test_the_usual_sign_has_the_benefit_of_the_doubt():
 def test_a_named_score_is_itself():
     x, phi, p, mask, _ = _case(T2W, 0.85)
     for name, sign in (("hybrid", "both"), ("gated_positive", "bright"), ("negative", "dark")):
-        scored = score_scan(x, phi, p, mask, p[:, :1], name)
+        scored = score_scan(x, phi, p, mask, p[:, :1], {}, name)
         assert (scored.score, scored.sign) == (name, sign)
         assert torch.equal(scored.anomaly, anomaly_score(x, phi, p, mask, name))
 
@@ -133,4 +134,4 @@ def test_unknown_score_is_refused():
         anomaly_score(x, phi, p, mask, "best")
     assert refused.value.code == "value"
     with pytest.raises(InputError, match="signed"):
-        score_scan(x, phi, p, mask, p[:, :1], "best")
+        score_scan(x, phi, p, mask, p[:, :1], {}, "best")

@@ -9,9 +9,9 @@ from tiny import needs_default_weights, tiny_weights
 
 from dal_fast import InputError
 from dal_fast.inference import Screener
-from dal_fast.inference.postprocess import THRESHOLDS, choose_median
+from dal_fast.inference.postprocess import choose_median
 from dal_fast.inference.runtimes import make_runtime
-from dal_fast.models import load_weights
+from dal_fast.models import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,21 @@ def test_settings_reach_the_result(weights, tmp_path):
     assert auto.parameters["sign"] in ("bright", "dark")
     assert auto.requested["median"] == "auto"
     assert auto.parameters["median"] == choose_median(auto.parameters["contrast"])
-    assert auto.threshold == THRESHOLDS[auto.parameters["contrast"]][auto.parameters["score"]]
+    assert auto.threshold == 1  # these weights were never calibrated
+    assert "uncalibrated" in [flag.code for flag in auto.flags]
+
+
+def test_thresholds_come_from_the_weight_file(weights, tmp_path):
+    data, affine, _ = phantom("RAS", intensities=T1_LIKE)
+    path = save(tmp_path / "scan.nii.gz", data, affine)
+    thresholds = {c: {"absolute": 0.123, "signed": 0.8} for c in ("T1w", "T2w", "FLAIR")}
+    own = tmp_path / "own.safetensors"
+    model = load_weights(weights)
+    save_weights(own, model, {"thresholds": thresholds}, parts=model.parts)
+    assert Screener(own, score="absolute").screen(path).threshold == 0.123
+    result = Screener(own).screen(path)
+    assert result.threshold == 0.8
+    assert "uncalibrated" not in [flag.code for flag in result.flags]
 
 
 def test_nonfinite_voxels_are_refused_or_replaced(weights, screener, tmp_path):
