@@ -12,9 +12,7 @@ from dal_fast.models.dal import DAL
 
 _MODELS: dict[str, Callable[[], nn.Module]] = {
     "dal": lambda: DAL(DALConfig(recoupler="film")),
-    "dal_closed_form": lambda: DAL(
-        DALConfig(tissue_input="evidence", tissue_widths=(24, 48, 96), patch=2)
-    ),
+    "dal_closed_form": lambda: DAL(DALConfig(recoupler="closed_form")),
 }
 
 

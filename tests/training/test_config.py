@@ -3,7 +3,7 @@
 import pytest
 
 from dal_fast import InputError
-from dal_fast.models import DAL, parts_needed
+from dal_fast.models import DAL, load_weights, parts_needed
 from dal_fast.training.config import read_config, recipe_names
 
 
@@ -11,6 +11,7 @@ from dal_fast.training.config import read_config, recipe_names
 def test_a_recipe_trains_what_its_model_needs(name):
     config = read_config(name)
     trained = {part for stage in config.stages for part in stage.trains}
+    trained |= set(load_weights(config.init).parts) if config.init else set()
     assert set(parts_needed(config.model)) - {"evidence"} <= trained
     DAL(config.model, [*trained])
 
