@@ -30,7 +30,7 @@ def show(results: list[Validation]) -> None:
 
 def show_agreement(found: list[dict[tuple[str, str], Tensor]], tissues: Sequence[str]) -> None:
     """Print what :func:`dal_fast.evaluation.agreement.agreement` found, brain by brain."""
-    title = f"Dice between the tissue maps of two contrasts, mean (SD), {len(found)} subjects"
+    title = f"Dice of their tissue maps, mean (SD), n={len(found)}"
     table = Table("contrasts", *tissues, title=title)
     for pair in found[0]:
         dice = torch.stack([one[pair] for one in found])

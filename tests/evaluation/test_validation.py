@@ -188,7 +188,7 @@ def test_agreement_of_contrasts(brains, weights):
     words = ["agreement", "--data", str(brains), "--weights", str(weights), "--at-most", "2"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    assert "2 subjects" in done.output
+    assert "n=2" in done.output
     assert "T1w – FLAIR" in done.output
 
 
