@@ -23,6 +23,7 @@ def make_validation(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of lesions and degradations.")] = 0,
     at_most: Annotated[int | None, typer.Option(help="Subjects.")] = None,
+    skip: Annotated[int, typer.Option(help="Leave out this many subjects first.")] = 0,
 ) -> None:
     """Write a validation set: held-out healthy brains with synthetic lesions of known masks.
 
@@ -36,7 +37,7 @@ def make_validation(
 
         check_folder(out)
         real = cases.patients(patients) if patients else []
-        brains = load_brains(bids_sources(data, held_out=True)[:at_most])
+        brains = load_brains(bids_sources(data, held_out=True)[skip:][:at_most])
         made = []
         with progress(9 * len(brains), "writing") as advance:
             for case in cases.make_validation(out, brains, seed):

@@ -10,7 +10,7 @@ an outlier class sharpen means and spreads. The network gets, beside the scan,
 so that a T1w and a T2w of one brain look nearly alike to it, while a lesion that fits no tissue
 stands out. The network answers with corrections c_k and with a trust t in the intensities:
 
-    logit_k = t log(L_k a_k) + (1 - t) log(a_k) + c_k
+    logit_k = t log(L_k a_k) + c_k
 
 A fresh one is nearly the classical segmentation, which gives a lesion to the tissue whose intensity
 it has; what is learned is where not to trust, and what lies there instead. Not in the paper, whose
@@ -32,7 +32,24 @@ _LEAST_SPREAD, _FIRST_SPREAD = 0.05, 0.15  # of a tissue, brain median = 0.5
 _LIKELIEST = 4  # power of the prior that picks where to look first
 _ROUNDS = 12  # of expectation-maximisation
 _FAINT = 1e-3  # what the least posterior counts
+_ENDS = ("stem.conv1.weight", "head.weight", "head.bias")  # of a U-Net
 _FIRST_TRUST = 1.0  # logit of a fresh network's
+
+
+def widened(scan_only: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of a U-Net on the evidence that does at first what one on the scan alone does.
+
+    Args:
+        scan_only: state of a U-Net with one input and K outputs.
+        fresh: state of one with 1 + 2 K inputs and K + 1 outputs, otherwise of the same sizes.
+    """
+    state = dict(scan_only)
+    first, head, bias = (fresh[name].clone() for name in _ENDS)
+    first[:, 1:] *= 0.1
+    first[:, :1] = scan_only[_ENDS[0]]
+    head[-1], bias[-1] = 0, -_FIRST_TRUST - 3  # little trust
+    head[:-1], bias[:-1] = scan_only[_ENDS[1]], scan_only[_ENDS[2]]
+    return state | dict(zip(_ENDS, (first, head, bias), strict=True))
 
 
 class TissueEvidence(nn.Module):
@@ -88,9 +105,7 @@ def combine(seen: Tensor, output: Tensor) -> Tensor:
     """
     likelihood, prior = seen[:, 1:].chunk(2, dim=1)
     trust = torch.sigmoid(output[:, -1:] + _FIRST_TRUST)
-    posterior = (likelihood * prior + _FAINT).log()
-    place = (prior + _FAINT).log()
-    return trust * posterior + (1 - trust) * place + output[:, :-1]
+    return trust * (likelihood * prior + _FAINT).log() + output[:, :-1]
 
 
 def bounding_box(mask: Tensor) -> tuple[slice, ...]:

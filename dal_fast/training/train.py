@@ -15,7 +15,7 @@ from dal_fast.data.brains import Brain, Source, bids_sources, load_brains, map_s
 from dal_fast.errors import InputError
 from dal_fast.evaluation.calibration import calibrate
 from dal_fast.models import DAL, load_weights, parts_needed, save_weights
-from dal_fast.models.evidence import average_tissue
+from dal_fast.models.evidence import average_tissue, widened
 from dal_fast.training.config import TrainConfig
 from dal_fast.training.journal import Journal
 from dal_fast.training.loop import Step, Training
@@ -150,8 +150,12 @@ def _take_over(model: DAL, earlier: DAL, source: str) -> None:
     """Copy the networks that both have; the others stay fresh, and the atlas is of these brains."""
     common = [name for name in model.parts if name in earlier.parts and name != "evidence"]
     for name in common:
+        own, state = model.part(name), earlier.part(name).state_dict()
+        sees_more = model.config.tissue_input != earlier.config.tissue_input
         try:
-            model.part(name).load_state_dict(earlier.part(name).state_dict())
+            if name == "tissue" and sees_more:
+                state = widened(state, own.state_dict())
+            own.load_state_dict(state)
         except RuntimeError:
             raise InputError(
                 "weights-mismatch", f"the network {name!r} of {source} has other sizes than [model]"

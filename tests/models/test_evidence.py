@@ -11,6 +11,7 @@ from dal_fast.models.evidence import (
     bounding_box,
     combine,
     fit_tissues,
+    widened,
 )
 
 CONTRASTS = {"T1w": (0.2, 0.5, 0.8), "T2w": (1.2, 0.6, 0.4), "FLAIR": (0.1, 0.6, 0.5)}
@@ -92,9 +93,24 @@ def test_a_fresh_network_starts_as_the_classical_segmentation():
     assert (out.tissue_logits.argmax(dim=1) == _labels() - 1)[mask[:, 0]].float().mean() > 0.97
 
 
-def test_where_there_is_no_trust_the_atlas_decides():
+def test_where_there_is_no_trust_the_network_decides():
     x, mask = _scan(CONTRASTS["T1w"])
     seen = _evidence()(x, mask)
-    output = torch.zeros(1, 4, *x.shape[2:])
+    output = torch.randn(1, 4, *x.shape[2:], generator=torch.Generator().manual_seed(0))
     output[:, -1] = -20
-    assert torch.equal(combine(seen, output).argmax(dim=1), seen[:, 4:].argmax(dim=1))
+    assert torch.allclose(combine(seen, output), output[:, :3], atol=1e-4)
+
+
+def test_a_widened_network_does_at_first_what_it_did():
+    torch.manual_seed(0)
+    narrow, wide = (
+        DAL(DALConfig(tissue_input=kind, tissue_widths=(4, 8))) for kind in ("scan", "evidence")
+    )
+    x, mask = _scan(CONTRASTS["T1w"])
+    wide.part("evidence").atlas.copy_(average_tissue([_labels()], 3))
+    before = wide(x, mask).tissue_logits
+    states = (model.part("tissue").state_dict() for model in (narrow, wide))
+    wide.part("tissue").load_state_dict(widened(*states))
+    want, got = narrow(x, mask).tissue_logits, wide(x, mask).tissue_logits
+    inside = mask.expand_as(want)
+    assert (got - want)[inside].abs().mean() < 0.2 * (before - want)[inside].abs().mean()
