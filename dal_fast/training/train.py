@@ -120,10 +120,13 @@ def run(
                 journal.validation(step.number, seen)
                 progress.validated(step.number, seen)
             progress.step(step, config.steps, f"{step.stage}: loss {average:.3f}")
-    split = {"scans": len(scans), "maps": len(brains_of_maps), "held_out": len(held_out)}
+    used = {
+        "data": [folder.resolve().name for folder in (data, maps) if folder],
+        "split": {"scans": len(scans), "maps": len(brains_of_maps), "held_out": len(held_out)},
+    }
     seen = seen or validate(training.averaged(), held_out, config.seed)
     thresholds = calibrate(training.averaged(), held_out, config.seed)
-    return _write(config, training.averaged(), out / WEIGHTS, split, seen, thresholds)
+    return _write(config, training.averaged(), out / WEIGHTS, used, seen, thresholds)
 
 
 def needs_twins(config: TrainConfig) -> bool:
@@ -168,15 +171,16 @@ def _write(
     config: TrainConfig,
     model: DAL,
     path: Path,
-    split: dict[str, int],
+    used: dict[str, Any],
     seen: Validation,
     thresholds: dict[str, dict[str, float]],
 ) -> Path:
     metrics = {f"dice_{k}": round(v, 4) for k, v in seen.dice.items()}
     card = {
+        **used,
+        "seed": config.seed,
         "recipe": config.model_dump(mode="json", exclude={"model"}),
         "steps": config.steps,
-        "split": split,
         "metrics": {**metrics, "agreement": round(seen.agreement, 4)},
         "thresholds": thresholds,
         "torch": torch.__version__,

@@ -12,7 +12,7 @@ from dal_fast.data.brains import bids_sources, fit, is_held_out, load_brains, ma
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
+def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 

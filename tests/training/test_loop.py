@@ -56,13 +56,6 @@ def _names(held_out, count):
     return [name for name in names if is_held_out(name) == held_out][:count]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     names = _names(False, 2) + _names(True, 1)
