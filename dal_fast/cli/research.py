@@ -74,6 +74,7 @@ def validate(
 
         tables = {folder: read_table(folder) for folder in sets}
         check_folder(out)
+        out.mkdir(parents=True, exist_ok=True)  # before the work, not after it
         with status("loading the model"):
             from dal_fast.evaluation import summary
             from dal_fast.evaluation import validate as run

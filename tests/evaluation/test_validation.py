@@ -85,12 +85,12 @@ def test_a_seed_is_a_set(brains, made, tmp_path):
 
 def test_from_set_to_tables(made, weights, tmp_path):
     done = CliRunner().invoke(
-        app, ["validate", str(made), "--weights", str(weights), "--out", str(tmp_path), "--median",
+        app, ["validate", str(made), "--weights", str(weights), "--out", str(tmp_path / "out"), "--median",
               "0", "--no-atlas"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "auto less the best floor" in done.output
-    rows = list(csv.DictReader((tmp_path / "cases.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "out" / "cases.csv").read_text().splitlines()))
     sick = [row for row in rows if row["sign"] != "healthy"]
     assert len({row["case"] for row in sick}) == 2 * 6 + 1
     assert {row["method"] for row in rows} >= {"auto", "hybrid", "intensity", "equalised"}
