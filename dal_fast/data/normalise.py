@@ -8,9 +8,8 @@ from torch import Tensor
 
 from dal_fast.errors import InputError
 
-BRAIN_LEVEL, CEILING = 0.5, 1.5
-"""The median's place, and where brighter voxels are cut off: at three times the median, so that a
-T2w's fluid stays brighter than its lesions."""
+BRAIN_LEVEL, CEILING = 0.5, 1.0
+"""The median's place, and where brighter voxels are cut off: at twice the median."""
 STANDARDISED_SHARE = 0.1
 """Share of negative voxels in the brain from which on a scan counts as standardised."""
 
@@ -41,7 +40,7 @@ class Normalisation:
 
 
 def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisation]:
-    """Bring the brain's median to 0.5, dark to 0, and cut off above three times the median.
+    """Bring the brain's median to 0.5, dark to 0, and cut off above twice the median.
 
     The field of view is the mask where x > 0: part of a mask may lie outside what was scanned.
     A few negative voxels (interpolation rings) become 0. A scan with more than a tenth of its
@@ -53,7 +52,7 @@ def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisatio
         mask: (1, 1, D, H, W) bool brain mask.
 
     Returns:
-        The normalised image in [0, 1.5], 0 outside the field of view; the field of view, bool; and
+        The normalised image in [0, 1], 0 outside the field of view; the field of view, bool; and
         the way back.
 
     Raises:

@@ -37,7 +37,7 @@ class ModalityEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """R_D: anatomical code and modality vector to the image, ``(N, 1, D, H, W)`` in [0, 1.5].
+    """R_D: anatomical code and modality vector to the image, ``(N, 1, D, H, W)`` in [0, 1].
 
     The paper: recombines the two. Ours ("not specified in the paper"): four FiLM blocks, a 1x1x1
     convolution, a sigmoid times the ceiling of normalised scans, zero outside the mask.
