@@ -84,10 +84,9 @@ def test_a_seed_is_a_set(brains, made, tmp_path):
 
 
 def test_from_set_to_tables(made, weights, tmp_path):
-    done = CliRunner().invoke(
-        app, ["validate", str(made), "--weights", str(weights), "--out", str(tmp_path / "out"), "--median",
-              "0", "--no-atlas"],
-    )  # fmt: skip
+    out = tmp_path / "out"
+    words = ["validate", str(made), "--weights", str(weights), "--out", str(out)]
+    done = CliRunner().invoke(app, [*words, "--median", "0", "--no-atlas"])
     assert done.exit_code == 0, done.output
     assert "auto less the best floor" in done.output
     rows = list(csv.DictReader((tmp_path / "out" / "cases.csv").read_text().splitlines()))
