@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dal_fast import __version__
 from dal_fast.data.cache import cache_home, keep
-from dal_fast.data.grid import plan_grid, resample
+from dal_fast.data.grid import bounding_box, plan_grid, resample
 from dal_fast.data.normalise import BRAIN_LEVEL
 from dal_fast.data.synthesis import encode_structures
 from dal_fast.errors import InputError
@@ -181,10 +181,8 @@ def _load(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def _box(structures: Tensor) -> tuple[slice, ...]:
-    where = structures.nonzero()
-    low = (where.amin(0) - _MARGIN).clamp_min(0).tolist()
-    high = (where.amax(0) + _MARGIN + 1).tolist()
-    return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    sides = bounding_box(structures > 0)
+    return tuple(slice(max(s.start - _MARGIN, 0), s.stop + _MARGIN) for s in sides)
 
 
 # -- the cache: all volumes one after the other in volumes.bin, index.json says where -------------

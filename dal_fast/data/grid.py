@@ -143,6 +143,16 @@ def plan_grid(
     return ModelGrid((d, h, w), affine, (i, j, k), scan_affine)
 
 
+def bounding_box(mask: Tensor) -> tuple[slice, ...]:
+    """Of a mask ``(D, H, W)``; empty where the mask is."""
+    box = []
+    for axis in range(3):
+        others = tuple(a for a in (2, 1, 0) if a != axis)
+        line = mask.any(dim=others[0]).any(dim=others[1]).nonzero()
+        box.append(slice(int(line[0]), int(line[-1]) + 1) if len(line) else slice(0, 0))
+    return tuple(box)
+
+
 def _box_points(shape: tuple[int, ...], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """Voxel indices (P, 3) whose extremes along any direction are the mask's: its run ends."""
     if mask is None:

@@ -8,6 +8,7 @@ gives the same map for all three.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -36,12 +37,14 @@ def agreement(model: DAL, brain: Brain, seed: int) -> dict[tuple[str, str], Tens
         maps = [model.tissue_logits(s.image, s.mask).argmax(dim=1) for s in samples]
     tissues = len(model.config.tissues)
     mask = samples[0].mask
-    shown = [F.one_hot(m, tissues).movedim(-1, 1) * mask for m in maps]
-    return {
-        (names[a], names[b]): 2 * (shown[a] * shown[b]).sum((0, 2, 3, 4)).double()
-        / (shown[a].sum((0, 2, 3, 4)) + shown[b].sum((0, 2, 3, 4))).clamp_min(1)
-        for a, b in PAIRS
-    }  # fmt: skip
+    return {(names[a], names[b]): label_dice(maps[a], maps[b], tissues, mask)[0] for a, b in PAIRS}
+
+
+def label_dice(a: Tensor, b: Tensor, classes: int, mask: Tensor) -> Tensor:
+    """``(N, classes)`` Dice of two label maps ``(N, D, H, W)`` inside ``mask (N, 1, D, H, W)``."""
+    first, second = (F.one_hot(m, classes).movedim(-1, 1) * mask for m in (a, b))
+    both = (first * second).sum((2, 3, 4)).double()
+    return 2 * both / (first.sum((2, 3, 4)) + second.sum((2, 3, 4))).clamp_min(1)
 
 
 def paired_contrasts(model: DAL, brain: Brain, seed: int) -> tuple[list[str], list[Sample]]:
@@ -65,6 +68,18 @@ def _clear() -> Recipe:
         Recipe(), lesions=0.0, swelling=0.0, mass_effect=0.0, spread=0.0, thick_slices=0.0,
         blur=(0.0, 0.0), bias=(0.0, 0.05), noise=(0.0, 0.02), mask_error=0.0,
     )  # fmt: skip
+
+
+def shown_as(
+    contrast: str,
+    structures: Tensor,
+    scans: Mapping[str, Tensor],
+    generator: Generator,
+    recipe: Recipe,
+) -> Sample:
+    """One brain in a contrast: its real scan, or the first one bent into it."""
+    way = contrast if contrast in scans else "recolour"
+    return Synthesiser(generator, recipe.only(contrast)).contrasts(structures, scans, [way])
 
 
 def seed_of(name: str, seed: int) -> int:

@@ -7,7 +7,6 @@ file (card, ``thresholds``), because they are the model's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -15,8 +14,8 @@ import torch
 from torch import Generator, Tensor
 
 from dal_fast.data.brains import Brain
-from dal_fast.data.synthesis import Recipe, Synthesiser
-from dal_fast.evaluation.agreement import SHOWN, placed, seed_of
+from dal_fast.data.synthesis import Recipe
+from dal_fast.evaluation.agreement import SHOWN, placed, seed_of, shown_as
 from dal_fast.inference.postprocess import choose_median, smooth
 from dal_fast.inference.scoring import NAMED, anomaly_score
 from dal_fast.inference.signed import SIGNED, Thresholds, score_scan
@@ -25,7 +24,7 @@ from dal_fast.models import DAL, DALOutput
 HEALTHY_RATE = 0.001
 
 
-def calibrate(model: DAL, brains: Iterable[Brain], seed: int) -> dict[str, dict[str, float]]:
+def calibrate(model: DAL, brains: list[Brain], seed: int) -> dict[str, dict[str, float]]:
     """By contrast and score.
 
     Args:
@@ -34,7 +33,6 @@ def calibrate(model: DAL, brains: Iterable[Brain], seed: int) -> dict[str, dict[
         seed: of the degradations.
     """
     thresholds: dict[str, dict[str, float]] = {}
-    brains = list(brains)
     for contrast in SHOWN:
         scans = [_restored(model, brain, contrast, seed) for brain in brains]
         own = {name: median(_level(s, s.named(name), contrast) for s in scans) for name in NAMED}
@@ -74,9 +72,8 @@ def _level(scan: _Healthy, anomaly: Tensor, contrast: str) -> float:
 def _restored(model: DAL, brain: Brain, contrast: str, seed: int) -> _Healthy:
     structures, scans = placed(brain, model)
     generator = Generator(structures.device).manual_seed(seed_of(f"{brain.name}/{contrast}", seed))
-    recipe = replace(Recipe(), lesions=0.0).only(contrast)
-    way = contrast if contrast in scans else "recolour"
-    sample = Synthesiser(generator, recipe).contrasts(structures, scans, [way])
+    recipe = replace(Recipe(), lesions=0.0)
+    sample = shown_as(contrast, structures, scans, generator, recipe)
     with torch.inference_mode():
         out = model(sample.image, sample.mask)
     return _Healthy(sample.image, out, sample.mask & (sample.image > 0))

@@ -25,14 +25,13 @@ from numpy.typing import NDArray
 
 from dal_fast import __version__
 from dal_fast.data.atomic import write_bytes
-from dal_fast.data.brains import Brain, fit_to_stride
+from dal_fast.data.brains import SCANS, Brain, fit_to_stride
 from dal_fast.data.lesions import LesionRecipe
 from dal_fast.data.nifti import read_volume
 from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
 from dal_fast.errors import InputError
 from dal_fast.evaluation.tables import write_table
 
-SHOWN = ("T1w", "T2w", "FLAIR")
 SIGNS = {"bright": 1.0, "dark": 0.0}
 SIZES = {"small": (1.5, 3.0), "medium": (3.0, 7.0), "large": (7.0, 18.0)}
 """Lesion radii, in voxels of 2 mm."""
@@ -76,7 +75,7 @@ def make_validation(out: Path, brains: list[Brain], seed: int) -> Iterator[Valid
         seed: of degradations and lesions; another seed is another draw of the same set.
     """
     for number, brain in enumerate(b for b in brains if "T1w" in b.scans):
-        for c, contrast in enumerate(SHOWN):
+        for c, contrast in enumerate(SCANS):
             for s, sign in enumerate(("healthy", *SIGNS)):
                 size = list(SIZES)[(number + c + s) % len(SIZES)] if sign in SIGNS else ""
                 draw = torch.Generator().manual_seed(seed + 1009 * (3 * (3 * number + c) + s))
@@ -89,7 +88,7 @@ def patients(folder: Path) -> list[ValidationCase]:
     cases = []
     for mask in sorted(folder.glob("sub-*/anat/sub-*_label-lesion_mask.nii.gz")):
         subject = mask.name.split("_")[0]
-        for contrast in SHOWN:
+        for contrast in SCANS:
             scan = mask.with_name(f"{subject}_{contrast}.nii.gz")
             if not scan.is_file():
                 continue

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dal_fast.data.grid import bounding_box
 from dal_fast.errors import InputError
 from dal_fast.models.config import DALConfig
-from dal_fast.models.evidence import TissueEvidence, bounding_box, combine
+from dal_fast.models.evidence import TissueEvidence, combine
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
 from dal_fast.models.unet import UNet

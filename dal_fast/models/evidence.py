@@ -14,9 +14,8 @@ stands out. The network answers with corrections c_k and with a trust t in the i
 
 A fresh one is nearly the classical segmentation, which gives a lesion to the tissue whose intensity
 it has; what is learned is where not to trust, and what lies there instead. Not in the paper, whose
-E_A sees the scan alone.
-The fit is that of Ashburner and Friston's unified segmentation (NeuroImage 2005) without its
-deformation and bias field.
+E_A sees the scan alone. The fit is that of Ashburner and Friston's unified segmentation
+(NeuroImage 2005) without its deformation and bias field.
 """
 
 from __future__ import annotations
@@ -24,6 +23,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dal_fast.data.grid import bounding_box
 
 ATLAS_SIDES = (40, 48, 40)  # a brain's bounding box in the atlas
 _ANYWHERE = 0.02  # least prior probability of a tissue
@@ -106,16 +107,6 @@ def combine(seen: Tensor, output: Tensor) -> Tensor:
     likelihood, prior = seen[:, 1:].chunk(2, dim=1)
     trust = torch.sigmoid(output[:, -1:] + _FIRST_TRUST)
     return trust * (likelihood * prior + _FAINT).log() + output[:, :-1]
-
-
-def bounding_box(mask: Tensor) -> tuple[slice, ...]:
-    """Of a mask ``(D, H, W)``; empty where the mask is."""
-    box = []
-    for axis in range(3):
-        others = tuple(a for a in (2, 1, 0) if a != axis)
-        line = mask.any(dim=others[0]).any(dim=others[1]).nonzero()
-        box.append(slice(int(line[0]), int(line[-1]) + 1) if len(line) else slice(0, 0))
-    return tuple(box)
 
 
 def average_tissue(labels: list[Tensor], tissues: int) -> Tensor:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dal_fast.data.grid import bounding_box
+
 CERTAIN = 0.8  # probability from which a voxel counts for its tissue's mean
 KEEP_MADS = 2.5  # voxels further from the tissue's median than this do not count
 DEGREE = 3  # of the bias polynomial
@@ -82,7 +84,8 @@ def _thinned(inside: Tensor) -> Tensor:
 def _bias_field(x: Tensor, p: Tensor, mask: Tensor, sample: Tensor) -> Tensor:
     """b ``(D, H, W)``, fitted at ``sample``, of mean 1 inside the mask."""
     values, shares = x[sample], p[:, sample]
-    powers = [_powers(mask, axis) for axis in range(3)]  # (D, 4), (H, 4), (W, 4)
+    box = bounding_box(mask)
+    powers = [_powers(box[a], mask.shape[a], mask.device) for a in range(3)]  # (D, 4), ...
     d, h, w = sample.nonzero(as_tuple=True)
     terms = [powers[0][d, i] * powers[1][h, j] * powers[2][w, k] for i, j, k in _POWERS]
     basis = torch.stack(terms, dim=1)
@@ -98,13 +101,11 @@ def _bias_field(x: Tensor, p: Tensor, mask: Tensor, sample: Tensor) -> Tensor:
     return field / field[mask].mean()
 
 
-def _powers(mask: Tensor, axis: int) -> Tensor:
-    """``(side, 4)``: powers 0 to 3 of a coordinate that runs from -1 to 1 across the mask."""
-    others = tuple(a for a in range(3) if a != axis)
-    where = mask.any(dim=others[1]).any(dim=others[0]).nonzero()
-    low, high = where[0], where[-1]
-    u = 2 * (torch.arange(mask.shape[axis], device=mask.device) - low) / (high - low).clamp_min(1)
-    return (u - 1)[:, None] ** torch.arange(DEGREE + 1, device=mask.device)
+def _powers(side: slice, size: int, device: torch.device) -> Tensor:
+    """``(size, 4)``: powers 0 to 3 of a coordinate that runs from -1 to 1 across a mask's side."""
+    length = max(side.stop - 1 - side.start, 1)
+    u = 2 * (torch.arange(size, device=device) - side.start) / length
+    return (u - 1)[:, None] ** torch.arange(DEGREE + 1, device=device)
 
 
 def _robust_means(values: Tensor, shares: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ class Training:
         self.average.update_parameters(self.model)
         self.done += 1
         values = fabric.all_reduce(torch.cat([kinds, total.detach()[None]]), reduce_op="mean")
-        last = self.done in (first + stage.steps, self.config.steps)
+        last = self.done == first + stage.steps
         if self.done % self.config.checkpoint_every == 0 or last:
             self._save(optimiser, stage_ends=last)
         losses = dict(zip([*stage.losses, "total"], values.tolist(), strict=True))

@@ -6,7 +6,7 @@ next one of its group, in a ring. Each loss is the mean of its samples' own valu
 not matter how samples are spread over processes.
 
 =====================  ==================================================  ======================
-``tissue``             cross-entropy of E_A to healthy tissue               DESIGN: tissue prior
+``tissue``             cross-entropy of E_A to healthy tissue               ours
 ``dice``               1 - mean soft Dice of E_A                            ours
 ``lesion``             cross-entropy of E_A inside lesions                  ours
 ``consistency``        tissue maps of E_A between contrasts                 paper
@@ -33,6 +33,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from dal_fast.data.synthesis import Sample
+from dal_fast.evaluation.agreement import label_dice
 from dal_fast.models.dal import DAL
 from dal_fast.models.recouple import closed_form
 from dal_fast.ops import anatomy_image, canny3d, l1_ssim_loss, onehot_ste
@@ -83,6 +84,11 @@ class Pass:
         return self.logits.softmax(dim=1) * self.sample.mask
 
     @cached_property
+    def entropy(self) -> Tensor:
+        """Of E_A to the healthy tissue, ``(N, D, H, W)``."""
+        return F.cross_entropy(self.logits, self.sample.tissue, reduction="none")
+
+    @cached_property
     def code(self) -> Tensor:
         """C of E_C, from the binarised tissue maps."""
         binary = onehot_ste(self.logits) * self.sample.mask
@@ -130,13 +136,11 @@ def _mean_inside(values: Tensor, inside: Tensor) -> Tensor:
 
 
 def _tissue(p: Pass) -> Tensor:
-    entropy = F.cross_entropy(p.logits, p.sample.tissue, reduction="none")
-    return _mean_inside(entropy, p.inside)
+    return _mean_inside(p.entropy, p.inside)
 
 
 def _lesion(p: Pass) -> Tensor:
-    entropy = F.cross_entropy(p.logits, p.sample.tissue, reduction="none")
-    return _mean_inside(entropy, p.sample.lesion[:, 0].to(entropy.dtype))
+    return _mean_inside(p.entropy, p.sample.lesion[:, 0].to(p.entropy.dtype))
 
 
 def _dice(p: Pass) -> Tensor:
@@ -215,7 +219,4 @@ LOSSES: dict[str, Callable[[Pass], Tensor]] = {
 
 def tissue_dice(logits: Tensor, tissue: Tensor, mask: Tensor) -> Tensor:
     """``(N, K)`` Dice of the most probable class, for reports."""
-    guess = F.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1) * mask
-    truth = F.one_hot(tissue, logits.shape[1]).movedim(-1, 1) * mask
-    both = (guess * truth).sum((2, 3, 4)).double()
-    return 2 * both / (guess.sum((2, 3, 4)) + truth.sum((2, 3, 4))).clamp_min(1)
+    return label_dice(logits.argmax(dim=1), tissue, logits.shape[1], mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def run(
     """
     progress = progress or Progress()
     mm = config.model.voxel_mm
-    with _rank_zero_first(fabric):
+    with fabric.rank_zero_first():  # it fills the cache, the others find it
         scans = load_brains(bids_sources(data, held_out=False), mm, progress.reading)
         held_out = load_brains(bids_sources(data, held_out=True), mm, progress.reading)
         sources = map_sources(maps, held_out=False) if maps else []
@@ -188,13 +188,3 @@ def _write(
     }
     save_weights(path, model, card, parts=parts_needed(config.model))
     return path
-
-
-@contextlib.contextmanager
-def _rank_zero_first(fabric: Any) -> Iterator[None]:
-    """The first process fills the cache, the others find it."""
-    if not fabric.is_global_zero:
-        fabric.barrier()
-    yield
-    if fabric.is_global_zero:
-        fabric.barrier()

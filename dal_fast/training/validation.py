@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dal_fast.data.brains import Brain
-from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
-from dal_fast.evaluation.agreement import SHOWN, agreement, placed, seed_of
+from dal_fast.data.synthesis import Recipe, Sample
+from dal_fast.evaluation.agreement import SHOWN, agreement, placed, seed_of, shown_as
 from dal_fast.models import DAL
-from dal_fast.report.colour import tissue as tissue_colours
+from dal_fast.report import colour
 from dal_fast.training.losses import tissue_dice
 
 _PIXELS = 2  # of a picture, a voxel
@@ -51,28 +51,25 @@ def validate(model: DAL, brains: list[Brain], seed: int) -> Validation:
             structures, scans = placed(brain, model)
             generator = Generator(device).manual_seed(seed_of(brain.name, seed))
             for contrast in SHOWN:
-                synthesiser = Synthesiser(generator, Recipe().only(contrast))
-                way = contrast if contrast in scans else "recolour"
-                sample = synthesiser.contrasts(structures, scans, [way])
+                sample = shown_as(contrast, structures, scans, generator, Recipe())
                 logits = model.tissue_logits(sample.image, sample.mask)
                 dice[contrast].append(float(tissue_dice(logits, sample.tissue, sample.mask).mean()))
                 if number == 0:
-                    picture = _below(picture, _row(model, sample))
+                    picture = _below(picture, _row(model, sample, logits))
             pairs = agreement(model, brain, seed).values()
             agreements.append(min(float(pair.min()) for pair in pairs))
     return Validation({k: fmean(v) for k, v in dice.items()}, fmean(agreements), picture)
 
 
-def _row(model: DAL, sample: Sample) -> NDArray[np.uint8]:
+def _row(model: DAL, sample: Sample, logits: Tensor) -> NDArray[np.uint8]:
     """One axial slice: scan, true tissue, tissue map, phi, side by side."""
     mask = sample.mask
-    logits = model.tissue_logits(sample.image, mask)
     output = model.recouple(sample.image, mask, logits)
     level = mask.shape[-1] // 2
     panels: list[NDArray[np.uint8]] = [
         _grey(sample.image[0, 0, :, :, level]),
-        tissue_colours(_labels(sample.tissue, mask)[:, :, level]),
-        tissue_colours(_labels(logits.argmax(dim=1), mask)[:, :, level]),
+        colour.tissue(_labels(sample.tissue, mask)[:, :, level]),
+        colour.tissue(_labels(logits.argmax(dim=1), mask)[:, :, level]),
         _grey(output.pseudo_healthy[0, 0, :, :, level]),
     ]
     # right on the left, front on top
@@ -86,8 +83,7 @@ def _labels(tissue: Tensor, mask: Tensor) -> NDArray[np.uint8]:
 
 
 def _grey(plane: Tensor) -> NDArray[np.uint8]:
-    values = (255 * plane.clamp(0, 1)).to(torch.uint8).cpu().numpy()
-    return np.repeat(values[..., None], 3, axis=2)
+    return np.repeat(colour.grey(plane.cpu().numpy(), 1.0)[..., None], 3, axis=2)
 
 
 def _below(top: NDArray[np.uint8], bottom: NDArray[np.uint8]) -> NDArray[np.uint8]:

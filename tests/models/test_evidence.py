@@ -4,11 +4,11 @@ import pytest
 import torch
 from brains import structures
 
+from dal_fast.data.grid import bounding_box
 from dal_fast.models import DAL, DALConfig
 from dal_fast.models.evidence import (
     TissueEvidence,
     average_tissue,
-    bounding_box,
     combine,
     fit_tissues,
     widened,
