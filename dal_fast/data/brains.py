@@ -104,9 +104,15 @@ def bids_sources(folder: Path, held_out: bool) -> list[Source]:
 
 
 def map_sources(folder: Path, held_out: bool) -> list[Source]:
-    """FreeSurfer label maps ``*_dseg.nii.gz`` of a folder, without scans."""
+    """FreeSurfer label maps ``*_dseg.nii.gz`` of a folder, without scans.
+
+    Raises:
+        InputError: ``no-data``.
+    """
     tissue_of = {label: k for k, labels in _FREESURFER.items() for label in labels}
     paths = sorted(folder.glob("*_dseg.nii.gz"))
+    if not paths:
+        raise InputError("no-data", f"{folder} holds no label map *_dseg.nii.gz")
     named = [(path.name.split("_")[0], path) for path in paths]
     return [Source(n, path, tissue_of) for n, path in named if is_held_out(n) == held_out]
 

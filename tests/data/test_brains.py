@@ -110,6 +110,8 @@ def test_no_data_is_said(tmp_path):
         with pytest.raises(InputError) as refused:
             bids_sources(folder, held_out=False)
         assert refused.value.code == "no-data"
+    with pytest.raises(InputError, match="label map"):
+        map_sources(tmp_path / "mistyped", held_out=False)
 
 
 def test_a_table_without_tissues_is_said(folder):
