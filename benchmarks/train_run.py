@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from dal_fast.cli.memory import keep_freed_memory
 from dal_fast.data.brains import Brain, load_brains, map_sources
 from dal_fast.training import losses
 from dal_fast.training.config import TrainConfig, read_config
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as dal-fast train does
     config, device = read_config(options.recipe), torch.device(options.device)
     table = Table(title=f"recipe {options.recipe}, {device}, {options.threads} threads; seconds")
     head = ("voxel", "SSIM of", "volumes/s", "step", *PHASES, "peak GB")

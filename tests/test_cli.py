@@ -1,6 +1,7 @@
 """The command line: exit statuses, messages, folders, resuming, and that refusals leave nothing."""
 
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -249,3 +250,26 @@ def test_demo_without_nilearn_says_how_to_get_it(tmp_path, monkeypatch):
     assert result.stderr.startswith("error [extra-missing]: ")
     assert "pip install" in result.stderr
     assert not (tmp_path / "demo").exists()
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from dal_fast.cli.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for step in range(12):
+    if step == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(40 << 20, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_freed_memory_is_kept_for_the_next_volume():
+    def faults(how):
+        call = [sys.executable, "-c", FAULTS, how]
+        return int(subprocess.run(call, capture_output=True, check=True).stdout)
+
+    assert faults("keep") < faults("usual") / 4

@@ -134,11 +134,13 @@ def train(
     TensorBoard is installed, OUT/tensorboard/ show how it went.
     """
     with refusals():
+        from dal_fast.cli.memory import keep_freed_memory
         from dal_fast.inference.outputs import check_folder
         from dal_fast.training.config import read_config
 
         described = read_config(config)
         check_folder(out)
+        keep_freed_memory()
         with status("loading torch"):
             from dal_fast.cli.training import follow
             from dal_fast.training import train as training
