@@ -76,9 +76,10 @@ def shown_as(
     scans: Mapping[str, Tensor],
     generator: Generator,
     recipe: Recipe,
+    way: str = "recolour",
 ) -> Sample:
-    """One brain in a contrast: its real scan, or the first one bent into it."""
-    way = contrast if contrast in scans else "recolour"
+    """One brain in a contrast: its real scan, or another one made into it, by default bent."""
+    way = contrast if contrast in scans else way
     return Synthesiser(generator, recipe.only(contrast)).contrasts(structures, scans, [way])
 
 

@@ -7,8 +7,9 @@ file (card, ``thresholds``), because they are the model's own.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import fmean, median, pstdev
 
 import torch
 from torch import Generator, Tensor
@@ -18,14 +19,16 @@ from dal_fast.data.synthesis import Recipe
 from dal_fast.evaluation.agreement import SHOWN, placed, seed_of, shown_as
 from dal_fast.inference.postprocess import choose_median, smooth
 from dal_fast.inference.scoring import NAMED, anomaly_score
-from dal_fast.inference.signed import SIGNED, Thresholds, score_scan
+from dal_fast.inference.signed import PAIRS, SIGNED, Healthy, peak_of, score_scan
 from dal_fast.models import DAL, DALOutput
 
 HEALTHY_RATE = 0.001
+_LEAST_LEVEL = 1e-4
+_WAYS = ("recolour", "remap")  # to make a contrast that a brain has no real scan of
 
 
-def calibrate(model: DAL, brains: list[Brain], seed: int) -> dict[str, dict[str, float]]:
-    """By contrast and score.
+def calibrate(model: DAL, brains: list[Brain], seed: int) -> Healthy:
+    """Thresholds of every score, and what the scan's sign is chosen by.
 
     Args:
         model: in evaluation mode.
@@ -33,12 +36,19 @@ def calibrate(model: DAL, brains: list[Brain], seed: int) -> dict[str, dict[str,
         seed: of the degradations.
     """
     thresholds: dict[str, dict[str, float]] = {}
+    peaks: dict[str, dict[str, tuple[float, float]]] = {}
     for contrast in SHOWN:
-        scans = [_restored(model, brain, contrast, seed) for brain in brains]
-        own = {name: median(_level(s, s.named(name), contrast) for s in scans) for name in NAMED}
-        thresholds[contrast] = own  # which the signed score needs
-        own[SIGNED] = median(_level(s, s.signed(thresholds), contrast) for s in scans)
-    return {c: {name: round(v, 4) for name, v in own.items()} for c, own in thresholds.items()}
+        scans = [
+            _restored(model, brain, contrast, seed, way)
+            for brain in brains
+            for way in ([contrast] if contrast in brain.scans else _WAYS)
+        ]
+        own = {n: _usual_level([s.named(n) for s in scans], scans, contrast) for n in NAMED}
+        thresholds[contrast] = own
+        peaks[contrast] = {n: _peaks(scans, contrast, n, own[n]) for n in PAIRS[contrast]}
+        healthy = Healthy(thresholds=thresholds, peaks=peaks)
+        own[SIGNED] = _usual_level([s.signed(healthy) for s in scans], scans, contrast)
+    return Healthy(thresholds=thresholds, peaks=peaks)
 
 
 def healthy_level(inside: Tensor) -> float:
@@ -48,7 +58,7 @@ def healthy_level(inside: Tensor) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Healthy:
+class _Scan:
     """One healthy scan, its model's output, and where it has signal."""
 
     x: Tensor
@@ -59,21 +69,31 @@ class _Healthy:
         phi, p = self.out.pseudo_healthy, self.out.probabilities
         return anomaly_score(self.x, phi, p, self.view, score, self.out.fluid)
 
-    def signed(self, thresholds: Thresholds) -> Tensor:
+    def signed(self, healthy: Healthy) -> Tensor:
         phi, p = self.out.pseudo_healthy, self.out.probabilities
-        return score_scan(self.x, phi, p, self.view, self.out.fluid, thresholds).anomaly
+        return score_scan(self.x, phi, p, self.view, self.out.fluid, healthy).anomaly
 
 
-def _level(scan: _Healthy, anomaly: Tensor, contrast: str) -> float:
-    smoothed = smooth(anomaly, scan.view, choose_median(contrast))
-    return healthy_level(smoothed[scan.view])
+def _peaks(scans: list[_Scan], contrast: str, score: str, threshold: float) -> tuple[float, float]:
+    """Mean and SD over scans of log E, in units of the threshold."""
+    found = [math.log(peak_of(s.named(score) / threshold, s.view, contrast)) for s in scans]
+    return round(fmean(found), 4), round(pstdev(found), 4)
 
 
-def _restored(model: DAL, brain: Brain, contrast: str, seed: int) -> _Healthy:
+def _usual_level(maps: list[Tensor], scans: list[_Scan], contrast: str) -> float:
+    """The median scan's level, and never 0: scores are divided by it."""
+    smoothed = (
+        smooth(m, s.view, choose_median(contrast)) for m, s in zip(maps, scans, strict=True)
+    )
+    levels = [healthy_level(m[s.view]) for m, s in zip(smoothed, scans, strict=True)]
+    return max(_LEAST_LEVEL, round(median(levels), 4))
+
+
+def _restored(model: DAL, brain: Brain, contrast: str, seed: int, way: str) -> _Scan:
     structures, scans = placed(brain, model)
     generator = Generator(structures.device).manual_seed(seed_of(f"{brain.name}/{contrast}", seed))
     recipe = replace(Recipe(), lesions=0.0)
-    sample = shown_as(contrast, structures, scans, generator, recipe)
+    sample = shown_as(contrast, structures, scans, generator, recipe, way)
     with torch.inference_mode():
         out = model(sample.image, sample.mask)
-    return _Healthy(sample.image, out, sample.mask & (sample.image > 0))
+    return _Scan(sample.image, out, sample.mask & (sample.image > 0))

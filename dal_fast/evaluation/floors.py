@@ -9,6 +9,7 @@
                         affinely registered, with the scan's own tissue means and bias field
                         (:mod:`dal_fast.models.recouple`) and each tissue's spread
 ``dark_atlas``          its negative
+``atlas_both``          its absolute value, for a detector that is not told the sign either
 ======================  =========================================================================
 
 They are smoothed as the learned scores are. Not from the paper;
@@ -31,7 +32,7 @@ from torch import Tensor
 from dal_fast.errors import InputError
 from dal_fast.models.recouple import closed_form
 
-FLOORS = ("intensity", "dark_intensity", "equalised", "atlas", "dark_atlas")
+FLOORS = ("intensity", "dark_intensity", "equalised", "atlas", "dark_atlas", "atlas_both")
 _ENOUGH = 20  # voxels that a tissue's spread is estimated from
 _SAMPLES = 20_000  # voxels that the registration compares, on its finer level
 _LEAST_SPREAD = 0.02  # of the brain's median, so that a noiseless tissue does not divide by 0
@@ -60,7 +61,7 @@ def floors(
     }
     if atlas:
         z = _z_score(x, mask, registered_atlas(x, mask, affine))
-        maps |= {"atlas": z.clamp_min(0), "dark_atlas": (-z).clamp_min(0)}
+        maps |= {"atlas": z.clamp_min(0), "dark_atlas": (-z).clamp_min(0), "atlas_both": z.abs()}
     return maps
 
 

@@ -141,7 +141,7 @@ def _maps(
     restored = screener.restore(loaded)
     x, view, output = restored.x, restored.view, restored.output
     p, phi = output.probabilities, output.pseudo_healthy
-    scored = score_scan(x, phi, p, view, output.fluid, screener.thresholds)
+    scored = score_scan(x, phi, p, view, output.fluid, screener.healthy)
     named = {name: anomaly_score(x, phi, p, view, name, output.fluid) for name in NAMED}
     raw = {"auto": scored.anomaly} | named
     image = restored.grid.to_model(loaded.volume.data)

@@ -20,7 +20,7 @@ from dal_fast.inference.qc import quality_flags
 from dal_fast.inference.result import Flag, Image, Result
 from dal_fast.inference.runtimes import make_runtime
 from dal_fast.inference.scoring import check_score
-from dal_fast.inference.signed import score_scan, threshold_of
+from dal_fast.inference.signed import Healthy, score_scan
 from dal_fast.models.dal import DALOutput
 from dal_fast.models.weights import load_weights, read_card, weights_sha256
 
@@ -104,7 +104,7 @@ class Screener:
         self.score, self.median, self.threshold = check_score(score), median, threshold
         postprocess.check_threshold(threshold)
         model = load_weights(weights)
-        self.thresholds = read_card(weights).get("thresholds", {})
+        self.healthy = Healthy.model_validate(read_card(weights).get("healthy", {}))
         self.voxel_mm = float(model.config.voxel_mm)
         self.runtime = make_runtime(runtime, model, device)
         self.parameters: dict[str, Any] = {
@@ -156,10 +156,10 @@ class Screener:
         output, clock = restored.output, restored.clock
         p = output.probabilities
         scored = score_scan(
-            x, output.pseudo_healthy, p, view, output.fluid, self.thresholds, self.score
+            x, output.pseudo_healthy, p, view, output.fluid, self.healthy, self.score
         )
         clock.lap("score")
-        usual = threshold_of(self.thresholds, scored.contrast, scored.score)
+        usual = self.healthy.threshold(scored.contrast, scored.score)
         threshold = self.threshold or usual
         median = self.median_for(scored.contrast)
         anomaly = postprocess.smooth(scored.anomaly, view, median)
@@ -173,7 +173,7 @@ class Screener:
         tissue = tissue_labels(p, mask)
         scan = Image(volume.data, volume.affine)
         flags = quality_flags(scan, brain, tissue, x[0, 0].numpy(), above, volume.nonfinite)
-        if not self.thresholds:
+        if not self.healthy.thresholds:
             flags.append(UNCALIBRATED)
         clock.lap("regions")
         return Result(

@@ -1,22 +1,24 @@
 """The default score: bright or dark lesions, whichever this scan gives more reason to expect.
 
-Lesions are usually bright in a T2w or FLAIR and dark in a T1w, but not always. Both maps are
-computed, each in units of what one healthy voxel in a thousand exceeds, and compared by their
-highest thousandth, E (:func:`dal_fast.inference.postprocess.scan_score`), after the usual
-smoothing. With r = 1.5 E_usual / E_other the map is
+Lesions are usually bright in a T2w or FLAIR and dark in a T1w, but not always. Both maps S are
+computed, each in units of what one healthy voxel in a thousand exceeds, and smoothed; E is the mean
+of their highest thousandth (:func:`dal_fast.inference.postprocess.scan_score`). How far E is above
+that of healthy scans says which sign stands out, z = (log E - mean) / SD over healthy scans of the
+contrast. With d = 2 + z_usual - z_other the map is
 
-    max(min(1, r)^4 S_usual, min(1, 1 / r)^4 S_other)
+    max(min(1, exp(d / 2)) S_usual, min(1, exp(-d / 2)) S_other)
 
 so that a clear case shows one sign, a doubtful one both, and the usual sign has the benefit of the
-doubt. Ours, not specified in the paper.
+doubt: two standard deviations. Ours, not specified in the paper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from dal_fast.inference.postprocess import choose_median, scan_score, smooth
@@ -29,8 +31,32 @@ PAIRS = {
     "FLAIR": ("blended_positive", "standard_negative"),
 }
 """By contrast: the usual sign's score, and the other one's."""
-BENEFIT, POWER = 1.5, 4
-Thresholds = Mapping[str, Mapping[str, float]]
+BENEFIT = 2.0  # of the doubt, in SD
+LEAST_SPREAD = 0.05  # SD of log E, however few healthy scans it is from
+_USUAL_PEAK = (0.4, 0.2)  # of a model that was never calibrated
+
+
+class Healthy(BaseModel):
+    """What healthy brains show under one model; kept in its weight file.
+
+    Attributes:
+        thresholds: by contrast and score, what one voxel in a thousand exceeds.
+        peaks: by contrast and score of ``PAIRS``, mean and SD of log E.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    thresholds: dict[str, dict[str, float]] = {}
+    peaks: dict[str, dict[str, tuple[float, float]]] = {}
+
+    def threshold(self, contrast: str, score: str) -> float:
+        """1 for a model that was never calibrated."""
+        return self.thresholds.get(contrast, {}).get(score, 1.0)
+
+    def outstanding(self, contrast: str, score: str, peak: float) -> float:
+        """z of E: how far it is above that of healthy scans, in SD of its logarithm."""
+        mean, spread = self.peaks.get(contrast, {}).get(score, _USUAL_PEAK)
+        return (math.log(max(peak, 1e-6)) - mean) / max(spread, LEAST_SPREAD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +82,13 @@ def score_scan(
     p: Tensor,
     mask: Tensor,
     fluid: Tensor,
-    thresholds: Thresholds,
+    healthy: Healthy,
     score: str = "auto",
 ) -> Scored:
     """Score one scan; volumes as of :func:`dal_fast.inference.scoring.anomaly_score`.
 
     Args:
-        thresholds: of the model, by contrast and score; 1 for what is not in it.
+        healthy: what the model shows of healthy brains.
         score: of ``SCORES``; ``"auto"`` is ``"signed"``.
 
     Raises:
@@ -72,21 +98,23 @@ def score_scan(
     if check_score(score) not in ("auto", SIGNED):
         return Scored(anomaly_score(x, phi, p, mask, score, fluid), score, contrast, _sign(score))
     names = PAIRS[contrast]
-    usual, other = (
-        anomaly_score(x, phi, p, mask, name, fluid) / threshold_of(thresholds, contrast, name)
+    maps = [
+        anomaly_score(x, phi, p, mask, name, fluid) / healthy.threshold(contrast, name)
         for name in names
+    ]
+    usual, other = (
+        healthy.outstanding(contrast, name, peak_of(one, mask, contrast))
+        for name, one in zip(names, maps, strict=True)
     )
-    median = choose_median(contrast)
-    seen = [scan_score(smooth(one, mask, median), mask) for one in (usual, other)]
-    ratio = BENEFIT * max(seen[0], 1e-6) / max(seen[1], 1e-6)
-    weights = min(1.0, ratio) ** POWER, min(1.0, 1 / ratio) ** POWER
-    anomaly = torch.maximum(weights[0] * usual, weights[1] * other)
-    return Scored(anomaly, SIGNED, contrast, _sign(names[0] if ratio >= 1 else names[1]))
+    doubt = BENEFIT + usual - other
+    weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
+    anomaly = torch.maximum(weights[0] * maps[0], weights[1] * maps[1])
+    return Scored(anomaly, SIGNED, contrast, _sign(names[0] if doubt >= 0 else names[1]))
 
 
-def threshold_of(thresholds: Thresholds, contrast: str, score: str) -> float:
-    """What one healthy voxel in a thousand exceeds; 1 where a model was never calibrated."""
-    return thresholds.get(contrast, {}).get(score, 1.0)
+def peak_of(anomaly: Tensor, mask: Tensor, contrast: str) -> float:
+    """E of a map, after the usual smoothing of its contrast."""
+    return scan_score(smooth(anomaly, mask, choose_median(contrast)), mask)
 
 
 def _sign(score: str) -> str:

@@ -14,6 +14,7 @@ import torch
 from dal_fast.data.brains import Brain, Source, bids_sources, load_brains, map_sources
 from dal_fast.errors import InputError
 from dal_fast.evaluation.calibration import calibrate
+from dal_fast.inference.signed import Healthy
 from dal_fast.models import DAL, load_weights, parts_needed, save_weights
 from dal_fast.models.evidence import average_tissue, widened
 from dal_fast.training.config import TrainConfig
@@ -125,8 +126,8 @@ def run(
         "split": {"scans": len(scans), "maps": len(brains_of_maps), "held_out": len(held_out)},
     }
     seen = seen or validate(training.averaged(), held_out, config.seed)
-    thresholds = calibrate(training.averaged(), held_out, config.seed)
-    return _write(config, training.averaged(), out / WEIGHTS, used, seen, thresholds)
+    healthy = calibrate(training.averaged(), held_out, config.seed)
+    return _write(config, training.averaged(), out / WEIGHTS, used, seen, healthy)
 
 
 def needs_twins(config: TrainConfig) -> bool:
@@ -173,7 +174,7 @@ def _write(
     path: Path,
     used: dict[str, Any],
     seen: Validation,
-    thresholds: dict[str, dict[str, float]],
+    healthy: Healthy,
 ) -> Path:
     metrics = {f"dice_{k}": round(v, 4) for k, v in seen.dice.items()}
     card = {
@@ -182,7 +183,7 @@ def _write(
         "recipe": config.model_dump(mode="json", exclude={"model"}),
         "steps": config.steps,
         "metrics": {**metrics, "agreement": round(seen.agreement, 4)},
-        "thresholds": thresholds,
+        "healthy": healthy.model_dump(mode="json"),
         "torch": torch.__version__,
         "use": "research use, not a medical device",
     }

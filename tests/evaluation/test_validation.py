@@ -17,6 +17,7 @@ from dal_fast.data.brains import bids_sources, is_held_out, load_brains
 from dal_fast.evaluation import agreement, calibration, cases, floors, validate
 from dal_fast.inference.scoring import SCORES
 from dal_fast.inference.screener import Screener
+from dal_fast.inference.signed import PAIRS
 from dal_fast.models import load_weights
 
 
@@ -206,10 +207,11 @@ def test_calibration_is_of_healthy_brains_and_repeatable(brains, weights):
     held_out = load_brains(bids_sources(brains, held_out=True))
     model = load_weights(weights)
     found = calibration.calibrate(model, held_out, 0)
-    assert set(found) == {"T1w", "T2w", "FLAIR"}
-    for by_score in found.values():
+    assert set(found.thresholds) == set(found.peaks) == set(PAIRS)
+    for contrast, by_score in found.thresholds.items():
         assert set(by_score) == set(SCORES) - {"auto"}
-        assert all(value >= 0 for value in by_score.values())
+        assert all(value > 0 for value in by_score.values())
+        assert set(found.peaks[contrast]) == set(PAIRS[contrast])
     assert found == calibration.calibrate(model, held_out, 0)
     assert found != calibration.calibrate(model, held_out, 1)
 

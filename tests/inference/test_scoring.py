@@ -6,9 +6,9 @@ from brains import probabilities, structures
 
 from dal_fast import InputError, ops
 from dal_fast.inference.scoring import NAMED, anomaly_score
-from dal_fast.inference.signed import SIGNED, score_scan
+from dal_fast.inference.signed import PAIRS, SIGNED, Healthy, score_scan
 
-THRESHOLDS = dict.fromkeys(("T1w", "T2w", "FLAIR"), dict.fromkeys(NAMED, 2.0))
+HEALTHY = Healthy(thresholds={contrast: dict.fromkeys(NAMED, 2.0) for contrast in PAIRS})
 T2W, FLAIR, T1W = (0.9, 0.5, 0.4), (0.1, 0.6, 0.5), (0.2, 0.5, 0.8)
 
 
@@ -38,7 +38,7 @@ def test_every_score_is_a_map(score, means):
 @pytest.mark.parametrize(("lesion", "sign"), [(0.98, "bright"), (0.02, "dark")])
 def test_auto_finds_lesions_of_either_sign(means, contrast, lesion, sign):
     x, phi, p, mask, where = _case(means, lesion)
-    scored = score_scan(x, phi, p, mask, p[:, :1], THRESHOLDS)
+    scored = score_scan(x, phi, p, mask, p[:, :1], HEALTHY)
     assert (scored.contrast, scored.score, scored.sign) == (contrast, SIGNED, sign)
     got = scored.anomaly
     assert got[where].mean() > 1
@@ -54,15 +54,28 @@ def test_the_usual_sign_has_the_benefit_of_the_doubt():
         both = phi + noise
         shift = torch.zeros_like(x)
         shift[..., 21:25, 18:22, 14:18], shift[..., 7:11, 18:22, 14:18] = 0.3, -0.3
-        scored = score_scan(both + shift, phi, p, mask, p[:, :1], THRESHOLDS)
+        scored = score_scan(both + shift, phi, p, mask, p[:, :1], HEALTHY)
         assert scored.sign == sign
         assert all(scored.anomaly[s * shift > 0].mean() > 0.2 for s in (1, -1))
+
+
+def test_the_sign_is_the_one_that_stands_out_from_healthy_scans():
+    """Where healthy scans show much of the usual sign, the other one is believed sooner."""
+    x, phi, p, mask, where = _case(T2W, 0.98)
+    x[..., 7:11, 18:22, 14:18] = 0.02
+    usual, other = PAIRS["T2w"]
+    for level, sign in ((0.0, "bright"), (3.0, "dark")):
+        peaks = {"T2w": {usual: (level, 0.2), other: (0.0, 0.2)}}
+        healthy = HEALTHY.model_copy(update={"peaks": peaks})
+        scored = score_scan(x, phi, p, mask, p[:, :1], healthy)
+        assert scored.sign == sign
+        assert (scored.anomaly[where].mean() > 1) == (sign == "bright")
 
 
 def test_a_named_score_is_itself():
     x, phi, p, mask, _ = _case(T2W, 0.85)
     for name, sign in (("hybrid", "both"), ("gated_positive", "bright"), ("negative", "dark")):
-        scored = score_scan(x, phi, p, mask, p[:, :1], {}, name)
+        scored = score_scan(x, phi, p, mask, p[:, :1], Healthy(), name)
         assert (scored.score, scored.sign) == (name, sign)
         assert torch.equal(scored.anomaly, anomaly_score(x, phi, p, mask, name))
 
@@ -134,4 +147,4 @@ def test_unknown_score_is_refused():
         anomaly_score(x, phi, p, mask, "best")
     assert refused.value.code == "value"
     with pytest.raises(InputError, match="signed"):
-        score_scan(x, phi, p, mask, p[:, :1], {}, "best")
+        score_scan(x, phi, p, mask, p[:, :1], Healthy(), "best")

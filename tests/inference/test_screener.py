@@ -108,7 +108,7 @@ def test_thresholds_come_from_the_weight_file(weights, tmp_path):
     thresholds = {c: {"absolute": 0.123, "signed": 0.8} for c in ("T1w", "T2w", "FLAIR")}
     own = tmp_path / "own.safetensors"
     model = load_weights(weights)
-    save_weights(own, model, {"thresholds": thresholds}, parts=model.parts)
+    save_weights(own, model, {"healthy": {"thresholds": thresholds}}, parts=model.parts)
     assert Screener(own, score="absolute").screen(path).threshold == 0.123
     result = Screener(own).screen(path)
     assert result.threshold == 0.8
