@@ -38,6 +38,7 @@ SMALL = {
     "decoder_width": 8,
 }
 METHODS = ("auto", "hybrid", "absolute")
+_LOG_WIDTH = 180
 Found = dict[tuple[str, int, str], list[Row]]
 """Rows by recipe, seed and draw."""
 
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = _judge(runs, sets)
     for (name, seed, draw), rows in found.items():
         write_rows(options.out / f"{name}-{seed}" / f"{draw}.csv", rows)
-    Console().print(_table(runs, found, options.steps))
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console.print(_table(runs, found, options.steps))
     return 0
 
 
