@@ -7,7 +7,6 @@ file (card, ``thresholds``), because they are the model's own.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from statistics import fmean, median, pstdev
 
@@ -76,7 +75,7 @@ class _Scan:
 
 def _peaks(scans: list[_Scan], contrast: str, score: str, threshold: float) -> tuple[float, float]:
     """Mean and SD over scans of log E, in units of the threshold."""
-    found = [math.log(peak_of(s.named(score) / threshold, s.view, contrast)) for s in scans]
+    found = [peak_of(s.named(score) / threshold, s.view, contrast) for s in scans]
     return round(fmean(found), 4), round(pstdev(found), 4)
 
 

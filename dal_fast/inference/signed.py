@@ -33,6 +33,7 @@ PAIRS = {
 """By contrast: the usual sign's score, and the other one's."""
 BENEFIT = 2.0  # of the doubt, in SD
 LEAST_SPREAD = 0.05  # SD of log E, however few healthy scans it is from
+_LEAST_PEAK = 1e-6  # E of an empty map
 _USUAL_PEAK = (0.4, 0.2)  # of a model that was never calibrated
 
 
@@ -54,9 +55,9 @@ class Healthy(BaseModel):
         return self.thresholds.get(contrast, {}).get(score, 1.0)
 
     def outstanding(self, contrast: str, score: str, peak: float) -> float:
-        """z of E: how far it is above that of healthy scans, in SD of its logarithm."""
+        """z of a peak log E: how far it is above those of healthy scans, in their SD."""
         mean, spread = self.peaks.get(contrast, {}).get(score, _USUAL_PEAK)
-        return (math.log(max(peak, 1e-6)) - mean) / max(spread, LEAST_SPREAD)
+        return (peak - mean) / max(spread, LEAST_SPREAD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +114,9 @@ def score_scan(
 
 
 def peak_of(anomaly: Tensor, mask: Tensor, contrast: str) -> float:
-    """E of a map, after the usual smoothing of its contrast."""
-    return scan_score(smooth(anomaly, mask, choose_median(contrast)), mask)
+    """log E of a map, after the usual smoothing of its contrast."""
+    highest = scan_score(smooth(anomaly, mask, choose_median(contrast)), mask)
+    return math.log(max(highest, _LEAST_PEAK))
 
 
 def _sign(score: str) -> str:
