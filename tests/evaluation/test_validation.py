@@ -79,10 +79,7 @@ def test_a_seed_is_a_set(brains, made, tmp_path):
     (brain,) = load_brains(bids_sources(brains, held_out=True)[:1])
     again = list(cases.make_validation(tmp_path, [brain], 3))
     for case in again:
-        # with one thread the last bit differed now and then; the fields are matrix products
-        ours, theirs = (nibabel.load(root / case.scan).get_fdata() for root in (tmp_path, made))
-        assert np.abs(ours - theirs).max() < 1e-5
-        assert (tmp_path / case.brain).read_bytes() == (made / case.brain).read_bytes()
+        assert (tmp_path / case.scan).read_bytes() == (made / case.scan).read_bytes()
     other = next(cases.make_validation(tmp_path / "b", [brain], 4))
     assert (tmp_path / "b" / other.scan).read_bytes() != (tmp_path / other.scan).read_bytes()
 
