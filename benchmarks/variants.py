@@ -111,7 +111,7 @@ def _judge(runs: dict[tuple[str, int], Path], sets: dict[str, list[ValidationCas
 def _table(runs: dict[tuple[str, int], Path], found: Found, steps: int) -> Table:
     kinds: dict[tuple[str, str], None] = {}
     for rows in found.values():
-        kinds |= {(r.contrast, r.sign): None for r in rows if _counts(r)}
+        kinds |= {(r.contrast, r.sign): None for r in rows if r.synthetic}
     columns = sorted(kinds)
     heads = ("variant", "Dice", "agreement", *(f"{c} {s}" for c, s in columns), *METHODS, "runs")
     title = f"average precision of auto by column; mean (SD over cases); {steps} steps a stage"
@@ -131,15 +131,11 @@ def _table(runs: dict[tuple[str, int], Path], found: Found, steps: int) -> Table
     return table
 
 
-def _counts(row: Row) -> bool:
-    return row.sign not in ("healthy", "real")
-
-
 def _precisions(rows: Iterable[Row], method: str) -> list[float]:
     """By case, mean over the seeds of training."""
     cases = defaultdict(list)
     for row in rows:
-        if _counts(row) and row.method == method:
+        if row.synthetic and row.method == method:
             cases[row.draw, row.case].append(row.average_precision)
     return [fmean(values) for values in cases.values()]
 

@@ -42,11 +42,15 @@ def calibrate(model: DAL, brains: list[Brain], seed: int) -> Healthy:
             for brain in brains
             for way in ([contrast] if contrast in brain.scans else _WAYS)
         ]
-        own = {n: _usual_level([s.named(n) for s in scans], scans, contrast) for n in NAMED}
-        thresholds[contrast] = own
-        peaks[contrast] = {n: _peaks(scans, contrast, n, own[n]) for n in PAIRS[contrast]}
+        own, highest = thresholds.setdefault(contrast, {}), peaks.setdefault(contrast, {})
+        for name in NAMED:
+            maps = _smooth([scan.named(name) for scan in scans], scans, contrast)
+            own[name] = _usual_level(maps, scans)
+            if name in PAIRS[contrast]:
+                highest[name] = _peaks(maps, scans, own[name])
         healthy = Healthy(thresholds=thresholds, peaks=peaks)
-        own[SIGNED] = _usual_level([s.signed(healthy) for s in scans], scans, contrast)
+        signed = [scan.signed(healthy) for scan in scans]
+        own[SIGNED] = _usual_level(_smooth(signed, scans, contrast), scans)
     return Healthy(thresholds=thresholds, peaks=peaks)
 
 
@@ -73,18 +77,20 @@ class _Scan:
         return score_scan(self.x, phi, p, self.view, self.out.fluid, healthy).anomaly
 
 
-def _peaks(scans: list[_Scan], contrast: str, score: str, threshold: float) -> tuple[float, float]:
-    """Mean and SD over scans of log E, in units of the threshold."""
-    found = [peak_of(s.named(score) / threshold, s.view, contrast) for s in scans]
+def _smooth(maps: list[Tensor], scans: list[_Scan], contrast: str) -> list[Tensor]:
+    size = choose_median(contrast)
+    return [smooth(m, scan.view, size) for m, scan in zip(maps, scans, strict=True)]
+
+
+def _peaks(maps: list[Tensor], scans: list[_Scan], threshold: float) -> tuple[float, float]:
+    """Mean and SD over scans of log E, of smooth maps in units of the threshold."""
+    found = [peak_of(m / threshold, scan.view) for m, scan in zip(maps, scans, strict=True)]
     return round(fmean(found), 4), round(pstdev(found), 4)
 
 
-def _usual_level(maps: list[Tensor], scans: list[_Scan], contrast: str) -> float:
-    """The median scan's level, and never 0: scores are divided by it."""
-    smoothed = (
-        smooth(m, s.view, choose_median(contrast)) for m, s in zip(maps, scans, strict=True)
-    )
-    levels = [healthy_level(m[s.view]) for m, s in zip(smoothed, scans, strict=True)]
+def _usual_level(maps: list[Tensor], scans: list[_Scan]) -> float:
+    """The median smooth map's level, and never 0: scores are divided by it."""
+    levels = [healthy_level(m[scan.view]) for m, scan in zip(maps, scans, strict=True)]
     return max(_LEAST_LEVEL, round(median(levels), 4))
 
 

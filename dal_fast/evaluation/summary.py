@@ -71,7 +71,7 @@ def _others(rows: list[Row], results: list[Validation]) -> Table:
         for method in dict.fromkeys(row.method for row in rows):
             own = [row for row in rows if (row.contrast, row.method) == (contrast, method)]
             healthy = [r.false_positive_rate for r in own if r.sign == "healthy"]
-            synthetic = [r for r in own if r.sign not in ("healthy", "real")]
+            synthetic = [row for row in own if row.synthetic]
             table.add_row(
                 f"{contrast} {method}",
                 _mean([r.thresholds.get((contrast, method), math.nan) for r in results]),

@@ -65,6 +65,11 @@ class Row:
     lesions: int = 0
     found: int = 0
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether lesions of a known sign were painted into it."""
+        return self.sign not in ("healthy", "real")
+
 
 @dataclass
 class Validation:

@@ -103,8 +103,9 @@ def score_scan(
         anomaly_score(x, phi, p, mask, name, fluid) / healthy.threshold(contrast, name)
         for name in names
     ]
+    size = choose_median(contrast)
     usual, other = (
-        healthy.outstanding(contrast, name, peak_of(one, mask, contrast))
+        healthy.outstanding(contrast, name, peak_of(smooth(one, mask, size), mask))
         for name, one in zip(names, maps, strict=True)
     )
     doubt = BENEFIT + usual - other
@@ -113,10 +114,9 @@ def score_scan(
     return Scored(anomaly, SIGNED, contrast, _sign(names[0] if doubt >= 0 else names[1]))
 
 
-def peak_of(anomaly: Tensor, mask: Tensor, contrast: str) -> float:
-    """log E of a map, after the usual smoothing of its contrast."""
-    highest = scan_score(smooth(anomaly, mask, choose_median(contrast)), mask)
-    return math.log(max(highest, _LEAST_PEAK))
+def peak_of(anomaly: Tensor, mask: Tensor) -> float:
+    """log E of a smooth map."""
+    return math.log(max(scan_score(anomaly, mask), _LEAST_PEAK))
 
 
 def _sign(score: str) -> str:
