@@ -195,24 +195,6 @@ def test_folder_inside_the_study_is_not_screened_again(tmp_path, weights):
     assert "0 screened, 2 already there, 0 failed" in run(app, arguments).stdout
 
 
-def test_an_unexpected_error_fails_one_scan_only(tmp_path, weights, monkeypatch):
-    from dal_fast.inference.screener import Screener
-
-    root = folder_of_scans(tmp_path / "study")
-    honest = Screener.screen_case
-
-    def fragile(self, case):
-        if case.name == "sub-01_T2w":
-            raise RuntimeError("something\nbroke")
-        return honest(self, case)
-
-    monkeypatch.setattr(Screener, "screen_case", fragile)
-    result = run(app, ["screen", str(root), str(tmp_path / "out"), "--weights", weights])
-    assert result.exit_code == 1
-    assert "failed [unexpected]: RuntimeError: something" in result.stderr
-    assert "1 screened" in result.stdout
-
-
 def test_mask_belongs_to_one_scan(tmp_path, weights):
     root = folder_of_scans(tmp_path / "study")
     result = run(app, ["screen", str(root), str(tmp_path / "o"), "--mask", "m.nii.gz"])
@@ -255,7 +237,7 @@ def test_demo_without_nilearn_says_how_to_get_it(tmp_path, monkeypatch):
 FAULTS = """
 import resource, sys
 import numpy as np
-from dal_fast.cli.memory import keep_freed_memory
+from dal_fast.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for step in range(12):

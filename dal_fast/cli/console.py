@@ -40,6 +40,12 @@ Median = Annotated[
         "strongest of several, so that lesions of any size stay."
     ),
 ]
+Score = Annotated[
+    str, typer.Option(help="Anomaly score: auto, or a name that an unknown one lists.")
+]
+Threshold = Annotated[
+    float | None, typer.Option(help="From which anomaly value a voxel is marked.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 

@@ -134,8 +134,8 @@ def train(
     TensorBoard is installed, OUT/tensorboard/ show how it went.
     """
     with refusals():
-        from dal_fast.cli.memory import keep_freed_memory
         from dal_fast.inference.outputs import check_folder
+        from dal_fast.memory import keep_freed_memory
         from dal_fast.training.config import read_config
 
         described = read_config(config)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dal_fast.cli.console import Device, Median, Runtime, Weights, app, progress, refusals, status
+from dal_fast.cli.console import (
+    Device,
+    Median,
+    Runtime,
+    Score,
+    Threshold,
+    Weights,
+    app,
+    refusals,
+    status,
+)
+from dal_fast.cli.many import CrewOptions, Overwrite, Patience, Workers, screen_jobs
 from dal_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,21 +48,17 @@ def screen(
         ),
     ] = None,
     weights: Weights = "default",
-    score: Annotated[
-        str, typer.Option(help="Anomaly score: auto, or a name that an unknown one lists.")
-    ] = "auto",
-    threshold: Annotated[
-        float | None, typer.Option(help="From which anomaly value a voxel is marked.")
-    ] = None,
+    score: Score = "auto",
+    threshold: Threshold = None,
     median: Median = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
     nonfinite: Annotated[
         NonFinite, typer.Option(help="Scans with NaN or infinite voxels: refuse, or replace by 0.")
     ] = NonFinite.REFUSE,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Compute again what is complete and unchanged.")
-    ] = False,
+    overwrite: Overwrite = False,
+    workers: Workers = 1,
+    patience: Patience = 600.0,
 ) -> None:
     """Screen one scan, or every scan of a folder.
 
@@ -79,7 +86,8 @@ def screen(
         if source.is_dir() and not source.name.endswith((".nii", ".nii.gz")):
             if mask is not None:
                 raise InputError("mask-for-folder", "--mask belongs to one scan; INPUT is a folder")
-            failed = _screen_folder(source, out, settings, overwrite)
+            crew = CrewOptions(workers, patience, overwrite)
+            failed = _screen_folder(source, out, settings, crew)
             raise typer.Exit(1 if failed else 0)
         _screen_one(source, out, mask, settings, overwrite)
 
@@ -142,36 +150,20 @@ def _screen_one(
     _say(result, paths)
 
 
-def _screen_folder(source: Path, out: Path, settings: dict[str, Any], overwrite: bool) -> int:
+def _screen_folder(source: Path, out: Path, settings: dict[str, Any], crew: CrewOptions) -> int:
     """Number of scans that failed."""
     from dal_fast.data.bids import collect_scans
-    from dal_fast.inference.outputs import check_folder
+    from dal_fast.inference.batch import Job
+    from dal_fast.inference.tables import write_tables
 
     scans = [scan for scan in collect_scans(source) if not scan.is_relative_to(out)]
     if not scans:
         raise InputError("no-scans", f"{source} holds no scan outside {out}")
-    check_folder(out)
-    with status("loading the model"):
-        from dal_fast.inference.batch import screen_folder, write_tables
-        from dal_fast.inference.screener import Screener
-
-        screener = Screener(**settings)
-    outcomes = []
-    with progress(len(scans)) as advance:
-        for outcome in screen_folder(source, out, scans, screener, overwrite):
-            outcomes.append(outcome)
-            if outcome.status == "failed":
-                message = f"failed [{outcome.code}]: {outcome.message}"
-                advance(f"{outcome.scan.relative_to(source)}: {message}")
-            else:
-                advance(None)
+    jobs = [Job(scan, out / scan.relative_to(source).parent) for scan in scans]
+    outcomes = screen_jobs(source, out, jobs, settings, crew)
     write_tables(source, out, outcomes)
-    count = {s: sum(o.status == s for o in outcomes) for s in ("done", "kept", "failed")}
-    typer.echo(
-        f"{count['done']} screened, {count['kept']} already there, {count['failed']} failed: "
-        f"{out / 'index.html'}"
-    )
-    return count["failed"]
+    typer.echo(f"overview: {out / 'index.html'}")
+    return sum(outcome.status == "failed" for outcome in outcomes)
 
 
 def _say(result: Result, paths: dict[str, Path]) -> None:

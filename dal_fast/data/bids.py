@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,19 +60,18 @@ def output_name(scan: str | Path, description: str, mask: bool = False) -> str:
     """File name of an image derived from a scan.
 
     ``sub-01_T2w.nii.gz`` with ``"anomaly"`` gives ``sub-01_desc-anomaly_T2w.nii.gz``. A mask says
-    which image it belongs to (``mod-``), or those of a subject's T2w and FLAIR would overwrite
-    each other: ``sub-01_mod-T2w_desc-anomaly_mask.nii.gz``. A name that is not BIDS,
+    which image it belongs to, or those of a subject's T2w and FLAIR would overwrite each other:
+    ``sub-01_desc-anomalyT2w_mask.nii.gz`` (BIDS has no ``mod-`` there). A name that is not BIDS,
     ``scan.nii.gz``, gives ``scan_desc-anomaly.nii.gz`` and ``scan_desc-anomaly_mask.nii.gz``.
     """
     name = parse_name(scan)
     if name.suffix is None:
         return f"{name.stem}_desc-{description}{'_mask' if mask else ''}.nii.gz"
-    entities = {**name.entities, "desc": description}
-    if mask:
-        entities["mod"] = name.suffix
+    entities = {**name.entities, "desc": description + name.suffix if mask else description}
     ordered = sorted(entities, key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
     parts = [f"{key}-{entities[key]}" for key in ordered if key != "desc"]
-    return "_".join((*parts, f"desc-{description}", "mask" if mask else name.suffix)) + ".nii.gz"
+    parts += [f"desc-{entities['desc']}", "mask" if mask else name.suffix]
+    return "_".join(parts) + ".nii.gz"
 
 
 def is_scan(path: str | Path) -> bool:
@@ -118,6 +118,59 @@ def collect_scans(folder: str | Path) -> list[Path]:
     if not chosen:
         raise InputError("no-scans", f"{root} holds no structural NIfTI image (T1w, T2w, FLAIR, …)")
     return sorted(chosen.values())
+
+
+def select_scans(
+    dataset: str | Path,
+    participants: Sequence[str] = (),
+    sessions: Sequence[str] = (),
+    suffixes: Sequence[str] = (),
+) -> list[Path]:
+    """Scans of a BIDS dataset by label; ``sub-`` and ``ses-`` may be left out or kept.
+
+    Args:
+        dataset: a folder with ``dataset_description.json``.
+        participants, sessions, suffixes: which ones; none means all.
+
+    Raises:
+        InputError: ``not-bids``, ``label-unknown`` for a label without any scan, or as
+            :func:`collect_scans`.
+    """
+    root = Path(dataset)
+    scans = [scan for scan in collect_scans(root) if parse_name(scan).suffix is not None]
+    if not (root / "dataset_description.json").is_file():
+        raise InputError(
+            "not-bids",
+            f"{root} has no dataset_description.json; for a plain folder use dal-fast screen",
+        )
+    wanted = {
+        "sub": [label.removeprefix("sub-") for label in participants],
+        "ses": [label.removeprefix("ses-") for label in sessions],
+        "suffix": list(suffixes),
+    }
+    for entity, labels in wanted.items():
+        seen = {_value(scan, entity) for scan in scans}
+        unknown = [label for label in labels if label not in seen]
+        if unknown:
+            raise InputError(
+                "label-unknown", f"{root} holds no scan with {entity} {', '.join(unknown)}"
+            )
+        scans = [scan for scan in scans if not labels or _value(scan, entity) in labels]
+    if not scans:
+        raise InputError("no-scans", f"no scan of {root} has all the labels that were asked for")
+    return scans
+
+
+def part_of(scans: Sequence[Path], parts: int, number: int) -> list[Path]:
+    """The scans of every ``parts``-th participant, from ``number``, counted from 0."""
+    labels = sorted({parse_name(scan).entities["sub"] for scan in scans})
+    own = set(labels[number::parts])
+    return [scan for scan in scans if parse_name(scan).entities["sub"] in own]
+
+
+def _value(scan: Path, entity: str) -> str | None:
+    name = parse_name(scan)
+    return name.suffix if entity == "suffix" else name.entities.get(entity)
 
 
 def find_brain_masks(scan: str | Path) -> list[Path]:

@@ -47,11 +47,13 @@ class BrainMask:
         data: (I, J, K) bool on the scan's grid.
         source: ``"file"`` as given, ``"bids"`` found beside the scan, or ``"nonzero"``.
         path: of the mask's file, ``None`` for ``"nonzero"``.
+        sha256: of that file's bytes, ``None`` for ``"nonzero"``.
     """
 
     data: Bool
     source: Literal["file", "bids", "nonzero"]
     path: Path | None
+    sha256: str | None
 
 
 def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
@@ -72,11 +74,11 @@ def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
                 f"mask {path} {mask.data.shape} is not on the grid of {volume.path} "
                 f"{volume.data.shape}; resample it to the scan",
             )
-        return BrainMask(_inside(mask), "file", Path(path))
+        return BrainMask(_inside(mask), "file", Path(path), mask.sha256)
     for found in find_brain_masks(volume.path):
         mask = read_volume(found, nonfinite="replace")
         if same_grid(mask, volume):
-            return BrainMask(_inside(mask), "bids", found)
+            return BrainMask(_inside(mask), "bids", found, mask.sha256)
     nonzero = volume.data != 0
     reason = skull_reason(nonzero, volume.voxel_mm)
     if reason is not None:
@@ -86,7 +88,7 @@ def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
             "save it as ..._desc-brain_mask.nii.gz beside the scan, or strip the scan first, "
             "for example with HD-BET or SynthStrip",
         )
-    return BrainMask(solid(nonzero), "nonzero", None)
+    return BrainMask(solid(nonzero), "nonzero", None, None)
 
 
 def same_grid(mask: Volume, volume: Volume) -> bool:

@@ -1,35 +1,38 @@
-"""A folder of scans: every one ends as done, already there, or failed, and is listed.
+"""Many scans: what is to be done, how each one ends, and the three stages on the way.
 
-While one scan is computed, the next is read and the last is written; no more than those three are
-in memory. A scan whose outputs are complete and were made from the same file with the same
-parameters is not computed again.
+Every scan ends as done, kept (complete from an earlier run) or failed; one scan never stops the
+others. Nothing here imports torch before a scan is computed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import dal_fast
-from dal_fast.data.atomic import write_bytes
+from dal_fast.data.bids import find_brain_masks
 from dal_fast.errors import InputError
 from dal_fast.inference.case import Case, load_case
 from dal_fast.inference.outputs import output_names, read_sidecar, write_result
 from dal_fast.inference.result import Result
-from dal_fast.report.index import IndexEntry, index_page
-from dal_fast.report.page import scan_page, thumbnail
-from dal_fast.report.png import encode
 
 if TYPE_CHECKING:
     from dal_fast.inference.screener import Screener
 
 T = TypeVar("T")
-A = TypeVar("A")
-B = TypeVar("B")
+STAGES = ("read", "compute", "write")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to screen, and the folder of its outputs."""
+
+    scan: Path
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -50,151 +53,115 @@ class Outcome:
     message: str = ""
 
 
-def screen_folder(
-    source: Path, out: Path, scans: Sequence[Path], screener: Screener, overwrite: bool = False
-) -> Iterator[Outcome]:
-    """Screen ``scans`` below ``source`` into the same folders below ``out``, one by one.
+class Stages:
+    """Reading, computing and writing of jobs, to be called one after the other, from any thread.
+
+    What a stage gives is what the next one takes: a case, a result, an outcome, or the outcome of
+    a job that has ended already.
 
     Args:
-        source: the folder that was asked for.
-        out: of the outputs.
-        scans: paths below ``source``.
         screener: resident model and parameters.
         overwrite: compute again what is complete.
     """
 
-    def target(scan: Path) -> Path:
-        return out / scan.relative_to(source).parent
+    def __init__(self, screener: Screener, overwrite: bool = False) -> None:
+        self.screener = screener
+        self.overwrite = overwrite
 
-    def load(scan: Path) -> Case | Outcome:
-        return attempt(scan, target(scan), lambda: _load(scan))
+    def read(self, job: Job) -> Case | Outcome:
+        def work() -> Case | Outcome:
+            parameters = self.screener.parameters
+            if not self.overwrite and is_unchanged(job, parameters):
+                return Outcome(job.scan, job.folder, "kept")
+            return load_case(job.scan, nonfinite=self.screener.nonfinite)
 
-    def _load(scan: Path) -> Case | Outcome:
-        case = load_case(scan, nonfinite=screener.nonfinite)
-        kept = not overwrite and up_to_date(case, target(scan), screener.parameters)
-        return Outcome(scan, target(scan), "kept") if kept else case
+        return attempt(job, work)
 
-    def compute(case: Case | Outcome) -> tuple[Case, Result] | Outcome:
+    def compute(self, job: Job, case: Case | Outcome) -> tuple[Case, Result] | Outcome:
         if isinstance(case, Outcome):
             return case
-        return attempt(
-            case.volume.path, target(case.volume.path), lambda: (case, screener.screen_case(case))
-        )
+        return attempt(job, lambda: (case, self.screener.screen_case(case)))
 
-    def store(work: tuple[Case, Result] | Outcome) -> Outcome:
+    def write(self, job: Job, work: tuple[Case, Result] | Outcome) -> Outcome:
         if isinstance(work, Outcome):
             return work
-        case, result = work
-        scan, folder = case.volume.path, target(case.volume.path)
 
         def write() -> Outcome:
-            save(case, result, folder)
-            return Outcome(scan, folder, "done")
+            save(*work, job.folder)
+            return Outcome(job.scan, job.folder, "done")
 
-        return attempt(scan, folder, write)
+        return attempt(job, write)
 
-    yield from _pipeline(scans, load, compute, store)
+
+def attempt(job: Job, work: Callable[[], T]) -> T | Outcome:
+    """``work()``, or the failure that it ended with."""
+    try:
+        return work()
+    except InputError as error:
+        return failed(job, error.code, error.message)
+    except MemoryError:
+        return failed(job, "out-of-memory", f"{job.scan} needs more memory")
+    except Exception as error:
+        return failed(job, "unexpected", f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def failed(job: Job, code: str, message: str) -> Outcome:
+    return Outcome(job.scan, job.folder, "failed", code, message)
 
 
 def save(case: Case, result: Result, folder: Path) -> dict[str, Path]:
     """All outputs of one scan, and the picture that stands for it in the index."""
-    picture = encode(thumbnail(result))
-    return write_result(result, case.volume, scan_page(result), picture, folder)
+    from dal_fast.report.page import scan_page, thumbnail
+    from dal_fast.report.png import encode
 
-
-def attempt(scan: Path, folder: Path, work: Callable[[], T]) -> T | Outcome:
-    """``work()``, or the failure that it ended with: one scan never stops the run."""
-    try:
-        return work()
-    except InputError as error:
-        return Outcome(scan, folder, "failed", error.code, error.message)
-    except MemoryError:
-        return Outcome(scan, folder, "failed", "out-of-memory", f"{scan} needs more memory")
-    except Exception as error:
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Outcome(scan, folder, "failed", "unexpected", message)
+    return write_result(result, case.volume, scan_page(result), encode(thumbnail(result)), folder)
 
 
 def up_to_date(case: Case, folder: Path, parameters: dict[str, Any]) -> bool:
-    """Whether ``folder`` holds complete outputs of this very scan with these parameters."""
-    old = read_sidecar(case.volume.path, folder)
-    return (
-        old is not None
-        and old.get("GeneratedBy") == {"Name": "dal_fast", "Version": dal_fast.__version__}
-        and old.get("Source") == case.source
-        and old.get("Requested") == json.loads(json.dumps(parameters))
-        and all((folder / n).is_file() for n in output_names(case.volume.path).values())
-    )
+    """Whether ``folder`` holds complete outputs of this very scan and mask, with these parameters.
 
-
-def write_tables(source: Path, out: Path, outcomes: Sequence[Outcome]) -> None:
-    """``scores.tsv``, ``failures.tsv``, ``index.html`` and BIDS' ``dataset_description.json``.
-
-    Raises:
-        InputError: ``output-unwritable``, ``disk-full``.
+    Told by the hashes of the files, wherever they lie now.
     """
-    failures = [
-        (str(o.scan.relative_to(source)), o.code, o.message)
-        for o in outcomes
-        if o.status == "failed"
-    ]
-    entries = [_entry(o, out) for o in outcomes if o.status != "failed"]
-    entries.sort(key=lambda e: (-e.score, e.name))
-    scores = [(e.name, f"{e.score:.6g}", f"{e.volume_ml:.3f}", ",".join(e.flags)) for e in entries]
-    out.mkdir(parents=True, exist_ok=True)
-    write_bytes(out / "scores.tsv", _tsv(("scan", "score", "volume_ml", "flags"), scores))
-    write_bytes(out / "failures.tsv", _tsv(("scan", "code", "message"), failures))
-    title = source.resolve().name
-    write_bytes(out / "index.html", index_page(title, entries, failures).encode())
-    description = {
-        "Name": f"dal_fast anomaly maps of {title}",
-        "BIDSVersion": "1.9.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "dal_fast", "Version": dal_fast.__version__}],
-    }
-    write_bytes(
-        out / "dataset_description.json", (json.dumps(description, indent=2) + "\n").encode()
+    return _made_from(case.volume.path, folder, parameters) == (
+        case.volume.sha256,
+        case.mask.sha256,
     )
 
 
-def _entry(outcome: Outcome, out: Path) -> IndexEntry:
-    names = output_names(outcome.scan)
-    facts = read_sidecar(outcome.scan, outcome.folder) or {}
-    below = outcome.folder.relative_to(out)
-    return IndexEntry(
-        name=(below / names["report"]).with_suffix("").as_posix(),
-        score=float(facts["Score"]),
-        volume_ml=float(facts["VolumeAboveThresholdML"]),
-        flags=[flag["code"] for flag in facts["QualityFlags"]],
-        page=(below / names["report"]).as_posix(),
-        thumbnail=(below / names["thumbnail"]).as_posix(),
-    )
+def is_unchanged(job: Job, parameters: dict[str, Any]) -> bool:
+    """Whether a job is complete, told from hashes of its files, without decoding the scan.
+
+    Only for scans whose mask was not given by hand; false where the answer takes more than that.
+    """
+    made_from = _made_from(job.scan, job.folder, parameters)
+    if made_from is None:
+        return False
+    mask = next(iter(find_brain_masks(job.scan)), None)
+    return made_from == (_sha256(job.scan), _sha256(mask) if mask else None)
 
 
-def _tsv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
-    def clean(cell: str) -> str:
-        return " ".join(cell.split())
+def _made_from(
+    scan: Path, folder: Path, parameters: dict[str, Any]
+) -> tuple[str | None, str | None] | None:
+    """Hashes of the scan and mask that complete outputs with these parameters were made from."""
+    old = read_sidecar(scan, folder)
+    if (
+        old is None
+        or old.get("GeneratedBy") != {"Name": "dal_fast", "Version": dal_fast.__version__}
+        or old.get("Requested") != json.loads(json.dumps(parameters))
+        or not all((folder / name).is_file() for name in output_names(scan).values())
+    ):
+        return None
+    source = old.get("Source")
+    return (source.get("sha256"), source.get("mask_sha256")) if isinstance(source, dict) else None
 
-    return "".join("\t".join(map(clean, row)) + "\n" for row in (head, *rows)).encode()
 
-
-def _pipeline(
-    items: Sequence[Path],
-    load: Callable[[Path], A],
-    compute: Callable[[A], B],
-    store: Callable[[B], T],
-) -> Iterator[T]:
-    """Results in order; loading runs one item ahead of computing, storing one behind."""
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        coming = reader.submit(load, items[0])
-        leaving = None
-        for following in (*items[1:], None):
-            loaded = coming.result()
-            if following is not None:
-                coming = reader.submit(load, following)
-            computed = compute(loaded)
-            if leaving is not None:
-                yield leaving.result()
-            leaving = writer.submit(store, computed)
-        if leaving is not None:
-            yield leaving.result()
+def _sha256(path: Path) -> str:
+    """Of a file's bytes; empty where they cannot be read."""
+    if not path.is_file():  # a pipe would be waited for
+        return ""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

@@ -32,12 +32,11 @@ class Case:
 
     @property
     def source(self) -> dict[str, str]:
-        """What was read: path and hash of the scan, and the rule or file of the mask."""
-        return {
-            "path": str(self.volume.path),
-            "sha256": self.volume.sha256,
-            "mask": str(self.mask.path) if self.mask.path else "non-zero voxels",
-        }
+        """What was read: path and hash of the scan, and the rule, or path and hash, of the mask."""
+        source = {"path": str(self.volume.path), "sha256": self.volume.sha256}
+        if self.mask.path is None or self.mask.sha256 is None:
+            return source | {"mask": "non-zero voxels"}
+        return source | {"mask": str(self.mask.path), "mask_sha256": self.mask.sha256}
 
 
 def load_case(

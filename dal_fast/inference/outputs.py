@@ -25,7 +25,7 @@ from dal_fast.data.nifti import Volume
 from dal_fast.errors import InputError
 from dal_fast.inference.result import Result
 
-_SIDECAR_VERSION = 1
+_SIDECAR_VERSION = 2
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

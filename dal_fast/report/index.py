@@ -9,10 +9,16 @@ from urllib.parse import quote
 
 from dal_fast.report.html import NOTICE, card, document, fact
 
+Failure = tuple[str, str, str]
+"""File, code and message of a scan without a result."""
+
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """One finished scan. ``page`` and ``thumbnail`` are paths relative to the index."""
+    """One finished scan. ``page`` and ``thumbnail`` are paths relative to the index.
+
+    ``standing`` tells where it stands among healthy scans, if that is known.
+    """
 
     name: str
     score: float
@@ -20,52 +26,44 @@ class IndexEntry:
     flags: Sequence[str]
     page: str
     thumbnail: str
+    standing: str = ""
 
 
-def index_page(
-    title: str, entries: Sequence[IndexEntry], failures: Sequence[tuple[str, str, str]]
-) -> str:
+def index_page(title: str, entries: Sequence[IndexEntry], failures: Sequence[Failure]) -> str:
     """A table of scans by score, and of the scans that could not be screened.
 
     Args:
         title: name of the folder.
         entries: finished scans in any order.
-        failures: ``(file, code, message)`` of every scan without a result.
+        failures: of every scan without a result.
     """
     ranked = sorted(entries, key=lambda e: (-e.score, e.name))
-    top = max((e.score for e in ranked), default=0.0) or 1.0
     facts = fact(str(len(ranked)), "scans screened") + fact(str(len(failures)), "failed")
     body = [
         f'<header><h1>{escape(title)}</h1><p class="notice">{NOTICE}</p></header>',
         f'<section class="card"><div class="facts" style="margin-top:0">{facts}</div></section>',
     ]
     if ranked:
-        rows = "".join(_row(i, e, top) for i, e in enumerate(ranked, 1))
-        body.append(
-            card(
-                "Scans by anomaly score",
-                '<div class="wide"><table class="index"><thead><tr><th class="n">rank</th><th></th>'
-                '<th>scan</th><th class="n">score</th><th></th><th class="n">above threshold</th>'
-                f"<th>quality flags</th></tr></thead><tbody>{rows}</tbody></table></div>",
-            )
-        )
+        body.append(card("Scans by anomaly score", _finished(ranked)))
     if failures:
-        rows = "".join(
-            f"<tr><td>{escape(file)}</td><td><code>{escape(code)}</code></td>"
-            f"<td>{escape(message)}</td></tr>"
-            for file, code, message in failures
-        )
-        body.append(
-            card(
-                "Scans without a result",
-                "<table><thead><tr><th>file</th><th>code</th><th>why</th></tr></thead>"
-                f"<tbody>{rows}</tbody></table>",
-            )
-        )
+        body.append(card("Scans without a result", _unfinished(failures)))
     return document(f"{title}: anomaly screening", "\n".join(body))
 
 
-def _row(rank: int, entry: IndexEntry, top: float) -> str:
+def _finished(ranked: Sequence[IndexEntry]) -> str:
+    top = max(entry.score for entry in ranked) or 1.0
+    compared = any(entry.standing for entry in ranked)
+    rows = "".join(_row(i, entry, top, compared) for i, entry in enumerate(ranked, 1))
+    return (
+        '<div class="wide"><table class="index"><thead><tr><th class="n">rank</th><th></th>'
+        '<th>scan</th><th class="n">score</th><th></th>'
+        + ('<th class="n">among healthy</th>' if compared else "")
+        + '<th class="n">above threshold</th><th>quality flags</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(rank: int, entry: IndexEntry, top: float, compared: bool) -> str:
     flags = "".join(f'<span class="chip">{escape(f)}</span>' for f in entry.flags)
     link = quote(entry.page)
     return (
@@ -73,5 +71,19 @@ def _row(rank: int, entry: IndexEntry, top: float) -> str:
         f'src="{quote(entry.thumbnail)}" alt=""></a></td>'
         f'<td><a href="{link}">{escape(entry.name)}</a></td><td class="n">{entry.score:.3f}</td>'
         f'<td><div class="meter"><div style="width:{100 * entry.score / top:.1f}%"></div></div>'
-        f'</td><td class="n">{entry.volume_ml:.1f} mL</td><td>{flags}</td></tr>'
+        "</td>"
+        + (f'<td class="n">{escape(entry.standing)}</td>' if compared else "")
+        + f'<td class="n">{entry.volume_ml:.1f} mL</td><td>{flags}</td></tr>'
+    )
+
+
+def _unfinished(failures: Sequence[Failure]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(file)}</td><td><code>{escape(code)}</code></td>"
+        f"<td>{escape(message)}</td></tr>"
+        for file, code, message in failures
+    )
+    return (
+        "<table><thead><tr><th>file</th><th>code</th><th>why</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +69,6 @@ def _header(result: Result) -> str:
         fact(f"{result.score:.3f}", "anomaly score", "score"),
         fact(f"{volume:.1f} mL", f"above the threshold, {count} region{'s' * (count != 1)}"),
         fact(f"{brain_ml:,.0f} mL", "brain mask"),
-        fact(f"{sum(result.timings.values()):.1f} s", "computing time"),
     ]
     flags = [
         f"<li><code>{escape(f.code)}</code>{escape(f.message)}</li>" for f in result.flags
@@ -170,10 +168,8 @@ def _legend(threshold: float) -> str:
 
 
 def _details(result: Result) -> str:
-    timings: list[tuple[str, Any]] = [(k, f"{v:.2f} s") for k, v in result.timings.items()]
     cards = [
         card("Regions above the threshold", _regions(result.regions)),
-        card("Timings", pairs(timings)),
         card("Parameters", pairs(result.parameters)),
         card("Source", pairs({**result.source, **_grid(result.scan)})),
     ]

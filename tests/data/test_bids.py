@@ -28,12 +28,12 @@ def test_names_are_taken_apart():
         (
             "sub-mslub07_FLAIR.nii.gz",
             "sub-mslub07_desc-anomaly_FLAIR.nii.gz",
-            "sub-mslub07_mod-FLAIR_desc-anomaly_mask.nii.gz",
+            "sub-mslub07_desc-anomalyFLAIR_mask.nii.gz",
         ),
         (
             "sub-1_ses-2_run-3_space-MNI_desc-brain_T1w.nii",
             "sub-1_ses-2_run-3_space-MNI_desc-anomaly_T1w.nii.gz",
-            "sub-1_ses-2_run-3_mod-T1w_space-MNI_desc-anomaly_mask.nii.gz",
+            "sub-1_ses-2_run-3_space-MNI_desc-anomalyT1w_mask.nii.gz",
         ),
         ("scan.nii.gz", "scan_desc-anomaly.nii.gz", "scan_desc-anomaly_mask.nii.gz"),
     ],

@@ -59,8 +59,8 @@ def test_everything_is_there_and_on_the_scans_grid(tmp_path):
     assert {p.name for p in out.iterdir()} == {
         "sub-7_ses-b_desc-anomaly_T2w.nii.gz",
         "sub-7_ses-b_desc-pseudohealthy_T2w.nii.gz",
-        "sub-7_ses-b_mod-T2w_desc-brain_mask.nii.gz",
-        "sub-7_ses-b_mod-T2w_desc-anomaly_mask.nii.gz",
+        "sub-7_ses-b_desc-brainT2w_mask.nii.gz",
+        "sub-7_ses-b_desc-anomalyT2w_mask.nii.gz",
         "sub-7_ses-b_T2w.html",
         "sub-7_ses-b_T2w.png",
         "sub-7_ses-b_desc-anomaly_T2w.json",
