@@ -104,7 +104,7 @@ def _judge(runs: dict[tuple[str, int], Path], sets: dict[str, list[ValidationCas
     for (name, seed), weights in track(runs.items(), "validating"):
         screener = Screener(weights)
         for draw, cases in sets.items():
-            found[name, seed, draw] = validate(cases, screener, draw, atlas=False).rows
+            found[name, seed, draw] = validate(cases, screener, draw, methods=METHODS).rows
     return found
 
 

@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 
+import nibabel as nib
+import numpy as np
 import pytest
 from phantom import phantom, save
 from tiny import tiny_weights
@@ -167,6 +169,43 @@ def test_refusals_of_the_group_level(dataset, derivative, weights, tmp_path):
     (tmp_path / "ds").mkdir()
     done = app_run(tmp_path / "ds", tmp_path / "o", "group", weights)
     assert "error [no-scans]" in done.stderr
+
+
+def test_maps_among_the_healthy(weights, tmp_path):
+    """Six alike and one with a lesion: it stands out where the lesion is, and nobody else does."""
+    root, out = tmp_path / "ds", tmp_path / "out"
+    for n in range(FEWEST + 2):
+        (root / f"sub-{n}" / "anat").mkdir(parents=True)
+        data, affine, centre = phantom("LPS" if n % 2 else "RAS", seed=n, lesion=n == 0)
+        save(root / f"sub-{n}" / "anat" / f"sub-{n}_T2w.nii.gz", data, affine)
+    about = {"Name": "phantoms", "BIDSVersion": "1.10.0"}
+    (root / "dataset_description.json").write_text(json.dumps(about))
+    assert app_run(root, out, "participant", weights, "--score", "absolute").exit_code == 0
+    done = app_run(root, out, "group", weights, "--healthy", "all")
+    assert done.exit_code == 0, done.output
+    peaks = []
+    for n in range(FEWEST + 2):
+        image = nib.load(out / f"sub-{n}" / "anat" / f"sub-{n}_desc-anomalyZ_T2w.nii.gz")
+        scan = nib.load(root / f"sub-{n}" / "anat" / f"sub-{n}_T2w.nii.gz")
+        assert image.shape == scan.shape
+        assert np.allclose(image.affine, scan.affine)
+        z = image.get_fdata()
+        assert (z[scan.get_fdata() == 0] == 0).all()
+        place = np.array(np.unravel_index(z.argmax(), z.shape))
+        peaks.append((z.max(), image.affine[:3, :3] @ place + image.affine[:3, 3]))
+        percentile = image.from_filename(
+            str(out / f"sub-{n}" / "anat" / f"sub-{n}_desc-anomalyPercentile_T2w.nii.gz")
+        ).get_fdata()
+        assert percentile.min() >= 0
+        assert percentile.max() <= 100
+    assert peaks[0][0] > 1.5 * max(z for z, _ in peaks[1:])
+    data, affine, centre = phantom("RAS", seed=0, lesion=True)
+    assert np.linalg.norm(peaks[0][1] - centre) < 15
+    page = (out / "index.html").read_text()
+    assert page.count("among healthy") == 1
+    assert len(rows(out / "scores.tsv")) == FEWEST + 2
+    again = app_run(root, out, "participant", weights, "--score", "absolute")
+    assert f"0 screened, {FEWEST + 2} already there" in again.stdout
 
 
 def record(label, score, suffix="T2w", session=""):

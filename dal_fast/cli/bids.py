@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from dal_fast.cli.console import Device, Median, Runtime, Score, Threshold, Weights, app, refusals
+from dal_fast.cli.console import (
+    Device,
+    Median,
+    Runtime,
+    Score,
+    Threshold,
+    Weights,
+    app,
+    refusals,
+    status,
+)
 from dal_fast.cli.many import CrewOptions, Overwrite, Patience, Workers, screen_jobs
 from dal_fast.errors import InputError
 
@@ -162,5 +172,6 @@ def _participant(
 def _group(dataset: Path, out: Path, healthy: str | None) -> None:
     from dal_fast.inference.group import write_group
 
-    done, missing = write_group(dataset, out, healthy)
+    with status("reading the results"):
+        done, missing = write_group(dataset, out, healthy)
     typer.echo(f"{done} scans with a result, {missing} without: {out / 'index.html'}")

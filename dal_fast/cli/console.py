@@ -30,7 +30,8 @@ Weights = Annotated[
 Runtime = Annotated[
     str,
     typer.Option(
-        help="Engine that runs the network: torch (auto), or, on a CPU, openvino or onnx."
+        help="Engine that runs the network: torch; on a CPU openvino or onnx; on a GPU tensorrt. "
+        "auto: openvino on a CPU where it is installed, else torch."
     ),
 ]
 Median = Annotated[

@@ -15,7 +15,7 @@ STRUCTURAL = frozenset(
      "inplaneT2")
 )  # fmt: skip
 """Suffixes of the images that can be screened."""
-OUR_DESCRIPTIONS = frozenset(("anomaly", "pseudohealthy"))
+OUR_DESCRIPTIONS = frozenset(("anomaly", "pseudohealthy", "anomalyZ", "anomalyPercentile"))
 
 _NOT_SCANS = frozenset(
     ("mask", "brainmask", "seg", "dseg", "aseg", "probseg", "label", "labels", "lesion", "roi",

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dal_fast.data.mask import run_ends
 from dal_fast.data.nifti import Volume
 from dal_fast.errors import InputError
 
@@ -60,12 +61,16 @@ class ModelGrid:
         return resample(x, self.scan_affine, self.shape, self.affine, mode)[None, None]
 
     def to_scan(self, tensor: Tensor, mode: Mode = "linear") -> NDArray[np.float32]:
-        """(1, 1, D, H, W) back to (I, J, K) on the scan's own grid; 0 outside the model grid."""
+        """(1, 1, D, H, W) back to (I, J, K) on the scan's own grid; 0 outside the model grid.
+
+        In Fortran order, as scans are stored.
+        """
         if tuple(tensor.shape) != (1, 1, *self.shape):
             raise InputError("grid-mismatch", f"{tuple(tensor.shape)} is not (1, 1, *{self.shape})")
         x = tensor.detach()[0, 0].cpu()
-        out = resample(x, self.affine, self.scan_shape, self.scan_affine, mode)
-        array: NDArray[np.float32] = out.numpy()
+        i, j, k = self.scan_shape
+        out = resample(x, self.affine, (k, j, i), self.scan_affine[:, [2, 1, 0, 3]], mode)
+        array: NDArray[np.float32] = out.numpy().T
         return array
 
 
@@ -154,18 +159,14 @@ def bounding_box(mask: Tensor) -> tuple[slice, ...]:
 
 
 def _box_points(shape: tuple[int, ...], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Voxel indices (P, 3) whose extremes along any direction are the mask's: its run ends."""
+    """Voxel indices (P, 3) whose extremes along any direction are the mask's, or the image's."""
     if mask is None:
         ends = [(0, size - 1) for size in shape]
         return np.array(np.meshgrid(*ends)).reshape(3, -1).T.astype(np.float64)
-    j, k = np.nonzero(mask.any(0))
-    if j.size == 0:
+    voxels = run_ends(mask)
+    if len(voxels) == 0:
         raise InputError("mask-empty", "the brain mask has no voxel")
-    columns = mask[:, j, k]
-    first, last = columns.argmax(0), shape[0] - 1 - columns[::-1].argmax(0)
-    return np.concatenate([np.stack([first, j, k], 1), np.stack([last, j, k], 1)]).astype(
-        np.float64
-    )
+    return voxels.astype(np.float64)
 
 
 def resample(

@@ -144,53 +144,35 @@ def solid(mask: Bool) -> Bool:
 
     A hole is a set of empty voxels that no path over faces joins to the field of view's edge.
     """
-    ends = [np.flatnonzero(mask.any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1))]
-    box = tuple(slice(first, last + 1) for first, last in ends)
-    inner = np.ascontiguousarray(mask[box].T)  # scans are in Fortran order: their transpose is C
+    import torch  # not before it is needed: most refusals come earlier
+    from torch.nn import functional as F
+
+    from dal_fast.ops import components3d
+
+    i, j, k = (slice(first, last + 1) for first, last in extent(mask))
+    inner = np.ascontiguousarray(mask[i, j, k].T)  # scans are in Fortran order: transposed, C
+    labels = components3d(torch.from_numpy(inner)[None, None], connectivity=6)
+    largest = labels == 1 + int(labels.flatten().bincount()[1:].argmax())
+    empty = components3d(F.pad(~largest, [1] * 6, value=True), connectivity=6)
+    filled = (empty != empty[0, 0, 0, 0, 0])[0, 0, 1:-1, 1:-1, 1:-1]
     out = np.zeros(mask.shape, bool, order="F")
-    out[box] = _fill_holes(_largest_component(inner)).T
+    out[i, j, k] = filled.numpy().T
     return out
 
 
-def _largest_component(mask: Bool) -> Bool:
-    left = mask.copy()
-    best, size = np.zeros_like(mask), 0
-    while (remaining := int(np.count_nonzero(left))) > size:
-        component = _flood(_seed(left), left)
-        left &= ~component
-        count = int(np.count_nonzero(component))
-        if count > size:
-            best, size = component, count
-        if count == remaining:
-            break
-    return best
+def extent(mask: Bool) -> list[tuple[int, int]]:
+    """First and last index along each axis of a mask that is not empty."""
+    ends = (np.flatnonzero(mask.any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1)))
+    return [(int(first), int(last)) for first, last in ends]
 
 
-def _fill_holes(mask: Bool) -> Bool:
-    outside = np.pad(~mask, 1, constant_values=True)
-    edge = np.zeros_like(outside)
-    edge[0] = True
-    return ~_flood(edge, outside)[1:-1, 1:-1, 1:-1]
+def run_ends(mask: Bool) -> NDArray[np.intp]:
+    """Voxels (P, 3) whose extremes along any direction are the mask's: its runs' ends.
 
-
-def _seed(mask: Bool) -> Bool:
-    """One voxel of the mask, on its fullest line: most likely of its largest component."""
-    j, k = np.unravel_index(mask.sum(0).argmax(), mask.shape[1:])
-    seed = np.zeros_like(mask)
-    seed[mask[:, j, k].argmax(), j, k] = True
-    return seed
-
-
-def _flood(seed: Bool, allowed: Bool) -> Bool:
-    """Every allowed voxel that the seed reaches over faces: sweeps of planes until none is new."""
-    reached = seed & allowed
-    before = -1
-    while (count := int(np.count_nonzero(reached))) != before:
-        before = count
-        for axis in range(3):
-            planes, free = np.moveaxis(reached, axis, 0), np.moveaxis(allowed, axis, 0)
-            for order in (range(1, len(planes)), range(len(planes) - 2, -1, -1)):
-                step = -1 if order.step > 0 else 1
-                for i in order:
-                    np.logical_or(planes[i], planes[i + step] & free[i], out=planes[i])
-    return reached
+    Runs lie along the axis that is contiguous in memory, the first of a scan. None of an empty one.
+    """
+    lines = mask.any(axis=0)
+    j, k = np.nonzero(lines)
+    columns = mask[:, j, k]
+    first, last = columns.argmax(0), mask.shape[0] - 1 - columns[::-1].argmax(0)
+    return np.concatenate([np.stack([first, j, k], 1), np.stack([last, j, k], 1)])

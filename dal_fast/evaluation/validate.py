@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
@@ -109,6 +109,7 @@ def validate(
     draw: str,
     *,
     atlas: bool = True,
+    methods: Collection[str] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Validation:
     """Run every method over a set, the healthy cases first.
@@ -118,6 +119,7 @@ def validate(
         screener: its runtime and median are used; every score is computed.
         draw: name of the set.
         atlas: also the floors that register an atlas.
+        methods: names of the scores to compare, without floors; default all, and the floors.
         advance: called after every case.
     """
     result = Validation()
@@ -125,13 +127,13 @@ def validate(
     calibrating = [c for c in cases if c.sign == "healthy" and c.subject in chosen]
     exceeded: dict[tuple[str, str], list[float]] = defaultdict(list)
     for case in calibrating:
-        maps, brain, _ = _maps(case, screener, atlas)
+        maps, brain, _ = _maps(case, screener, atlas, methods)
         for method, score in maps.items():
             exceeded[case.contrast, method].append(healthy_level(score[brain]))
         advance()
     result.thresholds = {key: fmean(values) for key, values in exceeded.items()}
     for case in (c for c in cases if c not in calibrating):
-        maps, brain, lesion = _maps(case, screener, atlas)
+        maps, brain, lesion = _maps(case, screener, atlas, methods)
         for method, score in maps.items():
             result.rows.append(_row(result, case, draw, method, score, brain, lesion))
         advance()
@@ -139,7 +141,7 @@ def validate(
 
 
 def _maps(
-    case: ValidationCase, screener: Screener, atlas: bool
+    case: ValidationCase, screener: Screener, atlas: bool, methods: Collection[str] | None
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Smoothed maps on the scan's grid, brain, lesion; volumes ``(1, 1, I, J, K)``."""
     loaded = load_case(case.scan, case.brain or None)
@@ -147,10 +149,12 @@ def _maps(
     x, view, output = restored.x, restored.view, restored.output
     p, phi = output.probabilities, output.pseudo_healthy
     scored = score_scan(x, phi, p, view, output.fluid, screener.healthy)
-    named = {name: anomaly_score(x, phi, p, view, name, output.fluid) for name in NAMED}
-    raw = {"auto": scored.anomaly} | named
-    image = restored.grid.to_model(loaded.volume.data)
-    raw |= floors(image, x, view, restored.grid.affine, atlas)
+    names = [name for name in NAMED if methods is None or name in methods]
+    raw = {"auto": scored.anomaly}
+    raw |= {name: anomaly_score(x, phi, p, view, name, output.fluid) for name in names}
+    if methods is None:
+        image = restored.grid.to_model(loaded.volume.data)
+        raw |= floors(image, x, view, restored.grid.affine, atlas)
     brain = torch.from_numpy(loaded.mask.data)[None, None]
     median, maps = screener.median_for(scored.contrast), {}
     for name, score in raw.items():

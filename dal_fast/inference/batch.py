@@ -111,10 +111,11 @@ def failed(job: Job, code: str, message: str) -> Outcome:
 
 def save(case: Case, result: Result, folder: Path) -> dict[str, Path]:
     """All outputs of one scan, and the picture that stands for it in the index."""
-    from dal_fast.report.page import scan_page, thumbnail
+    from dal_fast.report.page import scan_pictures
     from dal_fast.report.png import encode
 
-    return write_result(result, case.volume, scan_page(result), encode(thumbnail(result)), folder)
+    page, thumbnail = scan_pictures(result)
+    return write_result(result, case.volume, page, encode(thumbnail), folder)
 
 
 def up_to_date(case: Case, folder: Path, parameters: dict[str, Any]) -> bool:

@@ -38,7 +38,7 @@ def smooth(anomaly: Tensor, mask: Tensor, size: int | str) -> Tensor:
             wide = torch.maximum(wide, weight * smooth(anomaly, mask, smaller))
         return wide
     check_median(size)
-    return (median3d(anomaly, int(size), mask) if size else anomaly) * mask
+    return median3d(anomaly, int(size), mask) if size else anomaly * mask
 
 
 def choose_median(contrast: str) -> int | str:
@@ -75,19 +75,20 @@ def scan_score(anomaly: Tensor, mask: Tensor) -> float:
 
 def anomaly_mask(anomaly: Image, threshold: float) -> NDArray[np.bool_]:
     """``anomaly >= threshold`` without 26-connected regions of less than 0.1 mL."""
-    above = torch.from_numpy(anomaly.data >= threshold)[None, None]
+    above = torch.from_numpy(threshold <= anomaly.data.T)[None, None]  # transposed: as it lies
     least = max(1, math.ceil(MIN_REGION_ML / _voxel_ml(anomaly)))
-    result: NDArray[np.bool_] = remove_small(above, least)[0, 0].numpy()
+    result: NDArray[np.bool_] = remove_small(above, least)[0, 0].numpy().T
     return result
 
 
 def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
     """The 26-connected regions of ``mask``, highest peak first."""
-    labels = components3d(torch.from_numpy(mask)[None, None], connectivity=26)[0, 0].numpy()
-    places = np.argwhere(mask)
+    inside, data = mask.T, anomaly.data.T
+    labels = components3d(torch.from_numpy(inside)[None, None], connectivity=26)[0, 0].numpy()
+    places = np.argwhere(inside)[:, ::-1]
     if len(places) == 0:
         return []
-    label, value = labels[mask], anomaly.data[mask]
+    label, value = labels[inside], data[inside]
     order = np.lexsort((-value, label))  # by region, highest value first
     first = np.flatnonzero(np.diff(label[order], prepend=0))
     size = np.diff(first, append=len(label))

@@ -81,7 +81,7 @@ def _cropped(scan: Image, brain: NDArray[np.bool_]) -> Flag | None:
     for axis in range(3):
         area = spacing[(axis + 1) % 3] * spacing[(axis + 2) % 3] / 100  # cm² a voxel face
         for end in (0, -1):
-            cut = float(np.take(brain, end, axis=axis).sum() * area)
+            cut = float(np.count_nonzero(np.moveaxis(brain, axis, 0)[end]) * area)
             if cut > MAX_CUT_CM2:
                 return Flag(
                     "cropped-brain", f"the brain mask is cut off at the scan's rim ({cut:.0f} cm²)"
@@ -90,7 +90,7 @@ def _cropped(scan: Image, brain: NDArray[np.bool_]) -> Flag | None:
 
 
 def _volume(scan: Image, brain: NDArray[np.bool_]) -> Flag | None:
-    ml = float(brain.sum() * np.prod(_spacing(scan)) / 1000)
+    ml = float(np.count_nonzero(brain) * np.prod(_spacing(scan)) / 1000)
     low, high = BRAIN_ML
     if low <= ml <= high:
         return None
@@ -129,7 +129,7 @@ def _contrast(tissue: NDArray[np.uint8], x: NDArray[np.float32]) -> Flag | None:
 
 
 def _widespread(brain: NDArray[np.bool_], above: NDArray[np.bool_]) -> Flag | None:
-    share = float(above.sum() / max(1, int(brain.sum())))
+    share = int(np.count_nonzero(above)) / max(1, int(np.count_nonzero(brain)))
     if share <= MAX_ABOVE:
         return None
     return Flag("widespread", f"{share:.0%} of the brain is above the threshold")

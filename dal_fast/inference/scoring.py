@@ -26,7 +26,6 @@ import itertools
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dal_fast.data.normalise import BRAIN_LEVEL
 from dal_fast.errors import InputError
@@ -127,5 +126,11 @@ def _spread(residual: Tensor, p: Tensor, mask: Tensor) -> Tensor:
 
 def _dilate(phi: Tensor, mask: Tensor) -> Tensor:
     """Largest phi inside the mask among a voxel and its 26 neighbours."""
-    inside = phi.masked_fill(~mask, -torch.inf)
-    return F.max_pool3d(inside, kernel_size=3, stride=1, padding=1).clamp_min(-1e6)
+    highest = phi.masked_fill(~mask, -torch.inf)
+    for axis in (2, 3, 4):
+        one, size = highest, highest.shape[axis]
+        highest = one.clone()
+        for start, shift in ((0, 1), (1, -1)):
+            part = highest.narrow(axis, start, size - 1)
+            torch.maximum(part, one.narrow(axis, start + shift, size - 1), out=part)
+    return highest.clamp_min_(-1e6)

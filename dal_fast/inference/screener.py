@@ -204,6 +204,8 @@ class Screener:
 
 def tissue_labels(probabilities: Tensor, mask: Tensor) -> NDArray[np.uint8]:
     """``(1, 3, D, H, W)`` to ``(D, H, W)``: 0 outside, 1 CSF, 2 grey, 3 white matter."""
-    labels = (probabilities.argmax(dim=1) + 1) * mask[:, 0]
-    array: NDArray[np.uint8] = labels[0].to(torch.uint8).numpy()
+    fluid, grey, white = probabilities[0]
+    labels = 1 + (grey > fluid).to(torch.uint8)
+    labels = labels.masked_fill_(white > torch.maximum(fluid, grey), 3) * mask[0, 0]
+    array: NDArray[np.uint8] = labels.numpy()
     return array

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dal_fast.data.mask import run_ends
 from dal_fast.inference.result import Image
 
 PIXEL_MM = 1.0  # side of a pixel
@@ -56,7 +57,7 @@ class Box:
 
 def brain_box(mask: Image) -> Box:
     """The extent of a mask plus a rim; the whole image where the mask is empty."""
-    inside = np.argwhere(mask.data)
+    inside = run_ends(mask.data)
     if len(inside) == 0:
         inside = np.argwhere(np.ones((2, 2, 2))) * (np.array(mask.data.shape) - 1)
     points = mask.world(inside)
@@ -84,22 +85,33 @@ def position(view: View, at: NDArray[np.float64], box: Box) -> tuple[float, floa
 def sample(image: Image, points: NDArray[np.float64], nearest: bool = False) -> NDArray[np.float32]:
     """Values at world ``points (…, 3)``, trilinear or nearest; 0 outside the image."""
     inverse = np.linalg.inv(image.affine)
-    index = points @ inverse[:3, :3].T + inverse[:3, 3]
-    size = np.array(image.data.shape)
-    inside = np.all((index > -0.5 - 1e-6) & (index < size - 0.5 + 1e-6), axis=-1)
-    if nearest:
-        corner = np.clip(np.rint(index).astype(np.int64), 0, size - 1)
-        return np.where(inside, image.data[tuple(np.moveaxis(corner, -1, 0))], 0).astype(np.float32)
+    index = inverse[:3, :3] @ points.reshape(-1, 3).T + inverse[:3, 3:]
+    size = np.array(image.data.shape)[:, None]
+    inside = ((index > -0.5 - 1e-6) & (index < size - 0.5 + 1e-6)).all(axis=0)
+    flat, step = _flat(image.data)
     index = np.clip(index, 0, size - 1)
-    low = np.minimum(index.astype(np.int64), np.maximum(size - 2, 0))
-    high = np.minimum(low + 1, size - 1)
-    part = index - low
-    value = np.zeros(index.shape[:-1])
-    for corner in np.ndindex(2, 2, 2):
-        at = np.where(corner, high, low)
-        weight = np.prod(np.where(corner, part, 1 - part), axis=-1)
-        value += weight * image.data[tuple(np.moveaxis(at, -1, 0))]
-    return np.where(inside, value, 0).astype(np.float32)
+    if nearest:
+        value = flat.take(step @ np.rint(index).astype(np.int64))
+    else:
+        low = np.minimum(index.astype(np.int64), np.maximum(size - 2, 0))
+        x, y, z = index - low
+        first, (di, dj, dk) = step @ low, np.where(size[:, 0] > 1, step, 0)
+        faces = []
+        for i in (0, di):
+            edges = []
+            for j in (0, dj):
+                near, far = (flat.take(first + (i + j + k)) for k in (0, dk))
+                edges.append(near * (1 - z) + far * z)
+            faces.append(edges[0] * (1 - y) + edges[1] * y)
+        value = faces[0] * (1 - x) + faces[1] * x
+    return np.where(inside, value, 0).astype(np.float32).reshape(points.shape[:-1])
+
+
+def _flat(data: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """A volume as it lies in memory, and how far its neighbours lie apart along each axis."""
+    if not data.flags.forc:
+        data = np.ascontiguousarray(data)
+    return data.ravel(order="K"), np.array(data.strides) // data.itemsize
 
 
 def _pixels(view: View, box: Box) -> tuple[int, int]:

@@ -9,14 +9,19 @@ from dal_fast.inference.runtimes.base import Runtime
 from dal_fast.inference.runtimes.torch_runtime import TorchRuntime, choose_device
 from dal_fast.models import DAL
 
-RUNTIMES = ("torch", "openvino", "onnx")
-_NEEDS = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnxscript")}
+RUNTIMES = ("torch", "openvino", "onnx", "tensorrt")
+_NEEDS = {
+    "openvino": (("openvino",),),
+    "onnx": (("onnxruntime", "onnxscript"),),
+    "tensorrt": (("tensorrt", "onnxscript"), ("tensorrt_rtx", "onnxscript")),
+}
+"""Modules of each engine; any one of the sets will do."""
 
-__all__ = ["RUNTIMES", "Runtime", "TorchRuntime", "make_runtime"]
+__all__ = ["RUNTIMES", "Runtime", "TorchRuntime", "check_installed", "make_runtime"]
 
 
 def make_runtime(name: str, model: DAL, device: str) -> Runtime:
-    """The runtime called ``name``; ``"auto"`` is torch.
+    """The runtime called ``name``; ``"auto"`` is OpenVINO on a CPU where it is installed, or torch.
 
     Raises:
         InputError: ``runtime-unavailable``, ``device-unavailable``, ``engine-parity``.
@@ -27,14 +32,17 @@ def make_runtime(name: str, model: DAL, device: str) -> Runtime:
             f"there is no runtime {name!r}; choose auto, {', '.join(RUNTIMES)}",
         )
     device = choose_device(device)
-    if name in ("auto", "torch"):
+    if name == "auto":
+        name = "openvino" if device == "cpu" and _installed("openvino") else "torch"
+    if name == "torch":
         return TorchRuntime(model, device)
-    if not _installed(name):
-        raise InputError(
-            "runtime-unavailable",
-            f"runtime {name!r} is not installed: pip install 'dal_fast[{name}]', "
-            "or choose --runtime torch",
-        )
+    check_installed(name)
+    if name == "tensorrt":
+        if device == "cpu":
+            raise InputError("device-unavailable", "runtime 'tensorrt' needs an NVIDIA GPU")
+        from dal_fast.inference.runtimes.tensorrt_runtime import tensorrt_runtime
+
+        return tensorrt_runtime(model, device)
     if device != "cpu":
         raise InputError("device-unavailable", f"runtime {name!r} runs on the CPU only")
     if name == "openvino":
@@ -46,5 +54,19 @@ def make_runtime(name: str, model: DAL, device: str) -> Runtime:
     return onnx_runtime(model)
 
 
+def check_installed(name: str) -> None:
+    """Refuse an engine whose library is missing.
+
+    Raises:
+        InputError: ``runtime-unavailable``, with the way to get it.
+    """
+    if not _installed(name):
+        raise InputError(
+            "runtime-unavailable",
+            f"runtime {name!r} is not installed: pip install 'dal_fast[{name}]', "
+            "or choose --runtime torch",
+        )
+
+
 def _installed(name: str) -> bool:
-    return all(find_spec(module) is not None for module in _NEEDS[name])
+    return any(all(find_spec(m) is not None for m in modules) for modules in _NEEDS[name])

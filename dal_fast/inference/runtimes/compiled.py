@@ -15,9 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dal_fast import __version__
@@ -25,8 +23,8 @@ from dal_fast.data.cache import cache_home
 from dal_fast.errors import InputError
 from dal_fast.models import DAL, DALOutput
 
-Arrays = tuple[NDArray[np.generic], ...]
-Engine = Callable[[Arrays], NDArray[np.float32]]
+Engine = Callable[[tuple[Tensor, ...]], Tensor]
+"""A network's output from its contiguous inputs, all on the engine's device."""
 Build = Callable[[nn.Module, tuple[Tensor, ...], Path], Engine]
 """Compiles a network, given example inputs and a folder of its own for what is worth keeping."""
 
@@ -40,32 +38,35 @@ class CompiledRuntime:
     Args:
         name: of the engine.
         version: of the engine's library, part of the cache's key.
-        model: whose networks are replaced.
+        model: whose networks are replaced; moved to the device.
         build: how the engine compiles one.
+        device: that the engine runs on.
 
     Raises:
         InputError: ``engine-parity`` when an engine's output is not eager torch's.
     """
 
-    device = "cpu"
-
-    def __init__(self, name: str, version: str, model: DAL, build: Build) -> None:
-        self.name = name
-        self.model = model.eval()
+    def __init__(
+        self, name: str, version: str, model: DAL, build: Build, device: str = "cpu"
+    ) -> None:
+        self.name, self.device = name, device
         folder = _cache_folder(name, version, model)
-        blocks = _SHORTEST // model.stride
-        examples, others = _examples(model, blocks), _examples(model, blocks + 3)
-        for part in [p for p in model.parts if p in examples]:
+        self.model = model.eval()
+        smaller, larger = example_inputs(model), example_inputs(model, 3)
+        for part in [p for p in model.parts if p in smaller]:
             net = model.part(part)
-            served = _Served(build(net, examples[part], folder / part))
-            for inputs in (examples[part], others[part]):
-                _check_parity(f"{name} engine of {part}", net, served, inputs)
+            served = _Served(build(net, smaller[part], folder / part))
+            net.to(device)
+            for inputs in (smaller[part], larger[part]):
+                own = tuple(x.to(device) for x in inputs)
+                _check_parity(f"{name} engine of {part}", net, served, own)
             setattr(model, part, served)
+        self.model.to(device)
 
     @torch.inference_mode()
     def run(self, x: Tensor, mask: Tensor) -> DALOutput:
-        output: DALOutput = self.model(x, mask)
-        return output
+        output = self.model(x.to(self.device), mask.to(self.device))
+        return DALOutput(*(volume.cpu() for volume in output))
 
 
 class _Served(nn.Module):
@@ -76,12 +77,18 @@ class _Served(nn.Module):
         self.engine = engine
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return torch.from_numpy(self.engine(tuple(x.contiguous().numpy() for x in inputs)))
+        return self.engine(tuple(x.contiguous() for x in inputs))
 
 
-def _examples(model: DAL, blocks: int) -> dict[str, tuple[Tensor, ...]]:
-    """Inputs of every network that inference uses, sides from ``blocks`` strides up."""
+def example_inputs(model: DAL, more: int = 0) -> dict[str, tuple[Tensor, ...]]:
+    """Inputs of every network that inference may use, by part, as small as engines take them.
+
+    Args:
+        model: says how many channels.
+        more: strides by which each side is longer.
+    """
     config, g = model.config, torch.Generator().manual_seed(0)
+    blocks = _SHORTEST // model.stride + more
     # unequal sides, so that no engine can mistake one for another
     space = [model.stride * (blocks + axis) for axis in range(3)]
 

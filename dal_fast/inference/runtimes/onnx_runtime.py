@@ -6,13 +6,11 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dal_fast.data.cache import keep
-from dal_fast.inference.runtimes.compiled import Arrays, CompiledRuntime, Engine, quiet
+from dal_fast.inference.runtimes.compiled import CompiledRuntime, Engine, quiet
 from dal_fast.models import DAL
 
 OPSET = 18
@@ -34,8 +32,9 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], folder: Path) -> Engine:
         session = _session(content)
     names = [entry.name for entry in session.get_inputs()]
 
-    def run(inputs: Arrays) -> NDArray[np.float32]:
-        return np.asarray(session.run(None, dict(zip(names, inputs, strict=True)))[0])
+    def run(inputs: tuple[Tensor, ...]) -> Tensor:
+        feed = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+        return torch.from_numpy(session.run(None, feed)[0])
 
     return run
 

@@ -6,13 +6,11 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dal_fast.data.cache import keep
-from dal_fast.inference.runtimes.compiled import Arrays, CompiledRuntime, Engine, quiet
+from dal_fast.inference.runtimes.compiled import CompiledRuntime, Engine, quiet
 from dal_fast.models import DAL
 
 
@@ -39,8 +37,9 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], folder: Path) -> Engine:
     }
     compiled = core.compile_model(network, "CPU", settings)
 
-    def run(inputs: Arrays) -> NDArray[np.float32]:
-        return np.asarray(compiled(list(inputs))[0])  # a request of its own for every call
+    def run(inputs: tuple[Tensor, ...]) -> Tensor:
+        found = compiled([x.numpy() for x in inputs])  # a request of its own for every call
+        return torch.from_numpy(found[0])
 
     return run
 

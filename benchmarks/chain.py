@@ -1,0 +1,164 @@
+"""From file to written map: ours against the same chain from stock parts, in one run.
+
+    python -m benchmarks.chain DATASET [--scans 8] [--runtimes torch openvino] [--workers 1 2]
+
+Skull-stripped scans of DATASET are brought to 160 x 192 x 160 voxels of 1 mm, right, anterior,
+superior. One after the other: latency by stage (median and the highest) with everything resident.
+Many: volumes a minute of a crew of worker processes, from its first result to its last. The stock
+chain writes the images alone; ours also writes the report, its picture and the sidecar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from nibabel.processing import conform
+from rich.console import Console
+from rich.table import Table
+
+from dal_fast.data.bids import collect_scans, output_name
+from dal_fast.inference.batch import Job, save
+from dal_fast.inference.crew import Crew
+
+SHAPE, THREADS = (160, 192, 160), 2
+Measured = tuple[list[float], dict[str, float], int]
+"""Seconds of each scan, median seconds of each stage, peak memory in bytes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chain", description=__doc__)
+    parser.add_argument("dataset", type=Path, help="folder with skull-stripped scans")
+    parser.add_argument("--scans", type=int, default=8)
+    parser.add_argument("--runtimes", nargs="+", default=["torch", "openvino"])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    options = parser.parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        scans = make_scans(options.dataset, root / "scans", options.scans)
+        stock = _alone(run_stock, scans, root / "stock")
+        found = {"stock parts": stock}
+        for runtime in options.runtimes:
+            found[f"ours, {runtime}"] = _alone(run_ours, scans, root / runtime, runtime)
+        console.print(_latency(found))
+        table = Table("", "volumes a minute", "times stock", "peak GiB a worker")
+        own = 60 / fmean(stock[0])
+        table.add_row("stock parts", f"{own:.1f}", "1", f"{stock[2] / 2**30:.2f}")
+        for runtime in options.runtimes:
+            for workers in options.workers:
+                pace, peak = crew_pace(scans, root / "crew", runtime, workers)
+                cells = (f"{pace:.1f}", f"{pace / own:.1f}", f"{peak / 2**30:.2f}")
+                table.add_row(f"ours, {runtime}, {workers} workers", *cells)
+        console.print(table)
+        for runtime in options.runtimes:
+            worst = max(difference(scan, root / "stock", root / runtime) for scan in scans)
+            console.print(f"{runtime}: largest difference of a map from stock {worst:.2g}")
+    return 0
+
+
+def make_scans(dataset: Path, out: Path, count: int) -> list[Path]:
+    """Brains of a dataset at 1 mm."""
+    out.mkdir()
+    paths = []
+    for scan in collect_scans(dataset)[:count]:
+        image = conform(nib.load(scan), SHAPE, (1.0, 1.0, 1.0), order=1, orientation="RAS")
+        data = np.asanyarray(image.dataobj).round().astype(np.uint8)
+        paths.append(out / scan.name.replace("_desc-brain", ""))
+        nib.save(nib.Nifti1Image(data, image.affine), paths[-1])
+    return paths
+
+
+def _alone(run: Callable[..., Measured], *arguments: Any) -> Measured:
+    """In a process of its own, so that its memory is its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run, *arguments).result()
+
+
+def run_stock(scans: list[Path], out: Path) -> Measured:
+    from benchmarks.stock_chain import screen
+    from dal_fast.inference.signed import Healthy
+    from dal_fast.models.weights import load_weights, read_card
+
+    torch.set_num_threads(THREADS)
+    model = load_weights().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    healthy = Healthy.model_validate(read_card()["healthy"])
+    seconds = []
+    for scan in (scans[0], *scans):  # the first warms up
+        start = time.perf_counter()
+        anomaly = screen(scan, out, model, healthy)
+        seconds.append(time.perf_counter() - start)
+        np.save(out / f"{scan.name}.npy", anomaly)
+    return seconds[1:], {}, _peak()
+
+
+def run_ours(scans: list[Path], out: Path, runtime: str) -> Measured:
+    from dal_fast.inference.case import load_case
+    from dal_fast.inference.screener import Screener
+    from dal_fast.memory import keep_freed_memory
+
+    keep_freed_memory()
+    torch.set_num_threads(THREADS)
+    screener = Screener(runtime=runtime)
+    seconds, stages = [], []
+    for scan in (scans[0], *scans):
+        start = time.perf_counter()
+        case = load_case(scan)
+        result = screener.screen_case(case)
+        computed = time.perf_counter()
+        save(case, result, out)
+        seconds.append(time.perf_counter() - start)
+        stages.append({**result.timings, "write": time.perf_counter() - computed})
+    names = stages[0]
+    return seconds[1:], {n: median(s[n] for s in stages[1:]) for n in names}, _peak()
+
+
+def crew_pace(scans: list[Path], out: Path, runtime: str, workers: int) -> tuple[float, int]:
+    """Volumes a minute, and peak memory of a worker."""
+    jobs = [Job(scan, out) for scan in scans]
+    times = []
+    with Crew(
+        {"runtime": runtime}, workers=workers, threads=THREADS // workers, overwrite=True
+    ) as crew:
+        for outcome in crew.screen(jobs):
+            times.append(time.perf_counter())
+            if outcome.status != "done":
+                raise SystemExit(f"{outcome.scan}: {outcome.message}")
+        first = min(workers, len(times) - 1) - 1  # every worker has started
+        return 60 * (len(times) - 1 - first) / (times[-1] - times[first]), crew.peak_bytes
+
+
+def difference(scan: Path, stock: Path, ours: Path) -> float:
+    """Largest, of two anomaly maps; healthy voxels are below 1."""
+    map_ = np.asanyarray(nib.load(ours / output_name(scan, "anomaly")).dataobj)
+    return float(np.abs(map_ - np.load(stock / f"{scan.name}.npy")).max())
+
+
+def _latency(found: dict[str, Measured]) -> Table:
+    stages = next(stages for _, stages, _ in reversed(found.values()))
+    table = Table("seconds a scan", "median", "highest", *stages, "peak GiB")
+    for name, (seconds, own, peak) in found.items():
+        cells = [f"{own[stage]:.2f}" if own else "" for stage in stages]
+        total = (f"{median(seconds):.2f}", f"{max(seconds):.2f}")
+        table.add_row(name, *total, *cells, f"{peak / 2**30:.2f}")
+    return table
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())
