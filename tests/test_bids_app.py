@@ -5,6 +5,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+import time
 
 import nibabel as nib
 import numpy as np
@@ -55,7 +57,8 @@ def derivative(dataset, weights, tmp_path_factory):
 
 
 def app_run(dataset, out, level, weights, *more):
-    return run(app, ["bids", str(dataset), str(out), level, "--weights", weights, *more])
+    words = ["bids", str(dataset), str(out), level, "--weights", weights, "--runtime", "torch"]
+    return run(app, [*words, *more])
 
 
 def rows(path):
@@ -169,6 +172,47 @@ def test_refusals_of_the_group_level(dataset, derivative, weights, tmp_path):
     (tmp_path / "ds").mkdir()
     done = app_run(tmp_path / "ds", tmp_path / "o", "group", weights)
     assert "error [no-scans]" in done.stderr
+
+
+def content(out):
+    """Every file's bytes; of sidecars, all but the seconds."""
+    found = {}
+    for path in sorted(p for p in out.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        if path.name.endswith(".json") and "desc-anomaly" in path.name:
+            facts = json.loads(data)
+            assert facts.pop("Seconds")
+            data = json.dumps(facts).encode()
+        found[path.relative_to(out).as_posix()] = data
+    return found
+
+
+def test_a_killed_run_goes_on_where_it_was(weights, tmp_path):
+    root = tmp_path / "ds"
+    for n in range(8):
+        (root / f"sub-{n}" / "anat").mkdir(parents=True)
+        data, affine, _ = phantom("RAS", seed=n)
+        save(root / f"sub-{n}" / "anat" / f"sub-{n}_T2w.nii.gz", data, affine)
+    about = {"Name": "phantoms", "BIDSVersion": "1.10.0"}
+    (root / "dataset_description.json").write_text(json.dumps(about))
+    assert app_run(root, tmp_path / "whole", "participant", weights).exit_code == 0
+    out = tmp_path / "killed"
+    words = ["bids", str(root), str(out), "participant", "--weights", weights, "--runtime", "torch"]
+    process = subprocess.Popen([sys.executable, "-m", "dal_fast.cli", *words])
+    deadline = time.monotonic() + 120
+    while len(list(out.rglob("*.json"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    before = len(list(out.rglob("*_desc-anomaly_*.json")))
+    assert before < 8
+    again = app_run(root, out, "participant", weights)
+    done, kept = map(int, re.match(r"(\d+) screened, (\d+) already there", again.stdout).groups())
+    assert kept >= before  # a worker may have ended one more
+    assert done + kept == 8
+    assert done > 0
+    assert content(out) == content(tmp_path / "whole")
 
 
 def test_maps_among_the_healthy(weights, tmp_path):

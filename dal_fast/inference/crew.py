@@ -89,7 +89,7 @@ class Crew:
         return [worker.process.pid for worker in self._workers]
 
     def screen(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """The outcome of every job, in the order in which they end."""
+        """The outcome of every job, in the order in which they end; to be read to the last."""
         waiting, suspects = deque(range(len(jobs))), deque[int]()
         missing = len(jobs)
         while missing:
@@ -122,8 +122,9 @@ class Crew:
             if number is not None:
                 job, told = jobs[number], message["outcome"]
                 yield Outcome(job.scan, job.folder, *told)
-        for worker in list(self._workers):
-            yield from self._check(worker, jobs, waiting)
+        if self._inbox.empty():  # else there is news that may excuse who seems to hang
+            for worker in list(self._workers):
+                yield from self._check(worker, jobs, waiting)
 
     def _check(
         self, worker: _Worker, jobs: Sequence[Job], waiting: deque[int]
@@ -155,7 +156,7 @@ class Crew:
         cause = _cause(worker.process.returncode)
         if not worker.ready:
             raise InputError("worker-died", f"a worker {cause} before it was ready")
-        guilty = worker.at.keys() or worker.given
+        guilty = set(worker.at) or worker.given
         waiting.extendleft(sorted(worker.given - guilty, reverse=True))
         if len(guilty) > 1:
             suspects.extend(sorted(guilty))

@@ -65,7 +65,13 @@ def check_score(score: str) -> str:
 
 
 def anomaly_score(
-    x: Tensor, phi: Tensor, p: Tensor, mask: Tensor, score: str, fluid: Tensor | None = None
+    x: Tensor,
+    phi: Tensor,
+    p: Tensor,
+    mask: Tensor,
+    score: str,
+    fluid: Tensor | None = None,
+    spread: Tensor | None = None,
 ) -> Tensor:
     """The anomaly map of a batch, at least 0; 0 outside the mask.
 
@@ -78,6 +84,7 @@ def anomaly_score(
         mask: where the scan has signal inside the brain, bool ``(N, 1, D, H, W)``.
         score: one of ``NAMED``.
         fluid: probability of fluid, ``(N, 1, D, H, W)``; default that of ``p``.
+        spread: :func:`usual_spread` of these volumes, where it is known already.
 
     Raises:
         InputError: ``value``, when there is no such score.
@@ -96,7 +103,9 @@ def anomaly_score(
     residual = (flip * x - healthy).clamp_min(0) * mask
     if kind in ("gated", "standard", "blended"):
         residual = residual * (1 - (p[:, :1] if fluid is None else fluid))
-    return residual / _spread(x - phi, p, mask) if kind in ("standard", "blended") else residual
+    if kind not in ("standard", "blended"):
+        return residual
+    return residual / (usual_spread(x, phi, p, mask) if spread is None else spread)
 
 
 def contrast_of(x: Tensor, p: Tensor, mask: Tensor) -> str:
@@ -113,8 +122,9 @@ def contrast_of(x: Tensor, p: Tensor, mask: Tensor) -> str:
     return "T1w" if grey > fluid and white - grey > T1_SHARE * (white - fluid) else "FLAIR"
 
 
-def _spread(residual: Tensor, p: Tensor, mask: Tensor) -> Tensor:
-    """sigma of every voxel ``(N, 1, D, H, W)``, from the tissues' robust spreads."""
+def usual_spread(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor) -> Tensor:
+    """sigma of every voxel ``(N, 1, D, H, W)``, from the tissues' robust spreads of ``x - phi``."""
+    residual = x - phi
     spreads = residual.new_full(p.shape[:2], UNKNOWN_SPREAD)
     for n, k in itertools.product(range(p.shape[0]), range(p.shape[1])):
         own = residual[n, 0][(p[n, k] > CERTAIN) & mask[n, 0]]

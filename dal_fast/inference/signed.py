@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from dal_fast.inference.postprocess import choose_median, scan_score, smooth
-from dal_fast.inference.scoring import anomaly_score, check_score, contrast_of
+from dal_fast.inference.scoring import anomaly_score, check_score, contrast_of, usual_spread
 
 SIGNED = "signed"
 PAIRS = {
@@ -99,8 +99,9 @@ def score_scan(
     if check_score(score) not in ("auto", SIGNED):
         return Scored(anomaly_score(x, phi, p, mask, score, fluid), score, contrast, _sign(score))
     names = PAIRS[contrast]
+    spread = usual_spread(x, phi, p, mask)
     maps = [
-        anomaly_score(x, phi, p, mask, name, fluid) / healthy.threshold(contrast, name)
+        anomaly_score(x, phi, p, mask, name, fluid, spread) / healthy.threshold(contrast, name)
         for name in names
     ]
     size = choose_median(contrast)

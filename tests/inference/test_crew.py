@@ -23,7 +23,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def screener(weights):
-    return Screener(weights)
+    return Screener(weights, "torch")
 
 
 def scans(root, count):
@@ -90,7 +90,7 @@ def test_what_is_complete_is_told_by_its_hashes(screener, tmp_path):
 def test_a_worker_that_is_killed_is_replaced(weights, tmp_path):
     jobs = scans(tmp_path, 8)
     outcomes = []
-    with Crew({"weights": weights}, workers=2) as crew:
+    with Crew({"weights": weights, "runtime": "torch"}, workers=2) as crew:
         for outcome in crew.screen(jobs):
             outcomes.append(outcome)
             if len(outcomes) == 1:
@@ -105,7 +105,7 @@ def test_a_worker_that_is_killed_is_replaced(weights, tmp_path):
 def test_a_worker_that_hangs_is_replaced(weights, tmp_path):
     jobs = scans(tmp_path, 6)
     outcomes = []
-    with Crew({"weights": weights}, patience=15.0) as crew:
+    with Crew({"weights": weights, "runtime": "torch"}, patience=15.0) as crew:
         for outcome in crew.screen(jobs):
             outcomes.append(outcome)
             if len(outcomes) == 1:

@@ -1,0 +1,34 @@
+"""The chain from stock parts is the same chain: scipy, SimpleITK and eager torch give our map."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from phantom import T1_LIKE, T2_LIKE, phantom, save
+from tiny import needs_default_weights
+
+from dal_fast.inference.screener import Screener
+from dal_fast.inference.signed import Healthy
+from dal_fast.models.weights import load_weights, read_card
+
+
+@needs_default_weights
+@pytest.mark.parametrize("intensities", [T1_LIKE, T2_LIKE])
+def test_stock_parts_give_the_same_images(tmp_path, intensities):
+    pytest.importorskip("SimpleITK")
+    pytest.importorskip("scipy")
+    from benchmarks.stock_chain import screen
+
+    data, affine, _ = phantom("RAS", (1.0, 1.0, 1.0), intensities)
+    scan = save(tmp_path / "scan.nii.gz", data, affine)
+    healthy = Healthy.model_validate(read_card()["healthy"])
+    stock = screen(scan, tmp_path / "stock", load_weights(), healthy)
+    ours = Screener(runtime="torch").screen(scan)
+    assert ours.anomaly.data.max() > 1
+    worst = float(np.abs(ours.anomaly.data - stock).max() / ours.anomaly.data.max())
+    assert worst < 5e-3  # numpy's median is the mean of two, torch's the lower one
+    written = {p.name.split("_")[1]: nib.load(p) for p in (tmp_path / "stock").iterdir()}
+    phi = written["pseudohealthy.nii.gz"].get_fdata()
+    assert float(np.abs(phi - ours.pseudo_healthy.data).max() / data.max()) < 5e-3
+    assert np.array_equal(written["brain.nii.gz"].get_fdata() > 0, ours.brain_mask.data)
+    above = written["above.nii.gz"].get_fdata() > 0
+    assert (above != ours.anomaly_mask.data).mean() < 1e-4
