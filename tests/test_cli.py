@@ -112,7 +112,7 @@ def test_one_scan(tmp_path, scan, weights):
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        (["--runtime", "tensorrt"], "runtime-unavailable"),
+        (["--runtime", "abacus"], "runtime-unavailable"),
         (["--device", "toaster"], "device-unavailable"),
         (["--weights", "nowhere.safetensors"], "weights-missing"),
         (["--score", "nonsense"], "value"),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -41,7 +42,7 @@ class Crew:
     Args:
         settings: of :class:`dal_fast.inference.screener.Screener`, JSON-ready.
         workers: how many processes.
-        threads: of each; default the machine's cores shared out.
+        threads: of each; default torch's own for one worker, else the cores shared out.
         overwrite: compute again what is complete.
         patience: seconds after which a stage of a scan counts as hung.
         command: that starts a worker.
@@ -68,6 +69,8 @@ class Crew:
             raise InputError("value", f"there must be at least one worker, not {workers}")
         if not patience > 0:
             raise InputError("value", f"the patience must be positive, not {patience} s")
+        if threads is None and workers > 1:
+            threads = max(1, (os.cpu_count() or 1) // workers)
         self.peak_bytes = 0
         self._orders = {"settings": settings, "overwrite": overwrite, "threads": threads}
         self._command = command

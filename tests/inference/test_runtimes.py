@@ -101,6 +101,15 @@ def test_an_engine_that_computes_something_else_is_refused():
     assert refused.value.code == "engine-parity"
 
 
+def test_tensorrt_needs_a_gpu(monkeypatch):
+    from dal_fast.inference import runtimes
+
+    monkeypatch.setattr(runtimes, "_installed", lambda name: True)
+    with pytest.raises(InputError, match="GPU") as refused:
+        make_runtime("tensorrt", DAL(DALConfig(tissue_widths=(4, 8))), "cpu")
+    assert refused.value.code == "device-unavailable"
+
+
 def test_what_is_not_installed_is_said(monkeypatch):
     from dal_fast.inference import runtimes
 

@@ -128,10 +128,9 @@ def test_nonfinite_voxels_are_refused_or_replaced(weights, screener, tmp_path):
 
 def test_runtimes_say_what_is_missing(weights):
     model = load_weights(weights)
-    for name in ("tensorrt", "nonsense"):
-        with pytest.raises(InputError, match="choose auto, torch") as caught:
-            make_runtime(name, model, "cpu")
-        assert caught.value.code == "runtime-unavailable"
+    with pytest.raises(InputError, match="choose auto, torch") as caught:
+        make_runtime("nonsense", model, "cpu")
+    assert caught.value.code == "runtime-unavailable"
     for device in ("toaster", "mps", *([] if torch.cuda.is_available() else ["cuda", "cuda:7"])):
         with pytest.raises(InputError) as caught:
             make_runtime("torch", model, device)
