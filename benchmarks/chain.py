@@ -93,7 +93,7 @@ def run_stock(scans: list[Path], out: Path) -> Measured:
     from dal_fast.models.weights import load_weights, read_card
 
     torch.set_num_threads(THREADS)
-    model = load_weights().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    model = load_weights()
     healthy = Healthy.model_validate(read_card()["healthy"])
     seconds = []
     for scan in (scans[0], *scans):  # the first warms up

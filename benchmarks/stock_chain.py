@@ -27,6 +27,7 @@ from dal_fast.models import DAL, DALOutput
 
 Array = NDArray[np.float32]
 _CUBE = np.ones((3, 3, 3))
+_TAPS = [0.25, 0.5, 0.25]
 
 
 def screen(path: Path, out: Path, model: DAL, healthy: Healthy) -> Array:
@@ -39,7 +40,7 @@ def screen(path: Path, out: Path, model: DAL, healthy: Healthy) -> Array:
     x = _halve(data, start, grid)
     mask = _halve(brain.astype(np.float32), start, grid) >= 0.5
     view = mask & (x > 0)
-    scale = 0.5 / np.median(x[view])
+    scale = 0.5 / float(torch.from_numpy(x[view]).median())  # of an even number, the lower one
     x = np.clip(x * scale, 0, 1) * view
     output = _network(model, x, mask)
     anomaly, threshold = _anomaly(x, view, output, healthy)
@@ -67,7 +68,9 @@ def _brain(data: Array) -> NDArray[np.bool_]:
 def _halve(volume: Array, start: NDArray[np.int_], grid: ModelGrid) -> Array:
     """Triangle filter and every second voxel, from ``start``, over the model's grid."""
     for axis in range(3):
-        volume = ndimage.convolve1d(volume, [0.25, 0.5, 0.25], axis=axis, mode="constant")
+        weight = ndimage.convolve1d(np.ones(volume.shape[axis]), _TAPS, mode="constant")
+        volume = ndimage.convolve1d(volume, _TAPS, axis=axis, mode="constant")
+        volume = volume / np.moveaxis(weight[:, None, None].astype(np.float32), 0, axis)
     inside = volume[tuple(slice(max(0, s), None) for s in start)]
     ends = zip(start, grid.shape, volume.shape, strict=True)
     pads = [(max(0, -s), max(0, s + 2 * n - size)) for s, n, size in ends]

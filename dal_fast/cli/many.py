@@ -75,7 +75,7 @@ def screen_jobs(
     count = {s: sum(o.status == s for o in outcomes) for s in ("done", "kept", "failed")}
     typer.echo(
         f"{count['done']} screened, {count['kept']} already there, {count['failed']} failed "
-        f"in {_span(seconds)}: {60 * len(outcomes) / seconds:.1f} volumes a minute, "
+        f"in {_span(seconds)}: {60 * count['done'] / seconds:.1f} volumes a minute, "
         f"peak memory {crew.peak_bytes / 2**30:.2f} GiB a worker"
     )
     return outcomes

@@ -1,4 +1,4 @@
-"""PNG files from numpy arrays, with the standard library alone."""
+"""PNG files from numpy arrays."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import zlib
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {1: 0, 3: 2}  # channels → PNG colour type: grey, RGB
 _FILTER_UP = 2
+_LEVEL = 2  # of isal: fifty times as fast as zlib's best, files a quarter larger
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
@@ -31,7 +33,7 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
     return (
         _SIGNATURE
         + _chunk(b"IHDR", header)
-        + _chunk(b"IDAT", zlib.compress(filtered.tobytes(), 9))
+        + _chunk(b"IDAT", isal_zlib.compress(filtered.tobytes(), _LEVEL))
         + _chunk(b"IEND", b"")
     )
 
