@@ -71,7 +71,7 @@ def status(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(total: int, what: str = "screening") -> Iterator[Any]:
+def progress(total: int, what: str) -> Iterator[Any]:
     """A progress bar with the time left; yields ``advance(line or None)``."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

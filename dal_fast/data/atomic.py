@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -63,6 +64,15 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """
     with open_atomic(path) as file:
         file.write(content)
+
+
+def write_json(path: str | Path, content: dict[str, Any]) -> None:
+    """Atomically write ``content`` for people to read.
+
+    Raises:
+        InputError: ``output-unwritable`` or ``disk-full``.
+    """
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def write_volume(

@@ -149,21 +149,21 @@ def solid(mask: Bool) -> Bool:
 
     from dal_fast.ops import components3d
 
-    i, j, k = (slice(first, last + 1) for first, last in extent(mask))
-    inner = np.ascontiguousarray(mask[i, j, k].T)  # scans are in Fortran order: transposed, C
+    box = extent(mask)
+    inner = np.ascontiguousarray(mask[box].T)  # scans are in Fortran order: transposed, C
     labels = components3d(torch.from_numpy(inner)[None, None], connectivity=6)
     largest = labels == 1 + int(labels.flatten().bincount()[1:].argmax())
     empty = components3d(F.pad(~largest, [1] * 6, value=True), connectivity=6)
     filled = (empty != empty[0, 0, 0, 0, 0])[0, 0, 1:-1, 1:-1, 1:-1]
     out = np.zeros(mask.shape, bool, order="F")
-    out[i, j, k] = filled.numpy().T
+    out[box] = filled.numpy().T
     return out
 
 
-def extent(mask: Bool) -> list[tuple[int, int]]:
-    """First and last index along each axis of a mask that is not empty."""
+def extent(mask: Bool) -> tuple[slice, ...]:
+    """The box (I, J, K) of a mask that is not empty."""
     ends = (np.flatnonzero(mask.any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1)))
-    return [(int(first), int(last)) for first, last in ends]
+    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
 
 
 def run_ends(mask: Bool) -> NDArray[np.intp]:

@@ -12,7 +12,6 @@ promises nothing.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from dal_fast import __version__
-from dal_fast.data.atomic import write_bytes
+from dal_fast.data.atomic import write_bytes, write_json
 from dal_fast.data.brains import SCANS, Brain, fit_to_stride
 from dal_fast.data.lesions import LesionRecipe
 from dal_fast.data.nifti import read_volume
@@ -111,7 +110,7 @@ def write_set(out: Path, cases: Iterable[ValidationCase], seed: int) -> None:
         "GeneratedBy": [{"Name": "dal_fast", "Version": __version__}],
         "Seed": seed,
     }
-    write_bytes(out / "dataset_description.json", json.dumps(about, indent=2).encode() + b"\n")
+    write_json(out / "dataset_description.json", about)
     write_table(out / TABLE, ValidationCase, cases, "\t")
 
 

@@ -10,7 +10,7 @@ others. Ours, not in the paper.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,25 +35,16 @@ _SMOOTH = 3  # places a side that mean and spread are averaged over
 _LEAST_SPREAD = 0.5  # of the median spread of all places: where healthy maps are all 0
 
 
-def write_cohort_maps(
-    records: Sequence[Record],
-    healthy: Collection[str],
-    advance: Callable[[], None] = lambda: None,
-) -> int:
+def write_cohort_maps(records: Sequence[Record], healthy: Collection[str]) -> None:
     """``desc-anomalyZ`` and ``desc-anomalyPercentile`` beside each anomaly map.
 
     Args:
         records: of the dataset; scans are compared with scans of the same suffix.
         healthy: labels of the healthy participants; with fewer than ``FEWEST`` others no map.
-        advance: called after every scan that was written.
-
-    Returns:
-        Scans that have got their maps.
 
     Raises:
         InputError: ``output-unwritable``, ``disk-full``.
     """
-    written = 0
     for suffix in sorted({record.suffix for record in records}):
         own = [record for record in records if record.suffix == suffix]
         usual: dict[str, list[Tensor]] = defaultdict(list)
@@ -64,9 +55,6 @@ def write_cohort_maps(
             others = [maps for label, maps in usual.items() if label != record.participant]
             if len(others) >= FEWEST:
                 _write(_read(record), torch.stack([m for maps in others for m in maps]))
-                written += 1
-                advance()
-    return written
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +67,8 @@ class _Map:
         turn: nibabel's orientation from the image's axes to right, anterior, superior.
         anomaly: ``(D, H, W)`` in the brain's box.
         brain: bool, the same shape.
-        box: the box within the turned image.
+        shape: of the turned image.
+        box: the brain's, within it.
     """
 
     path: Path
@@ -87,6 +76,7 @@ class _Map:
     turn: NDArray[np.float64]
     anomaly: Tensor
     brain: Tensor
+    shape: tuple[int, ...]
     box: tuple[slice, ...]
 
     def places(self) -> Tensor:
@@ -107,9 +97,9 @@ def _read(record: Record) -> _Map:
     mask: Any = nib.load(record.folder / record.outputs["brain_mask"])
     brain = orientations.apply_orientation(np.asanyarray(mask.dataobj) > 0, turn)
     data = orientations.apply_orientation(np.asanyarray(image.dataobj), turn)
-    box = tuple(slice(first, last + 1) for first, last in extent(brain))
+    box = extent(brain)
     inside, values = (torch.from_numpy(np.ascontiguousarray(v[box])) for v in (brain, data))
-    return _Map(path, image, turn, values.float() * inside, inside, box)
+    return _Map(path, image, turn, values.float() * inside, inside, brain.shape, box)
 
 
 def _write(scan: _Map, usual: Tensor) -> None:
@@ -120,16 +110,13 @@ def _write(scan: _Map, usual: Tensor) -> None:
     own, usual = scan.places()[0], usual[:, 0]
     below = (usual < own).float().mean(dim=0) + 0.5 * (usual == own).float().mean(dim=0)
     z = (scan.anomaly - _enlarge(mean, scan)) / _enlarge(spread, scan)
+    back = orientations.ornt_transform(orientations.axcodes2ornt(("R", "A", "S")), scan.turn)
     for description, values in (
         ("anomalyZ", z),
         ("anomalyPercentile", _enlarge(100 * below, scan)),
     ):
-        whole = np.zeros(_turned_shape(scan), np.float32)
+        whole = np.zeros(scan.shape, np.float32)
         whole[scan.box] = (values * scan.brain).numpy()
-        back = orientations.ornt_transform(
-            orientations.axcodes2ornt(("R", "A", "S")),
-            orientations.axcodes2ornt(orientations.aff2axcodes(scan.image.affine)),
-        )
         data = orientations.apply_orientation(whole, back)
         like = Volume(data, scan.image.affine, scan.image.header, scan.path, "", 0)
         write_volume(scan.path.with_name(output_name(scan.path, description)), data, like)
@@ -141,11 +128,3 @@ def _average(places: Tensor) -> Tensor:
 
 def _enlarge(places: Tensor, scan: _Map) -> Tensor:
     return F.interpolate(places[None, None], scan.anomaly.shape, mode="trilinear")[0, 0]
-
-
-def _turned_shape(scan: _Map) -> tuple[int, ...]:
-    """Shape of the image once turned."""
-    shape = [0, 0, 0]
-    for size, (axis, _) in zip(scan.image.shape, scan.turn, strict=True):
-        shape[int(axis)] = size
-    return tuple(shape)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import dal_fast
-from dal_fast.data.atomic import write_bytes
+from dal_fast.data.atomic import write_bytes, write_json
 from dal_fast.data.bids import STRUCTURAL
 from dal_fast.inference.records import Record
 from dal_fast.report.index import Failure, IndexEntry, index_page
@@ -57,10 +55,6 @@ def index_entry(record: Record) -> IndexEntry:
         page=record.page,
         thumbnail=record.thumbnail,
     )
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def write_tsv(path: Path, head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 import dal_fast
+from dal_fast.data.atomic import write_json
 from dal_fast.errors import InputError
-from dal_fast.inference.derivative import write_json
 from dal_fast.inference.outputs import check_folder
 from dal_fast.inference.runtimes import check_installed
 from dal_fast.inference.runtimes.compiled import example_inputs

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dal_fast.data.atomic import write_bytes
+from dal_fast.data.atomic import write_bytes, write_json
 from dal_fast.data.bids import select_scans
 from dal_fast.errors import InputError
 from dal_fast.inference.cohort import (
@@ -17,7 +17,7 @@ from dal_fast.inference.cohort import (
     read_participants,
 )
 from dal_fast.inference.cohort_maps import write_cohort_maps
-from dal_fast.inference.derivative import index_entry, write_derivative, write_json, write_tsv
+from dal_fast.inference.derivative import index_entry, write_derivative, write_tsv
 from dal_fast.inference.outputs import output_names
 from dal_fast.inference.records import Record, collect_records
 from dal_fast.report.index import Failure, index_page
@@ -26,12 +26,7 @@ _SCORES = ("participant_id", "session", "suffix", "scan", "score", "z", "percent
            "volume_ml", "flags")  # fmt: skip
 
 
-def write_group(
-    dataset: Path,
-    out: Path,
-    healthy: str | None = None,
-    advance: Callable[[], None] = lambda: None,
-) -> tuple[int, int]:
+def write_group(dataset: Path, out: Path, healthy: str | None = None) -> tuple[int, int]:
     """``participants.tsv``, ``scores.tsv`` and ``index.html`` of all that lies in ``out``.
 
     Args:
@@ -39,7 +34,6 @@ def write_group(
         out: of the participant level.
         healthy: whom to compare everyone with, see :func:`healthy_participants`: their maps and
             scores; without it there is no comparison.
-        advance: called after every scan whose maps were compared.
 
     Returns:
         Scans with a result, and without one.
@@ -58,7 +52,7 @@ def write_group(
         labels = {record.participant for record in records}
         chosen = healthy_participants(healthy, columns, rows, labels)
         standings = rank_scores(records, chosen)
-        write_cohort_maps(records, chosen, advance)
+        write_cohort_maps(records, chosen)
     failures = _missing(dataset, out, scans, records)
     write_derivative(out, dataset, {record.suffix for record in records})
     write_tsv(out / "scores.tsv", _SCORES, [_score_row(r, standings.get(r.name)) for r in records])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import dal_fast
-from dal_fast.data.atomic import TEMPORARY_SUFFIX, write_bytes, write_volume
+from dal_fast.data.atomic import TEMPORARY_SUFFIX, write_bytes, write_json, write_volume
 from dal_fast.data.bids import output_name, parse_name
 from dal_fast.data.nifti import Volume
 from dal_fast.errors import InputError
@@ -100,7 +100,7 @@ def write_result(
         write_volume(stage / names["anomaly_mask"], result.anomaly_mask.data, volume, dtype="uint8")
         write_bytes(stage / names["report"], page.encode())
         write_bytes(stage / names["thumbnail"], picture)
-        write_bytes(stage / names["sidecar"], _json(sidecar(result, names)))
+        write_json(stage / names["sidecar"], sidecar(result, names))
         _publish(stage, folder, list(names.values()))
     return {what: folder / name for what, name in names.items()}
 
@@ -121,10 +121,6 @@ def sidecar(result: Result, names: dict[str, str]) -> dict[str, Any]:
         "Seconds": result.timings,
         "Outputs": {what: name for what, name in names.items() if what != "sidecar"},
     }
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 @contextlib.contextmanager

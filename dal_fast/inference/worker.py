@@ -24,7 +24,8 @@ from typing import IO, Any, TypeVar
 from dal_fast.errors import InputError
 from dal_fast.inference.batch import STAGES, Job, Outcome, Stages
 
-T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Post:
@@ -51,15 +52,19 @@ class Line:
     def submit(self, number: int, job: Job) -> None:
         """Let a job run through; its end is posted."""
         s = self._stages
-        case = self._then("read", number, lambda: s.read(job))
-        work = self._then("compute", number, lambda: s.compute(job, case.result()))
-        self._then("write", number, lambda: self._end(number, s.write(job, work.result())))
+        case = self._then("read", number, lambda: job, s.read)
+        work = self._then("compute", number, case.result, lambda given: s.compute(job, given))
+        end = self._then("write", number, work.result, lambda given: s.write(job, given))
+        end.add_done_callback(lambda done: self._end(number, done.result()))
 
-    def _then(self, stage: str, number: int, call: Callable[[], T]) -> Future[T]:
-        def run() -> T:
+    def _then(
+        self, stage: str, number: int, before: Callable[[], A], call: Callable[[A], B]
+    ) -> Future[B]:
+        def run() -> B:
+            given = before()  # waiting for the stage before is no part of this one
             self._post.send(job=number, stage=stage, begun=True)
             try:
-                return call()
+                return call(given)
             finally:
                 self._post.send(job=number, stage=stage, begun=False)
 

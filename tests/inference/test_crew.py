@@ -11,9 +11,10 @@ from phantom import phantom, save
 from tiny import tiny_weights
 
 from dal_fast import InputError
-from dal_fast.inference.batch import Job, Stages, is_unchanged
+from dal_fast.inference.batch import STAGES, Job, Outcome, Stages, is_unchanged
 from dal_fast.inference.crew import Crew
 from dal_fast.inference.screener import Screener
+from dal_fast.inference.worker import Line
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +88,21 @@ def test_what_is_complete_is_told_by_its_hashes(screener, tmp_path):
     assert through(stages, job).status == "done"
 
 
-def test_a_worker_that_is_killed_is_replaced(weights, tmp_path):
-    jobs = scans(tmp_path, 8)
+def strike_the_first(crew, jobs, blow):
+    """All outcomes, and the pid of a worker that got a signal after the first of them."""
     outcomes = []
-    with Crew({"weights": weights, "runtime": "torch"}, workers=2) as crew:
+    with crew:
         for outcome in crew.screen(jobs):
             outcomes.append(outcome)
             if len(outcomes) == 1:
-                os.kill(crew.pids[0], signal.SIGKILL)
+                struck = crew.pids[0]
+                os.kill(struck, blow)
+    return outcomes, struck
+
+
+def test_a_worker_that_is_killed_is_replaced(weights, tmp_path):
+    crew = Crew({"weights": weights, "runtime": "torch"}, workers=2)
+    outcomes, _ = strike_the_first(crew, scans(tmp_path, 8), signal.SIGKILL)
     found = ends(outcomes)
     assert len(outcomes) == len(found) == 8
     assert set(found.values()) <= {"done", "kept", "worker-died"}
@@ -103,18 +111,45 @@ def test_a_worker_that_is_killed_is_replaced(weights, tmp_path):
 
 
 def test_a_worker_that_hangs_is_replaced(weights, tmp_path):
-    jobs = scans(tmp_path, 6)
-    outcomes = []
-    with Crew({"weights": weights, "runtime": "torch"}, patience=15.0) as crew:
-        for outcome in crew.screen(jobs):
-            outcomes.append(outcome)
-            if len(outcomes) == 1:
-                (first,) = crew.pids
-                os.kill(first, signal.SIGSTOP)
+    crew = Crew({"weights": weights, "runtime": "torch"}, patience=15.0)
+    outcomes, struck = strike_the_first(crew, scans(tmp_path, 6), signal.SIGSTOP)
     assert len(ends(outcomes)) == len(outcomes) == 6
     assert set(ends(outcomes).values()) <= {"done", "kept", "timed-out"}
-    assert first not in crew.pids
-    assert not any(_alive(pid) for pid in (first, *crew.pids))
+    assert struck not in crew.pids
+    assert not any(_alive(pid) for pid in (struck, *crew.pids))
+
+
+def test_a_stage_begins_when_the_one_before_has_ended(tmp_path):
+    """Else a scan that waits would seem to hang, and one that hangs to wait."""
+
+    class Slow:
+        def read(self, job):
+            time.sleep(0.2)
+
+        def compute(self, job, given):
+            time.sleep(0.2)
+
+        def write(self, job, given):
+            return Outcome(job.scan, job.folder, "done")
+
+    class Notes(list):
+        def send(self, **message):
+            self.append(message)
+
+    notes, jobs = Notes(), [Job(Path(name), tmp_path) for name in "ab"]
+    line = Line(Slow(), notes)
+    for number, job in enumerate(jobs):
+        line.submit(number, job)
+    deadline = time.monotonic() + 30
+    while sum("outcome" in note for note in notes) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for number in range(2):
+        own = [n for n in notes if n["job"] == number]
+        assert [(n["stage"], n["begun"]) for n in own[:-1]] == [
+            (stage, begun) for stage in STAGES for begun in (True, False)
+        ]
+        assert own[-1]["outcome"] == ("done", "", "")
 
 
 def _alive(pid):
