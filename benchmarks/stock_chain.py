@@ -1,8 +1,9 @@
 """The chain from file to map from stock parts: nibabel, scipy, SimpleITK and eager torch.
 
 The same definitions as ours, written as one would with scipy at hand, for scans whose axes run
-right, anterior, superior with voxels of half the model's size; the network is the same, with the
-reference one-hot and Canny. No report, no regions' table, no sidecar: it writes the four images.
+right, anterior, superior with voxels of the model's size or half of it; the network is the same,
+with the reference one-hot and Canny. No report, no regions' table, no sidecar: it writes the four
+images.
 """
 
 from __future__ import annotations
@@ -35,17 +36,19 @@ def screen(path: Path, out: Path, model: DAL, healthy: Healthy) -> Array:
     image = nib.load(path)
     data = np.asanyarray(image.dataobj).astype(np.float32)
     brain = _brain(data)
-    grid = plan_grid(data.shape, image.affine, brain)
+    voxel_mm = model.config.voxel_mm
+    grid = plan_grid(data.shape, image.affine, brain, voxel_mm)
     start = np.rint(np.linalg.solve(image.affine, grid.affine[:, 3])[:3]).astype(int)
-    x = _halve(data, start, grid)
-    mask = _halve(brain.astype(np.float32), start, grid) >= 0.5
+    step = round(voxel_mm / image.header.get_zooms()[0])
+    x = _to_grid(data, start, grid, step)
+    mask = _to_grid(brain.astype(np.float32), start, grid, step) >= 0.5
     view = mask & (x > 0)
     scale = 0.5 / float(torch.from_numpy(x[view]).median())  # of an even number, the lower one
     x = np.clip(x * scale, 0, 1) * view
     output = _network(model, x, mask)
     anomaly, threshold = _anomaly(x, view, output, healthy)
     phi = output.pseudo_healthy[0, 0].numpy() / scale * mask
-    on_scan, restored = (_back(volume, start, data.shape) * brain for volume in (anomaly, phi))
+    on_scan, restored = (_back(one, start, data.shape, step) * brain for one in (anomaly, phi))
     above = _without_specks(on_scan >= threshold, abs(np.linalg.det(image.affine)) / 1000)
     out.mkdir(parents=True, exist_ok=True)
     for name, volume in (
@@ -65,22 +68,22 @@ def _brain(data: Array) -> NDArray[np.bool_]:
     return filled
 
 
-def _halve(volume: Array, start: NDArray[np.int_], grid: ModelGrid) -> Array:
-    """Triangle filter and every second voxel, from ``start``, over the model's grid."""
-    for axis in range(3):
-        weight = ndimage.convolve1d(np.ones(volume.shape[axis]), _TAPS, mode="constant")
-        volume = ndimage.convolve1d(volume, _TAPS, axis=axis, mode="constant")
-        volume = volume / np.moveaxis(weight[:, None, None].astype(np.float32), 0, axis)
+def _to_grid(volume: Array, start: NDArray[np.int_], grid: ModelGrid, step: int) -> Array:
+    """Every ``step``-th voxel from ``start`` over the model's grid; a triangle filter before."""
+    if step == 2:
+        for axis in range(3):
+            weight = ndimage.convolve1d(np.ones(volume.shape[axis]), _TAPS, mode="constant")
+            volume = ndimage.convolve1d(volume, _TAPS, axis=axis, mode="constant")
+            volume = volume / np.moveaxis(weight[:, None, None].astype(np.float32), 0, axis)
     inside = volume[tuple(slice(max(0, s), None) for s in start)]
     ends = zip(start, grid.shape, volume.shape, strict=True)
-    pads = [(max(0, -s), max(0, s + 2 * n - size)) for s, n, size in ends]
-    padded = np.pad(inside, pads)
-    return padded[tuple(slice(0, 2 * n, 2) for n in grid.shape)]
+    pads = [(max(0, -s), max(0, s + step * n - size)) for s, n, size in ends]
+    return np.pad(inside, pads)[tuple(slice(0, step * n, step) for n in grid.shape)]
 
 
-def _back(volume: Array, start: NDArray[np.int_], shape: tuple[int, ...]) -> Array:
+def _back(volume: Array, start: NDArray[np.int_], shape: tuple[int, ...], step: int) -> Array:
     found: Array = ndimage.affine_transform(
-        volume, np.full(3, 0.5), -start / 2, output_shape=shape, order=1
+        volume, np.full(3, 1 / step), -start / step, output_shape=shape, order=step - 1
     )
     return found
 

@@ -34,6 +34,9 @@ T* pointer(address a) {
 }
 
 void register_isa(py::module_& m);
+namespace cpu {
+void register_separable(py::module_& m);  // resampling has no GPU half
+}
 void register_cuda(py::module_& m);  // the GPU's functions and what there is to run them on
 
 namespace DAL_ENGINE {

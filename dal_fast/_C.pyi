@@ -73,3 +73,12 @@ def remove_small(
     volumes: int, depth: int, height: int, width: int, connectivity: int,
     min_voxels: int, threads: int,
 ) -> None: ...  # fmt: skip
+
+# of an axis: (index, weight, taps, count, size, stride)
+_Axis = tuple[int, int, int, int, int, int]
+
+def separable3d_workspace(axes: list[_Axis], threads: int) -> int: ...
+def separable3d(
+    x: int, kind: int, axes: list[_Axis], out: int, stride_d: int, stride_h: int,
+    workspace: int, threads: int,
+) -> None: ...  # fmt: skip

@@ -3,12 +3,9 @@
 Tensor axes are (1, 1, D, H, W): D runs to the patient's right, H anterior, W superior, so that
 ``tensor[0, 0, d, h, w]`` is the voxel (d, h, w) of an image in RAS orientation.
 
-When every scan axis lies along a world axis (any permutation and flip), resampling is separable:
-along each axis the sample at position t takes the triangle weights ``max(0, 1 − |s − t| / r)`` of
-the source positions s, normalised; r = max(1, target spacing in source voxels). That is linear
-interpolation when going finer and an anti-aliasing filter of variance r²/6 when going coarser.
-Oblique scans take a Gaussian of the variance (r² − 1)/6 that is still missing along each of their
-own axes, then trilinear sampling.
+When every scan axis lies along a world axis (any permutation and flip), resampling is separable
+(:mod:`dal_fast.data.separable`). Oblique scans take a Gaussian of the variance (r² − 1)/6 that is
+still missing along each of their own axes, then trilinear sampling.
 """
 
 from __future__ import annotations
@@ -24,6 +21,7 @@ from torch import Tensor
 
 from dal_fast.data.mask import run_ends
 from dal_fast.data.nifti import Volume
+from dal_fast.data.separable import linear_taps, nearest_taps, sample_separable
 from dal_fast.errors import InputError
 
 MULTIPLE = 16
@@ -196,25 +194,25 @@ def resample(
     order = sorted(range(3), key=lambda axis: -x.stride()[axis])
     x, affine = x.permute(order), affine[:, [*order, 3]]
     transform = np.linalg.solve(affine, target_affine)  # target index -> source index
-    out = torch.zeros(shape)
     half = np.full(3, 0.5)
     target = _box(np.linalg.inv(transform), -half, np.array(x.shape) - half, shape, 0)
     first, last = target
     if (last < first).any():
-        return out
+        return torch.zeros(shape)
     spacing = np.linalg.norm(transform[:3, :3], axis=0).max()
     source = _box(transform, first, last, tuple(x.shape), 2 * max(1.0, spacing) + 2)
     moved = transform.copy()  # from the target's box to the source's
     moved[:3, 3] += transform[:3, :3] @ first - source[0]
-    x = x[_slices(*source)].contiguous()
+    x = x[_slices(*source)]
     inner = tuple(int(size) for size in last - first + 1)
+    out = torch.empty(shape) if inner == shape else torch.zeros(shape)
     axes = _aligned_axes(moved, inner)
     if axes is None:
         if mode == "linear":
             x = _prefilter(x.float(), affine, target_affine)
-        _sample(x.float(), moved, out[_slices(*target)], mode)
+        _sample(x.float().contiguous(), moved, out[_slices(*target)], mode)
     else:
-        out[_slices(*target)] = _separable(x, moved, axes, inner, mode)
+        _separable(x, moved, axes, out[_slices(*target)], mode)
     return out
 
 
@@ -249,43 +247,18 @@ def _aligned_axes(transform: NDArray[Any], shape: tuple[int, ...]) -> tuple[int,
 
 
 def _separable(
-    x: Tensor,
-    transform: NDArray[Any],
-    axes: tuple[int, int, int],
-    shape: tuple[int, ...],
-    mode: Mode,
-) -> Tensor:
-    for axis in np.argsort([shape[a] / x.shape[axes[a]] for a in range(3)]):  # shrink first
+    x: Tensor, transform: NDArray[Any], axes: tuple[int, int, int], out: Tensor, mode: Mode
+) -> None:
+    """Samples of ``x`` into ``out``, whose axes run along ``axes`` of ``x``."""
+    taps = []
+    for axis, size in enumerate(out.shape):
         scale, offset = float(transform[axes[axis], axis]), transform[axes[axis], 3]
-        x = _along(x, axes[axis], scale * np.arange(shape[axis]) + offset, abs(scale), mode)
-    return x.permute(axes)
-
-
-def _along(x: Tensor, axis: int, position: NDArray[Any], spacing: float, mode: Mode) -> Tensor:
-    """Resample one axis at ``position`` (source voxels), neighbours ``spacing`` apart."""
-    size = x.shape[axis]
-    inside = (position >= -0.5) & (position <= size - 0.5)
-    position = np.clip(position, 0, size - 1)
-    on_voxels = np.abs(position - np.rint(position)).max() < 1e-4
-    if mode == "nearest" or (spacing < 1 + 1e-6 and on_voxels):
-        index, weights = np.rint(position)[None], np.ones((1, position.size))
-    else:
-        radius = max(1.0, spacing)
-        taps = np.arange(int(np.ceil(2 * radius)))[:, None]
-        index = np.floor(position - radius) + 1 + taps
-        weights = np.maximum(0, 1 - np.abs(index - position) / radius)
-        weights[(index < 0) | (index >= size)] = 0
-        weights /= weights.sum(0)
-    weights = np.where(inside, weights, 0)
-    view = [1, 1, 1]
-    view[axis] = -1
-    out: Tensor | None = None
-    for tap, weight in zip(np.clip(index, 0, size - 1), weights, strict=True):
-        part = x.index_select(axis, torch.from_numpy(tap.astype(np.int64)))
-        factor = torch.from_numpy(weight.astype(np.float32)).view(view)
-        out = part * factor if out is None else out.addcmul_(part, factor)
-    assert out is not None
-    return out
+        position = scale * np.arange(size) + offset
+        if mode == "nearest":
+            taps.append(nearest_taps(position, x.shape[axes[axis]]))
+        else:
+            taps.append(linear_taps(position, abs(scale), x.shape[axes[axis]]))
+    sample_separable(x.permute(axes), taps, out)
 
 
 def _sample(x: Tensor, transform: NDArray[Any], out: Tensor, mode: Mode) -> None:

@@ -60,12 +60,13 @@ def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisatio
     """
     brain = image[mask]
     offset, view = 0.0, mask & (image > 0)
+    seen = brain[brain > 0]
     if brain.numel() and float((brain < 0).float().mean()) > STANDARDISED_SHARE:
         offset = float(brain.kthvalue(1 + brain.numel() // 1000).values)
-        view = mask
-    if not bool(view.any()):
+        view, seen = mask, brain
+    if seen.numel() == 0:
         raise InputError("no-signal", "the scan has no signal inside the brain mask")
-    median = float(image[view].median()) - offset
+    median = float(seen.median()) - offset
     if not median > 0:
         raise InputError("no-signal", "half the brain or more has no signal")
     way = Normalisation(BRAIN_LEVEL / median, offset)

@@ -66,11 +66,11 @@ def scan_score(anomaly: Tensor, mask: Tensor) -> float:
     a small lesion: a percentile alone would not see how far a small lesion stands out, a maximum
     would follow one noisy voxel.
     """
-    inside = anomaly[mask]
-    if inside.numel() == 0:
+    voxels = int(mask.sum())
+    if voxels == 0:
         return 0.0
-    count = math.ceil(TOP_FRACTION * inside.numel())
-    return float(inside.topk(count).values.double().mean())
+    inside = anomaly.masked_fill(~mask, -math.inf).flatten()
+    return float(inside.topk(math.ceil(TOP_FRACTION * voxels)).values.double().mean())
 
 
 def anomaly_mask(anomaly: Image, threshold: float) -> NDArray[np.bool_]:
@@ -85,10 +85,11 @@ def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
     """The 26-connected regions of ``mask``, highest peak first."""
     inside, data = mask.T, anomaly.data.T
     labels = components3d(torch.from_numpy(inside)[None, None], connectivity=26)[0, 0].numpy()
-    places = np.argwhere(inside)[:, ::-1]
-    if len(places) == 0:
+    flat = np.flatnonzero(inside)
+    if len(flat) == 0:
         return []
-    label, value = labels[inside], data[inside]
+    places = np.stack(np.unravel_index(flat, inside.shape)[::-1], axis=1)
+    label, value = labels.reshape(-1)[flat], data[inside]
     order = np.lexsort((-value, label))  # by region, highest value first
     first = np.flatnonzero(np.diff(label[order], prepend=0))
     size = np.diff(first, append=len(label))

@@ -162,8 +162,8 @@ class DAL(nn.Module):
         """1 - (1 - p_CSF)(1 - a_CSF): where the tissue or the atlas expects fluid."""
         if "evidence" not in self.parts:
             return p[:, :1]
-        place = self.part("evidence").place(mask)  # type: ignore[operator]
-        return 1 - (1 - p[:, :1]) * (1 - place[:, :1])
+        place = self.part("evidence").place(mask, tissue=0)  # type: ignore[operator]
+        return 1 - (1 - p[:, :1]) * (1 - place)
 
     def modality_vector(self, x: Tensor, p: Tensor, mask: Tensor) -> Tensor:
         """v ``(N, length)``: E_M's, or the scan's means in the tissues ``p (N, K, D, H, W)``."""

@@ -69,16 +69,17 @@ class TissueEvidence(nn.Module):
         super().__init__()
         self.register_buffer("atlas", torch.full((1, tissues, *ATLAS_SIDES), 1 / tissues))
 
-    def place(self, mask: Tensor) -> Tensor:
-        """How often each tissue lies where, ``(N, K, D, H, W)``, 0 outside ``mask (N, 1, ...)``."""
-        return torch.stack([self._prior(one[0]) for one in mask])
+    def place(self, mask: Tensor, tissue: int) -> Tensor:
+        """How often a tissue lies where, ``(N, 1, D, H, W)``, 0 outside ``mask (N, 1, ...)``."""
+        atlas = self.atlas[:, tissue : tissue + 1]
+        return torch.stack([_laid_out(atlas, one[0]) for one in mask])
 
     @torch.no_grad()
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         return torch.stack([self._one(x[n, 0], mask[n, 0]) for n in range(len(x))])
 
     def _one(self, x: Tensor, mask: Tensor) -> Tensor:
-        prior = self._prior(mask)
+        prior = _laid_out(self.atlas, mask)
         lattice = torch.zeros_like(mask)
         lattice[::2, ::2, ::2] = True
         seen = lattice & mask & (x > 0)
@@ -86,15 +87,16 @@ class TissueEvidence(nn.Module):
         z = (x - means.view(-1, 1, 1, 1)) / spreads.view(-1, 1, 1, 1)
         return torch.cat([x[None], torch.exp(-0.5 * z.square()) * mask, prior])
 
-    def _prior(self, mask: Tensor) -> Tensor:
-        """The atlas in the bounding box of ``mask (D, H, W)``, 0 outside the mask."""
-        out = self.atlas.new_zeros((self.atlas.shape[1], *mask.shape))
-        box = bounding_box(mask)
-        sides = [side.stop - side.start for side in box]
-        if not all(sides):
-            return out
-        out[(slice(None), *box)] = F.interpolate(self.atlas, sides, mode="trilinear")[0]
-        return out * mask
+
+def _laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
+    """An atlas ``(1, K, ...)`` in the bounding box of ``mask (D, H, W)``, 0 outside the mask."""
+    out = atlas.new_zeros((atlas.shape[1], *mask.shape))
+    box = bounding_box(mask)
+    sides = [side.stop - side.start for side in box]
+    if not all(sides):
+        return out
+    out[(slice(None), *box)] = F.interpolate(atlas, sides, mode="trilinear")[0]
+    return out * mask
 
 
 def combine(seen: Tensor, output: Tensor) -> Tensor:

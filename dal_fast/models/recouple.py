@@ -21,7 +21,8 @@ CERTAIN = 0.8  # probability from which a voxel counts for its tissue's mean
 KEEP_MADS = 2.5  # voxels further from the tissue's median than this do not count
 DEGREE = 3  # of the bias polynomial
 ROUNDS = 3  # alternations of means and bias
-ENOUGH = 20_000  # voxels; with more, the bias is fitted to every eighth
+ENOUGH = 20_000  # voxels; with more, the bias is fitted to every eighth: it has twenty terms
+PLENTY = 400_000  # more than a brain has at 2 mm: every eighth counts, or every 64th, ...
 _POWERS = [
     (i, j, k)
     for i in range(DEGREE + 1)
@@ -64,29 +65,31 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> Recoupled:
 def _one(x: Tensor, p: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """phi ``(D, H, W)``, mu ``(K,)``, b ``(D, H, W)`` of one scan."""
     inside = mask & (x > 0)
+    count, step = int(inside.sum()), 1
+    while count >= PLENTY * step**3:
+        step *= 2
     bias = torch.ones_like(x)
-    if inside.sum() > 10 * len(_POWERS):
-        bias = torch.where(mask, _bias_field(x, p, mask, _thinned(inside)), bias)
-    means = _robust_means(x[inside] / bias[inside], p[:, inside])
+    if count > 10 * len(_POWERS):
+        seen = _lattice(inside, 2 * step if count >= ENOUGH else 1)
+        bias = torch.where(mask, _bias_field(x, p, mask, seen), bias)
+    seen = _lattice(inside, step)
+    means = _robust_means(x[seen] / bias[seen], p[:, *seen])
     image = torch.einsum("k,kdhw->dhw", means, p) * bias * mask
     return image, means, bias
 
 
-def _thinned(inside: Tensor) -> Tensor:
-    """Every eighth voxel of a brain that has plenty: a field of twenty terms needs no more."""
-    if inside.sum() < ENOUGH:
-        return inside
-    lattice = torch.zeros_like(inside)
-    lattice[::2, ::2, ::2] = True
-    return inside & lattice
+def _lattice(inside: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices along each axis of the voxels inside that lie on every ``step``-th plane of each."""
+    d, h, w = inside[::step, ::step, ::step].nonzero(as_tuple=True)
+    return d * step, h * step, w * step
 
 
-def _bias_field(x: Tensor, p: Tensor, mask: Tensor, sample: Tensor) -> Tensor:
-    """b ``(D, H, W)``, fitted at ``sample``, of mean 1 inside the mask."""
-    values, shares = x[sample], p[:, sample]
+def _bias_field(x: Tensor, p: Tensor, mask: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """b ``(D, H, W)``, fitted at ``seen``, of mean 1 inside the mask."""
+    values, shares = x[seen], p[:, *seen]
     box = bounding_box(mask)
     powers = [_powers(box[a], mask.shape[a], mask.device) for a in range(3)]  # (D, 4), ...
-    d, h, w = sample.nonzero(as_tuple=True)
+    d, h, w = seen
     terms = [powers[0][d, i] * powers[1][h, j] * powers[2][w, k] for i, j, k in _POWERS]
     basis = torch.stack(terms, dim=1)
     bias = torch.ones_like(values)

@@ -46,10 +46,13 @@ def overlay(background: Pixels, values: NDArray[Any], threshold: float, top: flo
 
     Nothing is drawn below half the threshold; from there to the threshold the colour fades in.
     """
-    base = np.repeat(background[..., None].astype(np.float64), 3, axis=-1)
-    alpha = _OPAQUE * np.clip(2 * values / max(threshold, 1e-12) - 1, 0, 1)[..., None]
-    mixed = (1 - alpha) * base + alpha * heat(values / max(top, 1e-12))
-    return (mixed + 0.5).astype(np.uint8)
+    alpha = _OPAQUE * np.clip(2 * values / max(threshold, 1e-12) - 1, 0, 1)
+    pixels = np.repeat(background[..., None], 3, axis=-1)
+    drawn = alpha > 0
+    share = alpha[drawn][:, None]
+    mixed = (1 - share) * pixels[drawn] + share * heat(values[drawn] / max(top, 1e-12))
+    pixels[drawn] = (mixed + 0.5).astype(np.uint8)
+    return pixels
 
 
 def scale_stops() -> str:

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from dal_fast.inference.result import Image, Region, Result
 from dal_fast.report import colour
 from dal_fast.report.html import NOTICE, card, document, fact, pairs
-from dal_fast.report.planes import AXIAL, VIEWS, Box, View, brain_box, plane, position, sample
+from dal_fast.report.planes import (
+    AXIAL,
+    VIEWS,
+    Box,
+    Plane,
+    View,
+    brain_box,
+    plane,
+    position,
+    sample,
+)
 from dal_fast.report.png import data_uri
 
 PANELS = ("Scan", "Tissue", "Edges", "Pseudo-healthy", "Anomaly")
@@ -86,13 +96,13 @@ def _panels(result: Result, box: Box, peak: NDArray[np.float64], white: float) -
     cells = [f'<div class="head">{name}</div>' for name in PANELS]
     widest = max(plane(view, peak, box).shape[1] for view in VIEWS)
     for view in VIEWS:
-        points = plane(view, peak, box)
+        here = plane(view, peak, box)
         pictures = (
-            colour.grey(sample(result.scan, points), white),
-            colour.tissue(sample(result.tissue, points, nearest=True)),
-            colour.grey(sample(result.edges, points, nearest=True), 1.0),
-            colour.grey(sample(result.pseudo_healthy, points), white),
-            _anomaly(result, points, white),
+            colour.grey(sample(result.scan, here), white),
+            colour.tissue(sample(result.tissue, here, "nearest")),
+            colour.grey(sample(result.edges, here, "nearest"), 1.0),
+            colour.grey(sample(result.pseudo_healthy, here), white),
+            _anomaly(result, here, white),
         )
         cross = _cross(*position(view, peak, box))
         share = pictures[0].shape[1] / widest  # one scale, in mm, for all three views
@@ -120,9 +130,9 @@ def _bulk(brain: Image) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _anomaly(result: Result, points: NDArray[np.float64], white: float) -> NDArray[np.uint8]:
-    background = colour.grey(sample(result.scan, points), white)
-    values = sample(result.anomaly, points)
+def _anomaly(result: Result, here: Plane, white: float) -> NDArray[np.uint8]:
+    background = colour.grey(sample(result.scan, here), white)
+    values = sample(result.anomaly, here)
     return colour.overlay(background, values, result.threshold, SCALE_TOP * result.threshold)
 
 

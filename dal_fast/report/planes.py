@@ -8,11 +8,12 @@ right side is on the left of axial and coronal views, the nose on the left of sa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from dal_fast.data.grid import Mode, resample
 from dal_fast.data.mask import run_ends
 from dal_fast.inference.result import Image
 
@@ -64,66 +65,51 @@ def brain_box(mask: Image) -> Box:
     return Box(points.min(axis=0) - _MARGIN_MM, points.max(axis=0) + _MARGIN_MM)
 
 
-def plane(view: View, at: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
-    """World coordinates ``(H, W, 3)`` of the pixels of the slice through ``at``."""
-    points = np.empty((*_pixels(view, box), 3))
-    points[..., view.axis] = at[view.axis]
-    points[..., view.across[0]] = _ticks(view.across, box)[None, :]
-    points[..., view.down[0]] = _ticks(view.down, box)[:, None]
-    return points
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A slice and its pixels.
+
+    Attributes:
+        shape: rows and columns.
+        affine: ``(4, 4)``, (row, column, 0) to world millimetres.
+    """
+
+    shape: tuple[int, int]
+    affine: NDArray[np.float64]
+
+
+def plane(view: View, at: NDArray[np.float64], box: Box) -> Plane:
+    """The slice of ``view`` through the world point ``at``."""
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    affine[view.axis, 2:] = PIXEL_MM, at[view.axis]
+    for column, (axis, sign) in enumerate((view.down, view.across)):
+        start = box.low[axis] if sign > 0 else box.high[axis]
+        affine[axis, [column, 3]] = sign * PIXEL_MM, start
+    return Plane((_pixels(view.down, box), _pixels(view.across, box)), affine)
 
 
 def position(view: View, at: NDArray[np.float64], box: Box) -> tuple[float, float]:
     """Where ``at`` falls in the view, as fractions of its width and height."""
-    height, width = _pixels(view, box)
+    height, width = _pixels(view.down, box), _pixels(view.across, box)
     return (
         (_along(view.across, at, box) / PIXEL_MM + 0.5) / width,
         (_along(view.down, at, box) / PIXEL_MM + 0.5) / height,
     )
 
 
-def sample(image: Image, points: NDArray[np.float64], nearest: bool = False) -> NDArray[np.float32]:
-    """Values at world ``points (…, 3)``, trilinear or nearest; 0 outside the image."""
-    inverse = np.linalg.inv(image.affine)
-    index = inverse[:3, :3] @ points.reshape(-1, 3).T + inverse[:3, 3:]
-    size = np.array(image.data.shape)[:, None]
-    inside = ((index > -0.5 - 1e-6) & (index < size - 0.5 + 1e-6)).all(axis=0)
-    flat, step = _flat(image.data)
-    index = np.clip(index, 0, size - 1)
-    if nearest:
-        value = flat.take(step @ np.rint(index).astype(np.int64))
-    else:
-        low = np.minimum(index.astype(np.int64), np.maximum(size - 2, 0))
-        x, y, z = index - low
-        first, (di, dj, dk) = step @ low, np.where(size[:, 0] > 1, step, 0)
-        faces = []
-        for i in (0, di):
-            edges = []
-            for j in (0, dj):
-                near, far = (flat.take(first + (i + j + k)) for k in (0, dk))
-                edges.append(near * (1 - z) + far * z)
-            faces.append(edges[0] * (1 - y) + edges[1] * y)
-        value = faces[0] * (1 - x) + faces[1] * x
-    return np.where(inside, value, 0).astype(np.float32).reshape(points.shape[:-1])
+def sample(image: Image, plane: Plane, mode: Mode = "linear") -> NDArray[np.float32]:
+    """Pixels ``(H, W)`` of a slice, 0 outside the image; smaller voxels are averaged."""
+    voxels = torch.as_tensor(image.data)
+    pixels: NDArray[np.float32] = resample(
+        voxels, image.affine, (*plane.shape, 1), plane.affine, mode
+    )[..., 0].numpy()
+    return pixels
 
 
-def _flat(data: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """A volume as it lies in memory, and how far its neighbours lie apart along each axis."""
-    if not data.flags.forc:
-        data = np.ascontiguousarray(data)
-    return data.ravel(order="K"), np.array(data.strides) // data.itemsize
-
-
-def _pixels(view: View, box: Box) -> tuple[int, int]:
-    return len(_ticks(view.down, box)), len(_ticks(view.across, box))
-
-
-def _ticks(direction: tuple[int, int], box: Box) -> NDArray[Any]:
-    axis, sign = direction
-    count = int(np.floor((box.high[axis] - box.low[axis]) / PIXEL_MM)) + 1
-    start = box.low[axis] if sign > 0 else box.high[axis]
-    ticks: NDArray[Any] = start + sign * PIXEL_MM * np.arange(count)
-    return ticks
+def _pixels(direction: tuple[int, int], box: Box) -> int:
+    axis, _ = direction
+    return int(np.floor((box.high[axis] - box.low[axis]) / PIXEL_MM)) + 1
 
 
 def _along(direction: tuple[int, int], at: NDArray[np.float64], box: Box) -> float:

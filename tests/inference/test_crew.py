@@ -111,7 +111,7 @@ def test_a_worker_that_is_killed_is_replaced(weights, tmp_path):
 
 
 def test_a_worker_that_hangs_is_replaced(weights, tmp_path):
-    crew = Crew({"weights": weights, "runtime": "torch"}, patience=15.0)
+    crew = Crew({"weights": weights, "runtime": "torch"}, patience=10.0)
     outcomes, struck = strike_the_first(crew, scans(tmp_path, 6), signal.SIGSTOP)
     assert len(ends(outcomes)) == len(outcomes) == 6
     assert set(ends(outcomes).values()) <= {"done", "kept", "timed-out"}

@@ -17,6 +17,7 @@ from dal_fast.report.planes import (
     CORONAL,
     SAGITTAL,
     VIEWS,
+    Box,
     brain_box,
     plane,
     position,
@@ -113,19 +114,26 @@ def test_aspect_is_the_bodys_own(voxel_mm):
         assert abs(width - 80) < 8
 
 
-def test_sampling_is_trilinear_and_zero_outside():
-    rng = np.random.default_rng(1)
-    affine = np.array([[0, -2.0, 0, 3], [1.5, 0, 0.2, -4], [0, 0, 3, 7], [0, 0, 0, 1]])
-    index = np.stack(np.meshgrid(*(np.arange(n) for n in (6, 7, 5)), indexing="ij"), axis=-1)
-    weights = np.array([0.3, -1.2, 2.5])
-    image = Image(Image(index, affine).world(index) @ weights, affine)
-    at = rng.uniform(0, [5, 6, 4], (50, 3))
-    assert np.allclose(sample(image, image.world(at)), image.world(at) @ weights, atol=1e-4)
-    assert np.all(sample(image, image.world(np.array([[-1.0, 2, 2], [2, 2, 5.0]]))) == 0)
-    labels = Image(np.arange(210).reshape(6, 7, 5), affine)
-    corners = index.reshape(-1, 3)[::7]
-    near = sample(labels, labels.world(corners + rng.uniform(-0.4, 0.4, corners.shape)), True)
-    assert np.array_equal(near, labels.data[tuple(corners.T)])
+def test_a_plane_is_sampled_where_its_affine_says():
+    affine = np.array([[0, -2.0, 0, 9], [1.5, 0, 0.2, -4], [0, 0, 3, -7], [0, 0, 0, 1]])
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in (12, 10, 8)), indexing="ij"), axis=-1)
+    place, weights = Image(index, affine).world(index), np.array([0.3, -1.2, 2.5])
+    box = Box(place.reshape(-1, 3).min(axis=0) - 5, place.reshape(-1, 3).max(axis=0) + 5)
+    image, labels = Image(place @ weights, affine), Image(np.arange(960).reshape(12, 10, 8), affine)
+    for view in VIEWS:
+        here = plane(view, np.array([1.0, 2, 3]), box)
+        pixels = np.stack([*np.indices(here.shape), np.zeros(here.shape)], axis=-1)
+        at = Image(pixels, here.affine).world(pixels)
+        want = np.array([1.0, 2, 3])[view.axis]
+        assert np.allclose(at[..., view.axis], want)
+        voxel = Image(at, np.linalg.inv(affine)).world(at)
+        inner = ((voxel >= 0) & (voxel <= np.array(index.shape[:3]) - 1)).all(axis=-1)
+        outer = ((voxel < -0.6) | (voxel > np.array(index.shape[:3]) - 0.4)).any(axis=-1)
+        assert np.allclose(sample(image, here)[inner], (at @ weights)[inner], atol=1e-3)
+        assert not sample(image, here)[outer].any()
+        clear = inner & (np.abs(voxel % 1 - 0.5) > 0.05).all(axis=-1)
+        near = np.rint(voxel[clear]).astype(int)
+        assert np.array_equal(sample(labels, here, "nearest")[clear], labels.data[tuple(near.T)])
 
 
 @pytest.mark.parametrize("axes", ["RAS", "PSR"])

@@ -34,6 +34,7 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], folder: Path) -> Engine:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
     }
     compiled = core.compile_model(network, "CPU", settings)
 
