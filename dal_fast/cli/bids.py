@@ -21,7 +21,7 @@ from dal_fast.cli.console import (
     refusals,
     status,
 )
-from dal_fast.cli.many import CrewOptions, Overwrite, Patience, Workers, screen_jobs
+from dal_fast.cli.many import CrewOptions, Engine, Overwrite, Patience, Workers, screen_jobs
 from dal_fast.errors import InputError
 
 _LISTS = ("--participant-label", "--session-label", "--suffix")
@@ -94,6 +94,13 @@ def bids(
     overwrite: Overwrite = False,
     workers: Workers = 1,
     patience: Patience = 600.0,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="ray: the workers are on the Ray cluster that RAY_ADDRESS names; both folders "
+            "must lie where all its machines see them."
+        ),
+    ] = Engine.LOCAL,
 ) -> None:
     """Screen a BIDS dataset into a BIDS derivative.
 
@@ -104,6 +111,8 @@ def bids(
     dal-fast bids ds/ out/ participant --participant-label 01 02 --suffix FLAIR
 
     dal-fast bids ds/ out/ participant --num-parts 40 --part-id $SLURM_ARRAY_TASK_ID
+
+    dal-fast bids ds/ out/ participant --engine ray --workers 16
 
     dal-fast bids ds/ out/ group --healthy group=control
 
@@ -133,7 +142,7 @@ def bids(
         if work is not None:
             os.environ["XDG_CACHE_HOME"] = str(work.resolve())
         part = f"_part-{part_id}of{num_parts}" if num_parts > 1 else ""
-        crew = CrewOptions(workers, patience, overwrite)
+        crew = CrewOptions(workers, patience, overwrite, engine)
         failed = _participant(dataset, out, chosen, settings, crew, f"failures{part}.tsv")
     raise typer.Exit(1 if failed else 0)
 

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ import typer
 
 if TYPE_CHECKING:
     from dal_fast.inference.batch import Job, Outcome
+    from dal_fast.inference.crew import Crew
+    from dal_fast.inference.ray_crew import RayCrew
 
 _LINE_EVERY = 60.0  # seconds, where there is no terminal
 
@@ -36,6 +39,13 @@ Overwrite = Annotated[
 ]
 
 
+class Engine(StrEnum):
+    """Where the workers are."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 @dataclass(frozen=True)
 class CrewOptions:
     """See :class:`dal_fast.inference.crew.Crew`."""
@@ -43,6 +53,20 @@ class CrewOptions:
     workers: int
     patience: float
     overwrite: bool
+    engine: Engine = Engine.LOCAL
+
+    def crew(self, settings: dict[str, Any], jobs: int) -> Crew | RayCrew:
+        """No more workers than there are jobs."""
+        from dal_fast.inference.crew import Crew
+        from dal_fast.inference.ray_crew import RayCrew
+
+        kind = RayCrew if self.engine is Engine.RAY else Crew
+        return kind(
+            settings,
+            workers=min(self.workers, jobs),
+            patience=self.patience,
+            overwrite=self.overwrite,
+        )
 
 
 def screen_jobs(
@@ -53,16 +77,10 @@ def screen_jobs(
     Raises:
         InputError: ``output-unwritable``, ``disk-full``, or what a screener refuses.
     """
-    from dal_fast.inference.crew import Crew
     from dal_fast.inference.outputs import check_folder
 
     check_folder(out)
-    crew = Crew(
-        settings,
-        workers=min(options.workers, len(jobs)),
-        patience=options.patience,
-        overwrite=options.overwrite,
-    )
+    crew = options.crew(settings, len(jobs))
     outcomes: list[Outcome] = []
     start = time.monotonic()
     with crew, _pace(len(jobs)) as advance:
@@ -76,7 +94,7 @@ def screen_jobs(
     typer.echo(
         f"{count['done']} screened, {count['kept']} already there, {count['failed']} failed "
         f"in {_span(seconds)}: {60 * count['done'] / seconds:.1f} volumes a minute, "
-        f"peak memory {crew.peak_bytes / 2**30:.2f} GiB a worker"
+        f"{crew.effort()}"
     )
     return outcomes
 

@@ -86,6 +86,10 @@ class Crew:
         for worker in self._workers:
             worker.kill()
 
+    def effort(self) -> str:
+        """What it took, in words."""
+        return f"peak memory {self.peak_bytes / 2**30:.2f} GiB a worker"
+
     @property
     def pids(self) -> list[int]:
         """Of the workers that are alive."""
