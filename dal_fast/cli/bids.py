@@ -19,7 +19,7 @@ from dal_fast.cli.console import (
     Weights,
     app,
     refusals,
-    status,
+    tracked,
 )
 from dal_fast.cli.many import CrewOptions, Engine, Overwrite, Patience, Workers, screen_jobs
 from dal_fast.errors import InputError
@@ -181,6 +181,5 @@ def _participant(
 def _group(dataset: Path, out: Path, healthy: str | None) -> None:
     from dal_fast.inference.group import write_group
 
-    with status("reading the results"):
-        done, missing = write_group(dataset, out, healthy)
+    done, missing = write_group(dataset, out, healthy, tracked)
     typer.echo(f"{done} scans with a result, {missing} without: {out / 'index.html'}")

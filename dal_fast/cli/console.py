@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from dal_fast.errors import InputError
+
+T = TypeVar("T")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,6 +70,14 @@ def status(what: str) -> Iterator[None]:
     console = Console(stderr=True)
     with console.status(what) if console.is_terminal else contextlib.nullcontext():
         yield
+
+
+def tracked(items: Sequence[T], what: str) -> Iterator[T]:
+    """Goes through ``items`` with a progress bar."""
+    with progress(len(items), what) as advance:
+        for item in items:
+            yield item
+            advance(None)
 
 
 @contextlib.contextmanager

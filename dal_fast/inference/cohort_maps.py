@@ -10,7 +10,7 @@ others. Ours, not in the paper.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,26 +35,36 @@ _SMOOTH = 3  # places a side that mean and spread are averaged over
 _LEAST_SPREAD = 0.5  # of the median spread of all places: where healthy maps are all 0
 
 
-def write_cohort_maps(records: Sequence[Record], healthy: Collection[str]) -> None:
+Track = Callable[[Sequence[Record], str], Iterable[Record]]
+"""Goes through records, and may tell somebody how far it is; the words say what is done."""
+
+
+def in_silence(records: Sequence[Record], what: str) -> Iterable[Record]:
+    return records
+
+
+def write_cohort_maps(
+    records: Sequence[Record], healthy: Collection[str], track: Track = in_silence
+) -> None:
     """``desc-anomalyZ`` and ``desc-anomalyPercentile`` beside each anomaly map.
 
     Args:
         records: of the dataset; scans are compared with scans of the same suffix.
         healthy: labels of the healthy participants; with fewer than ``FEWEST`` others no map.
+        track: what goes through the records, healthy ones first, then all.
 
     Raises:
         InputError: ``output-unwritable``, ``disk-full``.
     """
-    for suffix in sorted({record.suffix for record in records}):
-        own = [record for record in records if record.suffix == suffix]
-        usual: dict[str, list[Tensor]] = defaultdict(list)
-        for record in own:
-            if record.participant in healthy:
-                usual[record.participant].append(_read(record).places())
-        for record in own:
-            others = [maps for label, maps in usual.items() if label != record.participant]
-            if len(others) >= FEWEST:
-                _write(_read(record), torch.stack([m for maps in others for m in maps]))
+    usual: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+    chosen = [record for record in records if record.participant in healthy]
+    for record in track(chosen, "reading healthy maps"):
+        usual[record.suffix][record.participant].append(_read(record).places())
+    for record in track(records, "comparing maps"):
+        own = usual[record.suffix]
+        others = [maps for label, maps in own.items() if label != record.participant]
+        if len(others) >= FEWEST:
+            _write(_read(record), torch.stack([m for maps in others for m in maps]))
 
 
 @dataclass(frozen=True, eq=False)

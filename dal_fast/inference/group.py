@@ -16,7 +16,7 @@ from dal_fast.inference.cohort import (
     rank_scores,
     read_participants,
 )
-from dal_fast.inference.cohort_maps import write_cohort_maps
+from dal_fast.inference.cohort_maps import Track, in_silence, write_cohort_maps
 from dal_fast.inference.derivative import index_entry, write_derivative, write_tsv
 from dal_fast.inference.outputs import output_names
 from dal_fast.inference.records import Record, collect_records
@@ -26,7 +26,9 @@ _SCORES = ("participant_id", "session", "suffix", "scan", "score", "z", "percent
            "volume_ml", "flags")  # fmt: skip
 
 
-def write_group(dataset: Path, out: Path, healthy: str | None = None) -> tuple[int, int]:
+def write_group(
+    dataset: Path, out: Path, healthy: str | None = None, track: Track = in_silence
+) -> tuple[int, int]:
     """``participants.tsv``, ``scores.tsv`` and ``index.html`` of all that lies in ``out``.
 
     Args:
@@ -34,6 +36,7 @@ def write_group(dataset: Path, out: Path, healthy: str | None = None) -> tuple[i
         out: of the participant level.
         healthy: whom to compare everyone with, see :func:`healthy_participants`: their maps and
             scores; without it there is no comparison.
+        track: what goes through the scans whose maps are compared.
 
     Returns:
         Scans with a result, and without one.
@@ -52,7 +55,7 @@ def write_group(dataset: Path, out: Path, healthy: str | None = None) -> tuple[i
         labels = {record.participant for record in records}
         chosen = healthy_participants(healthy, columns, rows, labels)
         standings = rank_scores(records, chosen)
-        write_cohort_maps(records, chosen)
+        write_cohort_maps(records, chosen, track)
     failures = _missing(dataset, out, scans, records)
     write_derivative(out, dataset, {record.suffix for record in records})
     write_tsv(out / "scores.tsv", _SCORES, [_score_row(r, standings.get(r.name)) for r in records])
