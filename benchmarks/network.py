@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def benchmark_app(network: Path, sides: Sequence[int], seconds: float) -> float:
     """Median latency in milliseconds."""
     words = [
-        "benchmark_app", "-m", str(network), "-d", "CPU", "-api", "sync", "-hint", "latency",
+        "benchmark_app", "-m", str(network), "-d", "CPU", "-api", "sync", "-hint", "none",
+        "-nstreams", "1", "-pin", "NO",
         "-nthreads", str(THREADS), "-infer_precision", "f32", "-t", str(round(seconds)),
         "-data_shape", f"[1,1,{sides[0]},{sides[1]},{sides[2]}]",
     ]  # fmt: skip

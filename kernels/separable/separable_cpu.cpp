@@ -1,6 +1,7 @@
 // Axes are taken in the order of the source's memory: planes are summed along the outermost, rows along
 // the middle one, voxels along the innermost, so that every read is contiguous. Where the result's
-// contiguous axis W is not the source's innermost, kLanes rows at a time turn through a tile.
+// contiguous axis W is not the source's innermost, kLanes neighbours along W go side by side from the
+// first axis that allows it, so that the last step is vectors from memory to memory.
 #include <algorithm>
 #include <utility>
 
@@ -56,8 +57,11 @@ int64_t most_rows(const AxisTaps& middle) {
   return most;
 }
 
+bool turned(const Order& o) { return o.wide_outer * o.wide_middle > 1; }
+
 int64_t floats_a_thread(const Order& o) {
-  return o.wide_outer * most_rows(o.middle) * o.inner.size + o.inner.size + kLanes * o.inner.count;
+  const int64_t lanes = turned(o) ? kLanes : 1;
+  return (o.wide_outer * most_rows(o.middle) + lanes + 1) * o.inner.size;
 }
 
 template <class S>
@@ -92,44 +96,73 @@ void along(const float* row, const AxisTaps& axis, float* out) {
   }
 }
 
-void turn(const float* tile, int64_t lanes, int64_t n, int64_t step, float* out) {
-  if (lanes == kLanes) {
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t lane = 0; lane < kLanes; ++lane) out[i * step + lane] = tile[lane * n + i];
-  } else {
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t lane = 0; lane < lanes; ++lane) out[i * step + lane] = tile[lane * n + i];
+// The same for kLanes rows that lie voxel by voxel side by side; `lanes` of each result are kept.
+void along_lanes(const float* rows, const AxisTaps& axis, int64_t lanes, int64_t step, float* out) {
+  for (int64_t i = 0; i < axis.count; ++i) {
+    float sum[kLanes] = {};
+    for (int64_t t = 0; t < axis.taps; ++t) {
+      const float* voxels = rows + axis.index[t * axis.count + i] * kLanes;
+      const float weight = axis.weight[t * axis.count + i];
+      for (int64_t lane = 0; lane < kLanes; ++lane) sum[lane] += weight * voxels[lane];
+    }
+    float* target = out + i * step;
+    if (lanes == kLanes)
+      for (int64_t lane = 0; lane < kLanes; ++lane) target[lane] = sum[lane];
+    else
+      for (int64_t lane = 0; lane < lanes; ++lane) target[lane] = sum[lane];
+  }
+}
+
+void spread(const float* row, int64_t n, float* lane) {
+  for (int64_t i = 0; i < n; ++i) lane[i * kLanes] = row[i];
+}
+
+// One chunk of the result: `outer` to `outer + wide`, rows `begin` to `end` along the middle axis.
+template <class S>
+void chunk(const S* x, const Order& o, int64_t outer, int64_t begin, int64_t end, float* out,
+           float* scratch) {
+  const int64_t row = o.inner.size, wide = std::min(o.wide_outer, o.outer.count - outer);
+  const Span span = needed(o.middle, begin, end);
+  const int64_t rows = span.last - span.first;
+  float* line = scratch;  // kLanes rows side by side, or one
+  float* one = line + (turned(o) ? kLanes : 1) * row;
+  float* planes = one + row;
+  const bool many = o.wide_outer > 1;
+  for (int64_t b = 0; b < wide; ++b)
+    for (int64_t r = 0; r < rows; ++r) {
+      float* sum = many ? one : planes + r * row;
+      add_rows(x + (span.first + r) * o.middle.stride, o.outer, outer + b, 0, o.outer.stride,
+               o.inner.stride, row, sum);
+      if (many) spread(one, row, planes + r * row * kLanes + b);
+    }
+  for (int64_t middle = begin; middle < end; middle += o.wide_middle) {
+    float* target = out + outer * o.out_outer + middle * o.out_middle;
+    if (!turned(o)) {
+      add_rows(planes, o.middle, middle, span.first, row, 1, row, line);
+      along(line, o.inner, target);
+      continue;
+    }
+    const int64_t lanes = many ? wide : std::min(o.wide_middle, end - middle);
+    if (many) {
+      add_rows(planes, o.middle, middle, span.first, row * kLanes, 1, row * kLanes, line);
+    } else {
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        add_rows(planes, o.middle, middle + lane, span.first, row, 1, row, one);
+        spread(one, row, line + lane);
+      }
+    }
+    along_lanes(line, o.inner, lanes, o.out_inner, target);
   }
 }
 
 template <class S>
 void run(const S* x, const Order& o, float* out, float* workspace, int threads) {
   const int64_t outers = (o.outer.count + o.wide_outer - 1) / o.wide_outer;
-  const int64_t chunks = (o.middle.count + kChunk - 1) / kChunk;
-  const int64_t per_thread = floats_a_thread(o), n = o.inner.count, row = o.inner.size;
+  const int64_t chunks = (o.middle.count + kChunk - 1) / kChunk, per_thread = floats_a_thread(o);
   parallel_for(outers * chunks, threads, [&](int64_t task, int slot) {
-    float* planes = workspace + slot * per_thread;
-    const int64_t outer = task / chunks * o.wide_outer, begin = task % chunks * kChunk;
-    const int64_t wide = std::min(o.wide_outer, o.outer.count - outer);
-    const int64_t end = std::min(begin + kChunk, o.middle.count);
-    const Span span = needed(o.middle, begin, end);
-    const int64_t rows = span.last - span.first;
-    float* line = planes + wide * rows * row;
-    float* tile = line + row;
-    for (int64_t b = 0; b < wide; ++b)
-      for (int64_t r = 0; r < rows; ++r)
-        add_rows(x + (span.first + r) * o.middle.stride, o.outer, outer + b, 0, o.outer.stride,
-                 o.inner.stride, row, planes + (b * rows + r) * row);
-    for (int64_t middle = begin; middle < end; middle += o.wide_middle) {
-      const int64_t lanes = wide * std::min(o.wide_middle, end - middle);  // one of the two is 1
-      float* target = out + outer * o.out_outer + middle * o.out_middle;
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        const int64_t b = o.wide_outer > 1 ? lane : 0, m = middle + (o.wide_outer > 1 ? 0 : lane);
-        add_rows(planes + b * rows * row, o.middle, m, span.first, row, 1, row, line);
-        along(line, o.inner, o.out_inner == 1 ? target : tile + lane * n);
-      }
-      if (o.out_inner != 1) turn(tile, lanes, n, o.out_inner, target);
-    }
+    const int64_t begin = task % chunks * kChunk;
+    chunk(x, o, task / chunks * o.wide_outer, begin, std::min(begin + kChunk, o.middle.count), out,
+          workspace + slot * per_thread);
   });
 }
 

@@ -14,6 +14,8 @@ SHAPES = {  # of the source and of the samples; chunks and tiles of every kernel
     "finer": ((9, 20, 17), (37, 41, 70)),
     "mixed": ((33, 64, 5), (16, 65, 40)),
     "single": ((1, 1, 1), (3, 1, 17)),
+    "a slice": ((20, 31, 10), (18, 40, 1)),
+    "another slice": ((20, 31, 10), (1, 40, 12)),
 }
 DTYPES = (torch.float32, torch.uint8, torch.int16, torch.bool, torch.float64, torch.int32)
 
