@@ -61,6 +61,9 @@ class RayCrew:
         self.machines: set[str] = set()
         self._workers = workers
         self._device = settings.get("device", "auto")
+        weights = settings.get("weights", "default")
+        if weights != "default":  # Ray's workers have a working directory of their own
+            settings = {**settings, "weights": str(Path(weights).absolute())}
         self._crew = {"settings": settings, "overwrite": overwrite, "patience": patience}
 
     def __enter__(self) -> RayCrew:
@@ -90,7 +93,7 @@ class RayCrew:
         items = import_module("ray.data").from_items(rows, override_num_blocks=blocks)
         outcomes = items.map_batches(
             _Machine,
-            fn_constructor_kwargs={**self._crew, "threads": share["num_cpus"]},
+            fn_constructor_kwargs={**self._crew, "threads": max(1, int(share["num_cpus"]))},
             batch_size=size,
             concurrency=workers,
             **share,
@@ -137,9 +140,9 @@ def _share(workers: int, device: str) -> dict[str, float]:
     """Cores, and where there are and may be used, GPUs of one worker."""
     nodes = [node["Resources"] for node in import_module("ray").nodes() if node["Alive"]]
     cores = [int(node["CPU"]) for node in nodes if node.get("CPU")]
-    cpus = max(1, min(sum(cores) // workers, min(cores, default=1)))
+    cpus = min(sum(cores) / workers, min(cores, default=1))
     gpus = sum(node.get("GPU", 0) for node in nodes)
-    share: dict[str, float] = {"num_cpus": cpus}
+    share = {"num_cpus": int(cpus) if cpus > 1 else cpus}
     if gpus and device != "cpu":
         share["num_gpus"] = min(1.0, gpus / workers)
     return share
