@@ -60,7 +60,7 @@ def measure_sizes(
     found = {}
     for scan_mm in SIZES:
         scans = make_scans(dataset, root / f"scans-{scan_mm}", count, voxel_mm=scan_mm)
-        for model_mm in sorted({2.0, scan_mm}):
+        for model_mm in sorted({2.0, scan_mm}, reverse=True):
             if model_mm < FINEST_MODEL:
                 continue
             name = f"{scan_mm}-{model_mm}"
@@ -119,9 +119,9 @@ def draw(
     workers = [str(n) for n in crews]
     right.bar(workers, [pace for pace, _ in crews.values()], width=0.6, color="#2b5c8a")
     for at, (pace, peak) in enumerate(crews.values()):
-        note = f"{pace:.0f}\n{peak / 2**30:.1f} GiB each"
+        note = f"{pace:.0f}\n{peak / 2**30:.1f} GiB\neach"
         right.text(at, pace, note, ha="center", va="bottom", fontsize=8)
-    right.set_ylim(0, 1.3 * max(pace for pace, _ in crews.values()))
+    right.set_ylim(0, 1.35 * max(pace for pace, _ in crews.values()))
     right.set_title("volumes a minute by workers", loc="left", fontsize=9)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

@@ -17,6 +17,7 @@ _EXTRAS = {
     "train": ("lightning-fabric", "tensorboard"),
     "openvino": ("openvino",),
     "onnx": ("onnxruntime", "onnxscript"),
+    "ray": ("ray", "pyarrow"),
     "triton": ("triton",),
 }
 

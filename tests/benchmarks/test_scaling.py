@@ -23,6 +23,6 @@ def test_the_plot_holds_every_bar(tmp_path):
     for name in ("one.svg", "two.svg"):
         draw(sizes, {1: (80.0, 2**30), 2: (120.0, 2**30)}, tmp_path / name)
     text = (tmp_path / "one.svg").read_text()
-    for word in ("at 2", "0.72", "network", "120", "1.0 GiB each"):
+    for word in ("at 2", "0.72", "network", "120", "1.0 GiB"):
         assert word in text
     assert text == (tmp_path / "two.svg").read_text()
