@@ -107,7 +107,7 @@ def write_volume(
     with open_atomic(path) as file, _compressed(file, path) as stream:
         stream.write(_header_like(like, voxels))
         for start in range(0, voxels.size, _CHUNK):
-            stream.write(voxels[start : start + _CHUNK].data)
+            stream.write(voxels[start : start + _CHUNK].tobytes())
 
 
 def _compressed(file: IO[bytes], path: Path) -> contextlib.AbstractContextManager[Any]:
