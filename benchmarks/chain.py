@@ -172,7 +172,8 @@ def crew_pace(
     jobs = [Job(scan, out) for scan in scans]
     times = []
     settings = {"weights": str(weights), "runtime": runtime}
-    with Crew(settings, workers=workers, threads=THREADS // workers, overwrite=True) as crew:
+    threads = max(1, THREADS // workers)  # 0 would mean torch's own number
+    with Crew(settings, workers=workers, threads=threads, overwrite=True) as crew:
         for outcome in crew.screen(jobs):
             times.append(time.perf_counter())
             if outcome.status != "done":

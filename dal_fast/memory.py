@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of mallopt(3)
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # of mallopt(3)
 
 
 def keep_freed_memory() -> None:
@@ -19,5 +19,6 @@ def keep_freed_memory() -> None:
         return
     mallopt = ctypes.CDLL(None).mallopt
     mallopt(_MMAP_MAX, 0)
+    mallopt(_ARENA_MAX, 1)  # threads' own arenas would return what they free
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_TOP_PAD, 256 << 20)

@@ -28,6 +28,7 @@ _FREE_TEXT = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
 TEMPORARY_SUFFIX = ".dal-fast-tmp"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CHUNK = 1 << 22
+_PRIMER = 8  # bytes; see write_volume
 
 
 @contextlib.contextmanager
@@ -104,10 +105,16 @@ def write_volume(
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError("output-name", f"{path} must end in .nii.gz or .nii")
     voxels = np.asarray(data, dtype=np.dtype(dtype).newbyteorder("<")).reshape(-1, order="F")
+    header = _header_like(like, voxels)
     with open_atomic(path) as file, _compressed(file, path) as stream:
-        stream.write(_header_like(like, voxels))
+        # ISA-L's fast loop takes the hash of a stream's second byte from a stale register, an
+        # address (igzip_icf_body_h1_gr_bt.asm, write_first_byte): one file in some hundreds comes
+        # out with another match. A flush of 8 bytes begins the stream in its slow loop.
+        stream.write(header[:_PRIMER])
+        stream.flush()
+        stream.write(header[_PRIMER:])
         for start in range(0, voxels.size, _CHUNK):
-            stream.write(voxels[start : start + _CHUNK].tobytes())
+            stream.write(voxels[start : start + _CHUNK].data)
 
 
 def _compressed(file: IO[bytes], path: Path) -> contextlib.AbstractContextManager[Any]:

@@ -182,4 +182,4 @@ def _write_image(path: Path, voxels: NDArray[np.generic]) -> None:
     kind = np.uint8 if voxels.dtype == np.bool_ else np.float32
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     image = nibabel.Nifti1Image(voxels.astype(kind), affine)  # type: ignore[no-untyped-call]
-    write_bytes(path, igzip.compress(image.to_bytes(), compresslevel=1, mtime=0))  # type: ignore[no-untyped-call]
+    write_bytes(path, igzip.compress(image.to_bytes(), compresslevel=3, mtime=0))  # type: ignore[no-untyped-call]

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dal_fast.data.grid import bounding_box
+from dal_fast.models.recouple import lattice
 
 ATLAS_SIDES = (40, 48, 40)  # a brain's bounding box in the atlas
 _ANYWHERE = 0.02  # least prior probability of a tissue
@@ -80,10 +81,8 @@ class TissueEvidence(nn.Module):
 
     def _one(self, x: Tensor, mask: Tensor) -> Tensor:
         prior = _laid_out(self.atlas, mask)
-        lattice = torch.zeros_like(mask)
-        lattice[::2, ::2, ::2] = True
-        seen = lattice & mask & (x > 0)
-        means, spreads = fit_tissues(x[seen], prior[:, seen])
+        seen = lattice(mask & (x > 0), 2)
+        means, spreads = fit_tissues(x[seen], prior[:, *seen])
         z = (x - means.view(-1, 1, 1, 1)) / spreads.view(-1, 1, 1, 1)
         return torch.cat([x[None], torch.exp(-0.5 * z.square()) * mask, prior])
 

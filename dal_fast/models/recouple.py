@@ -70,15 +70,15 @@ def _one(x: Tensor, p: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         step *= 2
     bias = torch.ones_like(x)
     if count > 10 * len(_POWERS):
-        seen = _lattice(inside, 2 * step if count >= ENOUGH else 1)
+        seen = lattice(inside, 2 * step if count >= ENOUGH else 1)
         bias = torch.where(mask, _bias_field(x, p, mask, seen), bias)
-    seen = _lattice(inside, step)
+    seen = lattice(inside, step)
     means = _robust_means(x[seen] / bias[seen], p[:, *seen])
     image = torch.einsum("k,kdhw->dhw", means, p) * bias * mask
     return image, means, bias
 
 
-def _lattice(inside: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+def lattice(inside: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
     """Indices along each axis of the voxels inside that lie on every ``step``-th plane of each."""
     d, h, w = inside[::step, ::step, ::step].nonzero(as_tuple=True)
     return d * step, h * step, w * step

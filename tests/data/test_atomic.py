@@ -9,6 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from data.bad_inputs import ball, nifti_bytes, write
+from isal import igzip
+from phantom import phantom, save
 
 from dal_fast import InputError
 from dal_fast.data.atomic import open_atomic, write_bytes, write_volume
@@ -152,3 +154,26 @@ def test_volumes_that_are_not_written(tmp_path, name, shape, code):
         write_volume(tmp_path / name, np.zeros(shape or like.data.shape, np.float32), like)
     assert refused.value.code == code
     assert os.listdir(tmp_path) == ["scan.nii.gz"]
+
+
+def test_compressed_bytes_do_not_depend_on_addresses(tmp_path, monkeypatch):
+    """Kept alive, every compressor has an address of its own."""
+    kept = []
+
+    class Kept(igzip.GzipFile):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            kept.append(self)
+
+    monkeypatch.setattr(igzip, "GzipFile", Kept)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    path = tmp_path / "map.nii.gz"
+    for seed in range(4):
+        data, affine, _ = phantom(voxel_mm=(5.0, 5.0, 5.0), seed=seed)
+        like = read_volume(save(tmp_path / "scan.nii", data, affine))
+        found = set()
+        for _ in range(500):
+            write_volume(path, data, like)
+            found.add(path.read_bytes())
+        assert len(found) == 1
+        kept.clear()
