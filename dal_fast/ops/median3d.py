@@ -17,8 +17,10 @@ def median3d(
 ) -> Tensor:
     """The exact median over a cube of ``size`` voxels a side.
 
-    ``out(v) = mask(v) * median{ x(u) : |u - v|_inf <= size // 2 }``. Beyond the border the edge
-    voxel repeats, as in ``scipy.ndimage.median_filter(x, size, mode="reflect")``, whose values it
+    ``out(v) = mask(v) * median{ x(u) : |u - v|_inf <= size // 2 }``; a cube of 4 reaches from
+    ``v - 2`` to ``v + 1``, and the upper of its two middle values is taken, as in scipy: it shifts
+    edges by half a voxel and serves protocols that ask for it. Beyond the border the edge voxel
+    repeats, as in ``scipy.ndimage.median_filter(x, size, mode="reflect")``, whose values it
     equals. The mask only blanks the result: voxels outside it still count in their neighbours'
     medians. (The paper says "smoothing" and not which; the filter is our choice.)
 
@@ -30,7 +32,7 @@ def median3d(
 
     Args:
         x: ``(N, C, D, H, W)``, float32, float64, float16 or bfloat16, any strides.
-        size: 3 or 5.
+        size: 3 or 5; 4 on the CPU.
         mask: bool ``(N, 1, D, H, W)``; outside it the result is 0.
         backend: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"reference"``.
 
@@ -43,11 +45,13 @@ def median3d(
     """
     check_volume(x, "x")
     check_mask(mask, x)
-    if size not in (3, 5):
-        raise InputError("size", f"size must be 3 or 5, not {size}")
+    if size not in (3, 4, 5):
+        raise InputError("size", f"size must be 3, 4 or 5, not {size}")
     if x.requires_grad and torch.is_grad_enabled():
         raise InputError("no-gradient", "median3d has no gradient: pass x.detach()")
     backend = resolve(backend, x)
+    if size == 4 and backend == "cuda":
+        raise InputError("size", "a median of size 4 has no GPU kernel: pass x.cpu(), or 3 or 5")
     if backend == "reference":
         return reference.median3d(x.double(), size, mask).to(x.dtype)
     return _median3d(x, size, mask, backend)

@@ -6,18 +6,21 @@ import torch
 from torch import Tensor
 
 
-def _repeat_edges(x: Tensor, axis: int, radius: int) -> Tensor:
-    """``x`` with ``radius`` more voxels at both ends: c b a | a b c | c b a, for any length."""
+def _repeat_edges(x: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """``x`` with more voxels at both ends: c b a | a b c | c b a, for any length."""
     n = x.shape[axis]
-    at = torch.arange(-radius, n + radius, device=x.device).remainder(2 * n)
+    at = torch.arange(-before, n + after, device=x.device).remainder(2 * n)
     return x.index_select(axis, torch.minimum(at, 2 * n - 1 - at))
 
 
 def median3d(x: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
-    """``(N, C, D, H, W)`` median over ``size``³ voxels; NaN sorts last; 0 outside ``mask``."""
+    """``(N, C, D, H, W)``: the median over ``size``³ voxels, the upper one of two; 0 outside ``mask``.
+
+    NaN sorts last.
+    """
     cubes = x
     for axis in (2, 3, 4):
-        cubes = _repeat_edges(cubes, axis, size // 2)
+        cubes = _repeat_edges(cubes, axis, size // 2, (size - 1) // 2)
     for axis in (2, 3, 4):
         cubes = cubes.unfold(axis, size, 1)
     median = cubes.flatten(5).sort(dim=5).values[..., size**3 // 2]

@@ -1,4 +1,4 @@
-"""Writes networks.h: the comparator networks of the 3x3x3 and 5x5x5 median. See README.md.
+"""Writes networks.h: the comparator networks of the median of 3³, 4³ and 5³ voxels. See README.md.
 
     python kernels/median3d/generate.py            # rewrites networks.h beside this file
     python kernels/median3d/generate.py --count    # prints min/max instructions per output voxel
@@ -19,9 +19,10 @@ from pathlib import Path
 HEADER = Path(__file__).with_name("networks.h")
 LINE = 108
 
-# Comparators that sort 3 and 5 values: 3 and 9 of them, both optimal.
+# Comparators that sort 3, 4 and 5 values: 3, 5 and 9 of them, all optimal.
 SORTERS = {
     3: [(0, 2), (0, 1), (1, 2)],
+    4: [(0, 1), (2, 3), (0, 2), (1, 3), (1, 2)],
     5: [(0, 3), (1, 4), (0, 2), (1, 3), (0, 1), (2, 4), (1, 2), (3, 4), (2, 3)],
 }
 
@@ -243,6 +244,59 @@ def median_3() -> Function:
     return f
 
 
+def start_4() -> Function:
+    f = Function(
+        "start_4",
+        "a..c: keys of the three planes before the first two that planes_4 adds. row_a, row_c, "
+        "pair_bc: what it reads of them.",
+        "const T* a, const T* b, const T* c, OUT row_a, OUT row_c, OUT pair_bc",
+    )
+    n = f.network
+    rows = {p: n.sort(f.read(4, _shifted(p))) for p in "abc"}
+    for p in "ac":
+        f.write(rows[p], f"row_{p}")
+    f.write(n.merge(rows["b"], rows["c"]), "pair_bc")
+    return f
+
+
+def planes_4() -> Function:
+    f = Function(
+        "planes_4",
+        "Outputs z and z + 1 look at planes z-2..z+2. before_3: sorted row of the first, pair: the "
+        "merged next two; p, q: keys of the last two. row_q: sorted row of the last; next_pair: "
+        "the last two, merged; out_0, out_1: sorted 4x4.",
+        "const T* p, const T* q, IN before_3, IN pair, "
+        "OUT row_q, OUT next_pair, OUT out_0, OUT out_1",
+    )
+    n = f.network
+    row_p, row_q = n.sort(f.read(4, _shifted("p"))), n.sort(f.read(4, _shifted("q")))
+    f.write(row_q, "row_q")
+    f.write(n.merge(row_p, row_q), "next_pair")
+    common = n.merge(f.read(8, row_of("pair")), row_p)
+    f.write(n.merge(common, f.read(4, row_of("before_3"))), "out_0")
+    f.write(n.merge(common, row_q), "out_1")
+    return f
+
+
+def pair_4() -> Function:
+    f = Function("pair_4", "Merges the sorted 4x4 of two rows.", "IN a, IN b, OUT out")
+    f.write(f.network.merge(f.read(16, row_of("a")), f.read(16, row_of("b"))), "out")
+    return f
+
+
+def median_4() -> Function:
+    f = Function(
+        "median_4",
+        "bc: the merged 4x4 of two rows; a, d, e: of the rows beside them. out: the upper of the "
+        "two middle values of a..d and of b..e.",
+        "IN a, IN bc, IN d, IN e, OUT out",
+    )
+    n = f.network
+    window = n.merge(f.read(32, row_of("bc")), f.read(16, row_of("d")))[:33]
+    f.write([n.median(window, f.read(16, row_of(e)), 32) for e in "ae"], "out")
+    return f
+
+
 def start_5() -> Function:
     f = Function(
         "start_5",
@@ -300,7 +354,11 @@ def median_5() -> Function:
     return f
 
 
-FUNCTIONS = (start_3, planes_3, median_3, start_5, planes_5, pair_5, median_5)
+FUNCTIONS = (
+    start_3, planes_3, median_3,
+    start_4, planes_4, pair_4, median_4,
+    start_5, planes_5, pair_5, median_5,
+)  # fmt: skip
 
 
 def header() -> str:
@@ -312,8 +370,10 @@ def count() -> str:
     ops = {build.__name__: build().instructions() for build in FUNCTIONS}
     # pair_5 runs once per plane and two rows, planes_* once per row and two planes
     three = (ops["planes_3"] + ops["median_3"]) / 2
+    four = (ops["planes_4"] + ops["pair_4"] + ops["median_4"]) / 2
     five = (ops["planes_5"] + ops["pair_5"] + ops["median_5"]) / 2
-    return f"{ops}\n3x3x3: {three:g} per voxel\n5x5x5: {five:g} per voxel"
+    sizes = f"3x3x3: {three:g} per voxel\n4x4x4: {four:g} per voxel\n5x5x5: {five:g} per voxel"
+    return f"{ops}\n{sizes}"
 
 
 def command(about: str, path: Path, header: Callable[[], str], count: Callable[[], str]) -> None:

@@ -1,6 +1,7 @@
 // Exact median over a cube.
 //
 //   out(v) = m(v) median{ x(u) : |u - v|_inf <= r },  r = 1 or 2; size = 2 r + 1
+//   size 4 (CPU only): the upper of the two middle values of v - 2 .. v + 1 along each axis
 //
 // The edge voxel repeats outside (c b a | a b c | c b a). NaN counts as larger than +inf, so the median
 // is NaN where more than half of the cube is. m: mask, 1 without one.
@@ -12,7 +13,7 @@
 
 namespace dal {
 
-// Contiguous (batch, channels, depth, height, width); size is 3 or 5.
+// Contiguous (batch, channels, depth, height, width); size is 3, 4 or 5.
 struct Median3dShape {
   int64_t batch, channels, depth, height, width;
   int size;

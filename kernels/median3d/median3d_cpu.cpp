@@ -1,8 +1,10 @@
 // Sorting networks on vectors of order-preserving integer keys; every lane is one output voxel. A tile
 // is one vector wide in x and marches through z two planes at a time; within a step it marches through y:
 //
-//   keys ── sort 3/5 in x ── merge with the planes before ── sorted 3x3/5x5 ── merge rows ── median
-//                             (Row: kept from step to step)   (ring of rows)     of y and y + 1
+//   keys ── sort in x ── merge with the planes before ── sorted 3x3, 4x4, 5x5 ── merge rows ── median
+//                         (Row: kept from step to step)   (ring of rows)        of y and y + 1
+//
+// A cube of 4 reaches two voxels back and one ahead, as scipy's.
 //
 // Neighbouring outputs share every merge of what their cubes have in common. networks.h is written by
 // generate.py; README.md counts the instructions.
@@ -50,14 +52,14 @@ struct Volume {
 template <class K, int kSize>
 struct Row {
   vec<K> even[kSize / 2 + 1][kSize], odd[2][kSize];
-  vec<K> pair[2][kSize == 5 ? 10 : 1];  // two merged planes; the 3x3x3 median needs none
+  vec<K> pair[2][kSize == 3 ? 1 : 2 * kSize];  // two merged planes; the 3x3x3 median needs none
 };
 
 template <class K, int kSize>
 struct Scratch {
-  vec<K> squares[2][kSize + 1][kSize * kSize];  // [z][y]: a ring of sorted 3x3 or 5x5
-  vec<K> pairs[2][2][kSize == 5 ? 2 * kSize * kSize : 1];  // [z][y]: two of them, merged
-  K keys[2][kSize - 1][lanes<K> + kSize - 1];  // [y][z]: a ring of rows of x
+  vec<K> squares[2][kSize + 1][kSize * kSize];  // [z][y]: a ring of sorted squares
+  vec<K> pairs[2][2][kSize == 3 ? 1 : 2 * kSize * kSize];  // [z][y]: two of them, merged
+  K keys[2][kSize - 1][lanes<K> + kSize / 2 * 2];  // [y][z]: a ring of rows of x
 };
 
 template <class K, int kSize>
@@ -81,7 +83,7 @@ class Tile {
     for (int i = 0; i < kColumns; ++i) columns_[i] = reflect(x0 - kRadius + i, volume.width);
   }
 
-  static int64_t padded(int64_t rows) { return (rows + 1) / 2 * 2 + 2 * kRadius; }
+  static int64_t padded(int64_t rows) { return (rows + 1) / 2 * 2 + kSize - 1; }
   static int64_t bytes(int64_t rows) {
     return int64_t(sizeof(Scratch<K, kSize>)) + padded(rows) * int64_t(sizeof(Row<K, kSize>));
   }
@@ -129,6 +131,8 @@ class Tile {
       Row<K, kSize>& r = rows_[p];
       if constexpr (kSize == 3)
         networks::start_3<K>(k[0], k[1], r.even[0], r.odd[0]);
+      else if constexpr (kSize == 4)
+        networks::start_4<K>(k[0], k[1], k[2], r.even[0], r.even[1], r.pair[0]);
       else
         networks::start_5<K>(k[0], k[1], k[2], k[3], r.even[0], r.even[1], r.odd[0], r.pair[0]);
     }
@@ -136,7 +140,7 @@ class Tile {
 
   // Planes z and z + 1 of the output.
   void step(int64_t z) {
-    const int64_t first_new = z + kRadius;
+    const int64_t first_new = z - kRadius + kSize - 1;
     read_row(0, first_new, 2);
     for (int64_t p = 0; p < padded_rows_; ++p) {
       if (p + 1 < padded_rows_) {
@@ -145,9 +149,9 @@ class Tile {
         for (size_t i = 0; i < sizeof(*rows_); i += 64) __builtin_prefetch(next + i, 1);
       }
       merge_planes(p, (z - z0_) / 2);
-      if constexpr (kSize == 5)
+      if constexpr (kSize != 3)
         if (p >= 2 && p % 2 == 0) merge_rows(p);
-      if (p >= kSize && p % 2 == 1) finish(p - kSize, z);
+      if (p >= kSize && (p - kSize) % 2 == 0) finish(p - kSize, z);
       if (p >= kSize - 4 && y0_ + p + 4 - kSize < y1_)
         for (int i = 0; i < 2 && z + i < z1_; ++i)
           __builtin_prefetch(v_.out + ((z + i) * v_.height + y0_ + p + 4 - kSize) * v_.width + x0_, 1);
@@ -164,15 +168,22 @@ class Tile {
     if constexpr (kSize == 3)
       networks::planes_3<K>(k[0], k[1], oldest, r.odd[now], newest, r.odd[next], squares[0][ring],
                             squares[1][ring]);
+    else if constexpr (kSize == 4)
+      networks::planes_4<K>(k[0], k[1], oldest, r.pair[now], newest, r.pair[next], squares[0][ring],
+                            squares[1][ring]);
     else
       networks::planes_5<K>(k[0], k[1], oldest, r.pair[now], r.odd[now], newest, r.odd[next], r.pair[next],
                             squares[0][ring], squares[1][ring]);
   }
 
   void merge_rows(int64_t p) {
-    for (int i = 0; i < 2; ++i)
-      networks::pair_5<K>(scratch_.squares[i][(p - 1) % kRing], scratch_.squares[i][p % kRing],
-                          scratch_.pairs[i][(p / 2) & 1]);
+    for (int i = 0; i < 2; ++i) {
+      const auto &first = scratch_.squares[i][(p - 1) % kRing], &second = scratch_.squares[i][p % kRing];
+      if constexpr (kSize == 4)
+        networks::pair_4<K>(first, second, scratch_.pairs[i][(p / 2) & 1]);
+      else
+        networks::pair_5<K>(first, second, scratch_.pairs[i][(p / 2) & 1]);
+    }
   }
 
   // Rows p and p + 1 of the tile's output, in planes z and z + 1.
@@ -193,6 +204,8 @@ class Tile {
     const auto& last = squares[(p + kSize) % kRing];
     if constexpr (kSize == 3)
       networks::median_3<K>(first, squares[(p + 1) % kRing], squares[(p + 2) % kRing], last, medians);
+    else if constexpr (kSize == 4)
+      networks::median_4<K>(first, pairs[(p / 2 + 1) & 1], squares[(p + 3) % kRing], last, medians);
     else
       networks::median_5<K>(first, pairs[(p / 2 + 1) & 1], pairs[(p / 2) & 1], last, medians);
   }
@@ -285,7 +298,9 @@ int64_t median3d_workspace(Median3dShape shape, DType dtype, int threads) {
   int64_t bytes = 0;
   with_key(dtype, [&](auto infinity) {
     using K = decltype(infinity);
-    bytes = shape.size == 3 ? bytes_per_thread<K, 3>(shape) : bytes_per_thread<K, 5>(shape);
+    bytes = shape.size == 3   ? bytes_per_thread<K, 3>(shape)
+            : shape.size == 4 ? bytes_per_thread<K, 4>(shape)
+                              : bytes_per_thread<K, 5>(shape);
   });
   return threads * bytes + kAlign;
 }
@@ -295,7 +310,7 @@ void median3d(const void* x, const uint8_t* mask, void* out, void* workspace, Me
   const auto start = (reinterpret_cast<uintptr_t>(workspace) + kAlign - 1) / kAlign * kAlign;
   with_key(dtype, [&](auto infinity) {
     using K = decltype(infinity);
-    const auto run = shape.size == 3 ? filter<K, 3> : filter<K, 5>;
+    const auto run = shape.size == 3 ? filter<K, 3> : shape.size == 4 ? filter<K, 4> : filter<K, 5>;
     run(static_cast<const K*>(x), mask, static_cast<K*>(out), reinterpret_cast<char*>(start), shape,
         infinity, threads);
   });

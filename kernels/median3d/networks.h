@@ -72,6 +72,149 @@ NETWORK median_3(IN a, IN b, IN c, IN d, OUT out) {
   L(v166, v162, v165) out[1] = v166;
 }
 
+// a..c: keys of the three planes before the first two that planes_4 adds. row_a, row_c, pair_bc: what it
+// reads of them.
+NETWORK start_4(const T* a, const T* b, const T* c, OUT row_a, OUT row_c, OUT pair_bc) {
+  const V v0 = load<T>(a + 0); const V v1 = load<T>(a + 1); X(v4, v5, v0, v1) const V v2 = load<T>(a + 2);
+  const V v3 = load<T>(a + 3); X(v6, v7, v2, v3) X(v8, v9, v4, v6) row_a[0] = v8; X(v10, v11, v5, v7)
+  row_a[3] = v11; X(v12, v13, v10, v9) row_a[1] = v12; row_a[2] = v13; const V v14 = load<T>(b + 0);
+  const V v15 = load<T>(b + 1); X(v18, v19, v14, v15) const V v16 = load<T>(b + 2);
+  const V v17 = load<T>(b + 3); X(v20, v21, v16, v17) X(v22, v23, v18, v20) X(v24, v25, v19, v21)
+  X(v26, v27, v24, v23) const V v28 = load<T>(c + 0); const V v29 = load<T>(c + 1); X(v32, v33, v28, v29)
+  const V v30 = load<T>(c + 2); const V v31 = load<T>(c + 3); X(v34, v35, v30, v31) X(v36, v37, v32, v34)
+  row_c[0] = v36; X(v38, v39, v33, v35) row_c[3] = v39; X(v40, v41, v38, v37) row_c[1] = v40;
+  row_c[2] = v41; X(v42, v43, v22, v36) pair_bc[0] = v42; X(v44, v45, v27, v41) X(v46, v47, v44, v43)
+  X(v48, v49, v26, v40) X(v50, v51, v25, v39) pair_bc[7] = v51; X(v52, v53, v50, v49) X(v54, v55, v48, v46)
+  pair_bc[1] = v54; pair_bc[2] = v55; X(v56, v57, v52, v47) pair_bc[3] = v56; pair_bc[4] = v57;
+  X(v58, v59, v53, v45) pair_bc[5] = v58; pair_bc[6] = v59;
+}
+
+// Outputs z and z + 1 look at planes z-2..z+2. before_3: sorted row of the first, pair: the merged next
+// two; p, q: keys of the last two. row_q: sorted row of the last; next_pair: the last two, merged; out_0,
+// out_1: sorted 4x4.
+NETWORK planes_4(const T* p, const T* q, IN before_3, IN pair, OUT row_q, OUT next_pair, OUT out_0, OUT out_1) {
+  const V v0 = load<T>(p + 0); const V v1 = load<T>(p + 1); X(v4, v5, v0, v1) const V v2 = load<T>(p + 2);
+  const V v3 = load<T>(p + 3); X(v6, v7, v2, v3) X(v8, v9, v4, v6) X(v10, v11, v5, v7) X(v12, v13, v10, v9)
+  const V v14 = load<T>(q + 0); const V v15 = load<T>(q + 1); X(v18, v19, v14, v15)
+  const V v16 = load<T>(q + 2); const V v17 = load<T>(q + 3); X(v20, v21, v16, v17) X(v22, v23, v18, v20)
+  row_q[0] = v22; X(v24, v25, v19, v21) row_q[3] = v25; X(v26, v27, v24, v23) row_q[1] = v26;
+  row_q[2] = v27; X(v28, v29, v8, v22) next_pair[0] = v28; X(v30, v31, v13, v27) X(v32, v33, v30, v29)
+  X(v34, v35, v12, v26) X(v36, v37, v11, v25) next_pair[7] = v37; X(v38, v39, v36, v35)
+  X(v40, v41, v34, v32) next_pair[1] = v40; next_pair[2] = v41; X(v42, v43, v38, v33) next_pair[3] = v42;
+  next_pair[4] = v43; X(v44, v45, v39, v31) next_pair[5] = v44; next_pair[6] = v45; const V v46 = pair[0];
+  X(v54, v55, v46, v8) const V v50 = pair[4]; X(v56, v57, v50, v55) const V v48 = pair[2];
+  X(v58, v59, v48, v13) const V v52 = pair[6]; X(v60, v61, v52, v59) X(v62, v63, v58, v56)
+  X(v64, v65, v60, v57) const V v47 = pair[1]; X(v66, v67, v47, v12) const V v51 = pair[5];
+  X(v68, v69, v51, v67) const V v49 = pair[3]; X(v70, v71, v49, v11) const V v53 = pair[7];
+  X(v72, v73, v53, v71) X(v74, v75, v70, v68) X(v76, v77, v72, v69) X(v78, v79, v66, v62)
+  X(v80, v81, v74, v63) X(v82, v83, v75, v64) X(v84, v85, v76, v65) X(v86, v87, v77, v61)
+  const V v88 = before_3[0]; X(v92, v93, v54, v88) out_0[0] = v92; X(v94, v95, v85, v93)
+  X(v96, v97, v81, v94) const V v90 = before_3[2]; X(v98, v99, v79, v90) X(v100, v101, v87, v99)
+  X(v102, v103, v83, v100) X(v104, v105, v98, v96) X(v106, v107, v102, v97) X(v108, v109, v103, v95)
+  const V v89 = before_3[1]; X(v110, v111, v78, v89) X(v112, v113, v86, v111) X(v114, v115, v82, v112)
+  const V v91 = before_3[3]; X(v116, v117, v80, v91) X(v118, v119, v73, v117) out_0[15] = v119;
+  X(v120, v121, v84, v118) X(v122, v123, v116, v114) X(v124, v125, v120, v115) X(v126, v127, v121, v113)
+  X(v128, v129, v110, v104) out_0[1] = v128; out_0[2] = v129; X(v130, v131, v122, v105) out_0[3] = v130;
+  out_0[4] = v131; X(v132, v133, v123, v106) out_0[5] = v132; out_0[6] = v133; X(v134, v135, v124, v107)
+  out_0[7] = v134; out_0[8] = v135; X(v136, v137, v125, v108) out_0[9] = v136; out_0[10] = v137;
+  X(v138, v139, v126, v109) out_0[11] = v138; out_0[12] = v139; X(v140, v141, v127, v101) out_0[13] = v140;
+  out_0[14] = v141; X(v142, v143, v54, v22) out_1[0] = v142; X(v144, v145, v85, v143)
+  X(v146, v147, v81, v144) X(v148, v149, v79, v27) X(v150, v151, v87, v149) X(v152, v153, v83, v150)
+  X(v154, v155, v148, v146) X(v156, v157, v152, v147) X(v158, v159, v153, v145) X(v160, v161, v78, v26)
+  X(v162, v163, v86, v161) X(v164, v165, v82, v162) X(v166, v167, v80, v25) X(v168, v169, v73, v167)
+  out_1[15] = v169; X(v170, v171, v84, v168) X(v172, v173, v166, v164) X(v174, v175, v170, v165)
+  X(v176, v177, v171, v163) X(v178, v179, v160, v154) out_1[1] = v178; out_1[2] = v179;
+  X(v180, v181, v172, v155) out_1[3] = v180; out_1[4] = v181; X(v182, v183, v173, v156) out_1[5] = v182;
+  out_1[6] = v183; X(v184, v185, v174, v157) out_1[7] = v184; out_1[8] = v185; X(v186, v187, v175, v158)
+  out_1[9] = v186; out_1[10] = v187; X(v188, v189, v176, v159) out_1[11] = v188; out_1[12] = v189;
+  X(v190, v191, v177, v151) out_1[13] = v190; out_1[14] = v191;
+}
+
+// Merges the sorted 4x4 of two rows.
+NETWORK pair_4(IN a, IN b, OUT out) {
+  const V v0 = a[0]; const V v16 = b[0]; X(v32, v33, v0, v16) out[0] = v32; const V v8 = a[8];
+  const V v24 = b[8]; X(v34, v35, v8, v24) X(v36, v37, v34, v33) const V v4 = a[4]; const V v20 = b[4];
+  X(v38, v39, v4, v20) const V v12 = a[12]; const V v28 = b[12]; X(v40, v41, v12, v28) X(v42, v43, v40, v39)
+  X(v44, v45, v38, v36) X(v46, v47, v42, v37) X(v48, v49, v43, v35) const V v2 = a[2]; const V v18 = b[2];
+  X(v50, v51, v2, v18) const V v10 = a[10]; const V v26 = b[10]; X(v52, v53, v10, v26) X(v54, v55, v52, v51)
+  const V v6 = a[6]; const V v22 = b[6]; X(v56, v57, v6, v22) const V v14 = a[14]; const V v30 = b[14];
+  X(v58, v59, v14, v30) X(v60, v61, v58, v57) X(v62, v63, v56, v54) X(v64, v65, v60, v55)
+  X(v66, v67, v61, v53) X(v68, v69, v50, v44) X(v70, v71, v62, v45) X(v72, v73, v63, v46)
+  X(v74, v75, v64, v47) X(v76, v77, v65, v48) X(v78, v79, v66, v49) X(v80, v81, v67, v41) const V v1 = a[1];
+  const V v17 = b[1]; X(v82, v83, v1, v17) const V v9 = a[9]; const V v25 = b[9]; X(v84, v85, v9, v25)
+  X(v86, v87, v84, v83) const V v5 = a[5]; const V v21 = b[5]; X(v88, v89, v5, v21) const V v13 = a[13];
+  const V v29 = b[13]; X(v90, v91, v13, v29) X(v92, v93, v90, v89) X(v94, v95, v88, v86)
+  X(v96, v97, v92, v87) X(v98, v99, v93, v85) const V v3 = a[3]; const V v19 = b[3]; X(v100, v101, v3, v19)
+  const V v11 = a[11]; const V v27 = b[11]; X(v102, v103, v11, v27) X(v104, v105, v102, v101)
+  const V v7 = a[7]; const V v23 = b[7]; X(v106, v107, v7, v23) const V v15 = a[15]; const V v31 = b[15];
+  X(v108, v109, v15, v31) out[31] = v109; X(v110, v111, v108, v107) X(v112, v113, v106, v104)
+  X(v114, v115, v110, v105) X(v116, v117, v111, v103) X(v118, v119, v100, v94) X(v120, v121, v112, v95)
+  X(v122, v123, v113, v96) X(v124, v125, v114, v97) X(v126, v127, v115, v98) X(v128, v129, v116, v99)
+  X(v130, v131, v117, v91) X(v132, v133, v82, v68) out[1] = v132; out[2] = v133; X(v134, v135, v118, v69)
+  out[3] = v134; out[4] = v135; X(v136, v137, v119, v70) out[5] = v136; out[6] = v137;
+  X(v138, v139, v120, v71) out[7] = v138; out[8] = v139; X(v140, v141, v121, v72) out[9] = v140;
+  out[10] = v141; X(v142, v143, v122, v73) out[11] = v142; out[12] = v143; X(v144, v145, v123, v74)
+  out[13] = v144; out[14] = v145; X(v146, v147, v124, v75) out[15] = v146; out[16] = v147;
+  X(v148, v149, v125, v76) out[17] = v148; out[18] = v149; X(v150, v151, v126, v77) out[19] = v150;
+  out[20] = v151; X(v152, v153, v127, v78) out[21] = v152; out[22] = v153; X(v154, v155, v128, v79)
+  out[23] = v154; out[24] = v155; X(v156, v157, v129, v80) out[25] = v156; out[26] = v157;
+  X(v158, v159, v130, v81) out[27] = v158; out[28] = v159; X(v160, v161, v131, v59) out[29] = v160;
+  out[30] = v161;
+}
+
+// bc: the merged 4x4 of two rows; a, d, e: of the rows beside them. out: the upper of the two middle values
+// of a..d and of b..e.
+NETWORK median_4(IN a, IN bc, IN d, IN e, OUT out) {
+  const V v0 = bc[0]; const V v32 = d[0]; H(v49, v0, v32) const V v16 = bc[16]; X(v50, v51, v16, v49)
+  const V v8 = bc[8]; const V v40 = d[8]; X(v52, v53, v8, v40) const V v24 = bc[24]; L(v54, v24, v53)
+  H(v57, v52, v50) X(v58, v59, v54, v51) const V v4 = bc[4]; const V v36 = d[4]; H(v61, v4, v36)
+  const V v20 = bc[20]; X(v62, v63, v20, v61) const V v12 = bc[12]; const V v44 = d[12];
+  X(v64, v65, v12, v44) const V v28 = bc[28]; L(v66, v28, v65) X(v68, v69, v64, v62) L(v70, v66, v63)
+  H(v75, v68, v57) X(v76, v77, v69, v58) X(v78, v79, v70, v59) const V v2 = bc[2]; const V v34 = d[2];
+  H(v83, v2, v34) const V v18 = bc[18]; X(v84, v85, v18, v83) const V v10 = bc[10]; const V v42 = d[10];
+  X(v86, v87, v10, v42) const V v26 = bc[26]; L(v88, v26, v87) H(v91, v86, v84) X(v92, v93, v88, v85)
+  const V v6 = bc[6]; const V v38 = d[6]; H(v95, v6, v38) const V v22 = bc[22]; X(v96, v97, v22, v95)
+  const V v14 = bc[14]; const V v46 = d[14]; X(v98, v99, v14, v46) const V v30 = bc[30]; L(v100, v30, v99)
+  X(v102, v103, v98, v96) L(v104, v100, v97) X(v108, v109, v102, v91) X(v110, v111, v103, v92)
+  L(v112, v104, v93) H(v123, v108, v75) X(v124, v125, v109, v76) X(v126, v127, v110, v77)
+  X(v128, v129, v111, v78) X(v130, v131, v112, v79) const V v1 = bc[1]; const V v33 = d[1]; H(v139, v1, v33)
+  const V v17 = bc[17]; X(v140, v141, v17, v139) const V v9 = bc[9]; const V v41 = d[9];
+  X(v142, v143, v9, v41) const V v25 = bc[25]; L(v144, v25, v143) H(v147, v142, v140)
+  X(v148, v149, v144, v141) const V v5 = bc[5]; const V v37 = d[5]; H(v151, v5, v37) const V v21 = bc[21];
+  X(v152, v153, v21, v151) const V v13 = bc[13]; const V v45 = d[13]; X(v154, v155, v13, v45)
+  const V v29 = bc[29]; L(v156, v29, v155) X(v158, v159, v154, v152) L(v160, v156, v153) H(v165, v158, v147)
+  X(v166, v167, v159, v148) X(v168, v169, v160, v149) const V v3 = bc[3]; const V v35 = d[3];
+  H(v173, v3, v35) const V v19 = bc[19]; X(v174, v175, v19, v173) const V v11 = bc[11]; const V v43 = d[11];
+  X(v176, v177, v11, v43) const V v27 = bc[27]; L(v178, v27, v177) H(v181, v176, v174)
+  X(v182, v183, v178, v175) const V v7 = bc[7]; const V v39 = d[7]; H(v185, v7, v39) const V v23 = bc[23];
+  X(v186, v187, v23, v185) const V v15 = bc[15]; const V v47 = d[15]; X(v188, v189, v15, v47)
+  const V v31 = bc[31]; L(v190, v31, v189) X(v192, v193, v188, v186) L(v194, v190, v187)
+  X(v198, v199, v192, v181) X(v200, v201, v193, v182) L(v202, v194, v183) X(v212, v213, v198, v165)
+  X(v214, v215, v199, v166) X(v216, v217, v200, v167) X(v218, v219, v201, v168) L(v220, v202, v169)
+  H(v243, v212, v123) X(v244, v245, v213, v124) X(v246, v247, v214, v125) X(v248, v249, v215, v126)
+  X(v250, v251, v216, v127) X(v252, v253, v217, v128) X(v254, v255, v218, v129) X(v256, v257, v219, v130)
+  X(v258, v259, v220, v131) const V v289 = a[15]; H(v291, v243, v289) L(v292, v259, v291)
+  const V v288 = a[14]; H(v295, v244, v288) L(v296, v292, v295) const V v287 = a[13]; H(v299, v245, v287)
+  L(v300, v296, v299) const V v286 = a[12]; H(v303, v246, v286) L(v304, v300, v303) const V v285 = a[11];
+  H(v307, v247, v285) L(v308, v304, v307) const V v284 = a[10]; H(v311, v248, v284) L(v312, v308, v311)
+  const V v283 = a[9]; H(v315, v249, v283) L(v316, v312, v315) const V v282 = a[8]; H(v319, v250, v282)
+  L(v320, v316, v319) const V v281 = a[7]; H(v323, v251, v281) L(v324, v320, v323) const V v280 = a[6];
+  H(v327, v252, v280) L(v328, v324, v327) const V v279 = a[5]; H(v331, v253, v279) L(v332, v328, v331)
+  const V v278 = a[4]; H(v335, v254, v278) L(v336, v332, v335) const V v277 = a[3]; H(v339, v255, v277)
+  L(v340, v336, v339) const V v276 = a[2]; H(v343, v256, v276) L(v344, v340, v343) const V v275 = a[1];
+  H(v347, v257, v275) L(v348, v344, v347) const V v274 = a[0]; H(v351, v258, v274) L(v352, v348, v351)
+  out[0] = v352; const V v369 = e[15]; H(v371, v243, v369) L(v372, v259, v371) const V v368 = e[14];
+  H(v375, v244, v368) L(v376, v372, v375) const V v367 = e[13]; H(v379, v245, v367) L(v380, v376, v379)
+  const V v366 = e[12]; H(v383, v246, v366) L(v384, v380, v383) const V v365 = e[11]; H(v387, v247, v365)
+  L(v388, v384, v387) const V v364 = e[10]; H(v391, v248, v364) L(v392, v388, v391) const V v363 = e[9];
+  H(v395, v249, v363) L(v396, v392, v395) const V v362 = e[8]; H(v399, v250, v362) L(v400, v396, v399)
+  const V v361 = e[7]; H(v403, v251, v361) L(v404, v400, v403) const V v360 = e[6]; H(v407, v252, v360)
+  L(v408, v404, v407) const V v359 = e[5]; H(v411, v253, v359) L(v412, v408, v411) const V v358 = e[4];
+  H(v415, v254, v358) L(v416, v412, v415) const V v357 = e[3]; H(v419, v255, v357) L(v420, v416, v419)
+  const V v356 = e[2]; H(v423, v256, v356) L(v424, v420, v423) const V v355 = e[1]; H(v427, v257, v355)
+  L(v428, v424, v427) const V v354 = e[0]; H(v431, v258, v354) L(v432, v428, v431) out[1] = v432;
+}
+
 // a..d: keys of the four planes before the first two that planes_5 adds. row_a, row_c, row_d, pair_bc: what
 // it reads of them.
 NETWORK start_5(const T* a, const T* b, const T* c, const T* d, OUT row_a, OUT row_c, OUT row_d, OUT pair_bc) {

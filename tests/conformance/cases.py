@@ -126,12 +126,12 @@ def _canny(name, sigma, masked):
     )  # fmt: skip
 
 
-def _median(size, masked):
+def _median(size, masked, backends=("cpu", "cuda")):
     return Case(
         f"median3d {size}{' masked' if masked else ''}",
         lambda s, t: (awkward(s, t), mask_of(s) if masked else None),
         ours=lambda b, x, m: ops.median3d(x, size, m, backend=b),
-        reference=lambda x, m: reference.median3d(x, size, m), backends=("cpu", "cuda"),
+        reference=lambda x, m: reference.median3d(x, size, m), backends=backends,
     )  # fmt: skip
 
 
@@ -181,6 +181,7 @@ CASES = [
         reference=lambda x, y: reference.ssim3d(x, y).mean(),
     ),
     _median(3, False),
+    _median(4, True, ("cpu",)),
     _median(5, False),
     _median(5, True),
     _components(6, 0.35),
