@@ -15,6 +15,7 @@ _CORE = ("torch", "numpy", "nibabel", "isal", "safetensors", "pydantic", "typer"
 _EXTRAS = {
     "demo": ("nilearn",),
     "train": ("lightning-fabric", "tensorboard"),
+    "evaluate": ("matplotlib", "scipy"),
     "openvino": ("openvino",),
     "onnx": ("onnxruntime", "onnxscript"),
     "ray": ("ray", "pyarrow"),

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from dal_fast import __version__
-from dal_fast.cli import bids, research, screen
+from dal_fast.cli import bids, evaluate, research, screen
 from dal_fast.cli.console import app
 
-__all__ = ["app", "bids", "main", "research", "screen"]
+__all__ = ["app", "bids", "evaluate", "main", "research", "screen"]
 
 
 def _version(wanted: bool) -> None:

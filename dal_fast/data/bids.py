@@ -174,16 +174,30 @@ def _value(scan: Path, entity: str) -> str | None:
 
 
 def find_brain_masks(scan: str | Path) -> list[Path]:
-    """Masks ``desc-brain_mask`` that BIDS attributes to a scan, the most specific first.
+    """Masks ``desc-brain_mask`` of a scan, see :func:`find_masks`."""
+    return find_masks(scan, "desc", "brain")
+
+
+def find_lesion_masks(scan: str | Path) -> list[Path]:
+    """Masks ``label-lesion_mask`` of a scan, see :func:`find_masks`."""
+    return find_masks(scan, "label", "lesion")
+
+
+def find_masks(scan: str | Path, entity: str, value: str) -> list[Path]:
+    """Masks that BIDS attributes to a scan, the most specific first.
 
     Looked for beside the scan and in ``derivatives/*/`` of its dataset, in the subject's own
-    folders. Every entity of the mask (``ses``, ``acq``, ``run``, ``space``, …) must be the
+    folders. Every other entity of the mask (``ses``, ``acq``, ``run``, ``space``, …) must be the
     scan's, ``mod`` its suffix.
+
+    Args:
+        scan: its file.
+        entity, value: what the mask's name must hold, such as ``"desc"`` and ``"brain"``.
     """
     scan = Path(scan)
     name = parse_name(scan)
     if name.suffix is None:
-        beside = scan.with_name(f"{name.stem}_desc-brain_mask.nii.gz")
+        beside = scan.with_name(f"{name.stem}_{entity}-{value}_mask.nii.gz")
         return [beside] if beside.is_file() else []
     own = {**name.entities, "mod": name.suffix}
     found: list[tuple[int, Path]] = []
@@ -191,7 +205,7 @@ def find_brain_masks(scan: str | Path) -> list[Path]:
         for path in sorted(folder.glob(f"sub-{own['sub']}*_mask.nii*")):
             theirs = parse_name(path)
             entities = dict(theirs.entities)
-            if theirs.suffix != "mask" or entities.pop("desc", None) != "brain":
+            if theirs.suffix != "mask" or entities.pop(entity, None) != value:
                 continue
             if entities.get("ses") == own.get("ses") and entities.items() <= own.items():
                 found.append((-len(entities), path))

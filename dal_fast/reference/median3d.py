@@ -14,7 +14,7 @@ def _repeat_edges(x: Tensor, axis: int, before: int, after: int) -> Tensor:
 
 
 def median3d(x: Tensor, size: int, mask: Tensor | None = None) -> Tensor:
-    """``(N, C, D, H, W)``: the median over ``size``³ voxels, the upper one of two; 0 outside ``mask``.
+    """``(N, C, D, H, W)``: median over ``size``³ voxels, the upper one of two; 0 outside ``mask``.
 
     NaN sorts last.
     """

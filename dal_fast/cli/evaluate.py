@@ -1,0 +1,134 @@
+"""``dal-fast evaluate``: detectors judged by the field's protocols."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dal_fast.cli.console import app, progress, refusals, status
+from dal_fast.errors import InputError
+
+
+@app.command()
+def evaluate(
+    maps: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MAPS...",
+            help="Folders of anomaly maps, one a detector: FOLDER or NAME=FOLDER.",
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="BIDS dataset with *_label-lesion_mask.nii.gz, or a CSV or TSV of paths "
+            "(scan, brain, lesion)."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("evaluation"),
+    protocol: Annotated[str, typer.Option(help="default, uad-imag, pddpm or luo2023.")] = "default",
+    healthy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Scans without a lesion mask that are healthy, by a column of participants.tsv, "
+            "an entity of the name, or suffix; 'all'.",
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Scans that thresholds come from, and that are not judged."
+        ),
+    ] = None,
+    suffix: Annotated[
+        list[str] | None, typer.Option(help="Only these images, such as T2w; repeatable.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Instead of the protocol's; one for all detectors.")
+    ] = None,
+    pictures: Annotated[bool, typer.Option(help="A small picture of every case.")] = True,
+) -> None:
+    """Compare anomaly maps with lesion masks, for one detector or several side by side.
+
+    [bold]Examples[/bold]
+
+    dal-fast evaluate dal=out-dal/ ae=out-ae/ --data ds/ --healthy group=control
+    --validation split=val
+
+    dal-fast evaluate maps/ --data test.csv --protocol uad-imag --threshold 0.2
+
+    MAPS may come from dal-fast screen or bids, or from any other program: NIfTI on the scan's grid,
+    or .npy, named as the scan. OUT/index.html shows it all; cases.csv, groups.csv, comparisons.csv
+    and summary.json have every number.
+    """
+    with refusals():
+        from dal_fast.data.atomic import write_bytes
+        from dal_fast.evaluation.truth import bids_truths, matching, table_truths
+        from dal_fast.inference.outputs import check_folder
+
+        check_folder(out)
+        if data.is_dir():
+            truths = bids_truths(data, healthy, suffix or ())
+        else:
+            truths = table_truths(data, healthy)
+        reserved = matching(truths, validation) if validation else []
+        with status("loading torch"):
+            from dal_fast.evaluation.evaluate import evaluate as run
+            from dal_fast.evaluation.judged import MapFolder
+            from dal_fast.evaluation.page import PICTURES, evaluation_page
+            from dal_fast.evaluation.pictures import case_picture
+            from dal_fast.evaluation.protocols import protocol as by_name
+            from dal_fast.evaluation.results import sum_up, write_results
+            from dal_fast.evaluation.statistics import scipy_stats
+            from dal_fast.memory import keep_freed_memory
+
+        scipy_stats()  # before the work, not after it
+        keep_freed_memory()
+        detectors = [MapFolder(*_named(text)) for text in maps]
+        judging = by_name(protocol)
+        folder = out / PICTURES
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def draw(anatomy, shown, thresholds) -> None:  # type: ignore[no-untyped-def]
+            if pictures:
+                picture = case_picture(anatomy, shown, thresholds)
+                write_bytes(folder / f"{anatomy.truth.name}.png", picture)
+
+        with progress(len(truths), "judging") as advance:
+            found = run(
+                truths, detectors, judging, reserved, threshold, lambda: advance(None), draw
+            )
+        results = sum_up(found, judging, {truth.name: truth.facts for truth in truths})
+        about = {
+            "data": str(data),
+            "maps": [f"{d.name}={d.folder}" for d in detectors],
+            "healthy": healthy,
+            "validation": validation,
+        }
+        write_results(out, results, about)
+        page = evaluation_page(results, about, data.resolve().name)
+        write_bytes(out / "index.html", page.encode())
+        for one in found:
+            numbers = ", ".join(
+                f"{name.replace('_', ' ')} {results.value(one.name, name):.3f}"
+                for name in judging.headline
+            )
+            typer.echo(f"{one.name}: {numbers} ({one.sick} of {len(one.rows)} scans with lesions)")
+        typer.echo(f"everything: {out / 'index.html'}")
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """``NAME=FOLDER``, or a folder that is called by its own name.
+
+    Raises:
+        InputError: ``detector-name`` for an empty name.
+    """
+    name, equals, folder = text.partition("=")
+    if not equals:
+        return Path(text).resolve().name, Path(text)
+    if not name:
+        raise InputError("detector-name", f"{text!r} names no detector")
+    return name, Path(folder)

@@ -1,0 +1,207 @@
+"""Detectors side by side under one protocol, a scan at a time, in memory that does not grow.
+
+    truths ──┬─ validation: their maps ── thresholds of each detector
+             └─ the others: their maps ── measures ── a row a case, pooled counts
+
+Rows are a few hundred bytes a case; all else is histograms of fixed size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dal_fast.errors import InputError
+from dal_fast.evaluation.judged import Anatomy, MapFolder, read_anatomy
+from dal_fast.evaluation.measures import Measured, Row, measure
+from dal_fast.evaluation.protocols import Protocol
+from dal_fast.evaluation.thresholds import Calibration
+from dal_fast.evaluation.truth import Truth
+from dal_fast.ops import VoxelMetrics
+
+Floats = NDArray[np.float64]
+SWEEP: Floats = 2.0 ** (np.arange(-30 * 16, 30 * 16) / 16)
+"""Thresholds of the mean Dice: 16 an octave, whatever the scale of a detector's maps."""
+
+
+@dataclass
+class Judgement:
+    """What is known of one detector.
+
+    Attributes:
+        name: of it.
+        thresholds: by name, the headline's first.
+        rows: one a case.
+        brain, volume: voxels of all cases, inside the brain and everywhere.
+        slices: highest first; the positive class is "holds lesion". Score: the sum of the map in
+            the slice, min-max scaled within each volume (Luo).
+        dice_sum: of every case with a lesion, at each of :data:`SWEEP`.
+        sick: cases with a lesion.
+    """
+
+    name: str
+    thresholds: dict[str, float]
+    rows: list[Row] = field(default_factory=list)
+    brain: VoxelMetrics = field(default_factory=VoxelMetrics)
+    volume: VoxelMetrics = field(default_factory=VoxelMetrics)
+    slices: VoxelMetrics = field(default_factory=VoxelMetrics)
+    normal_slices: VoxelMetrics = field(default_factory=VoxelMetrics)
+    dice_sum: Floats = field(default_factory=lambda: np.zeros(len(SWEEP)))
+    sick: int = 0
+
+    def add(self, measured: Measured, protocol: Protocol) -> None:
+        """Count one case."""
+        self.rows.append(measured.row)
+        self.brain.merge(measured.brain)
+        self.volume.merge(measured.volume)
+        if measured.row["lesion_voxels"]:
+            own = measured.volume if protocol.whole_volume else measured.brain
+            self.dice_sum += dice_at(own, SWEEP)
+            self.sick += 1
+        errors, sick = measured.slice_errors, measured.sick_slices
+        span = errors.max() - errors.min()
+        if float(span) > 0:
+            scaled = ((errors - errors.min()) / span).float().view(1, 1, 1, 1, -1)
+            holds = sick.view(scaled.shape)
+            self.slices.update(scaled, holds)
+            self.normal_slices.update(1 - scaled, ~holds)
+
+    @property
+    def mean_dice(self) -> Floats:
+        """Mean over cases with a lesion of their Dice above each of :data:`SWEEP`."""
+        return self.dice_sum / self.sick if self.sick else np.full(len(SWEEP), math.nan)
+
+    def totals(self) -> dict[str, float]:
+        """Measures that are not means of a row's, by name.
+
+        ``average_precision``, ``average_precision_volume``, ``auroc``, ``best_pooled_dice``: of
+        all voxels pooled. ``best_mean_dice``: highest mean Dice of one threshold for all cases.
+        ``slice_auroc``; ``slice_auprc_normal``: by trapezoids, positive are normal slices (Luo);
+        ``slice_average_precision``: positive are slices with lesion. ``scan_auroc``: of the scans'
+        scores. ``lesion_sensitivity``, ``slice_sensitivity``: found of all.
+        """
+        mean_dice = self.mean_dice
+        return {
+            "average_precision": self.brain.average_precision(),
+            "average_precision_volume": self.volume.average_precision(),
+            "auroc": self.brain.auroc(),
+            "best_pooled_dice": self.brain.best_dice().value,
+            "best_mean_dice": float(mean_dice.max()),
+            "best_mean_dice_threshold": float(SWEEP[mean_dice.argmax()]),
+            "slice_auroc": self.slices.auroc(),
+            "slice_average_precision": self.slices.average_precision(),
+            "slice_auprc_normal": _trapezoids(self.normal_slices),
+            "scan_auroc": _scan_auroc(self.rows),
+            "lesion_sensitivity": _share(self.rows, "lesions_found", "lesions"),
+            "slice_sensitivity": _share(self.rows, "slices_hit", "lesion_slices"),
+        }
+
+
+def evaluate(
+    truths: Sequence[Truth],
+    detectors: Sequence[MapFolder],
+    protocol: Protocol,
+    validation: Sequence[Truth] = (),
+    threshold: float | None = None,
+    advance: Callable[[], None] = lambda: None,
+    judged: Callable[[Anatomy, dict[str, Tensor], dict[str, float]], None] = lambda a, m, t: None,
+) -> list[Judgement]:
+    """Judge the maps of every detector.
+
+    Args:
+        truths: scans to judge; those that are also in ``validation`` are left out.
+        detectors: folders of maps, names all different.
+        protocol: see :mod:`dal_fast.evaluation.protocols`.
+        validation: scans that thresholds come from.
+        threshold: instead of the protocol's.
+        advance: called after every scan.
+        judged: called with every judged scan, the detectors' maps and their thresholds.
+
+    Raises:
+        InputError: ``detector-twice``, ``no-cases``, ``map-missing`` before anything is read,
+            ``validation-missing``, and whatever a scan, mask or map is refused for.
+    """
+    names = [detector.name for detector in detectors]
+    if len(set(names)) < len(names):
+        raise InputError("detector-twice", f"two detectors share a name: {', '.join(names)}")
+    reserved = {truth.scan for truth in validation}
+    cases = [truth for truth in truths if truth.scan not in reserved]
+    if not cases or not detectors:
+        raise InputError("no-cases", "there is nothing to judge: every scan is for validation")
+    for truth in (*validation, *cases):
+        for detector in detectors:
+            detector.find(truth.scan)
+    counted = {detector.name: Calibration() for detector in detectors}
+    for anatomy, maps in _prefetched(validation, detectors, protocol):
+        for name, score in maps.items():
+            smooth, unfiltered = protocol.apply(score, anatomy.brain, anatomy.axial)
+            counted[name].update(anatomy, smooth, unfiltered, protocol)
+        advance()
+    found = {
+        name: Judgement(name, calibration.thresholds(protocol, threshold))
+        for name, calibration in counted.items()
+    }
+    for anatomy, maps in _prefetched(cases, detectors, protocol):
+        for name, score in maps.items():
+            maps[name], _ = protocol.apply(score, anatomy.brain, anatomy.axial)
+            own = found[name]
+            own.add(measure(anatomy, maps[name], protocol, own.thresholds), protocol)
+        judged(
+            anatomy, maps, {name: next(iter(j.thresholds.values())) for name, j in found.items()}
+        )
+        advance()
+    return list(found.values())
+
+
+def dice_at(metrics: VoxelMetrics, thresholds: Floats) -> Floats:
+    """Dice of ``score > t`` at each of ascending ``thresholds``."""
+    dice, scores = (side.numpy() for side in metrics.dice())
+    above = np.searchsorted(-scores.astype(np.float64), -thresholds, side="left")
+    return np.where(above > 0, dice[np.maximum(above, 1) - 1], 0.0)
+
+
+def _prefetched(
+    truths: Sequence[Truth], detectors: Sequence[MapFolder], protocol: Protocol
+) -> Iterator[tuple[Anatomy, dict[str, Tensor]]]:
+    """Reads the next scan while the one before is judged."""
+
+    def read(truth: Truth) -> tuple[Anatomy, dict[str, Tensor]]:
+        anatomy = read_anatomy(truth, protocol)
+        return anatomy, {detector.name: detector.read(anatomy) for detector in detectors}
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(read, truth) for truth in truths[:1]]
+        for truth in [*truths[1:], None]:
+            if not ahead:
+                return
+            ready = ahead.pop().result()
+            if truth is not None:
+                ahead.append(pool.submit(read, truth))
+            yield ready
+
+
+def _trapezoids(metrics: VoxelMetrics) -> float:
+    """``sklearn.metrics.auc`` of the precision-recall curve, as Luo's code takes it."""
+    curve = metrics.precision_recall()
+    return float(-torch.trapezoid(curve.precision, curve.recall))
+
+
+def _scan_auroc(rows: Sequence[Row]) -> float:
+    scores = VoxelMetrics()
+    values = torch.tensor([float(row["score"]) for row in rows])
+    sick = torch.tensor([bool(row["lesion_voxels"]) for row in rows])
+    shape = (1, 1, 1, 1, len(rows))
+    scores.update(values.view(shape), sick.view(shape))
+    return scores.auroc()
+
+
+def _share(rows: Sequence[Row], part: str, whole: str) -> float:
+    total = sum(int(row[whole]) for row in rows)
+    return sum(int(row[part]) for row in rows) / total if total else math.nan

@@ -1,0 +1,62 @@
+"""A small picture of a judged scan: its lesion, and what each detector says there."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dal_fast.evaluation.judged import Anatomy
+from dal_fast.inference.result import Image
+from dal_fast.report import colour, png
+from dal_fast.report.planes import AXIAL, Plane, brain_box, plane, sample
+
+_LESION = np.array([127, 214, 255], np.uint8)
+_GAP = 4  # pixels
+
+
+def case_picture(anatomy: Anatomy, maps: dict[str, Tensor], thresholds: dict[str, float]) -> bytes:
+    """A PNG: the axial slice with most lesion (without one, with most of the first map).
+
+    From left to right the scan with the lesion's outline, then the scan under each detector's map,
+    which is drawn from half of its threshold on and strongest at three times.
+
+    Args:
+        anatomy: scan and lesion.
+        maps: as judged, by detector.
+        thresholds: by detector.
+    """
+    brain = _image(anatomy.brain, anatomy)
+    chosen = anatomy.lesion if bool(anatomy.lesion.any()) else next(iter(maps.values()))
+    weight = chosen.float().sum([axis for axis in (2, 3, 4) if axis != anatomy.axial]).flatten()
+    index = np.array(chosen.shape[:1:-1], np.float64) / 2  # I, J, K
+    index[4 - anatomy.axial] = float(weight.argmax())
+    at = brain.world(index[None])[0]
+    here = plane(AXIAL, at, brain_box(brain))
+    inside = anatomy.scan[anatomy.brain]
+    white = float(np.percentile(inside.numpy()[::7], 99.5)) if len(inside) else 1.0
+    grey = colour.grey(sample(_image(anatomy.scan, anatomy), here), white)
+    panels = [_outlined(grey, _image(anatomy.lesion, anatomy), here)]
+    for name, score in maps.items():
+        values = sample(_image(score, anatomy), here)
+        own = thresholds[name]
+        panels.append(colour.overlay(grey, values, own, 3 * own))
+    gap = np.full((grey.shape[0], _GAP, 3), 128, np.uint8)
+    joined = [piece for panel in panels for piece in (panel, gap)][:-1]
+    return png.encode(np.concatenate(joined, axis=1))
+
+
+def _image(volume: Tensor, anatomy: Anatomy) -> Image:
+    return Image(volume[0, 0].numpy().T, anatomy.grid)
+
+
+def _outlined(grey: NDArray[np.uint8], lesion: Image, here: Plane) -> NDArray[np.uint8]:
+    """The grey picture in colour, with the rim of the lesion's pixels drawn over it."""
+    inside = sample(Image(lesion.data.astype(np.float32), lesion.affine), here) >= 0.5
+    rim = inside.copy()
+    rim[1:-1, 1:-1] &= ~(
+        inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    )
+    pixels = np.repeat(grey[..., None], 3, axis=-1)
+    pixels[rim] = _LESION
+    return pixels
