@@ -146,13 +146,14 @@ def plan_grid(
     return ModelGrid((d, h, w), affine, (i, j, k), scan_affine)
 
 
-def bounding_box(mask: Tensor) -> tuple[slice, ...]:
-    """Of a mask ``(D, H, W)``; empty where the mask is."""
+def bounding_box(mask: Tensor, margin: int = 0) -> tuple[slice, ...]:
+    """Of a mask ``(D, H, W)`` and ``margin`` voxels around it; empty where the mask is."""
     box = []
     for axis in range(3):
         others = tuple(a for a in (2, 1, 0) if a != axis)
         line = mask.any(dim=others[0]).any(dim=others[1]).nonzero()
-        box.append(slice(int(line[0]), int(line[-1]) + 1) if len(line) else slice(0, 0))
+        first, last = (int(line[0]), int(line[-1]) + 1) if len(line) else (margin, -margin)
+        box.append(slice(max(0, first - margin), last + margin))
     return tuple(box)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,6 +18,7 @@ from dal_fast.data.mask import brain_mask, same_grid
 from dal_fast.data.nifti import Volume, read_volume
 from dal_fast.errors import InputError
 from dal_fast.evaluation.protocols import Protocol
+from dal_fast.evaluation.rims import grown
 from dal_fast.evaluation.truth import Truth
 
 _ENDINGS = (".nii.gz", ".nii", ".npy")
@@ -251,19 +251,17 @@ def _on_grid(
 
 def _contrast(scan: Tensor, brain: Tensor, lesion: Tensor) -> float:
     """How the scan's lesion stands out from the brain around it, in spreads of the brain."""
-    if not bool((lesion & brain).any()):
+    box = (slice(None), slice(None), *bounding_box(lesion[0, 0], _AROUND))
+    sick = lesion[box] & brain[box]
+    near = grown(lesion[box], _AROUND) & brain[box] & ~lesion[box]
+    inside, around = (scan[box].numpy()[mask.numpy()] for mask in (sick, near))
+    if len(inside) == 0 or len(around) == 0:
         return math.nan
-    box = tuple(
-        slice(max(0, side.start - _AROUND), side.stop + _AROUND)
-        for side in bounding_box(lesion[0, 0])
-    )
-    near = lesion[0, 0][box][None, None].float()
-    for _ in range(_AROUND):
-        near = F.max_pool3d(near, 3, stride=1, padding=1)
-    beside = (near > 0) & (brain & ~lesion)[0, 0][box]
-    around = scan[0, 0][box][beside[0, 0]]
-    values = scan[brain]
-    spread = _MAD_TO_SIGMA * (values - values.median()).abs().median()
-    if len(around) == 0 or float(spread) == 0:
-        return math.nan
-    return float((scan[lesion & brain].median() - around.median()) / spread)
+    values = scan.numpy()[brain.numpy()]
+    spread = _MAD_TO_SIGMA * _median(np.abs(values - _median(values)))
+    return (_median(inside) - _median(around)) / spread if spread else math.nan
+
+
+def _median(values: NDArray[np.float32]) -> float:
+    """The upper of the middle values; several times as fast as numpy's mean of both."""
+    return float(np.partition(values, len(values) // 2)[len(values) // 2])

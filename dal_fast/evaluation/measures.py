@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,8 +74,8 @@ def measure(
     row: Row = {
         "case": anatomy.truth.name,
         "participant": anatomy.truth.participant,
-        "lesion_voxels": int(lesion.sum()),
-        "lesion_ml": float(lesion.sum()) * anatomy.voxel_ml,
+        "lesion_voxels": count(lesion),
+        "lesion_ml": count(lesion) * anatomy.voxel_ml,
         "contrast": anatomy.contrast,
         "score": scan_score(score, brain),
         "average_precision": inside.average_precision(),
@@ -91,49 +92,52 @@ def measure(
         row[f"dice{suffix}"] = _dice(marked, sick)
         row[f"false_positive_rate{suffix}"] = _rate(marked, brain & ~lesion)
         if number == 0:
-            row["marked_ml"] = float(marked.sum()) * anatomy.voxel_ml
+            row["marked_ml"] = count(marked) * anatomy.voxel_ml
             row |= _found(marked, sick) | _slices_hit(marked, lesion, anatomy.axial)
-    across = [axis for axis in (2, 3, 4) if axis != anatomy.axial]
-    sums = score.double().sum(across).flatten()
-    return Measured(row, inside, volume, sums, _any_in_slice(lesion, anatomy.axial))
+    across = tuple(axis for axis in (2, 3, 4) if axis != anatomy.axial)
+    sums = torch.from_numpy(score.numpy().sum(across, dtype=np.float64).ravel())
+    return Measured(row, inside, volume, sums, in_slices(lesion, anatomy.axial))
+
+
+def count(mask: Tensor) -> int:
+    """Voxels of a bool volume on the CPU; numpy counts them several times as fast as torch."""
+    return int(np.count_nonzero(mask.numpy()))
 
 
 def _dice(marked: Tensor, lesion: Tensor) -> float:
-    if not bool(lesion.any()):
+    voxels = count(lesion)
+    if not voxels:
         return math.nan
-    return 2 * float((marked & lesion).sum()) / float(marked.sum() + lesion.sum())
+    return 2 * count(marked & lesion) / (count(marked) + voxels)
 
 
 def _rate(marked: Tensor, healthy: Tensor) -> float:
-    return float((marked & healthy).sum()) / max(1, int(healthy.sum()))
+    return count(marked & healthy) / max(1, count(healthy))
 
 
 def _found(marked: Tensor, lesion: Tensor) -> Row:
     """Lesions that are overlapped, and marked regions that overlap none."""
-    return {
-        "lesions": (lesions := _regions(lesion)),
-        "lesions_found": lesions - _untouched(lesion, marked),
-        "false_regions": _untouched(marked, lesion),
-    }
+    lesions, found = _touched(lesion, marked)
+    regions, true_regions = _touched(marked, lesion)
+    return {"lesions": lesions, "lesions_found": found, "false_regions": regions - true_regions}
 
 
-def _regions(mask: Tensor) -> int:
-    return int(components3d(mask, 26).max())
-
-
-def _untouched(mask: Tensor, other: Tensor) -> int:
-    """Components of ``mask`` that share no voxel with ``other``."""
-    labels = components3d(mask, 26)
-    count = int(labels.max())
-    touched = torch.bincount(labels[mask & other], minlength=count + 1) > 0
-    return count - int(touched[1:].sum())
+def _touched(mask: Tensor, other: Tensor) -> tuple[int, int]:
+    """26-connected components of ``mask``, and those that share a voxel with ``other``."""
+    labels = components3d(mask, 26).numpy()
+    total = int(labels.max(initial=0))
+    both = labels[(mask & other).numpy()]
+    return total, int(np.count_nonzero(np.bincount(both, minlength=total + 1)[1:]))
 
 
 def _slices_hit(marked: Tensor, lesion: Tensor, axial: int) -> Row:
-    sick, hit = _any_in_slice(lesion, axial), _any_in_slice(marked & lesion, axial)
-    return {"lesion_slices": int(sick.sum()), "slices_hit": int(hit.sum())}
+    return {
+        "lesion_slices": count(in_slices(lesion, axial)),
+        "slices_hit": count(in_slices(marked & lesion, axial)),
+    }
 
 
-def _any_in_slice(mask: Tensor, axial: int) -> Tensor:
-    first, second = (axis for axis in (4, 3, 2) if axis != axial)
-    return mask.any(first).any(second).flatten()
+def in_slices(mask: Tensor, axial: int) -> Tensor:
+    """Whether each axial slice holds a voxel of the mask."""
+    others = tuple(axis for axis in (2, 3, 4) if axis != axial)
+    return torch.from_numpy(mask.numpy().any(others).ravel())

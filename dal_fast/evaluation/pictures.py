@@ -13,6 +13,7 @@ from dal_fast.report.planes import AXIAL, Plane, brain_box, plane, sample
 
 _LESION = np.array([127, 214, 255], np.uint8)
 _GAP = 4  # pixels
+_THINNED = 7  # every how many voxels say what is white
 
 
 def case_picture(anatomy: Anatomy, maps: dict[str, Tensor], thresholds: dict[str, float]) -> bytes:
@@ -33,8 +34,8 @@ def case_picture(anatomy: Anatomy, maps: dict[str, Tensor], thresholds: dict[str
     index[4 - anatomy.axial] = float(weight.argmax())
     at = brain.world(index[None])[0]
     here = plane(AXIAL, at, brain_box(brain))
-    inside = anatomy.scan[anatomy.brain]
-    white = float(np.percentile(inside.numpy()[::7], 99.5)) if len(inside) else 1.0
+    inside = anatomy.scan.numpy()[anatomy.brain.numpy()][::_THINNED]
+    white = float(np.percentile(inside, 99.5)) if len(inside) else 1.0
     grey = colour.grey(sample(_image(anatomy.scan, anatomy), here), white)
     panels = [_outlined(grey, _image(anatomy.lesion, anatomy), here)]
     for name, score in maps.items():

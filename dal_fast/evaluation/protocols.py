@@ -33,10 +33,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from dal_fast.errors import InputError
+from dal_fast.evaluation.rims import shrunk
 from dal_fast.ops import median3d
 
 Step = Callable[[Tensor, Tensor, int], Tensor]
@@ -92,7 +92,7 @@ def masked_without_rim(voxels: int) -> Step:
     def step(score: Tensor, brain: Tensor, axial: int) -> Tensor:
         inside = brain
         for axis in (2, 3, 4) * voxels:
-            inside = inside & _both_sides(inside, axis)
+            inside = shrunk(inside, axis)
         return score * inside
 
     return step
@@ -109,20 +109,10 @@ def masked_without_slice_rims(share: int) -> Step:
         rows, columns = (axis for axis in (2, 3, 4) if axis != axial)
         inside = brain
         for _ in range(brain.shape[rows] // share):
-            inside = inside & _both_sides(inside, rows) & _both_sides(inside, columns)
+            inside = shrunk(inside, rows) & shrunk(inside, columns)
         return score * inside
 
     return step
-
-
-def _both_sides(inside: Tensor, axis: int) -> Tensor:
-    """Whether both neighbours along an axis are inside."""
-    inner = inside.shape[axis] - 2
-    result = torch.zeros_like(inside)
-    if inner > 0:
-        both = inside.narrow(axis, 0, inner) & inside.narrow(axis, 2, inner)
-        result.narrow(axis, 1, inner).copy_(both)
-    return result
 
 
 PROTOCOLS = {
