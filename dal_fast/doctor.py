@@ -16,6 +16,7 @@ _EXTRAS = {
     "demo": ("nilearn",),
     "train": ("lightning-fabric", "tensorboard"),
     "evaluate": ("matplotlib", "scipy"),
+    "lmdb": ("lmdb",),
     "openvino": ("openvino",),
     "onnx": ("onnxruntime", "onnxscript"),
     "ray": ("ray", "pyarrow"),

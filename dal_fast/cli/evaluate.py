@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from dal_fast.cli.console import app, progress, refusals, status
-from dal_fast.errors import InputError
 
 
 @app.command()
@@ -17,7 +16,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MAPS...",
-            help="Folders of anomaly maps, one a detector: FOLDER or NAME=FOLDER.",
+            help="One a detector: FOLDER of anomaly maps, NAME=FOLDER, or detector:NAME of an "
+            "installed package (intensity and darkness come along).",
         ),
     ],
     data: Annotated[
@@ -61,7 +61,8 @@ def evaluate(
     dal-fast evaluate maps/ --data test.csv --protocol uad-imag --threshold 0.2
 
     MAPS may come from dal-fast screen or bids, or from any other program: NIfTI on the scan's grid,
-    or .npy, named as the scan. OUT/index.html shows it all; cases.csv, groups.csv, comparisons.csv
+    or .npy, named as the scan. detector:NAME calls a function that a package offers under the entry
+    point dal_fast.detectors. OUT/index.html shows it all; cases.csv, groups.csv, comparisons.csv
     and summary.json have every number.
     """
     with refusals():
@@ -76,8 +77,8 @@ def evaluate(
             truths = table_truths(data, healthy)
         reserved = matching(truths, validation) if validation else []
         with status("loading torch"):
+            from dal_fast.evaluation.detectors import source_of
             from dal_fast.evaluation.evaluate import evaluate as run
-            from dal_fast.evaluation.judged import MapFolder
             from dal_fast.evaluation.page import PICTURES, evaluation_page
             from dal_fast.evaluation.pictures import case_picture
             from dal_fast.evaluation.protocols import protocol as by_name
@@ -87,7 +88,7 @@ def evaluate(
 
         scipy_stats()  # before the work, not after it
         keep_freed_memory()
-        detectors = [MapFolder(*_named(text)) for text in maps]
+        detectors = [source_of(text) for text in maps]
         judging = by_name(protocol)
         folder = out / PICTURES
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def evaluate(
         results = sum_up(found, judging, {truth.name: truth.facts for truth in truths})
         about = {
             "data": str(data),
-            "maps": [f"{d.name}={d.folder}" for d in detectors],
+            "maps": maps,
             "healthy": healthy,
             "validation": validation,
         }
@@ -118,17 +119,3 @@ def evaluate(
             )
             typer.echo(f"{one.name}: {numbers} ({one.sick} of {len(one.rows)} scans with lesions)")
         typer.echo(f"everything: {out / 'index.html'}")
-
-
-def _named(text: str) -> tuple[str, Path]:
-    """``NAME=FOLDER``, or a folder that is called by its own name.
-
-    Raises:
-        InputError: ``detector-name`` for an empty name.
-    """
-    name, equals, folder = text.partition("=")
-    if not equals:
-        return Path(text).resolve().name, Path(text)
-    if not name:
-        raise InputError("detector-name", f"{text!r} names no detector")
-    return name, Path(folder)

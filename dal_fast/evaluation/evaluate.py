@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import InputError
-from dal_fast.evaluation.judged import Anatomy, MapFolder, read_anatomy
+from dal_fast.evaluation.detectors import Source
+from dal_fast.evaluation.judged import Anatomy, read_anatomy
 from dal_fast.evaluation.measures import Measured, Row, measure
 from dal_fast.evaluation.protocols import Protocol
 from dal_fast.evaluation.thresholds import Calibration
@@ -106,7 +107,7 @@ class Judgement:
 
 def evaluate(
     truths: Sequence[Truth],
-    detectors: Sequence[MapFolder],
+    detectors: Sequence[Source],
     protocol: Protocol,
     validation: Sequence[Truth] = (),
     threshold: float | None = None,
@@ -117,7 +118,7 @@ def evaluate(
 
     Args:
         truths: scans to judge; those that are also in ``validation`` are left out.
-        detectors: folders of maps, names all different.
+        detectors: where their maps come from, names all different.
         protocol: see :mod:`dal_fast.evaluation.protocols`.
         validation: scans that thresholds come from.
         threshold: instead of the protocol's.
@@ -168,7 +169,7 @@ def dice_at(metrics: VoxelMetrics, thresholds: Floats) -> Floats:
 
 
 def _prefetched(
-    truths: Sequence[Truth], detectors: Sequence[MapFolder], protocol: Protocol
+    truths: Sequence[Truth], detectors: Sequence[Source], protocol: Protocol
 ) -> Iterator[tuple[Anatomy, dict[str, Tensor]]]:
     """Reads the next scan while the one before is judged."""
 

@@ -33,7 +33,8 @@ class Anatomy:
     Attributes:
         truth: where it comes from.
         volume: the scan as read.
-        scan, brain, lesion: on the protocol's grid; the lesion is cut to nothing but the grid.
+        brain_of_scan: (I, J, K), on the scan's own grid.
+        scan, brain, lesion: on the protocol's grid.
         axial: tensor axis that is closest to the body's (2, 3 or 4).
         voxel_ml: volume of a voxel of the grid.
         grid: affine of the protocol's grid.
@@ -43,6 +44,7 @@ class Anatomy:
 
     truth: Truth
     volume: Volume
+    brain_of_scan: NDArray[np.bool_]
     scan: Tensor
     brain: Tensor
     lesion: Tensor
@@ -75,6 +77,7 @@ def read_anatomy(truth: Truth, protocol: Protocol) -> Anatomy:
     return Anatomy(
         truth,
         volume,
+        brain,
         scan,
         inside,
         sick,

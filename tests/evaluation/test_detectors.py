@@ -1,0 +1,95 @@
+"""Detectors of other packages, called for every scan."""
+
+import json
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+from study import write_study
+from typer.testing import CliRunner
+
+from dal_fast import InputError
+from dal_fast.cli import app
+from dal_fast.evaluation import detectors
+from dal_fast.evaluation.judged import MapFolder, read_anatomy
+from dal_fast.evaluation.protocols import protocol
+from dal_fast.evaluation.truth import bids_truths
+
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+
+
+def of_wrong_shape(scan, brain, affine):
+    return scan[1:]
+
+
+def not_finite(scan, brain, affine):
+    return np.full_like(scan, np.nan)
+
+
+def failing(scan, brain, affine):
+    raise RuntimeError("no weights")
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch):
+    """The entry points that pyproject.toml declares, and some of a broken package."""
+    declared = tomllib.loads(PROJECT.read_text())["project"]["entry-points"][detectors.GROUP]
+    broken = {name: f"{__name__}:{name}" for name in ("of_wrong_shape", "not_finite", "failing")}
+    broken["lost"] = "no_such_package:detect"
+    points = [EntryPoint(n, v, detectors.GROUP) for n, v in (declared | broken).items()]
+    monkeypatch.setattr(detectors, "entry_points", lambda group: points)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("study"), patients=2, healthy=2)
+
+
+def test_what_comes_along_is_judged_beside_a_folder(study, tmp_path):
+    command = ["evaluate", str(study.maps["poor"]), "detector:intensity", "dark=detector:darkness"]
+    command += ["--data", str(study.data), "--healthy", "group=control", "--out", str(tmp_path)]
+    told = CliRunner().invoke(app, [*command, "--validation", "sub=h0", "--protocol", "uad-imag"])
+    assert told.exit_code == 0, told.output
+    found = json.loads((tmp_path / "summary.json").read_text())["detectors"]
+    assert list(found) == ["poor", "intensity", "dark"]
+    ap = {name: one["totals"]["average_precision"] for name, one in found.items()}
+    assert ap["intensity"] > ap["poor"] > ap["dark"]  # the lesions are bright
+
+
+@pytest.mark.parametrize("name", ["default", "pddpm"])
+def test_a_detector_sees_the_scan_as_it_lies(study, name):
+    truth = bids_truths(study.data, "group=control")[-1]
+    anatomy = read_anatomy(truth, protocol(name))
+    found = detectors.LiveDetector("x", "intensity").read(anatomy)
+    scan, brain = study.scans[truth.name], study.brains[truth.name]
+    want = np.where(brain, scan / np.median(scan[brain]), 0)
+    np.testing.assert_allclose(found[0, 0].numpy().T, want, rtol=1e-5)
+
+
+def test_names(study):
+    folder = study.maps["good"]
+    assert isinstance(detectors.source_of(str(folder)), MapFolder)
+    assert detectors.source_of(f"mine={folder}").name == "mine"
+    assert detectors.source_of("detector:intensity").name == "intensity"
+    assert detectors.source_of("b=detector:intensity").name == "b"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("detector:none", "detector-unknown"), ("detector:lost", "detector-broken"),
+     ("=detector:intensity", "detector-name"), ("no-such-folder", "not-a-folder")],
+)  # fmt: skip
+def test_refused_names(text, code):
+    with pytest.raises(InputError) as refused:
+        detectors.source_of(text)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize("entry", ["of_wrong_shape", "not_finite", "failing"])
+def test_what_a_broken_one_does_is_told(study, entry):
+    anatomy = read_anatomy(bids_truths(study.data, "group=control")[-1], protocol("default"))
+    with pytest.raises(InputError, match=f"detector {entry}") as refused:
+        detectors.LiveDetector("x", entry).read(anatomy)
+    assert refused.value.code == "detector-broken"
