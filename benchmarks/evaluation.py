@@ -35,7 +35,7 @@ from sklearn.metrics import average_precision_score
 from dal_fast.data.atomic import write_volume
 from dal_fast.data.nifti import read_volume
 
-SHAPE, DIFFERENT, THRESHOLDS = (160, 192, 160), 10, np.arange(0.001, 0.1, 0.001) * 12
+SHAPE, DIFFERENT, THRESHOLDS = (160, 192, 160), 10, np.arange(0.001, 0.1, 0.001) * 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,7 +86,7 @@ def run_ours(root: Path, count: int) -> float:
 
     out = root / f"ours-{count}"
     command = ["evaluate", str(root / "maps"), "--data", str(root / "data" / f"first-{count}.csv")]
-    command += ["--protocol", "uad-imag", "--threshold", "0.5", "--out", str(out)]
+    command += ["--protocol", "uad-imag", "--threshold", "0.3", "--out", str(out)]
     app(command, standalone_mode=False)
     summary = json.loads((out / "summary.json").read_text())
     return float(summary["detectors"]["maps"]["totals"]["average_precision_volume"])
