@@ -155,31 +155,57 @@ def train(
 
 
 @app.command()
-def agreement(
+def checks(
     data: Annotated[Path, typer.Option(help="BIDS derivative, as for train.")],
+    out: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("checks"),
     weights: Weights = "default",
-    seed: Annotated[int, typer.Option(help="Of deformation and noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of deformation, lesions and noise.")] = 0,
     at_most: Annotated[int | None, typer.Option(help="Subjects.")] = None,
 ) -> None:
-    """Measure how well the tissue maps of one brain's contrasts agree, on held-out subjects.
+    """Check the method step by step, on held-out healthy brains.
 
-    Each real scan is compared with the contrasts that it is bent into: the same anatomy to the
-    voxel. Prints Dice by pair and tissue, mean and SD over subjects.
+    1. Do the tissue maps of one brain's contrasts agree? 2. How much of a lesion does the
+    pseudo-healthy image keep (contrast, and mutual information)? 3. Does its modality vector stay
+    where the scan's is? Prints the numbers; OUT/index.html has the plots.
     """
     with refusals():
+        from dal_fast.data.atomic import write_bytes
         from dal_fast.data.brains import bids_sources, load_brains
+        from dal_fast.inference.outputs import check_folder
 
+        check_folder(out)
         sources = bids_sources(data, held_out=True)[:at_most]
         with status("loading the model"):
-            from dal_fast.evaluation import summary
-            from dal_fast.evaluation.agreement import agreement as measure
+            from dal_fast.evaluation import checks as checks_of
+            from dal_fast.evaluation import checks_page, plots, summary
+            from dal_fast.evaluation.agreement import agreement
             from dal_fast.models import load_weights
 
+            plots.figure(1, 1, 1, 1)  # before the work, not after it
             model = load_weights(weights)
         brains = load_brains(sources, model.config.voxel_mm)
-        found = []
-        with progress(len(brains), "comparing") as advance:
+        paths = checks_of.paths(model)
+        agreements = []
+        leaks: list[checks_of.Leak] = []
+        vectors: list[checks_of.Vectors] = []
+        with progress(len(brains), "checking") as advance:
             for brain in brains:
-                found.append(measure(model, brain, seed))
+                agreements.append(agreement(model, brain, seed))
+                leaks += checks_of.leaks(paths, brain, seed)
+                vectors += checks_of.vectors(model, brain, seed)
                 advance(None)
-        summary.show_agreement(found, model.config.tissues)
+        moved = checks_of.shift(vectors)
+        summary.show_agreement(agreements, model.config.tissues)
+        checks_page.show(leaks, moved)
+        about = {
+            "weights": weights,
+            "data": str(data),
+            "held-out brains": len(brains),
+            "seed": seed,
+        }
+        page = checks_page.checks_page(
+            "Checks of the method", agreements, model.config.tissues, leaks, vectors, moved, about
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        write_bytes(out / "index.html", page.encode())
+        typer.echo(f"plots: {out / 'index.html'}")

@@ -22,7 +22,7 @@ _POINTS = 600  # of a curve
 
 def curves(found: Sequence[Judgement], protocol: Protocol) -> str:
     """ROC, precision and recall, and Dice by threshold (pooled, and mean over cases)."""
-    figure, axes = _figure(1, 4, 13.5, 3.4)
+    shape, axes = figure(1, 4, 13.5, 3.4)
     for judgement, colour in zip(found, _cycle(len(found)), strict=True):
         pooled = judgement.volume if protocol.whole_volume else judgement.brain
         roc, pr = pooled.roc(), pooled.precision_recall()
@@ -32,10 +32,10 @@ def curves(found: Sequence[Judgement], protocol: Protocol) -> str:
         own = next(iter(judgement.thresholds.values()))
         axes[2].plot(*_thinned(dice.thresholds / abs(own or 1), dice.dice), color=colour)
         axes[3].plot(SWEEP / abs(own or 1), judgement.mean_dice, color=colour)
-    _label(axes[0], "pooled ROC", "false-positive rate", "true-positive rate")
-    _label(axes[1], "pooled precision and recall", "recall", "precision")
-    _label(axes[2], "Dice, pooled", "threshold / its threshold", "Dice")
-    _label(axes[3], "Dice, mean over cases", "threshold / its threshold", "Dice")
+    label_axis(axes[0], "pooled ROC", "false-positive rate", "true-positive rate")
+    label_axis(axes[1], "pooled precision and recall", "recall", "precision")
+    label_axis(axes[2], "Dice, pooled", "threshold / its threshold", "Dice")
+    label_axis(axes[3], "Dice, mean over cases", "threshold / its threshold", "Dice")
     for axis in axes[2:]:
         axis.set_xscale("log")
         axis.set_xlim(0.05, 20)
@@ -43,13 +43,13 @@ def curves(found: Sequence[Judgement], protocol: Protocol) -> str:
     for axis in axes:
         axis.set_ylim(0, 1)
     axes[0].legend(frameon=False, fontsize=8, labelcolor=_GREY)
-    return _svg(figure)
+    return svg(shape)
 
 
 def group_plot(groups: Sequence[tuple[str, Sequence[Group]]], measure: str) -> str:
     """Means with 95 % intervals by factor and value; one colour a detector."""
     values = list(dict.fromkeys((g.factor, g.value) for _, own in groups for g in own))
-    figure, (axis,) = _figure(1, 1, 11, 0.9 + 0.3 * len(values))
+    shape, (axis,) = figure(1, 1, 11, 0.9 + 0.3 * len(values))
     step = 0.6 / max(1, len(groups))
     for number, ((name, own), colour) in enumerate(zip(groups, _cycle(len(groups)), strict=True)):
         at = [values.index((g.factor, g.value)) + step * (number + 0.5) - 0.3 for g in own]
@@ -60,9 +60,9 @@ def group_plot(groups: Sequence[tuple[str, Sequence[Group]]], measure: str) -> s
     counts = {(g.factor, g.value): g.mean.n for _, own in groups for g in own}
     axis.set_yticks(range(len(values)), [f"{f}: {v}  (n={counts[f, v]})" for f, v in values])
     axis.invert_yaxis()
-    _label(axis, "", measure.replace("_", " "), "")
+    label_axis(axis, "", measure.replace("_", " "), "")
     axis.legend(frameon=False, fontsize=8, labelcolor=_GREY)
-    return _svg(figure)
+    return svg(shape)
 
 
 def _cycle(count: int) -> list[str]:
@@ -88,19 +88,25 @@ def _unit(a: NDArray[Any]) -> NDArray[Any]:
     return unit
 
 
-def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
+def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
+    """A figure without background, inches, and its axes, flat.
+
+    Raises:
+        InputError: ``extra-missing`` without matplotlib.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError(
-            "extra-missing", f"dal-fast evaluate needs pip install 'dal_fast[evaluate]' ({error})"
+            "extra-missing", f"plots need pip install 'dal_fast[evaluate]' ({error})"
         ) from None
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.patch.set_alpha(0)
-    return figure, figure.subplots(rows, columns, squeeze=False).ravel()
+    made = Figure(figsize=(width, height), layout="constrained")
+    made.patch.set_alpha(0)
+    return made, made.subplots(rows, columns, squeeze=False).ravel()
 
 
-def _label(axis: Any, title: str, x: str, y: str) -> None:
+def label_axis(axis: Any, title: str, x: str, y: str) -> None:
+    """Titles, and the style of all plots."""
     axis.patch.set_alpha(0)
     axis.set_title(title, fontsize=9, color=_GREY)
     axis.set_xlabel(x, fontsize=8, color=_GREY)
@@ -112,11 +118,12 @@ def _label(axis: Any, title: str, x: str, y: str) -> None:
         spine.set_color(_GREY)
 
 
-def _svg(figure: Any) -> str:
+def svg(shape: Any) -> str:
+    """The figure as an ``<svg>`` element as wide as its place."""
     from matplotlib import rc_context
 
     out = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "dal_fast"}):
-        figure.savefig(out, format="svg", metadata={"Date": None})
+        shape.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
     return text[text.index("<svg") :].replace("<svg ", '<svg style="width:100%;height:auto" ', 1)

@@ -184,14 +184,6 @@ def test_no_table_no_validation(tmp_path):
         cases.read_table(tmp_path)
 
 
-def test_agreement_of_contrasts(brains, weights):
-    words = ["agreement", "--data", str(brains), "--weights", str(weights), "--at-most", "2"]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
-    assert "n=2" in done.output
-    assert "T1w – FLAIR" in done.output
-
-
 def test_contrasts_that_are_compared_share_their_anatomy(brains, weights):
     (brain,) = load_brains(bids_sources(brains, held_out=True)[:1])
     model = load_weights(weights)
