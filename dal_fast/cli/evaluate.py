@@ -91,7 +91,7 @@ def evaluate(
         detectors = [source_of(text) for text in maps]
         judging = by_name(protocol)
         folder = out / PICTURES
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder if pictures else out).mkdir(parents=True, exist_ok=True)
 
         def draw(anatomy, shown, thresholds) -> None:  # type: ignore[no-untyped-def]
             if pictures:
@@ -110,7 +110,7 @@ def evaluate(
             "validation": validation,
         }
         write_results(out, results, about)
-        page = evaluation_page(results, about, data.resolve().name)
+        page = evaluation_page(results, about, data.resolve().name, pictures)
         write_bytes(out / "index.html", page.encode())
         for one in found:
             numbers = ", ".join(

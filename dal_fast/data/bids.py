@@ -179,8 +179,11 @@ def find_brain_masks(scan: str | Path) -> list[Path]:
 
 
 def find_lesion_masks(scan: str | Path) -> list[Path]:
-    """Masks ``label-lesion_mask`` of a scan, see :func:`find_masks`."""
-    return find_masks(scan, "label", "lesion")
+    """Masks ``label-lesion_mask`` of a scan, else UAD-IMAG's ``seg-anomaly_mask``.
+
+    See :func:`find_masks`.
+    """
+    return find_masks(scan, "label", "lesion") or find_masks(scan, "seg", "anomaly")
 
 
 def find_masks(scan: str | Path, entity: str, value: str) -> list[Path]:

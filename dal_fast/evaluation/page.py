@@ -40,13 +40,16 @@ _MEANS = {
 }
 
 
-def evaluation_page(results: Results, about: Mapping[str, Any], title: str) -> str:
+def evaluation_page(
+    results: Results, about: Mapping[str, Any], title: str, pictures: bool = True
+) -> str:
     """Everything that a reader compares, on one page.
 
     Args:
         results: summed up.
         about: what was judged.
         title: of the page.
+        pictures: whether there is a picture of every case beside the page.
     """
     protocol, found = results.protocol, results.found
     body = [
@@ -64,8 +67,8 @@ def evaluation_page(results: Results, about: Mapping[str, Any], title: str) -> s
         if any(groups for _, groups in own):
             body.append(card(f"{_MEANS[measure]}, by what is known", group_plot(own, measure)))
     body += [
-        card("Worst and best cases", _extremes(results)),
-        card("Cases", _cases(results)),
+        card("Worst and best cases", _extremes(results, pictures)),
+        card("Cases", _cases(results, pictures)),
         card("What was judged", pairs({**about, "protocol": protocol.name})),
     ]
     return document(f"{title}: evaluation", "\n".join(body))
@@ -127,7 +130,7 @@ def _paired(results: Results) -> str:
     )
 
 
-def _extremes(results: Results) -> str:
+def _extremes(results: Results, pictures: bool) -> str:
     """The cases of the first detector with the lowest and highest AP."""
     first = results.found[0]
     known = [row for row in first.rows if not math.isnan(float(row["average_precision"]))]
@@ -137,14 +140,15 @@ def _extremes(results: Results) -> str:
     return (
         f'<p class="notice">By the AP of {escape(first.name)}. From left to right: '
         f"{escape(order)}.</p>"
-        f"<h2>Worst</h2>{_gallery(worst)}<h2>Best</h2>{_gallery(best)}"
+        f"<h2>Worst</h2>{_gallery(worst, pictures)}<h2>Best</h2>{_gallery(best, pictures)}"
     )
 
 
-def _gallery(rows: Sequence[Row]) -> str:
+def _gallery(rows: Sequence[Row], pictures: bool) -> str:
+    style = "width:100%;border-radius:6px"
     items = "".join(
-        f'<div><img loading="lazy" style="width:100%;border-radius:6px" src="{_picture(row)}" '
-        f'alt="{escape(str(row["case"]))}"><br><span class="notice">{escape(str(row["case"]))}: '
+        f"<div>{_picture(row, style) if pictures else ''}"
+        f'<br><span class="notice">{escape(str(row["case"]))}: '
         f"AP {_number(float(row['average_precision']))}, "
         f"{float(row['lesion_ml']):.1f} mL</span></div>"
         for row in rows
@@ -155,7 +159,7 @@ def _gallery(rows: Sequence[Row]) -> str:
     )
 
 
-def _cases(results: Results) -> str:
+def _cases(results: Results, pictures: bool) -> str:
     names = [one.name for one in results.found]
     head = "".join(
         f'<th class="n">AP {escape(name)}</th><th class="n">Dice {escape(name)}</th>'
@@ -169,9 +173,9 @@ def _cases(results: Results) -> str:
             for row in rows
         )
         row = rows[0]
+        small = _picture(row, "height:64px;border-radius:4px") if pictures else ""
         lines.append(
-            f'<tr><td><img loading="lazy" style="height:64px;border-radius:4px" '
-            f'src="{_picture(row)}" alt=""></td><td>{escape(str(row["case"]))}</td>'
+            f"<tr><td>{small}</td><td>{escape(str(row['case']))}</td>"
             f'<td class="n">{float(row["lesion_ml"]):.2f}</td>{cells}</tr>'
         )
     return (
@@ -180,8 +184,12 @@ def _cases(results: Results) -> str:
     )
 
 
-def _picture(row: Row) -> str:
-    return quote(f"{PICTURES}/{row['case']}.png")
+def _picture(row: Row, style: str) -> str:
+    name = str(row["case"])
+    return (
+        f'<img loading="lazy" style="{style}" src="{quote(f"{PICTURES}/{name}.png")}" '
+        f'alt="{escape(name)}">'
+    )
 
 
 def _mean(mean: Mean, signed: bool = False) -> str:

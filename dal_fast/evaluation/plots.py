@@ -126,4 +126,7 @@ def svg(shape: Any) -> str:
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "dal_fast"}):
         shape.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
-    return text[text.index("<svg") :].replace("<svg ", '<svg style="width:100%;height:auto" ', 1)
+    widest = (
+        f'<svg style="width:100%;max-width:{96 * shape.get_size_inches()[0]:.0f}px;height:auto" '
+    )
+    return text[text.index("<svg") :].replace("<svg ", widest, 1)

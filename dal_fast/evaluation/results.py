@@ -97,7 +97,7 @@ def write_results(out: Path, results: Results, about: Mapping[str, Any]) -> None
         InputError: ``output-unwritable``, ``disk-full``.
     """
     rows: list[Row] = [
-        {"detector": one.name, **facts, **row}
+        {"detector": one.name, **_beside(facts, row), **row}
         for one in results.found
         for row, facts in zip(one.rows, results.facts, strict=True)
     ]
@@ -121,6 +121,11 @@ def write_results(out: Path, results: Results, about: Mapping[str, Any]) -> None
     }
     text = json.dumps(_without_nan(summary), indent=2, ensure_ascii=False) + "\n"
     write_bytes(out / "summary.json", text.encode())
+
+
+def _beside(facts: Mapping[str, str], row: Row) -> Row:
+    """The facts under names of their own: a table may have a column ``score`` too."""
+    return {f"fact_{name}" if name in row else name: value for name, value in facts.items()}
 
 
 def _each_group(results: Results) -> list[tuple[tuple[str, str], Group]]:

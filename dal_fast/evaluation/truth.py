@@ -4,6 +4,7 @@ From a BIDS dataset:
 
     sub-01/anat/sub-01_FLAIR.nii.gz                      the scan
     …/sub-01[_mod-FLAIR]_label-lesion_mask.nii.gz        its lesions, beside it or in derivatives/*/
+    …/sub-01_seg-anomaly_mask.nii.gz                     (as UAD-IMAG names them)
     …/sub-01[_mod-FLAIR]_desc-brain_mask.nii.gz          its brain; else its non-zero voxels
     participants.tsv                                     site, scanner, age, sex, …
 
@@ -14,6 +15,7 @@ refused unless a rule says that it is healthy: a lost file must not make a patie
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,9 +88,10 @@ def bids_truths(
 def table_truths(path: Path, healthy: str | None = None) -> list[Truth]:
     """The scans that a table lists, CSV or TSV by its name.
 
-    Columns (either name): ``scan`` or ``img_path``; ``brain`` or ``mask_path``; ``lesion`` or
-    ``seg_path``; ``participant_id``, ``subject`` or the name's ``sub-``; all others are facts.
-    Paths are absolute or relative to the table.
+    Columns (either name): ``scan``, ``img_path`` or ``Path`` (UAD-IMAG); ``brain`` or
+    ``mask_path``; ``lesion`` or ``seg_path``; ``participant_id``, ``subject`` or the name's
+    ``sub-``; all others are facts. Paths are absolute or relative to the table. Masks for which
+    there is no column are looked for beside the scan, as in a BIDS dataset.
 
     Args:
         path: of the table.
@@ -152,11 +155,25 @@ def _row_truth(table: Path, row: dict[str, str], scan: str, brain: str, lesion: 
     facts |= name.entities | ({"suffix": name.suffix} if name.suffix else {})
     owner = facts.get("participant_id") or facts.get("subject") or name.entities.get("sub")
     owner = (owner or name.stem).removeprefix("sub-")
-    return Truth(name.stem, owner, image, file(brain), file(lesion), facts)
+    return Truth(
+        name.stem,
+        owner,
+        image,
+        file(brain) if brain else next(iter(find_brain_masks(image)), None),
+        file(lesion) if lesion else next(iter(find_lesion_masks(image)), None),
+        facts,
+    )
 
 
 def _healthy_known(found: list[Truth], healthy: str | None, source: str) -> list[Truth]:
-    """``found``, when every scan without a lesion mask is healthy by the rule, and no other is."""
+    """``found``, when names differ and every scan without a lesion mask is healthy by the rule."""
+    twice = [name for name, number in Counter(truth.name for truth in found).items() if number > 1]
+    if twice:
+        raise InputError(
+            "case-twice",
+            f"{source} has {len(twice)} file names more than once, among them {twice[0]}; maps are "
+            "found by the scan's file name",
+        )
     without = [truth for truth in found if truth.lesion is None]
     known = {t.scan for t in matching(found, healthy)} if healthy else set()
     lost = [truth for truth in without if truth.scan not in known]

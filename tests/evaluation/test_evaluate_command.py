@@ -74,7 +74,8 @@ def test_one_detector_with_a_threshold_of_its_own(study, tmp_path):
     assert told.output.startswith("good: average precision")
     own = json.loads((tmp_path / "summary.json").read_text())["detectors"]["good"]
     assert own["thresholds"] == {"fixed": 0.7}
-    assert not list((tmp_path / "cases").iterdir())
+    assert not (tmp_path / "cases").exists()
+    assert "<img" not in (tmp_path / "index.html").read_text()
 
 
 @pytest.mark.parametrize(

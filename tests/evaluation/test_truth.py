@@ -74,6 +74,12 @@ def test_tables(study, tmp_path, ending):
     code, message = code_of(table_truths, path)
     assert code == "cases-table"
     assert "p9_T2w" in message
+    path.write_text("Path\n" + "\n".join(str(study.data / f"{anat[n]}/{n}.nii.gz") for n in anat))
+    (first, *_) = table_truths(path, "sub=h0")  # masks are found beside the scans
+    assert first.lesion.name == "sub-p0_label-lesion_mask.nii.gz"
+    assert first.brain.name == "sub-p0_desc-brain_mask.nii.gz"
+    path.write_text("\n".join([lines[0], lines[1], lines[1]]))
+    assert code_of(table_truths, path)[0] == "case-twice"
     path.write_text("a,b\n1,2\n")
     assert code_of(table_truths, path)[0] == "cases-table"
     assert code_of(table_truths, study.data / "none.csv")[0] == "cases-table"
