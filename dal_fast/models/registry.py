@@ -7,12 +7,16 @@ from collections.abc import Callable
 from torch import nn
 
 from dal_fast.errors import InputError
+from dal_fast.models.autoencoder import Autoencoder, AutoencoderConfig
 from dal_fast.models.config import DALConfig
 from dal_fast.models.dal import DAL
 
 _MODELS: dict[str, Callable[[], nn.Module]] = {
     "dal": lambda: DAL(DALConfig(recoupler="film")),
     "dal_closed_form": lambda: DAL(DALConfig(recoupler="closed_form")),
+    "luo2023": lambda: Autoencoder(AutoencoderConfig()),
+    "luo2023_spatial": lambda: Autoencoder(AutoencoderConfig(code="spatial", length=16)),
+    "luo2023_vae": lambda: Autoencoder(AutoencoderConfig(code="variational")),
 }
 
 
@@ -23,6 +27,9 @@ def model_names() -> list[str]:
 
 def create_model(name: str) -> nn.Module:
     """An untrained model: ``"dal"`` as published, ``"dal_closed_form"`` as shipped.
+
+    ``"luo2023"``, ``"luo2023_spatial"`` and ``"luo2023_vae"`` are the autoencoders of
+    :mod:`dal_fast.models.autoencoder`.
 
     Raises:
         InputError: ``model-unknown``.
