@@ -50,22 +50,15 @@ class LiveDetector:
 
     Args:
         name: of it in the results.
-        entry: its name among the entry points ``dal_fast.detectors``.
+        entry: one of :data:`OWN`, or its name among the entry points ``dal_fast.detectors``.
 
     Raises:
         InputError: ``detector-unknown``, ``detector-broken`` when it cannot be imported.
     """
 
     def __init__(self, name: str, entry: str) -> None:
-        known = {point.name: point for point in entry_points(group=GROUP)}
-        if entry not in known:
-            there = ", ".join(sorted(known)) or "none is installed"
-            raise InputError("detector-unknown", f"there is no detector {entry!r}; {there}")
         self.name, self.entry = name, entry
-        try:
-            self._detect: Detector = known[entry].load()
-        except Exception as error:
-            raise InputError("detector-broken", f"detector {entry}: {error}") from error
+        self._detect = OWN.get(entry) or _installed(entry)
 
     def find(self, scan: Path) -> None:
         """There is nothing to look for."""
@@ -125,3 +118,19 @@ def darkness(
     """The same for dark lesions: what a voxel lacks to the brain's highest, by the median."""
     bright = intensity(scan, brain, affine)
     return np.where(brain, bright.max() - bright, 0).astype(np.float32)
+
+
+OWN: dict[str, Detector] = {"intensity": intensity, "darkness": darkness}
+"""Detectors that learned nothing, and come along."""
+
+
+def _installed(entry: str) -> Detector:
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if entry not in points:
+        there = ", ".join(sorted({*OWN, *points}))
+        raise InputError("detector-unknown", f"there is no detector {entry!r}; there are {there}")
+    try:
+        detector: Detector = points[entry].load()
+    except Exception as error:
+        raise InputError("detector-broken", f"detector {entry}: {error}") from error
+    return detector

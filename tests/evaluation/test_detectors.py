@@ -1,9 +1,7 @@
 """Detectors of other packages, called for every scan."""
 
 import json
-import tomllib
 from importlib.metadata import EntryPoint
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +15,9 @@ from dal_fast.evaluation.judged import MapFolder, read_anatomy
 from dal_fast.evaluation.protocols import protocol
 from dal_fast.evaluation.truth import bids_truths
 
-PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+
+def inverted(scan, brain, affine):
+    return brain * (scan.max() - scan)
 
 
 def of_wrong_shape(scan, brain, affine):
@@ -34,11 +34,10 @@ def failing(scan, brain, affine):
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch):
-    """The entry points that pyproject.toml declares, and some of a broken package."""
-    declared = tomllib.loads(PROJECT.read_text())["project"]["entry-points"][detectors.GROUP]
-    broken = {name: f"{__name__}:{name}" for name in ("of_wrong_shape", "not_finite", "failing")}
-    broken["lost"] = "no_such_package:detect"
-    points = [EntryPoint(n, v, detectors.GROUP) for n, v in (declared | broken).items()]
+    """A good detector of another package, and some of a broken one."""
+    names = ("inverted", "of_wrong_shape", "not_finite", "failing")
+    offered = {name: f"{__name__}:{name}" for name in names} | {"lost": "no_such_package:detect"}
+    points = [EntryPoint(n, v, detectors.GROUP) for n, v in offered.items()]
     monkeypatch.setattr(detectors, "entry_points", lambda group: points)
 
 
@@ -48,14 +47,21 @@ def study(tmp_path_factory):
 
 
 def test_what_comes_along_is_judged_beside_a_folder(study, tmp_path):
-    command = ["evaluate", str(study.maps["poor"]), "detector:intensity", "dark=detector:darkness"]
+    command = [
+        "evaluate",
+        str(study.maps["poor"]),
+        "detector:intensity",
+        "dark=detector:darkness",
+        "detector:inverted",
+    ]
     command += ["--data", str(study.data), "--healthy", "group=control", "--out", str(tmp_path)]
     told = CliRunner().invoke(app, [*command, "--validation", "sub=h0", "--protocol", "uad-imag"])
     assert told.exit_code == 0, told.output
     found = json.loads((tmp_path / "summary.json").read_text())["detectors"]
-    assert list(found) == ["poor", "intensity", "dark"]
+    assert list(found) == ["poor", "intensity", "dark", "inverted"]
     ap = {name: one["totals"]["average_precision"] for name, one in found.items()}
     assert ap["intensity"] > ap["poor"] > ap["dark"]  # the lesions are bright
+    assert ap["inverted"] < ap["poor"]
 
 
 @pytest.mark.parametrize("name", ["default", "pddpm"])
