@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import InputError
@@ -23,13 +22,10 @@ from dal_fast.evaluation.detectors import Source
 from dal_fast.evaluation.judged import Anatomy, read_anatomy
 from dal_fast.evaluation.measures import Measured, Row, measure
 from dal_fast.evaluation.protocols import Protocol
+from dal_fast.evaluation.sweep import SWEEP, Floats, PooledInterval, dice_at
 from dal_fast.evaluation.thresholds import Calibration
 from dal_fast.evaluation.truth import Truth
 from dal_fast.ops import VoxelMetrics
-
-Floats = NDArray[np.float64]
-SWEEP: Floats = 2.0 ** (np.arange(-30 * 16, 30 * 16) / 16)
-"""Thresholds of the mean Dice: 16 an octave, whatever the scale of a detector's maps."""
 
 
 @dataclass
@@ -43,6 +39,7 @@ class Judgement:
         brain, volume: voxels of all cases, inside the brain and everywhere.
         slices: highest first; the positive class is "holds lesion". Score: the sum of the map in
             the slice, min-max scaled within each volume (Luo).
+        pooled: of the protocol's AP, see :meth:`interval`.
         dice_sum: of every case with a lesion, at each of :data:`SWEEP`.
         sick: cases with a lesion.
     """
@@ -54,6 +51,7 @@ class Judgement:
     volume: VoxelMetrics = field(default_factory=VoxelMetrics)
     slices: VoxelMetrics = field(default_factory=VoxelMetrics)
     normal_slices: VoxelMetrics = field(default_factory=VoxelMetrics)
+    pooled: PooledInterval = field(default_factory=PooledInterval)
     dice_sum: Floats = field(default_factory=lambda: np.zeros(len(SWEEP)))
     sick: int = 0
 
@@ -62,8 +60,9 @@ class Judgement:
         self.rows.append(measured.row)
         self.brain.merge(measured.brain)
         self.volume.merge(measured.volume)
+        own = measured.volume if protocol.whole_volume else measured.brain
+        self.pooled.add(str(measured.row["participant"]), own, *measured.voxels)
         if measured.row["lesion_voxels"]:
-            own = measured.volume if protocol.whole_volume else measured.brain
             self.dice_sum += dice_at(own, SWEEP)
             self.sick += 1
         errors, sick = measured.slice_errors, measured.sick_slices
@@ -78,6 +77,11 @@ class Judgement:
     def mean_dice(self) -> Floats:
         """Mean over cases with a lesion of their Dice above each of :data:`SWEEP`."""
         return self.dice_sum / self.sick if self.sick else np.full(len(SWEEP), math.nan)
+
+    def interval(self, protocol: Protocol) -> tuple[float, float]:
+        """95 % interval of the pooled AP of the protocol's voxels."""
+        own = self.volume if protocol.whole_volume else self.brain
+        return self.pooled.around(own.average_precision())
 
     def totals(self) -> dict[str, float]:
         """Measures that are not means of a row's, by name.
@@ -159,13 +163,6 @@ def evaluate(
         )
         advance()
     return list(found.values())
-
-
-def dice_at(metrics: VoxelMetrics, thresholds: Floats) -> Floats:
-    """Dice of ``score > t`` at each of ascending ``thresholds``."""
-    dice, scores = (side.numpy() for side in metrics.dice())
-    above = np.searchsorted(-scores.astype(np.float64), -thresholds, side="left")
-    return np.where(above > 0, dice[np.maximum(above, 1) - 1], 0.0)
 
 
 def _prefetched(

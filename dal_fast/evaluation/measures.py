@@ -42,6 +42,7 @@ class Measured:
     Attributes:
         row: its numbers by name.
         brain, volume: its voxels, counted, to be pooled.
+        voxels: with lesion and without, of those that the protocol counts.
         slice_errors: sum of the map in each axial slice of the image.
         sick_slices: which of them hold lesion.
     """
@@ -49,6 +50,7 @@ class Measured:
     row: Row
     brain: VoxelMetrics
     volume: VoxelMetrics
+    voxels: tuple[int, int]
     slice_errors: Tensor
     sick_slices: Tensor
 
@@ -96,7 +98,9 @@ def measure(
             row |= _found(marked, sick) | _slices_hit(marked, lesion, anatomy.axial)
     across = tuple(axis for axis in (2, 3, 4) if axis != anatomy.axial)
     sums = torch.from_numpy(score.numpy().sum(across, dtype=np.float64).ravel())
-    return Measured(row, inside, volume, sums, in_slices(lesion, anatomy.axial))
+    lesions, everything = count(sick), lesion.numel() if protocol.whole_volume else count(brain)
+    voxels = lesions, everything - lesions
+    return Measured(row, inside, volume, voxels, sums, in_slices(lesion, anatomy.axial))
 
 
 def count(mask: Tensor) -> int:

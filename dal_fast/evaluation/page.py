@@ -89,11 +89,13 @@ def _summary(results: Results) -> str:
     names = [one.name for one in results.found]
     head = "".join(f'<th class="n">{escape(name)}</th>' for name in names)
     protocol = results.protocol
+    pooled = "average_precision_volume" if protocol.whole_volume else "average_precision"
     lines = []
     for measure, label in _TOTALS.items():
-        values = [results.totals[name][measure] for name in names]
-        own = measure in protocol.headline
-        lines.append(_line(label, [_number(value) for value in values], own))
+        cells = [_number(results.totals[name][measure]) for name in names]
+        if measure == pooled:
+            cells = [c + _between(results.intervals[n]) for c, n in zip(cells, names, strict=True)]
+        lines.append(_line(label, cells, measure in protocol.headline))
     for measure, label in _MEANS.items():
         cells = [_mean(results.means[name][measure]) for name in names]
         own = measure in protocol.headline or f"mean_{measure}" in protocol.headline
@@ -196,8 +198,12 @@ def _mean(mean: Mean, signed: bool = False) -> str:
     if math.isnan(mean.value):
         return "–"
     sign = "+" if signed and mean.value >= 0 else ""
-    between = f" [{_number(mean.low)}, {_number(mean.high)}]"
-    return f"{sign}{_number(mean.value)}{between if not math.isnan(mean.low) else ''}"
+    return f"{sign}{_number(mean.value)}{_between((mean.low, mean.high))}"
+
+
+def _between(ends: tuple[float, float]) -> str:
+    low, high = ends
+    return "" if math.isnan(low) else f" [{_number(low)}, {_number(high)}]"
 
 
 def _number(value: float) -> str:

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from dal_fast.errors import InputError
-from dal_fast.evaluation.evaluate import SWEEP, Judgement
+from dal_fast.evaluation.evaluate import Judgement
 from dal_fast.evaluation.protocols import Protocol
 from dal_fast.evaluation.statistics import Group
+from dal_fast.evaluation.sweep import SWEEP
 
 COLOURS = ("#b8442c", "#2f6fb2", "#3c8f5a", "#9a6fb0", "#c58a1b", "#4d9fa8")
 _GREY = "#808b98"

@@ -38,6 +38,7 @@ class Results:
         found: by detector.
         facts: of every case, in the rows' order.
         totals: of each detector, see :meth:`Judgement.totals`.
+        intervals: 95 %, of the pooled AP of the protocol's voxels.
         means: of each detector, over cases.
         groups: of each detector and measure of ``GROUPED``.
         paired: every two detectors by ``COMPARED``.
@@ -47,6 +48,7 @@ class Results:
     found: list[Judgement]
     facts: list[dict[str, str]]
     totals: dict[str, dict[str, float]]
+    intervals: dict[str, tuple[float, float]]
     means: dict[str, dict[str, Mean]]
     groups: dict[tuple[str, str], list[Group]]
     paired: list[Paired]
@@ -75,6 +77,7 @@ def sum_up(
         found,
         known,
         {one.name: one.totals() for one in found},
+        {one.name: one.interval(protocol) for one in found},
         {one.name: means(one.rows) for one in found},
         {(one.name, m): list(groups(one.rows, known, m)) for one in found for m in GROUPED},
         [
@@ -114,6 +117,7 @@ def write_results(out: Path, results: Results, about: Mapping[str, Any]) -> None
                 "with_lesion": one.sick,
                 "thresholds": one.thresholds,
                 "totals": results.totals[one.name],
+                "interval of the pooled AP": results.intervals[one.name],
                 "means": {name: asdict(m) for name, m in results.means[one.name].items()},
             }
             for one in results.found
@@ -161,4 +165,6 @@ def _without_nan(value: Any) -> Any:
     """JSON knows no NaN: null."""
     if isinstance(value, dict):
         return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

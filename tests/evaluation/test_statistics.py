@@ -7,9 +7,10 @@ import pytest
 import torch
 from evaluation import originals
 from scipy import stats
+from sklearn import metrics
 
-from dal_fast.evaluation.evaluate import SWEEP, dice_at
 from dal_fast.evaluation.statistics import compare, groups, mean, means
+from dal_fast.evaluation.sweep import SWEEP, PooledInterval, counts_at, dice_at
 from dal_fast.evaluation.thresholds import dice_above, halve
 from dal_fast.ops import VoxelMetrics
 
@@ -127,3 +128,47 @@ def test_the_sweep_counts_what_is_above():
         marked = score > SWEEP[k]
         assert found[k] == pytest.approx(originals.dice(marked, lesion) if marked.any() else 0.0)
     assert 2.0 in SWEEP
+
+
+def test_counts_above():
+    rng = np.random.default_rng(0)
+    lesion, score = rng.random(3000) < 0.1, rng.lognormal(size=3000).astype(np.float32)
+    lesions = int(lesion.sum())
+    tp, fp = counts_at(counted(score, lesion), lesions, 3000 - lesions, SWEEP)
+    for k in range(300, len(SWEEP), 11):
+        assert tp[k] == pytest.approx((lesion & (score > SWEEP[k])).sum())
+        assert fp[k] == pytest.approx((~lesion & (score > SWEEP[k])).sum())
+
+
+def test_the_interval_of_the_pooled_ap():
+    """Beside drawing whole participants again and asking scikit-learn."""
+    rng = np.random.default_rng(0)
+    cases = []
+    for _ in range(25):
+        lesion = rng.random(1500) < 0.1 * rng.random()
+        cases.append((rng.lognormal(size=1500) + 3 * rng.random() * lesion, lesion))
+    pooled, everything = PooledInterval(), VoxelMetrics()
+    for number, (score, lesion) in enumerate(cases):
+        own = counted(score.astype(np.float32), lesion)
+        pooled.add(f"p{number}", own, int(lesion.sum()), int((~lesion).sum()))
+        everything.merge(own)
+    exact = everything.average_precision()
+    low, high = pooled.around(exact)
+    drawn = []
+    for _ in range(400):
+        chosen = [cases[i] for i in rng.integers(0, 25, 25)]
+        score, lesion = (np.concatenate(side) for side in zip(*chosen, strict=True))
+        drawn.append(metrics.average_precision_score(lesion, score))
+    want = np.percentile(drawn, [2.5, 97.5])
+    assert low < exact < high
+    assert (low, high) == pytest.approx(tuple(want), abs=0.03)
+
+
+def test_one_participant_has_no_interval_and_scans_of_one_count_alike():
+    rng = np.random.default_rng(0)
+    lesion, score = rng.random(900) < 0.2, rng.random(900).astype(np.float32)
+    own, pooled = counted(score, lesion), PooledInterval()
+    for _ in range(3):
+        pooled.add("a", own, int(lesion.sum()), int((~lesion).sum()))
+    assert math.isnan(pooled.around(0.5)[0])
+    assert (pooled.tp[:, 0] % (3 * lesion.sum()) == 0).all()
