@@ -74,19 +74,21 @@ def evaluate(
         if data.is_dir():
             truths = bids_truths(data, healthy, suffix or ())
         else:
-            truths = table_truths(data, healthy)
+            truths = [t for t in table_truths(data, healthy) if not suffix or t.suffix in suffix]
         reserved = matching(truths, validation) if validation else []
         with status("loading torch"):
             from dal_fast.evaluation.detectors import source_of
             from dal_fast.evaluation.evaluate import evaluate as run
             from dal_fast.evaluation.page import PICTURES, evaluation_page
             from dal_fast.evaluation.pictures import case_picture
+            from dal_fast.evaluation.plots import figure
             from dal_fast.evaluation.protocols import protocol as by_name
             from dal_fast.evaluation.results import sum_up, write_results
             from dal_fast.evaluation.statistics import scipy_stats
             from dal_fast.memory import keep_freed_memory
 
-        scipy_stats()  # before the work, not after it
+        scipy_stats()  # what is missing is told before the work, not after it
+        figure(1, 1, 1, 1)
         keep_freed_memory()
         detectors = [source_of(text) for text in maps]
         judging = by_name(protocol)

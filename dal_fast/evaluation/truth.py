@@ -51,6 +51,11 @@ class Truth:
     lesion: Path | None
     facts: dict[str, str]
 
+    @property
+    def suffix(self) -> str:
+        """Such as ``"T2w"``; empty for a name that is not BIDS."""
+        return self.facts.get("suffix", "")
+
 
 def bids_truths(
     dataset: Path, healthy: str | None = None, suffixes: Sequence[str] = ()

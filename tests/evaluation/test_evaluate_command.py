@@ -78,6 +78,20 @@ def test_one_detector_with_a_threshold_of_its_own(study, tmp_path):
     assert "<img" not in (tmp_path / "index.html").read_text()
 
 
+def test_a_table_of_scans_of_one_suffix(study, tmp_path):
+    scans = sorted(study.data.glob("sub-p*/anat/*_T2w.nii.gz"))
+    other = tmp_path / "sub-x_FLAIR.nii.gz"
+    shutil.copy(scans[0], other)
+    shutil.copy(scans[0].with_name("sub-p0_label-lesion_mask.nii.gz"),
+                tmp_path / "sub-x_label-lesion_mask.nii.gz")  # fmt: skip
+    (tmp_path / "cases.csv").write_text("\n".join(["scan", str(other), *map(str, scans)]) + "\n")
+    command = ["evaluate", "detector:intensity", "--data", str(tmp_path / "cases.csv")]
+    command += ["--out", str(tmp_path / "out"), "--threshold", "1.2", "--suffix", "T2w"]
+    told = run(app, command)
+    assert told.exit_code == 0, told.output
+    assert {row["suffix"] for row in table(tmp_path / "out" / "cases.csv")} == {"T2w"}
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [
