@@ -22,6 +22,7 @@ from dal_fast.evaluation.detectors import Source
 from dal_fast.evaluation.judged import Anatomy, read_anatomy
 from dal_fast.evaluation.measures import Measured, Row, measure
 from dal_fast.evaluation.protocols import Protocol
+from dal_fast.evaluation.statistics import auroc_of, column
 from dal_fast.evaluation.sweep import SWEEP, Floats, PooledInterval, dice_at
 from dal_fast.evaluation.thresholds import Calibration
 from dal_fast.evaluation.truth import Truth
@@ -37,8 +38,9 @@ class Judgement:
         thresholds: by name, the headline's first.
         rows: one a case.
         brain, volume: voxels of all cases, inside the brain and everywhere.
-        slices: highest first; the positive class is "holds lesion". Score: the sum of the map in
-            the slice, min-max scaled within each volume (Luo).
+        slices: the positive class is "holds lesion". Score: the sum of the map in the slice,
+            min-max scaled within each volume (Luo).
+        normal_slices: the same turned round: normality, and the positive class is "normal".
         pooled: of the protocol's AP, see :meth:`interval`.
         dice_sum: of every case with a lesion, at each of :data:`SWEEP`.
         sick: cases with a lesion.
@@ -54,6 +56,15 @@ class Judgement:
     pooled: PooledInterval = field(default_factory=PooledInterval)
     dice_sum: Floats = field(default_factory=lambda: np.zeros(len(SWEEP)))
     sick: int = 0
+
+    @property
+    def threshold(self) -> float:
+        """The headline's."""
+        return next(iter(self.thresholds.values()))
+
+    def counted(self, protocol: Protocol) -> VoxelMetrics:
+        """The voxels that the protocol's AP is of."""
+        return self.volume if protocol.whole_volume else self.brain
 
     def add(self, measured: Measured, protocol: Protocol) -> None:
         """Count one case."""
@@ -80,8 +91,7 @@ class Judgement:
 
     def interval(self, protocol: Protocol) -> tuple[float, float]:
         """95 % interval of the pooled AP of the protocol's voxels."""
-        own = self.volume if protocol.whole_volume else self.brain
-        return self.pooled.around(own.average_precision())
+        return self.pooled.around(self.counted(protocol).average_precision())
 
     def totals(self) -> dict[str, float]:
         """Measures that are not means of a row's, by name.
@@ -103,7 +113,9 @@ class Judgement:
             "slice_auroc": self.slices.auroc(),
             "slice_average_precision": self.slices.average_precision(),
             "slice_auprc_normal": _trapezoids(self.normal_slices),
-            "scan_auroc": _scan_auroc(self.rows),
+            "scan_auroc": auroc_of(
+                column(self.rows, "score"), [bool(row["lesion_voxels"]) for row in self.rows]
+            ),
             "lesion_sensitivity": _share(self.rows, "lesions_found", "lesions"),
             "slice_sensitivity": _share(self.rows, "slices_hit", "lesion_slices"),
         }
@@ -158,9 +170,7 @@ def evaluate(
             maps[name], _ = protocol.apply(score, anatomy.brain, anatomy.axial)
             own = found[name]
             own.add(measure(anatomy, maps[name], protocol, own.thresholds), protocol)
-        judged(
-            anatomy, maps, {name: next(iter(j.thresholds.values())) for name, j in found.items()}
-        )
+        judged(anatomy, maps, {name: own.threshold for name, own in found.items()})
         advance()
     return list(found.values())
 
@@ -189,15 +199,6 @@ def _trapezoids(metrics: VoxelMetrics) -> float:
     """``sklearn.metrics.auc`` of the precision-recall curve, as Luo's code takes it."""
     curve = metrics.precision_recall()
     return float(-torch.trapezoid(curve.precision, curve.recall))
-
-
-def _scan_auroc(rows: Sequence[Row]) -> float:
-    scores = VoxelMetrics()
-    values = torch.tensor([float(row["score"]) for row in rows])
-    sick = torch.tensor([bool(row["lesion_voxels"]) for row in rows])
-    shape = (1, 1, 1, 1, len(rows))
-    scores.update(values.view(shape), sick.view(shape))
-    return scores.auroc()
 
 
 def _share(rows: Sequence[Row], part: str, whole: str) -> float:

@@ -53,9 +53,9 @@ class Anatomy:
     grid: NDArray[np.float64]
     contrast: float
 
-    def on_grid(self, data: NDArray[np.generic], labels: bool = False) -> Tensor:
-        """An image on the scan's grid, on the protocol's; masks nearest, else linear."""
-        return _on_grid(data, self.volume, self.grid, labels)
+    def on_grid(self, data: NDArray[np.generic]) -> Tensor:
+        """An image on the scan's grid, on the protocol's."""
+        return _on_grid(data, self.volume, self.grid, labels=False)
 
 
 def read_anatomy(truth: Truth, protocol: Protocol) -> Anatomy:
@@ -90,15 +90,10 @@ def read_anatomy(truth: Truth, protocol: Protocol) -> Anatomy:
 
 def _lesion(path: Path, volume: Volume) -> NDArray[np.bool_]:
     empty = InputError("lesion-empty", f"{path} has no voxel; a healthy scan has no lesion mask")
-    try:
-        mask = read_volume(path, nonfinite="replace")
-    except InputError as error:
-        raise (empty if error.code == "all-zero" else error) from None
-    if not same_grid(mask, volume):
-        raise InputError(
-            "lesion-grid",
-            f"{path} {mask.data.shape} is not on the grid of {volume.path} {volume.data.shape}",
-        )
+    mask = _read_unless_zero(path)
+    if mask is None:
+        raise empty
+    _check_grid("lesion-grid", mask, volume)
     lesion: NDArray[np.bool_] = mask.data > 0.5
     if not lesion.any():
         raise empty
@@ -176,21 +171,32 @@ def _stem(path: Path) -> str:
 
 
 def _image(path: Path, scan: Volume) -> NDArray[np.float32]:
-    try:
-        volume = read_volume(path, nonfinite="replace")
-    except InputError as error:
-        if error.code == "all-zero":  # a detector may have found nothing
-            return np.zeros(scan.data.shape, np.float32)
-        raise
+    volume = _read_unless_zero(path)
+    if volume is None:  # a detector may have found nothing
+        return np.zeros(scan.data.shape, np.float32)
     if volume.nonfinite:
         raise InputError("map-nonfinite", f"{path} holds {volume.nonfinite} NaN or infinite values")
+    _check_grid("map-grid", volume, scan)
+    return volume.data
+
+
+def _read_unless_zero(path: Path) -> Volume | None:
+    """An image, or ``None`` for one that is 0 everywhere, which is no scan but may be a map."""
+    try:
+        return read_volume(path, nonfinite="replace")
+    except InputError as error:
+        if error.code == "all-zero":
+            return None
+        raise
+
+
+def _check_grid(code: str, volume: Volume, scan: Volume) -> None:
     if not same_grid(volume, scan):
         raise InputError(
-            "map-grid",
-            f"{path} {volume.data.shape} is not on the grid of {scan.path} {scan.data.shape}; "
-            "resample it to the scan",
+            code,
+            f"{volume.path} {volume.data.shape} is not on the grid of {scan.path} "
+            f"{scan.data.shape}; resample it to the scan",
         )
-    return volume.data
 
 
 def _array(path: Path) -> NDArray[np.float32]:

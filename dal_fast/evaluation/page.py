@@ -99,7 +99,7 @@ def _summary(results: Results) -> str:
     for measure, label in _MEANS.items():
         cells = [_mean(results.means[name][measure]) for name in names]
         own = measure in protocol.headline or f"mean_{measure}" in protocol.headline
-        lines.append(_line(label, cells, own or f"mean_{measure}" in protocol.headline))
+        lines.append(_line(label, cells, own))
     thresholds = [next(iter(one.thresholds.items())) for one in results.found]
     lines.append(_line("threshold", [f"{v:.4g} ({k})" for k, v in thresholds], False))
     return (

@@ -25,12 +25,11 @@ def curves(found: Sequence[Judgement], protocol: Protocol) -> str:
     """ROC, precision and recall, and Dice by threshold (pooled, and mean over cases)."""
     shape, axes = figure(1, 4, 13.5, 3.4)
     for judgement, colour in zip(found, _cycle(len(found)), strict=True):
-        pooled = judgement.volume if protocol.whole_volume else judgement.brain
+        pooled, own = judgement.counted(protocol), judgement.threshold
         roc, pr = pooled.roc(), pooled.precision_recall()
         axes[0].plot(*_thinned(roc.fpr, roc.tpr), color=colour, label=judgement.name)
         axes[1].plot(*_thinned(pr.recall, pr.precision), color=colour)
         dice = pooled.dice()
-        own = next(iter(judgement.thresholds.values()))
         axes[2].plot(*_thinned(dice.thresholds / abs(own or 1), dice.dice), color=colour)
         axes[3].plot(SWEEP / abs(own or 1), judgement.mean_dice, color=colour)
     label_axis(axes[0], "pooled ROC", "false-positive rate", "true-positive rate")

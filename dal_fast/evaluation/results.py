@@ -8,10 +8,7 @@ comparisons.csv  detectors against each other, paired by case
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import dal_fast
-from dal_fast.data.atomic import write_bytes
+from dal_fast.data.atomic import write_json
 from dal_fast.evaluation.evaluate import Judgement
 from dal_fast.evaluation.measures import Row
 from dal_fast.evaluation.protocols import Protocol
 from dal_fast.evaluation.statistics import Group, Mean, Paired, compare, groups, means
+from dal_fast.evaluation.tables import write_rows
 
 GROUPED = ("average_precision", "dice", "false_positive_rate")
 COMPARED = ("average_precision", "dice", "best_dice", "false_positive_rate")
@@ -123,8 +121,7 @@ def write_results(out: Path, results: Results, about: Mapping[str, Any]) -> None
             for one in results.found
         },
     }
-    text = json.dumps(_without_nan(summary), indent=2, ensure_ascii=False) + "\n"
-    write_bytes(out / "summary.json", text.encode())
+    write_json(out / "summary.json", _without_nan(summary))
 
 
 def _beside(facts: Mapping[str, str], row: Row) -> Row:
@@ -149,12 +146,9 @@ def _flat_pair(pair: Paired) -> Row:
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    text = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if _is_nan(v) else v for k, v in row.items()} for row in rows)
-    write_bytes(path, text.getvalue().encode())
+    known = ({k: "" if _is_nan(v) else v for k, v in row.items()} for row in rows)
+    write_rows(path, names, known, ",")
 
 
 def _is_nan(value: Any) -> bool:

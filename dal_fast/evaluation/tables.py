@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dal_fast.data.atomic import write_bytes
 
@@ -23,9 +23,20 @@ def write_table(
     Raises:
         InputError: ``output-unwritable`` or ``disk-full``.
     """
-    text = io.StringIO()
     names = [field.name for field in fields(kind)]
+    write_rows(path, names, (asdict(row) for row in rows), delimiter)
+
+
+def write_rows(
+    path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]], delimiter: str
+) -> None:
+    """Atomically write ``rows`` under a header of ``names``; what a row lacks is left empty.
+
+    Raises:
+        InputError: ``output-unwritable`` or ``disk-full``.
+    """
+    text = io.StringIO()
     writer = csv.DictWriter(text, names, delimiter=delimiter, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer.writerows(rows)
     write_bytes(path, text.getvalue().encode())

@@ -25,6 +25,7 @@ from dal_fast.data.nifti import read_volume
 from dal_fast.evaluation.calibration import healthy_level
 from dal_fast.evaluation.cases import ValidationCase
 from dal_fast.evaluation.floors import FLOORS, floors
+from dal_fast.evaluation.statistics import auroc_of
 from dal_fast.evaluation.tables import write_table
 from dal_fast.inference.case import load_case
 from dal_fast.inference.postprocess import smooth
@@ -94,13 +95,7 @@ class Validation:
     def slice_auroc(self, contrast: str, method: str) -> float:
         """AUROC of axial slices that cross the brain; the positive class is "holds lesion"."""
         seen = self.slices[contrast, method]
-        if len({sick for _, sick in seen}) < 2:
-            return _NAN
-        metrics = VoxelMetrics()
-        score, sick = zip(*seen, strict=True)
-        shape = (1, 1, 1, 1, len(seen))
-        metrics.update(torch.tensor(score).view(shape), torch.tensor(sick).view(shape))
-        return metrics.auroc()
+        return auroc_of([score for score, _ in seen], [sick for _, sick in seen])
 
 
 def validate(

@@ -202,6 +202,33 @@ def _shifted(pointer: str) -> Callable[[int], str]:
     return lambda i: f"load<T>({pointer} + {i})"
 
 
+def _start(size: int, planes: str, number: str) -> Function:
+    """The planes before the first two new ones, each sorted; the second and third, merged."""
+    single = planes.replace("b", "")
+    reads = ", ".join([*(f"row_{p}" for p in single), "pair_bc"])
+    f = Function(
+        f"start_{size}",
+        f"a..{planes[-1]}: keys of the {number} planes before the first two that planes_{size} "
+        f"adds. {reads}: what it reads of them.",
+        ", ".join([*(f"const T* {p}" for p in planes), *(f"OUT {r}" for r in reads.split(", "))]),
+    )
+    n = f.network
+    rows = {p: n.sort(f.read(size, _shifted(p))) for p in planes}
+    for p in single:
+        f.write(rows[p], f"row_{p}")
+    f.write(n.merge(rows["b"], rows["c"]), "pair_bc")
+    return f
+
+
+def _pair(size: int) -> Function:
+    square = size * size
+    f = Function(
+        f"pair_{size}", f"Merges the sorted {size}x{size} of two rows.", "IN a, IN b, OUT out"
+    )
+    f.write(f.network.merge(f.read(square, row_of("a")), f.read(square, row_of("b"))), "out")
+    return f
+
+
 def planes_3() -> Function:
     f = Function(
         "planes_3",
@@ -245,18 +272,7 @@ def median_3() -> Function:
 
 
 def start_4() -> Function:
-    f = Function(
-        "start_4",
-        "a..c: keys of the three planes before the first two that planes_4 adds. row_a, row_c, "
-        "pair_bc: what it reads of them.",
-        "const T* a, const T* b, const T* c, OUT row_a, OUT row_c, OUT pair_bc",
-    )
-    n = f.network
-    rows = {p: n.sort(f.read(4, _shifted(p))) for p in "abc"}
-    for p in "ac":
-        f.write(rows[p], f"row_{p}")
-    f.write(n.merge(rows["b"], rows["c"]), "pair_bc")
-    return f
+    return _start(4, "abc", "three")
 
 
 def planes_4() -> Function:
@@ -279,9 +295,7 @@ def planes_4() -> Function:
 
 
 def pair_4() -> Function:
-    f = Function("pair_4", "Merges the sorted 4x4 of two rows.", "IN a, IN b, OUT out")
-    f.write(f.network.merge(f.read(16, row_of("a")), f.read(16, row_of("b"))), "out")
-    return f
+    return _pair(4)
 
 
 def median_4() -> Function:
@@ -298,19 +312,7 @@ def median_4() -> Function:
 
 
 def start_5() -> Function:
-    f = Function(
-        "start_5",
-        "a..d: keys of the four planes before the first two that planes_5 adds. row_a, row_c, "
-        "row_d, pair_bc: what it reads of them.",
-        "const T* a, const T* b, const T* c, const T* d, "
-        "OUT row_a, OUT row_c, OUT row_d, OUT pair_bc",
-    )
-    n = f.network
-    rows = {p: n.sort(f.read(5, _shifted(p))) for p in "abcd"}
-    for p in "acd":
-        f.write(rows[p], f"row_{p}")
-    f.write(n.merge(rows["b"], rows["c"]), "pair_bc")
-    return f
+    return _start(5, "abcd", "four")
 
 
 def planes_5() -> Function:
@@ -336,9 +338,7 @@ def planes_5() -> Function:
 
 
 def pair_5() -> Function:
-    f = Function("pair_5", "Merges the sorted 5x5 of two rows.", "IN a, IN b, OUT out")
-    f.write(f.network.merge(f.read(25, row_of("a")), f.read(25, row_of("b"))), "out")
-    return f
+    return _pair(5)
 
 
 def median_5() -> Function:
