@@ -2,6 +2,8 @@
 # make test   environment, build, test suite
 # make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter
 # make lint   ruff, clang-format, mypy
+# make compare DATA=…   trains an autoencoder for minutes, screens with it and with DAL, judges both
+#                       and an intensity detector side by side: one report
 # make bench  ops on small shapes, then ours and their peers side by side, to benchmarks/results/
 PYTHON ?= python3
 VENV   ?= .venv
@@ -12,7 +14,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.h kernels/*/*.cpp kernels/*/*.h kernels/
 # (pip install .) hold machine code for every architecture.
 ARCHS ?= 80-virtual;90-real
 
-.PHONY: demo test emulated lint bench clean
+.PHONY: demo test emulated lint compare bench clean
 .DELETE_ON_ERROR:
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -42,9 +44,22 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/clang-format --dry-run --Werror $(SOURCES)
 	$(BIN)/mypy
 
+# DATA: BIDS derivative with label maps, as for dal-fast train; OUT: where everything goes.
+OUT ?= compare-out
+compare: $(VENV)/.installed-train,evaluate,openvino
+	@test -d "$(DATA)" || { echo "say where the brains are: make compare DATA=derivative/"; exit 2; }
+	test -d $(OUT)/set || $(BIN)/dal-fast make-validation $(OUT)/set --data $(DATA) --at-most 12
+	$(BIN)/dal-fast train luo2023_small --data $(DATA) --out $(OUT)/training
+	$(BIN)/dal-fast bids $(OUT)/set $(OUT)/dal participant --suffix T2w
+	$(BIN)/dal-fast bids $(OUT)/set $(OUT)/luo2023 participant --suffix T2w \
+		--weights $(OUT)/training/weights.safetensors
+	$(BIN)/dal-fast evaluate dal=$(OUT)/dal luo2023=$(OUT)/luo2023 detector:intensity \
+		--data $(OUT)/set --suffix T2w --healthy acq=healthy --validation split=val \
+		--out $(OUT)/report
+
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable
 	$(BIN)/python -m benchmarks.run
 
 clean:
-	rm -rf build demo-out $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build demo-out compare-out $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -73,7 +73,7 @@ def measure(
     model = build(config, brains).to(device, memory_format=torch.channels_last_3d)
     for name in model.parts:
         model.part(name).requires_grad_(name in stage.trains)
-    samples = Samples([], brains, config.samples, 0, model.stride, needs_twins(config))
+    samples = Samples([], brains, config.samples, 0, model.space_for, needs_twins(config))
     objective = Objective(model, stage, config.samples.contrasts)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     contenders: dict[str, Loss | None] = {"dal_fast": None, "MONAI": _monai()}
@@ -98,7 +98,7 @@ def _step(
     marks = [_now(device)]
     sample = samples.batch(number, 1.0, device)
     marks.append(_now(device))
-    total, _ = objective(objective.of(sample, samples.corruption(number, device, 0)))
+    total, _ = objective(*objective.of(sample, samples.corruption(number, device, 0)))
     marks.append(_now(device))
     optimiser.zero_grad(set_to_none=True)
     total.backward()

@@ -147,7 +147,7 @@ def train(
 
         if overwrite:
             (out / "last.ckpt").unlink(missing_ok=True)
-        fabric = training.make_fabric(device, devices, described.precision)
+        fabric = training.make_fabric(device, devices, described)
         with follow(described.steps, fabric.is_global_zero) as shown:
             weights = training.run(described, data, out, fabric, maps, shown)
         if fabric.is_global_zero:

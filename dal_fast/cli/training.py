@@ -38,10 +38,7 @@ def follow(steps: int, first: bool) -> Iterator[train.Progress]:
                 console.print(f"step {step.number} of {total}, {line}", highlight=False)
 
         def validated(step: int, seen: Validation) -> None:
-            dice = ", ".join(f"{name} {value:.3f}" for name, value in seen.dice.items())
-            console.print(
-                f"step {step}: held-out Dice {dice}; contrasts agree {seen.agreement:.3f}",
-                highlight=False,
-            )
+            numbers = ", ".join(f"{name} {value:.3f}" for name, value in seen.numbers.items())
+            console.print(f"step {step}: held-out {numbers}", highlight=False)
 
         yield train.Progress(reading, show, validated)

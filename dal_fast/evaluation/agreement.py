@@ -15,10 +15,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from dal_fast.data.brains import Brain, fit_to_stride
+from dal_fast.data.brains import Brain, fit
 from dal_fast.data.contrast import CONTRASTS
 from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
-from dal_fast.models import DAL
+from dal_fast.models import DAL, AnyModel
 
 SHOWN = CONTRASTS[:3]
 PAIRS = ((0, 1), (0, 2), (1, 2))
@@ -88,9 +88,10 @@ def seed_of(name: str, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{name}/{seed}".encode()).digest()[:7], "big")
 
 
-def placed(brain: Brain, model: DAL) -> tuple[Tensor, dict[str, Tensor]]:
-    """Structure map and scans on the model's device, sides multiples of its stride."""
+def placed(brain: Brain, model: AnyModel) -> tuple[Tensor, dict[str, Tensor]]:
+    """Structure map and scans on the model's device, on the volume that it sees."""
     device = next(model.parameters()).device
-    structures = fit_to_stride(brain.structures, model.stride).to(device)
-    scans = {c: fit_to_stride(s, model.stride).to(device) for c, s in brain.scans.items()}
+    space = model.space_for(brain.structures.shape[2:])
+    structures = fit(brain.structures, space).to(device)
+    scans = {c: fit(scan, space).to(device) for c, scan in brain.scans.items()}
     return structures, {c: scan.float() for c, scan in scans.items()}

@@ -12,7 +12,7 @@ promises nothing.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,8 +101,17 @@ def patients(folder: Path) -> list[ValidationCase]:
     return cases
 
 
-def write_set(out: Path, cases: Iterable[ValidationCase], seed: int) -> None:
-    """``cases.tsv`` and ``dataset_description.json``."""
+@dataclass(frozen=True)
+class Participant:
+    """A row of ``participants.tsv``: ``split`` is ``"val"``, where thresholds may come from, for
+    every third synthetic subject, else ``"test"``."""
+
+    participant_id: str
+    split: str
+
+
+def write_set(out: Path, cases: Sequence[ValidationCase], seed: int) -> None:
+    """``cases.tsv``, ``participants.tsv`` and ``dataset_description.json``."""
     about = {
         "Name": "dal_fast validation set",
         "BIDSVersion": "1.10.0",
@@ -112,6 +121,10 @@ def write_set(out: Path, cases: Iterable[ValidationCase], seed: int) -> None:
     }
     write_json(out / "dataset_description.json", about)
     write_table(out / TABLE, ValidationCase, cases, "\t")
+    chosen = sorted({case.subject for case in cases if case.sign != "real"})[::3]
+    people = sorted({case.subject for case in cases})
+    rows = [Participant(name, "val" if name in chosen else "test") for name in people]
+    write_table(out / "participants.tsv", Participant, rows, "\t")
 
 
 def read_table(folder: Path) -> list[ValidationCase]:

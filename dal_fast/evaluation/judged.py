@@ -18,8 +18,8 @@ from dal_fast.data.mask import brain_mask, same_grid
 from dal_fast.data.nifti import Volume, read_volume
 from dal_fast.errors import InputError
 from dal_fast.evaluation.protocols import Protocol
-from dal_fast.evaluation.rims import grown
 from dal_fast.evaluation.truth import Truth
+from dal_fast.inference.rims import grown
 
 _ENDINGS = (".nii.gz", ".nii", ".npy")
 _AROUND = 5  # voxels

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dal_fast.errors import InputError
-from dal_fast.evaluation.rims import shrunk
+from dal_fast.inference.rims import shrunk
 from dal_fast.ops import median3d
 
 Step = Callable[[Tensor, Tensor, int], Tensor]

@@ -29,9 +29,7 @@ from dal_fast.evaluation.statistics import auroc_of
 from dal_fast.evaluation.tables import write_table
 from dal_fast.inference.case import load_case
 from dal_fast.inference.postprocess import smooth
-from dal_fast.inference.scoring import NAMED, anomaly_score
 from dal_fast.inference.screener import Screener
-from dal_fast.inference.signed import score_scan
 from dal_fast.ops import VoxelMetrics, components3d
 
 SIZE_LIMITS_ML = (0.1, 1.0, 10.0)  # lesions below, between, and above
@@ -141,19 +139,17 @@ def _maps(
     """Smoothed maps on the scan's grid, brain, lesion; volumes ``(1, 1, I, J, K)``."""
     loaded = load_case(case.scan, case.brain or None)
     restored = screener.restore(loaded)
-    x, view, output = restored.x, restored.view, restored.output
-    p, phi = output.probabilities, output.pseudo_healthy
-    scored = score_scan(x, phi, p, view, output.fluid, screener.healthy)
-    names = [name for name in NAMED if methods is None or name in methods]
+    pair = restored.pair
+    scored = pair.scored(screener.healthy)
     raw = {"auto": scored.anomaly}
-    raw |= {name: anomaly_score(x, phi, p, view, name, output.fluid) for name in names}
+    raw |= {name: pair.named(name) for name in pair.names if methods is None or name in methods}
     if methods is None:
         image = restored.grid.to_model(loaded.volume.data)
-        raw |= floors(image, x, view, restored.grid.affine, atlas)
+        raw |= floors(image, pair.x, pair.view, restored.grid.affine, atlas)
     brain = torch.from_numpy(loaded.mask.data)[None, None]
-    median, maps = screener.median_for(scored.contrast), {}
+    median, maps = screener.median_for(scored), {}
     for name, score in raw.items():
-        on_scan = restored.grid.to_scan(smooth(score, view, median))
+        on_scan = restored.grid.to_scan(smooth(score, pair.view, median))
         maps[name] = torch.from_numpy(on_scan)[None, None] * brain
     if not case.lesion:
         return maps, brain, torch.zeros_like(brain)

@@ -14,11 +14,11 @@ from dal_fast.data.atomic import write_json
 from dal_fast.errors import InputError
 from dal_fast.inference.outputs import check_folder
 from dal_fast.inference.runtimes import check_installed
-from dal_fast.inference.runtimes.compiled import example_inputs
-from dal_fast.models.weights import load_weights, read_card, weights_sha256
+from dal_fast.inference.runtimes.compiled import example_inputs, free_sides
+from dal_fast.models.weights import load_model, read_card, weights_sha256
 
 FORMATS = ("onnx", "openvino", "tensorrt")
-Write = Callable[[nn.Module, tuple[Tensor, ...], Path], None]
+Write = Callable[[nn.Module, tuple[Tensor, ...], bool, Path], None]
 
 
 def export(weights: str | Path, out: Path, target: str, gpu: str | None = None) -> list[str]:
@@ -43,15 +43,15 @@ def export(weights: str | Path, out: Path, target: str, gpu: str | None = None) 
     if out.exists():
         raise InputError("output-exists", f"{out} is there already; name a new folder")
     check_folder(out)
-    model = load_weights(weights)
+    model = load_model(weights)
     examples = example_inputs(model)
-    parts = [part for part in model.parts if part in examples]
+    parts, free = [part for part in model.parts if part in examples], free_sides(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         for part in parts:
-            _writer(target, gpu)(model.part(part), examples[part], stage / part)
-        shapes = {p: [_shape(x) for x in examples[p]] for p in parts}
+            _writer(target, gpu)(model.part(part), examples[part], free, stage / part)
+        shapes = {p: [_shape(x, free) for x in examples[p]] for p in parts}
         write_json(stage / "model.json", _about(weights, model.config.model_dump(), shapes))
         stage.chmod(0o755)
         stage.rename(out)
@@ -64,23 +64,28 @@ def _writer(target: str, gpu: str | None) -> Write:
     if target == "onnx":
         from dal_fast.inference.runtimes import onnx_runtime as onnx
 
-        return lambda net, inputs, folder: onnx.save(onnx.convert(net, inputs), folder)
+        return lambda net, inputs, free, folder: onnx.save(onnx.convert(net, inputs, free), folder)
     if target == "openvino":
         from dal_fast.inference.runtimes import openvino_runtime as openvino
 
-        return lambda net, inputs, folder: openvino.save(openvino.convert(net, inputs), folder)
+        def write_openvino(
+            net: nn.Module, inputs: tuple[Tensor, ...], free: bool, folder: Path
+        ) -> None:
+            openvino.save(openvino.convert(net, inputs, free), folder)
+
+        return write_openvino
     from dal_fast.inference.runtimes import onnx_runtime, tensorrt_runtime
 
-    def write(net: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> None:
-        onnx = onnx_runtime.convert(net, inputs)
+    def write(net: nn.Module, inputs: tuple[Tensor, ...], free: bool, folder: Path) -> None:
+        onnx = onnx_runtime.convert(net, inputs, free)
         tensorrt_runtime.save(tensorrt_runtime.build_plan(onnx, inputs, gpu), folder)
 
     return write
 
 
-def _shape(x: Tensor) -> list[int | str]:
-    """Sides of volumes may be any multiple of the stride."""
-    return [*x.shape[:2], "D", "H", "W"] if x.dim() == 5 else list(x.shape)
+def _shape(x: Tensor, free: bool) -> list[int | str]:
+    """Sides of volumes, where they are free, may be any multiple of the stride."""
+    return [*x.shape[:2], "D", "H", "W"] if free and x.dim() == 5 else list(x.shape)
 
 
 def _about(

@@ -21,7 +21,7 @@ MAX_ABOVE = 0.15
 def quality_flags(
     scan: Image,
     brain: NDArray[np.bool_],
-    tissue: NDArray[np.uint8],
+    tissue: NDArray[np.uint8] | None,
     normalised: NDArray[np.float32],
     above: NDArray[np.bool_],
     replaced: int,
@@ -31,7 +31,7 @@ def quality_flags(
     Args:
         scan: as read.
         brain: ``(I, J, K)`` on the scan's grid.
-        tissue: ``(D, H, W)`` labels 0 to 3 on the model's grid.
+        tissue: ``(D, H, W)`` labels 0 to 3 on the model's grid, where there are any.
         normalised: ``(D, H, W)`` scan on the model's grid.
         above: ``(I, J, K)`` anomaly mask.
         replaced: non-finite voxels that were replaced.
@@ -42,8 +42,8 @@ def quality_flags(
         lambda: _anisotropy(scan),
         lambda: _cropped(scan, brain),
         lambda: _volume(scan, brain),
-        lambda: _shares(tissue),
-        lambda: _contrast(tissue, normalised),
+        lambda: None if tissue is None else _shares(tissue),
+        lambda: None if tissue is None else _contrast(tissue, normalised),
         lambda: _widespread(brain, above),
     ]
     return [flag for check in checks if (flag := check()) is not None]

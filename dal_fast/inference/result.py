@@ -64,7 +64,8 @@ class Result:
             intensity unit; on the scan's grid.
         brain_mask: bool, on the scan's grid.
         anomaly_mask: bool, ``anomaly >= threshold`` without specks; on the scan's grid.
-        tissue: uint8, 0 outside, 1 CSF, 2 grey and 3 white matter; on the model's grid.
+        tissue: uint8, 0 outside, 1 CSF, 2 grey and 3 white matter; on the model's grid. None where
+            the model makes no tissue maps, as ``edges``.
         edges: bool, 3D Canny edges of the anatomical image; on the model's grid.
         score: the scan's one number, see :func:`dal_fast.inference.postprocess.scan_score`.
         regions: connected regions of the anomaly mask, largest peak first.
@@ -81,8 +82,8 @@ class Result:
     pseudo_healthy: Image
     brain_mask: Image
     anomaly_mask: Image
-    tissue: Image
-    edges: Image
+    tissue: Image | None
+    edges: Image | None
     score: float
     regions: list[Region]
     parameters: dict[str, Any]

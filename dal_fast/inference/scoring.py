@@ -45,6 +45,8 @@ NAMED = (
     "standard_negative",
     "blended_positive",
 )
+WITHOUT_TISSUE = NAMED[:6]
+"""Those that ask for no tissue maps."""
 SCORES = ("auto", "signed", *NAMED)
 
 LEAN = 0.25  # share of the plain intensity in ``blended``
@@ -67,7 +69,7 @@ def check_score(score: str) -> str:
 def anomaly_score(
     x: Tensor,
     phi: Tensor,
-    p: Tensor,
+    p: Tensor | None,
     mask: Tensor,
     score: str,
     fluid: Tensor | None = None,
@@ -80,7 +82,8 @@ def anomaly_score(
     Args:
         x: normalised scan, ``(N, 1, D, H, W)``.
         phi: pseudo-healthy image, the same shape.
-        p: tissue probabilities (CSF, GM, WM), ``(N, 3, D, H, W)``.
+        p: tissue probabilities (CSF, GM, WM), ``(N, 3, D, H, W)``; None is enough for a score of
+            ``WITHOUT_TISSUE``.
         mask: where the scan has signal inside the brain, bool ``(N, 1, D, H, W)``.
         score: one of ``NAMED``.
         fluid: probability of fluid, ``(N, 1, D, H, W)``; default that of ``p``.
@@ -101,9 +104,12 @@ def anomaly_score(
     if kind == "blended":
         healthy = (1 - LEAN) * healthy + LEAN * flip * BRAIN_LEVEL
     residual = (flip * x - healthy).clamp_min(0) * mask
-    if kind in ("gated", "standard", "blended"):
-        residual = residual * (1 - (p[:, :1] if fluid is None else fluid))
-    if kind not in ("standard", "blended"):
+    if score in WITHOUT_TISSUE:
+        return residual
+    if p is None:
+        raise InputError("value", f"the score {score!r} needs tissue maps")
+    residual = residual * (1 - (p[:, :1] if fluid is None else fluid))
+    if kind == "gated":
         return residual
     return residual / (usual_spread(x, phi, p, mask) if spread is None else spread)
 

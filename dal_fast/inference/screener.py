@@ -17,16 +17,18 @@ from dal_fast.data.normalise import Normalisation, normalise
 from dal_fast.inference import postprocess
 from dal_fast.inference.case import Case, NonFinite, load_case
 from dal_fast.inference.qc import quality_flags
+from dal_fast.inference.restored import Restored, beside, check_model_score, unseen_share
 from dal_fast.inference.result import Flag, Image, Result
 from dal_fast.inference.runtimes import make_runtime
 from dal_fast.inference.scoring import check_score
-from dal_fast.inference.signed import Healthy, score_scan
+from dal_fast.inference.signed import Healthy, Scored
+from dal_fast.models import load_model, read_card, weights_sha256
 from dal_fast.models.dal import DALOutput
-from dal_fast.models.weights import load_weights, read_card, weights_sha256
 
 UNCALIBRATED = Flag(
     "uncalibrated", "these weights hold no thresholds of healthy brains; scans are not comparable"
 )
+UNSEEN_SHARE = 0.01  # of the brain
 
 
 class Clock:
@@ -48,20 +50,16 @@ class Restoration:
 
     Attributes:
         grid: the model's, and the way back to the scan's.
-        x: normalised scan ``(1, 1, D, H, W)``.
-        mask: brain, bool, the same shape.
-        view: where the scan has signal inside it.
+        mask: brain on it, bool ``(1, 1, D, H, W)``.
         way: from normalised intensities to the scan's.
-        output: of the model.
+        pair: the scan there beside what the model made of it.
         clock: seconds so far.
     """
 
     grid: ModelGrid
-    x: Tensor
     mask: Tensor
-    view: Tensor
     way: Normalisation
-    output: DALOutput
+    pair: Restored
     clock: Clock
 
 
@@ -78,7 +76,8 @@ class Screener:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         score: name of the anomaly score, see :func:`dal_fast.inference.scoring.anomaly_score`.
         median: size of the median filter in voxels of the model's grid: 0 (none), 3 or 5;
-            ``None`` chooses by contrast (:func:`dal_fast.inference.postprocess.choose_median`).
+            ``None`` chooses by contrast (:func:`dal_fast.inference.postprocess.choose_median`), or
+            5 for an autoencoder.
         threshold: anomaly value from which a voxel belongs to the anomaly mask; ``None`` takes
             what one healthy voxel in a thousand exceeds at this score and contrast, which the
             weight file says.
@@ -103,9 +102,10 @@ class Screener:
         self.nonfinite = nonfinite
         self.score, self.median, self.threshold = check_score(score), median, threshold
         postprocess.check_threshold(threshold)
-        model = load_weights(weights)
+        model = load_model(weights)
+        check_model_score(score, model)
         self.healthy = Healthy.model_validate(read_card(weights).get("healthy", {}))
-        self.voxel_mm = float(model.config.voxel_mm)
+        self.model, self.voxel_mm = model, float(model.config.voxel_mm)
         self.runtime = make_runtime(runtime, model, device)
         self.parameters: dict[str, Any] = {
             "score": score,
@@ -132,9 +132,9 @@ class Screener:
         """
         return self.screen_case(load_case(scan, mask, self.nonfinite))
 
-    def median_for(self, contrast: str) -> int | str:
-        """The smoothing of a scan that looks like ``contrast``."""
-        return postprocess.choose_median(contrast) if self.median is None else self.median
+    def median_for(self, scored: Scored) -> int | str:
+        """The smoothing of a map."""
+        return scored.median if self.median is None else self.median
 
     def restore(self, case: Case) -> Restoration:
         """Bring a scan onto the model's grid, normalise it and run the network."""
@@ -146,35 +146,32 @@ class Screener:
         clock.lap("model grid")
         output = self.runtime.run(x, mask)
         clock.lap("network")
-        return Restoration(placed.grid, x, mask, view, way, output, clock)
+        return Restoration(placed.grid, mask, way, beside(x, view, output, self.model), clock)
 
     def screen_case(self, case: Case) -> Result:
         """Screen a scan that was read by :func:`dal_fast.inference.case.load_case`."""
         volume, brain = case.volume, case.mask.data
         restored = self.restore(case)
-        x, mask, view, way = restored.x, restored.mask, restored.view, restored.way
-        output, clock = restored.output, restored.clock
-        p = output.probabilities
-        scored = score_scan(
-            x, output.pseudo_healthy, p, view, output.fluid, self.healthy, self.score
-        )
+        pair, mask, clock = restored.pair, restored.mask, restored.clock
+        scored = pair.scored(self.healthy, self.score)
         clock.lap("score")
         usual = self.healthy.threshold(scored.contrast, scored.score)
         threshold = self.threshold or usual
-        median = self.median_for(scored.contrast)
-        anomaly = postprocess.smooth(scored.anomaly, view, median)
+        median = self.median_for(scored)
+        anomaly = postprocess.smooth(scored.anomaly, pair.view, median)
         number = postprocess.scan_score(anomaly, mask)
         clock.lap("median")
         on_scan = Image(restored.grid.to_scan(anomaly) * brain, volume.affine)
-        healthy = restored.grid.to_scan(way.image_to_scan(output.pseudo_healthy) * mask) * brain
+        phi = restored.way.image_to_scan(pair.output.pseudo_healthy) * mask
+        healthy = restored.grid.to_scan(phi) * brain
         clock.lap("scan grid")
         above = postprocess.anomaly_mask(on_scan, threshold)
         regions = postprocess.regions(on_scan, above)
-        tissue = tissue_labels(p, mask)
+        tissue, edges = _anatomy(pair, restored)
         scan = Image(volume.data, volume.affine)
-        flags = quality_flags(scan, brain, tissue, x[0, 0].numpy(), above, volume.nonfinite)
-        if not self.healthy.thresholds:
-            flags.append(UNCALIBRATED)
+        labels = None if tissue is None else tissue.data
+        flags = quality_flags(scan, brain, labels, pair.x[0, 0].numpy(), above, volume.nonfinite)
+        flags += self._flags(pair, mask)
         clock.lap("regions")
         return Result(
             name=case.name,
@@ -184,8 +181,8 @@ class Screener:
             pseudo_healthy=Image(healthy, volume.affine),
             brain_mask=Image(brain, volume.affine),
             anomaly_mask=Image(above, volume.affine),
-            tissue=Image(tissue, restored.grid.affine),
-            edges=Image(output.edges[0, 0].numpy(), restored.grid.affine),
+            tissue=tissue,
+            edges=edges,
             score=number,
             regions=regions,
             parameters={
@@ -200,6 +197,25 @@ class Screener:
             flags=flags,
             timings=clock.seconds,
         )
+
+    def _flags(self, pair: Restored, mask: Tensor) -> list[Flag]:
+        """What about the model makes a map less trustworthy."""
+        flags = [] if self.healthy.thresholds else [UNCALIBRATED]
+        unseen = unseen_share(pair, mask)
+        if unseen > UNSEEN_SHARE:
+            message = f"{unseen:.0%} of the brain is outside the volume that the model sees"
+            flags.append(Flag("outside-model", message))
+        return flags
+
+
+def _anatomy(pair: Restored, restored: Restoration) -> tuple[Image | None, Image | None]:
+    """Tissue labels and edges, where the model makes them."""
+    output = pair.output
+    if not isinstance(output, DALOutput):
+        return None, None
+    labels = tissue_labels(output.probabilities, restored.mask)
+    edges: NDArray[np.bool_] = output.edges[0, 0].numpy()
+    return Image(labels, restored.grid.affine), Image(edges, restored.grid.affine)
 
 
 def tissue_labels(probabilities: Tensor, mask: Tensor) -> NDArray[np.uint8]:

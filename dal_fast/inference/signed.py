@@ -69,12 +69,14 @@ class Scored:
         score: its name.
         contrast: what the scan looks like.
         sign: of the lesions that it shows: ``"bright"``, ``"dark"`` or ``"both"``.
+        median: the smoothing that suits it, see :func:`dal_fast.inference.postprocess.smooth`.
     """
 
     anomaly: Tensor
     score: str
     contrast: str
     sign: str
+    median: int | str
 
 
 def score_scan(
@@ -96,15 +98,16 @@ def score_scan(
         InputError: ``value``, when there is no such score.
     """
     contrast = contrast_of(x, p, mask)
+    size = choose_median(contrast)
     if check_score(score) not in ("auto", SIGNED):
-        return Scored(anomaly_score(x, phi, p, mask, score, fluid), score, contrast, _sign(score))
+        anomaly = anomaly_score(x, phi, p, mask, score, fluid)
+        return Scored(anomaly, score, contrast, sign_of(score), size)
     names = PAIRS[contrast]
     spread = usual_spread(x, phi, p, mask)
     maps = [
         anomaly_score(x, phi, p, mask, name, fluid, spread) / healthy.threshold(contrast, name)
         for name in names
     ]
-    size = choose_median(contrast)
     usual, other = (
         healthy.outstanding(contrast, name, peak_of(smooth(one, mask, size), mask))
         for name, one in zip(names, maps, strict=True)
@@ -112,7 +115,8 @@ def score_scan(
     doubt = BENEFIT + usual - other
     weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
     anomaly = torch.maximum(weights[0] * maps[0], weights[1] * maps[1])
-    return Scored(anomaly, SIGNED, contrast, _sign(names[0] if doubt >= 0 else names[1]))
+    sign = sign_of(names[0] if doubt >= 0 else names[1])
+    return Scored(anomaly, SIGNED, contrast, sign, size)
 
 
 def peak_of(anomaly: Tensor, mask: Tensor) -> float:
@@ -120,7 +124,8 @@ def peak_of(anomaly: Tensor, mask: Tensor) -> float:
     return math.log(max(scan_score(anomaly, mask), _LEAST_PEAK))
 
 
-def _sign(score: str) -> str:
+def sign_of(score: str) -> str:
+    """Of the lesions that a score of ``NAMED`` shows."""
     if score.endswith("positive"):
         return "bright"
     return "dark" if score.endswith("negative") else "both"

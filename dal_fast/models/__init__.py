@@ -1,10 +1,20 @@
 """Networks, recoupling and weight files."""
 
+from dal_fast.models.autoencoder import Autoencoder, AutoencoderConfig, Reconstruction
 from dal_fast.models.config import DALConfig
 from dal_fast.models.dal import DAL, PARTS, DALOutput, parts_needed
 from dal_fast.models.recouple import closed_form
-from dal_fast.models.registry import create_model, model_names
+from dal_fast.models.registry import (
+    AnyConfig,
+    AnyModel,
+    AnyOutput,
+    build_model,
+    create_model,
+    inference_parts,
+    model_names,
+)
 from dal_fast.models.weights import (
+    load_model,
     load_weights,
     read_card,
     save_weights,
@@ -15,10 +25,19 @@ from dal_fast.models.weights import (
 __all__ = [
     "DAL",
     "PARTS",
+    "AnyConfig",
+    "AnyModel",
+    "AnyOutput",
+    "Autoencoder",
+    "AutoencoderConfig",
     "DALConfig",
     "DALOutput",
+    "Reconstruction",
+    "build_model",
     "closed_form",
     "create_model",
+    "inference_parts",
+    "load_model",
     "load_weights",
     "model_names",
     "parts_needed",

@@ -16,6 +16,7 @@ class DALConfig(BaseModel):
     lengths and the closed-form recoupler are ours ("not specified in the paper").
 
     Attributes:
+        kind: of the model.
         voxel_mm: edge of the isotropic grid that the networks were trained on.
         tissues: classes of E_A, in the order of ``levels``.
         levels: grey levels of the anatomical image.
@@ -40,6 +41,7 @@ class DALConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["dal"] = "dal"
     voxel_mm: PositiveFloat = 2.0
     tissues: tuple[str, ...] = ("CSF", "GM", "WM")
     levels: tuple[float, ...] = LEVELS

@@ -18,6 +18,7 @@ from dal_fast.data.grid import bounding_box
 from dal_fast.errors import InputError
 from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
+from dal_fast.models.model import Model
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
 from dal_fast.models.unet import UNet
@@ -55,7 +56,7 @@ class DALOutput(NamedTuple):
     fluid: Tensor
 
 
-class DAL(nn.Module):
+class DAL(Model):
     """The model. Networks, their order, levels and Canny edges are the paper's; sizes are ours.
 
     With ``recoupler="film"`` phi comes from the published path: the edges of the anatomical image
@@ -71,9 +72,8 @@ class DAL(nn.Module):
     """
 
     def __init__(self, config: DALConfig, parts: Sequence[str] | None = None) -> None:
-        super().__init__()
+        super().__init__(parts_needed(config) if parts is None else parts)
         self.config = config
-        self.parts = parts_needed(config) if parts is None else tuple(parts)
         tissues, code, patch = len(config.tissues), config.anatomy_channels, config.patch
         maps = 1 if config.tissue_mode == "nearest_level" else tissues
         seen = 1
@@ -99,18 +99,8 @@ class DAL(nn.Module):
         levels = max(len(self.config.tissue_widths), len(self.config.anatomy_widths))
         return int(self.config.patch * 2 ** (levels - 1))
 
-    def part(self, name: str) -> nn.Module:
-        """A network by name.
-
-        Raises:
-            InputError: ``weights-part`` when this model was built or loaded without it.
-        """
-        if name not in self.parts:
-            held = ", ".join(self.parts)
-            raise InputError(
-                "weights-part", f"the network {name!r} is not part of this model, which has {held}"
-            )
-        return self.get_submodule(name)
+    def space_for(self, sides: Sequence[int]) -> tuple[int, ...]:
+        return tuple(self.stride * -(-side // self.stride) for side in sides)
 
     def forward(self, x: Tensor, mask: Tensor) -> DALOutput:
         """From scan to pseudo-healthy image.

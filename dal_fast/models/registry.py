@@ -1,22 +1,41 @@
-"""Models by name."""
+"""Models by name, and by what describes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
-from torch import nn
+from pydantic import Discriminator, Tag
 
 from dal_fast.errors import InputError
-from dal_fast.models.autoencoder import Autoencoder, AutoencoderConfig
+from dal_fast.models import autoencoder, dal
+from dal_fast.models.autoencoder import Autoencoder, AutoencoderConfig, Reconstruction
 from dal_fast.models.config import DALConfig
-from dal_fast.models.dal import DAL
+from dal_fast.models.dal import DAL, DALOutput, parts_needed
 
-_MODELS: dict[str, Callable[[], nn.Module]] = {
+
+def _kind(config: Any) -> str:
+    kind = config.get("kind", "dal") if isinstance(config, dict) else config.kind
+    return str(kind)
+
+
+AnyModel = DAL | Autoencoder
+AnyOutput = DALOutput | Reconstruction
+AnyConfig = Annotated[
+    Annotated[DALConfig, Tag("dal")] | Annotated[AutoencoderConfig, Tag("autoencoder")],
+    Discriminator(_kind),
+]
+"""A configuration that says by ``kind`` whose it is; ``"dal"`` where it says nothing."""
+PARTS_OF = {"dal": dal.PARTS, "autoencoder": autoencoder.PARTS}
+"""Names of networks by the kind of model."""
+
+_MODELS: dict[str, Callable[[], AnyModel]] = {
     "dal": lambda: DAL(DALConfig(recoupler="film")),
     "dal_closed_form": lambda: DAL(DALConfig(recoupler="closed_form")),
     "luo2023": lambda: Autoencoder(AutoencoderConfig()),
     "luo2023_spatial": lambda: Autoencoder(AutoencoderConfig(code="spatial", length=16)),
     "luo2023_vae": lambda: Autoencoder(AutoencoderConfig(code="variational")),
+    "f_anogan": lambda: Autoencoder(AutoencoderConfig(code="adversarial", length=128)),
 }
 
 
@@ -25,10 +44,10 @@ def model_names() -> list[str]:
     return sorted(_MODELS)
 
 
-def create_model(name: str) -> nn.Module:
+def create_model(name: str) -> AnyModel:
     """An untrained model: ``"dal"`` as published, ``"dal_closed_form"`` as shipped.
 
-    ``"luo2023"``, ``"luo2023_spatial"`` and ``"luo2023_vae"`` are the autoencoders of
+    ``"luo2023"``, ``"luo2023_spatial"``, ``"luo2023_vae"`` and ``"f_anogan"`` are those of
     :mod:`dal_fast.models.autoencoder`.
 
     Raises:
@@ -39,3 +58,17 @@ def create_model(name: str) -> nn.Module:
             "model-unknown", f"there is no model {name!r}; choose of {', '.join(model_names())}"
         )
     return _MODELS[name]()
+
+
+def build_model(
+    config: DALConfig | AutoencoderConfig, parts: Sequence[str] | None = None
+) -> AnyModel:
+    """An untrained model of a configuration, with the parts that inference needs, or with these."""
+    if isinstance(config, AutoencoderConfig):
+        return Autoencoder(config, parts)
+    return DAL(config, parts)
+
+
+def inference_parts(config: DALConfig | AutoencoderConfig) -> tuple[str, ...]:
+    """What inference needs of a model, and its weight file holds."""
+    return parts_needed(config) if isinstance(config, DALConfig) else autoencoder.PARTS[:2]

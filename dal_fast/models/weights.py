@@ -17,20 +17,23 @@ from typing import Any
 
 import safetensors
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save
 
 from dal_fast.errors import InputError
+from dal_fast.models.autoencoder import AutoencoderConfig
 from dal_fast.models.config import DALConfig
-from dal_fast.models.dal import DAL, PARTS
+from dal_fast.models.dal import DAL
+from dal_fast.models.registry import PARTS_OF, AnyConfig, AnyModel, build_model
 
 FORMAT = "dal-fast-weights-1"
+_CONFIG: TypeAdapter[DALConfig | AutoencoderConfig] = TypeAdapter(AnyConfig)
 DEFAULT = Path(__file__).resolve().parents[1] / "weights" / "default.safetensors"
 
 
 def save_weights(
     path: str | Path,
-    model: DAL,
+    model: AnyModel,
     card: Mapping[str, Any],
     parts: Sequence[str],
 ) -> None:
@@ -40,10 +43,10 @@ def save_weights(
         path: of the file, which is replaced in one step or not at all.
         model: its configuration goes along.
         card: JSON-serialisable facts about the training.
-        parts: names of the trained networks, of ``PARTS``.
+        parts: names of the trained networks.
     """
     tensors = {
-        name: value.detach().to("cpu", torch.float16).contiguous()
+        name: _stored(value.detach().cpu())
         for name, value in model.state_dict().items()
         if name.split(".")[0] in parts
     }
@@ -75,7 +78,26 @@ def _sorted(content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
+def _stored(value: torch.Tensor) -> torch.Tensor:
+    """Half precision; counters stay what they are."""
+    return (value.half() if value.is_floating_point() else value).contiguous()
+
+
 def load_weights(source: str | Path = "default") -> DAL:
+    """The DAL of a weight file, in evaluation mode; see :func:`load_model`.
+
+    Raises:
+        InputError: ``weights-kind`` where it holds another model, and those of ``load_model``.
+    """
+    model = load_model(source)
+    if not isinstance(model, DAL):
+        raise InputError(
+            "weights-kind", f"{source} holds an {model.config.kind}, and this needs a DAL"
+        )
+    return model
+
+
+def load_model(source: str | Path = "default") -> AnyModel:
     """The model of a weight file, in evaluation mode.
 
     Args:
@@ -93,15 +115,17 @@ def load_weights(source: str | Path = "default") -> DAL:
             "weights-mismatch", f"{path} is not of format {FORMAT}: {metadata.get('format')!r}"
         )
     try:
-        config = DALConfig.model_validate_json(metadata["config"])
+        config = _CONFIG.validate_json(metadata["config"])
         parts = tuple(json.loads(metadata["parts"]))
     except (KeyError, ValueError, ValidationError) as error:
         raise InputError("weights-mismatch", f"{path}: bad metadata: {error}") from None
-    if not set(parts) <= set(PARTS):
+    if not set(parts) <= set(PARTS_OF[config.kind]):
         raise InputError("weights-mismatch", f"{path} has unknown parts {parts}")
-    model = DAL(config, parts=parts)
+    model = build_model(config, parts)
     _check_tensors(path, model, tensors)
-    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    model.load_state_dict(
+        {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}
+    )
     return model.eval()
 
 
@@ -137,7 +161,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         raise InputError("weights-corrupt", f"{path} is not readable: {error}") from None
 
 
-def _check_tensors(path: Path, model: DAL, tensors: dict[str, torch.Tensor]) -> None:
+def _check_tensors(path: Path, model: AnyModel, tensors: dict[str, torch.Tensor]) -> None:
     want = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     have = {name: tuple(value.shape) for name, value in tensors.items()}
     if want != have:

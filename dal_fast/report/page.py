@@ -24,7 +24,6 @@ from dal_fast.report.planes import (
 )
 from dal_fast.report.png import data_uri
 
-PANELS = ("Scan", "Tissue", "Edges", "Pseudo-healthy", "Anomaly")
 SCALE_TOP = 3.0  # the colour scale ends at this multiple of the threshold, the same on every page
 _STRIP_SLICES = 12
 _LISTED_REGIONS = 10
@@ -93,22 +92,33 @@ def _header(result: Result) -> str:
 
 
 def _panels(result: Result, box: Box, peak: NDArray[np.float64], white: float) -> str:
-    cells = [f'<div class="head">{name}</div>' for name in PANELS]
+    cells: list[str] = []
+    count = 0
     widest = max(plane(view, peak, box).shape[1] for view in VIEWS)
     for view in VIEWS:
         here = plane(view, peak, box)
-        pictures = (
-            colour.grey(sample(result.scan, here), white),
-            colour.tissue(sample(result.tissue, here, "nearest")),
-            colour.grey(sample(result.edges, here, "nearest"), 1.0),
-            colour.grey(sample(result.pseudo_healthy, here), white),
-            _anomaly(result, here, white),
-        )
+        pictures = _pictures(result, here, white)
+        if not cells:
+            count = len(pictures)
+            cells = [f'<div class="head">{name}</div>' for name in pictures]
         cross = _cross(*position(view, peak, box))
-        share = pictures[0].shape[1] / widest  # one scale, in mm, for all three views
-        for name, pixels in zip(PANELS, pictures, strict=True):
+        share = here.shape[1] / widest  # one scale, in mm, for all three views
+        for name, pixels in pictures.items():
             cells.append(_figure(pixels, view, f"{name}, {view.name}", cross, share))
-    return f'<div class="panels">{"".join(cells)}</div>\n{_legend(result.threshold)}'
+    legend = _legend(result.threshold, tissue=result.tissue is not None)
+    return f'<div class="panels of{count}">{"".join(cells)}</div>\n{legend}'
+
+
+def _pictures(result: Result, here: Plane, white: float) -> dict[str, NDArray[np.uint8]]:
+    """One plane of everything that the model made, by name."""
+    pictures = {"Scan": colour.grey(sample(result.scan, here), white)}
+    if result.tissue is not None:
+        pictures["Tissue"] = colour.tissue(sample(result.tissue, here, "nearest"))
+    if result.edges is not None:
+        pictures["Edges"] = colour.grey(sample(result.edges, here, "nearest"), 1.0)
+    pictures["Pseudo-healthy"] = colour.grey(sample(result.pseudo_healthy, here), white)
+    pictures["Anomaly"] = _anomaly(result, here, white)
+    return pictures
 
 
 def _strip(result: Result, box: Box, white: float) -> str:
@@ -160,7 +170,7 @@ def _cross(x: float, y: float) -> str:
     )
 
 
-def _legend(threshold: float) -> str:
+def _legend(threshold: float, tissue: bool) -> str:
     top = SCALE_TOP * threshold
     swatches = "".join(
         f'<span class="swatch" style="background:rgb({r} {g} {b})"></span>{name}'
@@ -168,6 +178,7 @@ def _legend(threshold: float) -> str:
             colour.TISSUE_NAMES, colour.TISSUE_COLOURS[1:].tolist(), strict=True
         )
     )
+    tissues = f"<div>Tissue:{swatches}</div>" if tissue else ""
     mark = 100 / SCALE_TOP
     return (
         '<div class="legend"><div class="scale" role="img" aria-label="colour scale">'
@@ -175,8 +186,7 @@ def _legend(threshold: float) -> str:
         f'<u style="left:{mark:.2f}%"></u><em class="first" style="left:0">0</em>'
         f'<em style="left:{mark:.2f}%">threshold {threshold:.3g}</em>'
         f'<em class="last" style="left:100%">{top:.3g} and more</em></div>'
-        f"<div>Tissue:{swatches}</div>"
-        "<div>Radiological convention: the patient’s right is on the left.</div></div>"
+        f"{tissues}<div>Radiological convention: the patient’s right is on the left.</div></div>"
     )
 
 

@@ -13,7 +13,8 @@
     losses = { tissue = 1.0, dice = 0.3, lesion = 0.5 }
 
 A table that is left out, or a key, has its default. Names of losses are those of
-:data:`dal_fast.training.losses.LOSSES`.
+:data:`dal_fast.training.losses.LOSSES`; with ``kind = "autoencoder"`` in ``[model]``, whose fields
+are then those of AutoencoderConfig, those of :mod:`dal_fast.training.reconstruction`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -34,23 +36,28 @@ from pydantic import (
 )
 
 from dal_fast.errors import InputError
-from dal_fast.models.config import DALConfig
-from dal_fast.models.dal import PARTS
+from dal_fast.models import AnyConfig, AutoencoderConfig, DALConfig
+from dal_fast.models.registry import PARTS_OF
 
 RECIPES = Path(__file__).parent / "recipes"
-LOSS_NAMES = (
-    "tissue",
-    "dice",
-    "lesion",
-    "consistency",
-    "reconstruction",
-    "cross_reconstruction",
-    "similarity",
-    "edge_tissue",
-    "code",
-    "restoration",
-    "reuse",
-)
+LOSS_NAMES = {
+    "dal": (
+        "tissue",
+        "dice",
+        "lesion",
+        "consistency",
+        "reconstruction",
+        "cross_reconstruction",
+        "similarity",
+        "edge_tissue",
+        "code",
+        "restoration",
+        "reuse",
+    ),
+    "autoencoder": ("l2", "kl", "critic", "generator", "features"),
+}
+"""By the kind of model."""
+CRITIC = "critic"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -63,11 +70,12 @@ class SampleConfig(_Table):
 
     Attributes:
         brains: of a step, over all processes.
-        contrasts: of every brain; the same anatomy, deformed alike.
+        contrasts: of every brain; the same anatomy, deformed alike. For an autoencoder 1.
         maps: share of brains that come from label maps without a scan, where there are any.
         painted, remapped, recoloured, kept: relative shares of the ways to make a contrast, see
             :mod:`dal_fast.data.synthesis`; ``kept`` are real scans.
-        lesions: share of samples with synthetic lesions, once training is of full hardness.
+        lesions: share of samples with synthetic lesions, once training is of full hardness. For an
+            autoencoder 0.
     """
 
     brains: PositiveInt = 1
@@ -85,36 +93,53 @@ class StageConfig(_Table):
 
     Attributes:
         name: for logs.
-        trains: networks, of :data:`dal_fast.models.PARTS`; the others rest.
+        trains: networks of the model; the others rest.
         steps: of the optimiser.
         losses: weight of each.
-        rate: of AdamW, after a warm-up of 20 steps; a cosine leads it to 0.
-        weight_decay: of AdamW.
+        optimiser: ``"adamw"``; ``"adam"``, whose weight decay is part of the gradient; or
+            ``"rmsprop"``.
+        rate: of the optimiser, after a warm-up of 20 steps.
+        schedule: ``"cosine"``, which leads the rate to 0, or ``"constant"``.
+        betas: of Adam and AdamW.
+        weight_decay: of the optimiser.
         clip: largest norm of the gradient.
+        critic_steps: so many steps in which the critic alone learns, by its own loss, before each
+            one in which the other networks learn by theirs.
         easy_until, hard_from: shares of the stage: easy samples before, the full recipe after.
         edge_corruption: share of samples whose edges lose some and gain those of lesions.
     """
 
     name: str
-    trains: tuple[str, ...]
+    trains: tuple[str, ...] = Field(min_length=1)
     steps: PositiveInt
     losses: dict[str, NonNegativeFloat]
+    optimiser: Literal["adamw", "adam", "rmsprop"] = "adamw"
     rate: PositiveFloat = 3e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: NonNegativeFloat = 1e-4
     clip: PositiveFloat = 5.0
+    critic_steps: NonNegativeInt = 0
     easy_until: Share = 0.0
     hard_from: Share = 0.0
     edge_corruption: Share = 0.0
 
     @model_validator(mode="after")
-    def _known(self) -> StageConfig:
-        if unknown := set(self.trains) - set(PARTS):
-            raise ValueError(f"unknown networks {sorted(unknown)}; there are {', '.join(PARTS)}")
-        if unknown := set(self.losses) - set(LOSS_NAMES):
-            raise ValueError(f"unknown losses {sorted(unknown)}; there are {', '.join(LOSS_NAMES)}")
-        if not self.trains or not any(self.losses.values()):
+    def _learns(self) -> StageConfig:
+        if not any(self.losses.values()):
             raise ValueError("a stage trains at least one network by at least one loss")
+        if self.critic_steps and not {*self.trains} > {CRITIC} < {*self.losses}:
+            raise ValueError("critic_steps are for a stage that trains critic and another network")
         return self
+
+    def turn(self, step: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Networks that learn, and losses, in the stage's ``step``-th step from 0."""
+        if not self.critic_steps:
+            return self.trains, tuple(self.losses)
+        if step % (self.critic_steps + 1) < self.critic_steps:
+            return (CRITIC,), (CRITIC,)
+        networks = tuple(name for name in self.trains if name != CRITIC)
+        return networks, tuple(name for name in self.losses if name != CRITIC)
 
 
 class TrainConfig(_Table):
@@ -133,7 +158,7 @@ class TrainConfig(_Table):
         validate_on: held-out brains of a validation.
     """
 
-    model: DALConfig = DALConfig()
+    model: AnyConfig = DALConfig()
     init: str | None = None
     samples: SampleConfig = SampleConfig()
     stages: tuple[StageConfig, ...] = Field(min_length=1)
@@ -145,10 +170,43 @@ class TrainConfig(_Table):
     validate_every: PositiveInt = 500
     validate_on: PositiveInt = 4
 
+    @model_validator(mode="after")
+    def _fits(self) -> TrainConfig:
+        kind = self.model.kind
+        for stage in self.stages:
+            for what, asked, known in (
+                ("networks", stage.trains, PARTS_OF[kind]),
+                ("losses", stage.losses, LOSS_NAMES[kind]),
+            ):
+                if unknown := set(asked) - set(known):
+                    names = ", ".join(known)
+                    raise ValueError(
+                        f"stage {stage.name}: unknown {what} {sorted(unknown)}; there are {names}"
+                    )
+        if isinstance(self.model, AutoencoderConfig):
+            _check_autoencoder(self.model, self.samples, self.stages)
+        if self.compile and any(stage.critic_steps for stage in self.stages):
+            raise ValueError(
+                "a critic's slope has no derivative under torch.compile: compile = false"
+            )
+        return self
+
     @property
     def steps(self) -> int:
         """Of all stages."""
         return sum(stage.steps for stage in self.stages)
+
+
+def _check_autoencoder(
+    model: AutoencoderConfig, samples: SampleConfig, stages: tuple[StageConfig, ...]
+) -> None:
+    if samples.lesions or samples.contrasts != 1:
+        raise ValueError(
+            "an autoencoder learns healthy brains of one contrast: [samples] lesions = 0.0 and "
+            "contrasts = 1"
+        )
+    if model.code != "variational" and any("kl" in stage.losses for stage in stages):
+        raise ValueError('the loss kl is for a model with code = "variational"')
 
 
 def recipe_names() -> list[str]:

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from dal_fast.data.atomic import write_bytes
-from dal_fast.evaluation.agreement import SHOWN
 from dal_fast.report import png
 from dal_fast.training.config import LOSS_NAMES
 from dal_fast.training.loop import Step
-from dal_fast.training.validation import Validation
+from dal_fast.training.validation import COLUMNS, Validation
 
-_STEP = ("step", "stage", "rate", "seconds", "synthesis", "total", *LOSS_NAMES)
-_VALIDATION = ("step", *(f"dice_{contrast}" for contrast in SHOWN), "agreement")
+_STEP = ("step", "stage", "rate", "seconds", "synthesis", "total")
 
 
 class Journal:
@@ -24,12 +22,13 @@ class Journal:
     Args:
         folder: of the training.
         done: steps that the checkpoint holds; later lines, of a run that was killed, go.
+        kind: of the model.
     """
 
-    def __init__(self, folder: Path, done: int) -> None:
+    def __init__(self, folder: Path, done: int, kind: str) -> None:
         self.folder = folder
-        self._steps = _Table(folder / "log.csv", _STEP, done)
-        self._validations = _Table(folder / "validation.csv", _VALIDATION, done)
+        self._steps = _Table(folder / "log.csv", (*_STEP, *LOSS_NAMES[kind]), done)
+        self._validations = _Table(folder / "validation.csv", ("step", *COLUMNS[kind]), done)
         self._board = _tensorboard(folder / "tensorboard", done)
 
     def step(self, step: Step) -> None:
@@ -47,13 +46,13 @@ class Journal:
                 self._board.add_scalar(f"{step.stage}/{name}", value, step.number)
 
     def validation(self, step: int, seen: Validation) -> None:
-        values = {f"dice_{c}": v for c, v in seen.dice.items()} | {"agreement": seen.agreement}
-        self._validations.add({"step": step, **{k: f"{v:.4f}" for k, v in values.items()}})
+        numbers = {name: f"{value:.4f}" for name, value in seen.numbers.items()}
+        self._validations.add({"step": step, **numbers})
         (self.folder / "pictures").mkdir(exist_ok=True)
         picture = self.folder / "pictures" / f"step-{step:06d}.png"
         write_bytes(picture, png.encode(seen.picture))
         if self._board is not None:
-            for name, value in values.items():
+            for name, value in seen.numbers.items():
                 self._board.add_scalar(f"held-out/{name}", value, step)
             self._board.add_image("held-out", seen.picture, step, dataformats="HWC")
 

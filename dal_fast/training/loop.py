@@ -20,10 +20,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dal_fast.data.synthesis import Sample
 from dal_fast.errors import InputError
-from dal_fast.models import DAL
+from dal_fast.models import AnyModel, Autoencoder
 from dal_fast.training import checkpoint
 from dal_fast.training.config import StageConfig, TrainConfig
-from dal_fast.training.losses import LOSSES, Pass
+from dal_fast.training.losses import Pass
+from dal_fast.training.reconstruction import ReconstructionPass
 from dal_fast.training.samples import Samples
 
 WARM_UP = 20  # steps
@@ -36,7 +37,8 @@ class Step:
     Attributes:
         number: of the whole training, from 1.
         stage: its name.
-        losses: of every kind, unweighted, and ``"total"``; means over all processes.
+        losses: of every kind that its turn has, unweighted, and ``"total"``; means over all
+            processes.
         rate: of the optimiser.
         seconds: it took.
         synthesis: of them, for making the samples.
@@ -53,21 +55,28 @@ class Step:
 class Objective(nn.Module):
     """The weighted loss of a stage as a module, so that Fabric can spread it over processes."""
 
-    def __init__(self, model: DAL, stage: StageConfig, contrasts: int) -> None:
+    def __init__(self, model: AnyModel, stage: StageConfig, contrasts: int) -> None:
         super().__init__()
         self.model, self.stage, self.contrasts = model, stage, contrasts
 
-    def of(self, sample: Sample, corruption: torch.Generator) -> Pass:
-        """What ``forward`` takes; no tensor, so that Fabric leaves it as it is."""
-        stage = self.stage
-        return Pass(
-            self.model, sample, self.contrasts, stage.trains, stage.edge_corruption, corruption
-        )
+    def of(
+        self, sample: Sample, generator: torch.Generator, step: int = 0
+    ) -> tuple[Pass | ReconstructionPass, tuple[str, ...]]:
+        """What ``forward`` takes in the stage's ``step``-th step; no tensor, so that Fabric leaves
+        it as it is."""
+        stage, model = self.stage, self.model
+        learning, names = stage.turn(step)
+        if isinstance(model, Autoencoder):
+            return ReconstructionPass(model, sample, generator, learning), names
+        corruption = stage.edge_corruption
+        return Pass(model, sample, self.contrasts, learning, corruption, generator), names
 
-    def forward(self, made: Pass) -> tuple[Tensor, Tensor]:
-        """The total, and the unweighted losses ``(kinds,)`` in the stage's order."""
-        kinds = torch.stack([LOSSES[name](made).mean() for name in self.stage.losses])
-        weights = kinds.new_tensor(list(self.stage.losses.values()))
+    def forward(
+        self, made: Pass | ReconstructionPass, names: tuple[str, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """The total, and the unweighted losses ``(kinds,)`` in the order of their names."""
+        kinds = torch.stack([made.loss(name).mean() for name in names])
+        weights = kinds.new_tensor([self.stage.losses[name] for name in names])
         return (weights * kinds).sum(), kinds.detach()
 
 
@@ -86,7 +95,7 @@ class Training:
     """
 
     def __init__(
-        self, config: TrainConfig, model: DAL, samples: Samples, fabric: Any, folder: Path
+        self, config: TrainConfig, model: AnyModel, samples: Samples, fabric: Any, folder: Path
     ) -> None:
         if config.samples.brains % fabric.world_size:
             raise InputError(
@@ -113,10 +122,9 @@ class Training:
                 yield from self._stage(stage, first)
             first = last
 
-    def averaged(self) -> DAL:
+    def averaged(self) -> AnyModel:
         """The model of the averaged weights, which is what validation and the end take."""
-        model = self.average.module
-        assert isinstance(model, DAL)
+        model: AnyModel = self.average.module  # type: ignore[assignment]
         return model
 
     # -- one stage ----------------------------------------------------------------------------
@@ -126,10 +134,7 @@ class Training:
         for name in model.parts:
             model.part(name).requires_grad_(name in stage.trains).train(name in stage.trains)
         learning = [p for p in model.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(
-            learning, lr=stage.rate, weight_decay=stage.weight_decay,
-            fused=fabric.device.type == "cuda",
-        )  # fmt: skip
+        optimiser = make_optimiser(stage, learning, fused=fabric.device.type == "cuda")
         if self._optimiser_state is not None:
             optimiser.load_state_dict(self._optimiser_state)
             self._optimiser_state = None
@@ -147,14 +152,17 @@ class Training:
         stage = objective.stage
         fabric, start = self.fabric, time.perf_counter()
         step = self.done - first
-        rate = stage.rate * rate_factor(step, stage.steps)
+        rate = stage.rate * rate_factor(step, stage.steps, stage.schedule)
+        active, names = stage.turn(step)
+        for name in stage.trains:
+            self.model.part(name).requires_grad_(name in active)
         for group in optimiser.param_groups:
             group["lr"] = rate
         device, rank, world = fabric.device, fabric.global_rank, fabric.world_size
         sample = self.samples.batch(self.done, hardness(stage, step), device, rank, world)
         corruption = self.samples.corruption(self.done, device, rank)
         made = time.perf_counter()
-        total, kinds = wrapped(objective.of(sample, corruption))
+        total, kinds = wrapped(*objective.of(sample, corruption, step))
         optimiser.zero_grad(set_to_none=True)
         fabric.backward(total)
         torch.nn.utils.clip_grad_norm_(learning, stage.clip)
@@ -165,7 +173,7 @@ class Training:
         last = self.done == first + stage.steps
         if self.done % self.config.checkpoint_every == 0 or last:
             self._save(optimiser, stage_ends=last)
-        losses = dict(zip([*stage.losses, "total"], values.tolist(), strict=True))
+        losses = dict(zip([*names, "total"], values.tolist(), strict=True))
         now = time.perf_counter()
         return Step(self.done, stage.name, losses, rate, now - start, made - start)
 
@@ -197,9 +205,22 @@ class Training:
         self._optimiser_state = state["optimiser"]
 
 
-def rate_factor(step: int, steps: int) -> float:
-    """Of the learning rate: linear warm-up, then a cosine to 0."""
+def make_optimiser(
+    stage: StageConfig, parameters: list[nn.Parameter], fused: bool
+) -> torch.optim.Optimizer:
+    """The stage's own; a parameter without a gradient is left as it is."""
+    rate, decay = stage.rate, stage.weight_decay
+    if stage.optimiser == "rmsprop":
+        return torch.optim.RMSprop(parameters, rate, weight_decay=decay)
+    kind = torch.optim.AdamW if stage.optimiser == "adamw" else torch.optim.Adam
+    return kind(parameters, rate, stage.betas, weight_decay=decay, fused=fused)
+
+
+def rate_factor(step: int, steps: int, schedule: str = "cosine") -> float:
+    """Of the learning rate: linear warm-up, then a cosine to 0, or 1."""
     warm_up = min(1.0, (step + 1) / WARM_UP)
+    if schedule == "constant":
+        return warm_up
     return warm_up * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 

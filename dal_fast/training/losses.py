@@ -68,6 +68,10 @@ class Pass:
         self.learning, self.corruption, self.generator = learning, corruption, generator
         self.inside = sample.mask[:, 0].to(sample.image.dtype)
 
+    def loss(self, name: str) -> Tensor:
+        """``(N,)``, of ``LOSSES``."""
+        return LOSSES[name](self)
+
     def of_next(self, x: Tensor) -> Tensor:
         """Every sample's neighbour in its group."""
         groups = x.view(-1, self.contrasts, *x.shape[1:])

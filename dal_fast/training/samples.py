@@ -7,6 +7,7 @@ happened, and processes that share a step make the very samples that one process
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,16 +29,18 @@ class Samples:
         maps: brains that are label maps alone.
         config: shares.
         seed: of the training.
-        stride: sides of the volumes are multiples of it.
+        space_for: sides of the volume that the model sees of a brain with these sides.
         healthy: samples come with their twins without lesions.
+        contrast: of every sample; default any.
     """
 
     scans: list[Brain]
     maps: list[Brain]
     config: SampleConfig
     seed: int
-    stride: int
+    space_for: Callable[[Sequence[int]], tuple[int, ...]]
     healthy: bool = False
+    contrast: str | None = None
 
     def batch(
         self, step: int, hardness: float, device: torch.device, rank: int = 0, world: int = 1
@@ -56,6 +59,8 @@ class Samples:
         seeds = [chooser.getrandbits(62) for _ in brains]
         space = self._space(chooser, brains)
         recipe = replace(Recipe(), lesions=self.config.lesions).eased(hardness)
+        if self.contrast:
+            recipe = recipe.only(self.contrast)
         made = []
         for own, brain in list(enumerate(brains))[rank::world]:
             generator = Generator(device).manual_seed(seeds[own])
@@ -78,7 +83,7 @@ class Samples:
         """For every contrast: paint, remap, recolour, or the name of a scan, each at most once."""
         if not brain.scans:
             return ["paint"] * self.config.contrasts
-        config, left = self.config, list(brain.scans)
+        config, left = self.config, [c for c in brain.scans if self.contrast in (None, c)]
         names = ["paint", "remap", "recolour", "keep"]
         shares = [config.painted, config.remapped, config.recoloured, config.kept]
         ways = []
@@ -91,7 +96,7 @@ class Samples:
         return ways
 
     def _space(self, chooser: random.Random, brains: list[Brain]) -> tuple[int, ...]:
-        """Multiples of the stride that hold the brains, and some of their margin."""
+        """What the model sees of the brains and some of their margin."""
         sides = [max(b.structures.shape[axis] for b in brains) for axis in (2, 3, 4)]
         cut = chooser.randint(*_CUT)
-        return tuple(self.stride * -(-(side - cut) // self.stride) for side in sides)
+        return self.space_for([side - cut for side in sides])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +16,14 @@ from dal_fast.data.brains import Brain, Source, bids_sources, load_brains, map_s
 from dal_fast.errors import InputError
 from dal_fast.evaluation.calibration import calibrate
 from dal_fast.inference.signed import Healthy
-from dal_fast.models import DAL, load_weights, parts_needed, save_weights
+from dal_fast.models import (
+    DAL,
+    AnyModel,
+    build_model,
+    inference_parts,
+    load_model,
+    save_weights,
+)
 from dal_fast.models.evidence import average_tissue, widened
 from dal_fast.training.config import TrainConfig
 from dal_fast.training.journal import Journal
@@ -43,8 +51,13 @@ class Progress:
     validated: Callable[[int, Validation], None] = lambda step, seen: None
 
 
-def make_fabric(device: str, devices: int, precision: str) -> Any:
+def make_fabric(device: str, devices: int, config: TrainConfig) -> Any:
     """A launched Fabric; under torchrun its processes, otherwise ``devices`` of this machine.
+
+    Args:
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        devices: processes on this machine.
+        config: says the precision, and whether networks take turns.
 
     Raises:
         InputError: ``extra-missing``, ``device-unavailable``.
@@ -60,12 +73,14 @@ def make_fabric(device: str, devices: int, precision: str) -> Any:
         raise InputError("device-unavailable", "there is no CUDA device; use --device cpu")
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
+    turns = any(stage.critic_steps for stage in config.stages)
+    several = "ddp_find_unused_parameters_true" if turns else "ddp"
     fabric = Fabric(
         accelerator="auto" if device == "auto" else device.split(":")[0],
         devices=[int(device.split(":")[1])] if ":" in device else local,
         num_nodes=nodes,
-        strategy="ddp" if local * nodes > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
+        strategy=several if local * nodes > 1 else "auto",
+        precision=config.precision,
     )
     fabric.launch()
     return fabric
@@ -101,7 +116,10 @@ def run(
         brains_of_maps = load_brains(sources, mm, progress.reading) if sources else []
     model = build(config, [*scans, *brains_of_maps])
     twins = needs_twins(config)
-    samples = Samples(scans, brains_of_maps, config.samples, config.seed, model.stride, twins)
+    contrast = None if isinstance(model, DAL) else model.config.contrast
+    samples = Samples(
+        scans, brains_of_maps, config.samples, config.seed, model.space_for, twins, contrast
+    )
     out.mkdir(parents=True, exist_ok=True)
     training = Training(config, model, samples, fabric, out)
     shown = held_out[: config.validate_on]
@@ -110,7 +128,7 @@ def run(
             pass
         return out / WEIGHTS
     average, seen = float("nan"), None
-    with contextlib.closing(Journal(out, training.done)) as journal:
+    with contextlib.closing(Journal(out, training.done, config.model.kind)) as journal:
         for step in training.steps():
             total = step.losses["total"]
             average = total if average != average else average + _SMOOTHING * (total - average)
@@ -135,29 +153,32 @@ def needs_twins(config: TrainConfig) -> bool:
     return any(_TWINS & set(stage.losses) for stage in config.stages)
 
 
-def build(config: TrainConfig, brains: list[Brain]) -> DAL:
+def build(config: TrainConfig, brains: list[Brain]) -> AnyModel:
     """The model of a training: fresh from its seed, or from ``config.init``."""
     torch.manual_seed(config.seed)
+    needed = inference_parts(config.model)
     asked = {name for stage in config.stages for name in stage.trains}
-    parts = [*parts_needed(config.model), *sorted(asked - set(parts_needed(config.model)))]
-    model = DAL(config.model, parts)
-    if "evidence" in parts:
+    model = build_model(config.model, [*needed, *sorted(asked - set(needed))])
+    if isinstance(model, DAL) and "evidence" in model.parts:
         labels = [brain.structures[0, 0].long() // 256 for brain in brains]
-        atlas = average_tissue(labels, len(config.model.tissues))
+        atlas = average_tissue(labels, len(model.config.tissues))
         model.part("evidence").get_buffer("atlas").copy_(atlas)
     if config.init:
-        _take_over(model, load_weights(config.init), config.init)
+        _take_over(model, load_model(config.init), config.init)
     return model
 
 
-def _take_over(model: DAL, earlier: DAL, source: str) -> None:
+def _take_over(model: AnyModel, earlier: AnyModel, source: str) -> None:
     """Copy the networks that both have; the others stay fresh, and the atlas is of these brains."""
+    if model.config.kind != earlier.config.kind:
+        raise InputError(
+            "weights-mismatch", f"{source} holds another kind of model, {earlier.config.kind}"
+        )
     common = [name for name in model.parts if name in earlier.parts and name != "evidence"]
     for name in common:
         own, state = model.part(name), earlier.part(name).state_dict()
-        sees_more = model.config.tissue_input != earlier.config.tissue_input
         try:
-            if name == "tissue" and sees_more:
+            if name == "tissue" and _sees_more(model, earlier):
                 state = widened(state, own.state_dict())
             own.load_state_dict(state)
         except RuntimeError:
@@ -168,24 +189,30 @@ def _take_over(model: DAL, earlier: DAL, source: str) -> None:
         raise InputError("weights-mismatch", f"{source} has none of the networks of [model]")
 
 
+def _sees_more(model: AnyModel, earlier: AnyModel) -> bool:
+    """Whether E_A has other inputs than before."""
+    if not isinstance(model, DAL) or not isinstance(earlier, DAL):
+        return False
+    return model.config.tissue_input != earlier.config.tissue_input
+
+
 def _write(
     config: TrainConfig,
-    model: DAL,
+    model: AnyModel,
     path: Path,
     used: dict[str, Any],
     seen: Validation,
     healthy: Healthy,
 ) -> Path:
-    metrics = {f"dice_{k}": round(v, 4) for k, v in seen.dice.items()}
     card = {
         **used,
         "seed": config.seed,
         "recipe": config.model_dump(mode="json", exclude={"model"}),
         "steps": config.steps,
-        "metrics": {**metrics, "agreement": round(seen.agreement, 4)},
+        "metrics": {k: round(v, 4) for k, v in seen.numbers.items() if math.isfinite(v)},
         "healthy": healthy.model_dump(mode="json"),
         "torch": torch.__version__,
         "use": "research use, not a medical device",
     }
-    save_weights(path, model, card, parts=parts_needed(config.model))
+    save_weights(path, model, card, parts=inference_parts(config.model))
     return path

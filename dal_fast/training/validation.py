@@ -1,9 +1,15 @@
-"""How good a model is in the middle of its training, on brains that it never sees."""
+"""How good a model is in the middle of its training, on brains that it never sees.
+
+DAL by its tissue maps; an autoencoder by how well it restores healthy scans, and how well the
+residual tells synthetic lesions.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -14,11 +20,21 @@ from torch import Generator, Tensor
 from dal_fast.data.brains import Brain
 from dal_fast.data.synthesis import Recipe, Sample
 from dal_fast.evaluation.agreement import SHOWN, agreement, placed, seed_of, shown_as
-from dal_fast.models import DAL
+from dal_fast.inference.postprocess import smooth
+from dal_fast.inference.restored import PLAIN, PLAIN_MEDIAN, beside
+from dal_fast.models import DAL, AnyModel, Autoencoder
+from dal_fast.ops import VoxelMetrics
 from dal_fast.report import colour
 from dal_fast.training.losses import tissue_dice
 
 _PIXELS = 2  # of a picture, a voxel
+
+
+COLUMNS = {
+    "dal": (*(f"dice_{contrast}" for contrast in SHOWN), "agreement"),
+    "autoencoder": ("error", "average_precision"),
+}
+"""Numbers of a validation, by the kind of model."""
 
 
 @dataclass(frozen=True)
@@ -26,39 +42,73 @@ class Validation:
     """Means over brains.
 
     Attributes:
-        dice: tissue Dice by contrast, mean of the tissues, of real scans where there are, else of
-            one that was bent; lesions and degradations as in training.
-        agreement: Dice of the tissue maps of two contrasts of one brain, the same anatomy without
-            lesions, least of the pairs and tissues.
-        picture: rows of contrasts of one brain: scan, true tissue, tissue map, phi; two pixels a
-            voxel.
+        numbers: of ``COLUMNS``. ``dice_<contrast>``: tissue Dice, mean of the tissues, of real
+            scans where there are, else of one that was bent; lesions and degradations as in
+            training. ``agreement``: Dice of the tissue maps of two contrasts of one brain, the same
+            anatomy without lesions, least of the pairs and tissues. ``error``: mean |x - phi| in
+            the brain of healthy scans. ``average_precision``: of the smoothed |x - phi|, of scans
+            with synthetic lesions.
+        picture: of one brain, two pixels a voxel. Rows of contrasts: scan, true tissue, tissue map,
+            phi; or rows of scans, healthy and not: scan, phi, |x - phi|, lesion.
     """
 
-    dice: dict[str, float]
-    agreement: float
+    numbers: dict[str, float]
     picture: NDArray[np.uint8]
 
 
-def validate(model: DAL, brains: list[Brain], seed: int) -> Validation:
+def validate(model: AnyModel, brains: list[Brain], seed: int) -> Validation:
     """Of held-out brains with real scans; the same seed shows the same samples every time."""
-    device = next(model.parameters()).device
-    dice: dict[str, list[float]] = defaultdict(list)
-    agreements = []
-    picture = np.zeros((0, 0, 3), np.uint8)
     model.eval()
     with torch.inference_mode():
-        for number, brain in enumerate(brains):
-            structures, scans = placed(brain, model)
+        if isinstance(model, Autoencoder):
+            return _of_residuals(model, brains, seed)
+        return _of_tissue(model, brains, seed)
+
+
+def _of_tissue(model: DAL, brains: list[Brain], seed: int) -> Validation:
+    device = next(model.parameters()).device
+    numbers: dict[str, list[float]] = defaultdict(list)
+    picture = np.zeros((0, 0, 3), np.uint8)
+    for number, brain in enumerate(brains):
+        structures, scans = placed(brain, model)
+        generator = Generator(device).manual_seed(seed_of(brain.name, seed))
+        for contrast in SHOWN:
+            sample = shown_as(contrast, structures, scans, generator, Recipe())
+            logits = model.tissue_logits(sample.image, sample.mask)
+            dice = tissue_dice(logits, sample.tissue, sample.mask)
+            numbers[f"dice_{contrast}"].append(float(dice.mean()))
+            if number == 0:
+                picture = _below(picture, _row(model, sample, logits))
+        pairs = agreement(model, brain, seed).values()
+        numbers["agreement"].append(min(float(pair.min()) for pair in pairs))
+    return Validation({name: fmean(values) for name, values in numbers.items()}, picture)
+
+
+def _of_residuals(model: Autoencoder, brains: list[Brain], seed: int) -> Validation:
+    device, contrast = next(model.parameters()).device, model.config.contrast
+    errors, precisions = [], []
+    picture = np.zeros((0, 0, 3), np.uint8)
+    for number, brain in enumerate(brains):
+        structures, scans = placed(brain, model)
+        for lesions in (0.0, 1.0):
             generator = Generator(device).manual_seed(seed_of(brain.name, seed))
-            for contrast in SHOWN:
-                sample = shown_as(contrast, structures, scans, generator, Recipe())
-                logits = model.tissue_logits(sample.image, sample.mask)
-                dice[contrast].append(float(tissue_dice(logits, sample.tissue, sample.mask).mean()))
-                if number == 0:
-                    picture = _below(picture, _row(model, sample, logits))
-            pairs = agreement(model, brain, seed).values()
-            agreements.append(min(float(pair.min()) for pair in pairs))
-    return Validation({k: fmean(v) for k, v in dice.items()}, fmean(agreements), picture)
+            recipe = replace(Recipe(), lesions=lesions)
+            sample = shown_as(contrast, structures, scans, generator, recipe)
+            output = model(sample.image, sample.mask)
+            pair = beside(sample.image, sample.mask & (sample.image > 0), output, model)
+            residual = pair.named(PLAIN)
+            if not lesions:
+                errors.append(float(residual[pair.view].mean()))
+            elif bool((sample.lesion & pair.view).any()):
+                metrics = VoxelMetrics()
+                smoothed = smooth(residual, pair.view, PLAIN_MEDIAN)
+                metrics.update(smoothed.cpu(), sample.lesion.cpu(), pair.view.cpu())
+                precisions.append(metrics.average_precision())
+            if number == 0:
+                panels = (sample.image, output.pseudo_healthy, 2 * residual, sample.lesion.float())
+                picture = _below(picture, _scans_row(panels))
+    precision = fmean(precisions) if precisions else math.nan
+    return Validation({"error": fmean(errors), "average_precision": precision}, picture)
 
 
 def _row(model: DAL, sample: Sample, logits: Tensor) -> NDArray[np.uint8]:
@@ -72,7 +122,16 @@ def _row(model: DAL, sample: Sample, logits: Tensor) -> NDArray[np.uint8]:
         colour.tissue(_labels(logits.argmax(dim=1), mask)[:, :, level]),
         _grey(output.pseudo_healthy[0, 0, :, :, level]),
     ]
-    # right on the left, front on top
+    return _side_by_side(panels)
+
+
+def _scans_row(volumes: Sequence[Tensor]) -> NDArray[np.uint8]:
+    """The middle axial slice of volumes ``(1, 1, D, H, W)``, side by side."""
+    return _side_by_side([_grey(v[0, 0, :, :, v.shape[-1] // 2]) for v in volumes])
+
+
+def _side_by_side(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Axial planes, right on the left, front on top."""
     row = np.concatenate([panel[::-1, ::-1].swapaxes(0, 1) for panel in panels], axis=1)
     return row.repeat(_PIXELS, axis=0).repeat(_PIXELS, axis=1)
 

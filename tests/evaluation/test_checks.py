@@ -42,7 +42,7 @@ class Copying(torch.nn.Module):
     def __init__(self, model, keep):
         super().__init__()
         self.model, self.keep = model, keep
-        self.config, self.stride = model.config, model.stride
+        self.config, self.space_for = model.config, model.space_for
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, x, mask):

@@ -3,6 +3,7 @@
 import csv
 import math
 
+import autoencoders
 import nibabel
 import numpy as np
 import pytest
@@ -117,6 +118,27 @@ def test_thresholds_come_from_other_subjects(made, weights):
     assert all(row.false_positive_rate >= 0 for row in healthy)
     assert found.thresholds["T1w", "equalised"] == pytest.approx(0.999, abs=0.01)
     assert 0 <= found.slice_auroc("T1w", "intensity") <= 1
+
+
+def test_an_autoencoder_is_judged_by_the_scores_that_it_has(made, tmp_path):
+    screener = Screener(autoencoders.weights(tmp_path), "torch")
+    table = [case for case in cases.read_table(made) if case.contrast == "T1w"]
+    found = validate.validate(table, screener, "a", atlas=False)
+    methods = {row.method for row in found.rows}
+    assert {"auto", "absolute", "hybrid", "intensity"} <= methods
+    assert not {"signed", "gated_positive", "standard_negative"} & methods
+    plain = {r.case: r.average_precision for r in found.rows if r.method == "absolute"}
+    for row in found.rows:
+        if row.method == "auto" and row.synthetic:
+            assert row.average_precision == plain[row.case]
+
+
+def test_a_set_says_who_may_set_thresholds(made):
+    rows = list(
+        csv.DictReader((made / "participants.tsv").read_text().splitlines(), delimiter="\t")
+    )
+    assert {row["split"] for row in rows} == {"val", "test"}
+    assert len(rows) == len({case.subject for case in cases.read_table(made)})
 
 
 def test_comparison_is_paired():

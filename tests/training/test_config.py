@@ -1,9 +1,10 @@
 """Configurations: the recipes that come along are valid, mistakes are named."""
 
 import pytest
+import torch
 
 from dal_fast import InputError
-from dal_fast.models import DAL, load_weights, parts_needed
+from dal_fast.models import build_model, inference_parts, load_weights
 from dal_fast.training.config import read_config, recipe_names
 
 
@@ -12,12 +13,13 @@ def test_a_recipe_trains_what_its_model_needs(name):
     config = read_config(name)
     trained = {part for stage in config.stages for part in stage.trains}
     trained |= set(load_weights(config.init).parts) if config.init else set()
-    assert set(parts_needed(config.model)) - {"evidence"} <= trained
-    DAL(config.model, [*trained])
+    assert set(inference_parts(config.model)) - {"evidence"} <= trained
+    with torch.device("meta"):
+        assert set(build_model(config.model, [*trained]).parts) == trained
 
 
 def test_there_are_recipes():
-    assert {"default", "published"} <= set(recipe_names())
+    assert {"default", "published", "luo2023", "f_anogan"} <= set(recipe_names())
 
 
 @pytest.mark.parametrize(

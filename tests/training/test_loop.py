@@ -68,7 +68,7 @@ def _config(*stages, **changes):
 
 
 def _run(config, data, out, progress=None):
-    fabric = train.make_fabric("cpu", 1, config.precision)
+    fabric = train.make_fabric("cpu", 1, config)
     return train.run(config, data, out, fabric, progress=progress)
 
 

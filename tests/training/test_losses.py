@@ -11,6 +11,7 @@ from dal_fast.ops import ssim3d
 from dal_fast.training.config import LOSS_NAMES
 from dal_fast.training.corruption import corrupt_edges
 from dal_fast.training.losses import LOSSES, Pass, l1_and_ssim, tissue_dice
+from dal_fast.training.reconstruction import RECONSTRUCTION_LOSSES
 
 CONFIG = DALConfig(
     tissue_widths=(4, 8),
@@ -55,11 +56,12 @@ def _pass(sample=None, learning=PARTS, corruption=0.0, config=CONFIG):
 
 
 def test_every_name_is_a_loss():
-    assert tuple(LOSSES) == LOSS_NAMES
+    assert tuple(LOSSES) == LOSS_NAMES["dal"]
+    assert tuple(RECONSTRUCTION_LOSSES) == LOSS_NAMES["autoencoder"]
     assert set(MOVES) == set(LOSSES)
 
 
-@pytest.mark.parametrize("name", LOSS_NAMES)
+@pytest.mark.parametrize("name", LOSS_NAMES["dal"])
 def test_a_loss_is_a_number_a_sample_and_moves_its_networks(name):
     made, model = _pass()
     values = LOSSES[name](made)

@@ -13,6 +13,10 @@ from dal_fast.training.samples import Samples
 CPU = torch.device("cpu")
 
 
+def _blocks(sides):
+    return tuple(8 * -(-side // 8) for side in sides)
+
+
 def _brain(name, scans=("T1w",)):
     maps = structures((20, 24, 20))
     return Brain(name, maps, {c: (0.6 * t1w(maps)).half() for c in scans})
@@ -21,7 +25,7 @@ def _brain(name, scans=("T1w",)):
 def _samples(seed=0, scans=("T1w",), maps=True, **changes):
     config = SampleConfig(**{"brains": 2, "contrasts": 2, **changes})
     only = [Brain("m", structures((20, 24, 20)))] if maps else []
-    return Samples([_brain("a", scans), _brain("b", scans)], only, config, seed, 8)
+    return Samples([_brain("a", scans), _brain("b", scans)], only, config, seed, _blocks)
 
 
 def _equal(a, b):
@@ -73,7 +77,7 @@ def test_where_only_one_real_scan_is_wanted_the_other_is_drawn_from_it():
 def test_share_of_maps(share):
     samples = _samples()
     config = samples.config.model_copy(update={"maps": share})
-    samples = Samples(samples.scans, samples.maps, config, 0, 8)
+    samples = Samples(samples.scans, samples.maps, config, 0, _blocks)
     chooser = Random(0)
     names = {samples._choose(chooser).name for _ in range(30)}
     assert names == ({"m"} if share else {"a", "b"})

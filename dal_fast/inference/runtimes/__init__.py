@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from dal_fast.errors import InputError
 from dal_fast.inference.runtimes.base import Runtime
 from dal_fast.inference.runtimes.torch_runtime import TorchRuntime, choose_device
-from dal_fast.models import DAL
+from dal_fast.models import AnyModel
 
 RUNTIMES = ("torch", "openvino", "onnx", "tensorrt")
 _NEEDS = {
@@ -20,7 +20,7 @@ _NEEDS = {
 __all__ = ["RUNTIMES", "Runtime", "TorchRuntime", "check_installed", "make_runtime"]
 
 
-def make_runtime(name: str, model: DAL, device: str) -> Runtime:
+def make_runtime(name: str, model: AnyModel, device: str) -> Runtime:
     """The runtime called ``name``; ``"auto"`` is OpenVINO on a CPU where it is installed, or torch.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from dal_fast.models import DALOutput
+from dal_fast.models import AnyOutput
 
 
 class Runtime(Protocol):
@@ -15,7 +15,7 @@ class Runtime(Protocol):
     name: str
     device: str
 
-    def run(self, x: Tensor, mask: Tensor) -> DALOutput:
+    def run(self, x: Tensor, mask: Tensor) -> AnyOutput:
         """The network's output, on the CPU.
 
         Args:

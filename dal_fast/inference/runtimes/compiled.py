@@ -1,6 +1,7 @@
 """The networks compiled by an engine, one engine a network; what lies between them stays ours.
 
-An engine takes any volume whose sides are multiples of the model's stride. It is built once, kept
+An engine takes any volume whose sides are multiples of the model's stride, or an autoencoder's own.
+It is built once, kept
 in a cache, and compared with eager torch on every start: an engine that computes something else is
 refused instead of used.
 """
@@ -21,12 +22,13 @@ from torch import Tensor, nn
 from dal_fast import __version__
 from dal_fast.data.cache import cache_home
 from dal_fast.errors import InputError
-from dal_fast.models import DAL, DALOutput
+from dal_fast.models import AnyModel, AnyOutput, Autoencoder
 
 Engine = Callable[[tuple[Tensor, ...]], Tensor]
 """A network's output from its contiguous inputs, all on the engine's device."""
-Build = Callable[[nn.Module, tuple[Tensor, ...], Path], Engine]
-"""Compiles a network, given example inputs and a folder of its own for what is worth keeping."""
+Build = Callable[[nn.Module, tuple[Tensor, ...], bool, Path], Engine]
+"""Compiles a network, given example inputs, whether sides of volumes are free (multiples of the
+stride) or the examples', and a folder of its own for what is worth keeping."""
 
 TOLERANCE = 1e-3  # of the eager output's largest magnitude
 _SHORTEST = 24  # voxels of the volume that an engine is built with; exporters fix sides of 1
@@ -47,7 +49,7 @@ class CompiledRuntime:
     """
 
     def __init__(
-        self, name: str, version: str, model: DAL, build: Build, device: str = "cpu"
+        self, name: str, version: str, model: AnyModel, build: Build, device: str = "cpu"
     ) -> None:
         self.name, self.device = name, device
         folder = _cache_folder(name, version, model)
@@ -55,7 +57,7 @@ class CompiledRuntime:
         smaller, larger = example_inputs(model), example_inputs(model, 3)
         for part in [p for p in model.parts if p in smaller]:
             net = model.part(part)
-            served = _Served(build(net, smaller[part], folder / part))
+            served = _Served(build(net, smaller[part], free_sides(model), folder / part))
             net.to(device)
             for inputs in (smaller[part], larger[part]):
                 own = tuple(x.to(device) for x in inputs)
@@ -64,9 +66,9 @@ class CompiledRuntime:
         self.model.to(device)
 
     @torch.inference_mode()
-    def run(self, x: Tensor, mask: Tensor) -> DALOutput:
+    def run(self, x: Tensor, mask: Tensor) -> AnyOutput:
         output = self.model(x.to(self.device), mask.to(self.device))
-        return DALOutput(*(volume.cpu() for volume in output))
+        return type(output)(*(volume.cpu() for volume in output))
 
 
 class _Served(nn.Module):
@@ -80,14 +82,26 @@ class _Served(nn.Module):
         return self.engine(tuple(x.contiguous() for x in inputs))
 
 
-def example_inputs(model: DAL, more: int = 0) -> dict[str, tuple[Tensor, ...]]:
+def free_sides(model: AnyModel) -> bool:
+    """Whether the networks take volumes of other sides than the examples'."""
+    return not isinstance(model, Autoencoder)
+
+
+def example_inputs(model: AnyModel, more: int = 0) -> dict[str, tuple[Tensor, ...]]:
     """Inputs of every network that inference may use, by part, as small as engines take them.
 
     Args:
         model: says how many channels.
-        more: strides by which each side is longer.
+        more: strides by which each side is longer, where sides are free; other values elsewhere.
     """
-    config, g = model.config, torch.Generator().manual_seed(0)
+    g = torch.Generator().manual_seed(more)
+    if isinstance(model, Autoencoder):
+        x = torch.rand((1, 1, *model.config.shape), generator=g)
+        return {
+            "encoder": (x,),
+            "decoder": (torch.randn((1, *model.code_shape), generator=g),),
+        }
+    config = model.config
     blocks = _SHORTEST // model.stride + more
     # unequal sides, so that no engine can mistake one for another
     space = [model.stride * (blocks + axis) for axis in range(3)]
@@ -120,7 +134,7 @@ def _check_parity(what: str, net: nn.Module, served: nn.Module, inputs: tuple[Te
         )
 
 
-def _cache_folder(name: str, version: str, model: DAL) -> Path:
+def _cache_folder(name: str, version: str, model: AnyModel) -> Path:
     """A folder for engines of these very weights, this library version and this processor."""
     content = hashlib.sha256(model.config.model_dump_json().encode())
     for key, value in sorted(model.state_dict().items()):

@@ -11,23 +11,23 @@ from torch import Tensor, nn
 
 from dal_fast.data.cache import keep
 from dal_fast.inference.runtimes.compiled import CompiledRuntime, Engine, quiet
-from dal_fast.models import DAL
+from dal_fast.models import AnyModel
 
 OPSET = 18
 
 
-def onnx_runtime(model: DAL) -> CompiledRuntime:
+def onnx_runtime(model: AnyModel) -> CompiledRuntime:
     """``model`` on ONNX Runtime's CPU provider, with as many threads as torch has."""
     import onnxruntime
 
     return CompiledRuntime("onnx", onnxruntime.__version__, model, build)
 
 
-def build(net: nn.Module, examples: tuple[Tensor, ...], folder: Path) -> Engine:
+def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path) -> Engine:
     """Compile ``net``; its ONNX form is kept in ``folder``."""
     session = _kept(folder)
     if session is None:
-        content = convert(net, examples)
+        content = convert(net, examples, free)
         keep(folder, lambda path: save(content, path))
         session = _session(content)
     names = [entry.name for entry in session.get_inputs()]
@@ -39,10 +39,10 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], folder: Path) -> Engine:
     return run
 
 
-def convert(net: nn.Module, examples: tuple[Tensor, ...]) -> bytes:
-    """``net`` as an ONNX model whose volumes may have any sides."""
+def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> bytes:
+    """``net`` as an ONNX model whose volumes have any sides, if those are free."""
     sides = dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO)
-    shapes = tuple(sides if x.dim() == 5 else None for x in examples)
+    shapes = tuple(sides if free and x.dim() == 5 else None for x in examples)
     with quiet():
         program = torch.onnx.export(
             net, examples, dynamo=True, dynamic_shapes=shapes, opset_version=OPSET, verbose=False

@@ -11,24 +11,24 @@ from torch import Tensor, nn
 
 from dal_fast.data.cache import keep
 from dal_fast.inference.runtimes.compiled import CompiledRuntime, Engine, quiet
-from dal_fast.models import DAL
+from dal_fast.models import AnyModel
 
 
-def openvino_runtime(model: DAL) -> CompiledRuntime:
+def openvino_runtime(model: AnyModel) -> CompiledRuntime:
     """``model`` on OpenVINO's CPU device, with as many threads as torch has."""
     import openvino
 
     return CompiledRuntime("openvino", openvino.__version__, model, build)
 
 
-def build(net: nn.Module, examples: tuple[Tensor, ...], folder: Path) -> Engine:
+def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path) -> Engine:
     """Compile ``net``; its intermediate form is kept in ``folder``."""
     import openvino
 
     core = openvino.Core()
     network = _kept(core, folder)
     if network is None:
-        network = convert(net, examples)
+        network = convert(net, examples, free)
         keep(folder, lambda path: save(network, path))
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -45,13 +45,16 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], folder: Path) -> Engine:
     return run
 
 
-def convert(net: nn.Module, examples: tuple[Tensor, ...]) -> Any:
-    """``net`` as an OpenVINO model whose volumes may have any sides."""
+def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> Any:
+    """``net`` as an OpenVINO model whose volumes have any sides, if those are free."""
     import openvino
 
     with quiet():
         network = openvino.convert_model(net, example_input=examples)
-    shapes = [[*x.shape[:2], -1, -1, -1] if x.dim() == 5 else list(x.shape) for x in examples]
+    any_sides = [-1, -1, -1]
+    shapes = [
+        [*x.shape[:2], *any_sides] if free and x.dim() == 5 else list(x.shape) for x in examples
+    ]
     network.reshape(dict(zip(network.inputs, map(openvino.PartialShape, shapes), strict=True)))
     return network
 

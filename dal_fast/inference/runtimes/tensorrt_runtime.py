@@ -19,21 +19,21 @@ from dal_fast.data.cache import keep
 from dal_fast.errors import InputError
 from dal_fast.inference.runtimes.compiled import CompiledRuntime, Engine
 from dal_fast.inference.runtimes.onnx_runtime import convert
-from dal_fast.models import DAL
+from dal_fast.models import AnyModel
 
 USUAL_SIDES, LONGEST_SIDE = (72, 96, 80), 256
 """Voxels of a brain at 2 mm, which engines are tuned for, and the most that they take."""
 _TYPES = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool}
 
 
-def tensorrt_runtime(model: DAL, device: str) -> CompiledRuntime:
+def tensorrt_runtime(model: AnyModel, device: str) -> CompiledRuntime:
     """``model`` on a GPU of this machine."""
     trt = library()
 
-    def build(net: nn.Module, examples: tuple[Tensor, ...], folder: Path) -> Engine:
+    def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path) -> Engine:
         plan = _kept(folder)
         if plan is None:
-            plan = build_plan(convert(net, examples), examples)
+            plan = build_plan(convert(net, examples, free), examples)
             keep(folder, lambda path: save(plan, path))
         return _load(plan, device)
 
@@ -69,10 +69,11 @@ def build_plan(onnx: bytes, examples: tuple[Tensor, ...], gpu: str | None = None
         _target(trt, config, gpu)
     profile = builder.create_optimization_profile()
     for index, example in enumerate(examples):
-        head, sides = tuple(example.shape[:2]), example.dim() == 5
-        usual = (*head, *USUAL_SIDES) if sides else head
-        longest = (*head, *[LONGEST_SIDE] * 3) if sides else head
-        profile.set_shape(network.get_input(index).name, tuple(example.shape), usual, longest)
+        given = network.get_input(index)
+        head, sides = tuple(example.shape[:2]), -1 in tuple(given.shape)
+        usual = (*head, *USUAL_SIDES) if sides else tuple(example.shape)
+        longest = (*head, *[LONGEST_SIDE] * 3) if sides else usual
+        profile.set_shape(given.name, tuple(example.shape), usual, longest)
     config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:

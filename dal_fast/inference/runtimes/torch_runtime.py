@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.errors import InputError
-from dal_fast.models import DAL, DALOutput
+from dal_fast.models import AnyModel, AnyOutput
 
 
 class TorchRuntime:
@@ -22,17 +22,17 @@ class TorchRuntime:
 
     name = "torch"
 
-    def __init__(self, model: DAL, device: str = "auto") -> None:
+    def __init__(self, model: AnyModel, device: str = "auto") -> None:
         self.device = choose_device(device)
         # channels last: a fifth faster on a CPU
-        self.model: DAL = model.eval().to(  # type: ignore[call-overload]
+        self.model: AnyModel = model.eval().to(  # type: ignore[call-overload]
             self.device, memory_format=torch.channels_last_3d
         )
 
     @torch.inference_mode()
-    def run(self, x: Tensor, mask: Tensor) -> DALOutput:
+    def run(self, x: Tensor, mask: Tensor) -> AnyOutput:
         output = self.model(x.to(self.device), mask.to(self.device))
-        return DALOutput(*(volume.cpu() for volume in output))
+        return type(output)(*(volume.cpu() for volume in output))
 
 
 def choose_device(device: str) -> str:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from dal_fast.evaluation.rims import grown, shrunk
+from dal_fast.inference.rims import grown, shrunk
 
 SHAPES = [(20, 15, 17), (1, 3, 9), (2, 2, 2), (12, 1, 30)]
 
