@@ -28,7 +28,8 @@ PREFIX = "detector:"
 Detector = Callable[
     [NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]], NDArray[np.float32]
 ]
-"""Scan (I, J, K), brain mask and affine to an anomaly map of the same shape: higher is stranger."""
+"""Scan (I, J, K), brain mask and affine to an anomaly map of the same shape: higher is stranger.
+The scan as it is, or as the protocol normalises it."""
 
 
 class Source(Protocol):
@@ -71,7 +72,7 @@ class LiveDetector:
         """
         scan, name = anatomy.volume, anatomy.truth.scan.name
         try:
-            found = np.asarray(self._detect(scan.data, anatomy.brain_of_scan, scan.affine))
+            found = np.asarray(self._detect(anatomy.given, anatomy.brain_of_scan, scan.affine))
         except Exception as error:
             raise InputError(
                 "detector-broken", f"detector {self.entry} failed on {name}: {error}"

@@ -40,6 +40,7 @@ class Anatomy:
         grid: affine of the protocol's grid.
         contrast: (median in the lesion - median of the brain around it, up to 5 voxels) / robust
             spread of the brain, in the scan itself; NaN without a lesion.
+        protocol: that it is read for.
     """
 
     truth: Truth
@@ -52,6 +53,12 @@ class Anatomy:
     voxel_ml: float
     grid: NDArray[np.float64]
     contrast: float
+    protocol: Protocol
+
+    @property
+    def given(self) -> NDArray[np.float32]:
+        """(I, J, K), what a detector is given of the scan."""
+        return self.protocol.scan(self.volume.data)
 
     def on_grid(self, data: NDArray[np.generic]) -> Tensor:
         """An image on the scan's grid, on the protocol's."""
@@ -85,6 +92,7 @@ def read_anatomy(truth: Truth, protocol: Protocol) -> Anatomy:
         voxel_ml=float(abs(np.linalg.det(grid[:3, :3]))) / 1000,
         grid=grid,
         contrast=_contrast(scan, inside, sick),
+        protocol=protocol,
     )
 
 

@@ -98,8 +98,9 @@ def _summary(results: Results) -> str:
         lines.append(_line(label, cells, measure in protocol.headline))
     for measure, label in _MEANS.items():
         cells = [_mean(results.means[name][measure]) for name in names]
-        own = measure in protocol.headline or f"mean_{measure}" in protocol.headline
-        lines.append(_line(label, cells, own))
+        name = f"mean_{measure}" if measure in _TOTALS else measure  # a total has the plain name
+        own = {name, f"mean_{measure}"} & {*protocol.headline}
+        lines.append(_line(label, cells, bool(own)))
     thresholds = [next(iter(one.thresholds.items())) for one in results.found]
     lines.append(_line("threshold", [f"{v:.4g} ({k})" for k, v in thresholds], False))
     return (

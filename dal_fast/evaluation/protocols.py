@@ -12,7 +12,8 @@ stand in the results.
     subjects, background included. Threshold: false-positive rate 0.01 in the brains of healthy
     scans, *of the unfiltered maps*, which is then applied to the filtered ones. Its ``roc_curve``
     drops thresholds without ties; here the quantile is exact. A lost lesion mask makes its case
-    healthy there, and is refused here.
+    healthy there, and is refused here. A detector that is called gets the scan scaled by its own
+    smallest and largest value to [0, 1], as their loaders do.
 
 ``pddpm`` (Behrendt et al. 2023, patched diffusion models; also its conditioned sibling)
     On a 2 mm grid. The map times the brain mask eroded slice by slice (2D cross, as often as a
@@ -33,14 +34,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import InputError
-from dal_fast.inference.rims import shrunk
+from dal_fast.inference.rims import shrunk, without_rim
 from dal_fast.ops import median3d
 
 Step = Callable[[Tensor, Tensor, int], Tensor]
 """Map and brain ``(1, 1, D, H, W)`` and the axial axis (2, 3 or 4) to a new map."""
+
+
+def as_it_is(scan: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scan itself."""
+    return scan
+
+
+def min_to_max(scan: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(x - min) / (max - min) over the whole volume, UAD-IMAG's ``normalize_image``; a constant
+    scan is 0."""
+    low, high = float(scan.min()), float(scan.max())
+    return ((scan - low) / (high - low or 1.0)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,7 @@ class Protocol:
         threshold: the headline's, of :data:`dal_fast.evaluation.thresholds.NAMES`.
         fpr: false-positive rate of the thresholds from healthy scans.
         least_voxels: of a component that stays.
+        scan: what a detector that is called gets of a scan (I, J, K).
         headline: names of the measures that its authors report.
     """
 
@@ -70,6 +86,7 @@ class Protocol:
     whole_volume: bool = False
     fpr: float = 0.01
     least_voxels: int = 1
+    scan: Callable[[NDArray[np.float32]], NDArray[np.float32]] = as_it_is
 
     def apply(self, score: Tensor, brain: Tensor, axial: int) -> tuple[Tensor, Tensor]:
         """The map that is judged, and the same without its median."""
@@ -90,10 +107,7 @@ def masked_without_rim(voxels: int) -> Step:
     """0 outside the brain, and within ``voxels`` of its surface (26-neighbourhood)."""
 
     def step(score: Tensor, brain: Tensor, axial: int) -> Tensor:
-        inside = brain
-        for axis in (2, 3, 4) * voxels:
-            inside = shrunk(inside, axis)
-        return score * inside
+        return score * without_rim(brain, voxels)
 
     return step
 
@@ -126,7 +140,7 @@ PROTOCOLS = {
         Protocol(
             "uad-imag", (masked,), 4, (), "healthy_unfiltered",
             ("average_precision_volume", "best_mean_dice", "dice", "false_positive_rate"),
-            whole_volume=True,
+            whole_volume=True, scan=min_to_max,
         ),
         Protocol(
             "pddpm", (masked_without_slice_rims(25),), 5, (), "halving",

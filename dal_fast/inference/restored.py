@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.errors import InputError
-from dal_fast.inference.rims import shrunk
+from dal_fast.inference.rims import without_rim
 from dal_fast.inference.scoring import NAMED, SCORES, WITHOUT_TISSUE, anomaly_score, check_score
 from dal_fast.inference.signed import Healthy, Scored, score_scan, sign_of
 from dal_fast.models import AnyModel, AnyOutput, Autoencoder, DALOutput
@@ -78,13 +78,8 @@ def beside(x: Tensor, view: Tensor, output: AnyOutput, model: AnyModel) -> Resto
     if not isinstance(model, Autoencoder):
         return Restored(x, view, output, None)
     assert not isinstance(output, DALOutput)
-    view = view & output.seen
-    for _ in range(round(RIM_MM / model.config.voxel_mm)):
-        inner = view
-        for axis in (2, 3, 4):
-            inner = shrunk(inner, axis)
-        view = inner
-    return Restored(x, view, output, model.config.contrast)
+    judged = without_rim(view & output.seen, round(RIM_MM / model.config.voxel_mm))
+    return Restored(x, judged, output, model.config.contrast)
 
 
 def check_model_score(score: str, model: AnyModel) -> str:

@@ -16,6 +16,13 @@ def shrunk(mask: Tensor, axis: int) -> Tensor:
     return result
 
 
+def without_rim(mask: Tensor, voxels: int) -> Tensor:
+    """What is further than ``voxels`` from all that is outside (26-neighbourhood)."""
+    for axis in (2, 3, 4) * voxels:
+        mask = shrunk(mask, axis)
+    return mask
+
+
 def grown(mask: Tensor, voxels: int) -> Tensor:
     """What is inside, or within ``voxels`` of it along every axis (a cube)."""
     for axis in (2, 3, 4):

@@ -18,8 +18,8 @@ that is drawn from the normal distribution, tanh at the end of the encoder, a bo
 layer normalisation in the critic. Ours is that the blocks are those of the autoencoder above, so
 that both have equal networks; theirs are 2D, for patches of 64².
 
-Scans are normalised as everywhere in this package, median of the brain 0.5; both originals scale
-by the volume's smallest and largest value.
+Scans are normalised as everywhere in this package, median of the brain 0.5; Luo et al. scale by the
+volume's smallest and largest value, f-AnoGAN's patches are 8-bit pictures.
 """
 
 from __future__ import annotations

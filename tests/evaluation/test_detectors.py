@@ -12,7 +12,7 @@ from dal_fast import InputError
 from dal_fast.cli import app
 from dal_fast.evaluation import detectors
 from dal_fast.evaluation.judged import MapFolder, read_anatomy
-from dal_fast.evaluation.protocols import protocol
+from dal_fast.evaluation.protocols import min_to_max, protocol
 from dal_fast.evaluation.truth import bids_truths
 
 
@@ -72,6 +72,19 @@ def test_a_detector_sees_the_scan_as_it_lies(study, name):
     scan, brain = study.scans[truth.name], study.brains[truth.name]
     want = np.where(brain, scan / np.median(scan[brain]), 0)
     np.testing.assert_allclose(found[0, 0].numpy().T, want, rtol=1e-5)
+
+
+def test_uad_imag_scales_a_scan_by_its_smallest_and_largest_value(study, monkeypatch):
+    given = []
+    monkeypatch.setitem(detectors.OWN, "look", lambda scan, *rest: given.append(scan) or scan)
+    truth = bids_truths(study.data, "group=control")[-1]
+    for name in ("uad-imag", "default"):
+        detectors.LiveDetector("x", "look").read(read_anatomy(truth, protocol(name)))
+    scan = study.scans[truth.name].astype(np.float64)
+    scaled = (scan - scan.min()) / (scan.max() - scan.min())
+    np.testing.assert_allclose(given[0], scaled, rtol=1e-5)
+    np.testing.assert_allclose(given[1], scan, rtol=1e-5)
+    assert not min_to_max(np.full((2, 2, 2), 7, np.float32)).any()
 
 
 def test_names(study):
