@@ -1,6 +1,7 @@
 # make demo   environment, build, screens a brain, prints where the report lies
 # make test   environment, build, test suite
 # make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter
+# make sanitized  the CPU kernels on random shapes and values, on every path, under sanitizers
 # make lint   ruff, clang-format, mypy
 # make compare DATA=…   trains an autoencoder for minutes, screens with it and with DAL, judges both
 #                       and an intensity detector side by side: one report
@@ -14,7 +15,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.h kernels/*/*.cpp kernels/*/*.h kernels/
 # (pip install .) hold machine code for every architecture.
 ARCHS ?= 80-virtual;90-real
 
-.PHONY: demo test emulated lint compare bench clean
+.PHONY: demo test emulated sanitized lint compare bench clean
 .DELETE_ON_ERROR:
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -38,10 +39,22 @@ test: $(VENV)/.installed-test
 emulated: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -rP -m emulated
 
+# Address and undefined behaviour, then threads; FUZZ_SECONDS for each op. The 64-byte vectors of AVX-512
+# are emulated with AVX2, so that every path runs on any x86-64.
+FUZZ_SECONDS ?= 10
+sanitized: sanitized-address,undefined,float-cast-overflow sanitized-thread
+
+sanitized-%: $(BIN)/python
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B "build/$@" -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN))/python" \
+		-DDAL_FAST_CUDA=OFF -DDAL_FAST_AVX512_FLAGS= -DDAL_FAST_SANITIZE="$*"
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build "build/$@" --target fuzz
+	for target in build/$@/tests/fuzz/fuzz_*; do \
+		echo "$${target##*/}"; "$$target" $(FUZZ_SECONDS) || exit 1; done
+
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(SOURCES)
+	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(wildcard tests/fuzz/*.cpp tests/fuzz/*.h)
 	$(BIN)/mypy
 
 # DATA: BIDS derivative with label maps, as for dal-fast train; OUT: where everything goes.

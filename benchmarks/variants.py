@@ -73,7 +73,7 @@ def _train(name: str, seed: int, first: Path | None, options: argparse.Namespace
     if (out / train.WEIGHTS).is_file():
         return out / train.WEIGHTS
     config = small(read_config(name), seed, options.steps, first)
-    fabric = train.make_fabric(options.device, 1, config.precision)
+    fabric = train.make_fabric(options.device, 1, config)
 
     def read(sources: Iterable[train.Source]) -> Iterable[train.Source]:
         return track(sources, f"{name}, seed {seed}: reading")

@@ -14,10 +14,10 @@ constexpr int kChunk = 1024;  // voxels per chunk: five float rows of it fill 20
 
 int64_t chunks_of(int64_t voxels) { return (voxels + kChunk - 1) / kChunk; }
 
-// exp(x) for x <= 0 in float, relative error below 2e-7: 2^n * p(f) by Cody-Waite reduction.
+// exp(x) for x <= 0 in float, relative error below 2e-7: 2^n * p(f) by Cody-Waite reduction. NaN stays.
 DAL_INLINE float exp_nonpositive(float x) {
   x = x < -87.f ? -87.f : x;
-  const float n = std::nearbyint(x * 1.44269504f);
+  const float n = std::nearbyint((x <= 0.f ? x : 0.f) * 1.44269504f);  // an integer of NaN has no value
   const float f = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * f + 1.3981999507e-3f;

@@ -24,6 +24,12 @@ struct Workspace {
 
 int64_t tasks_of(const SsimProblem& p, const Tiling& t) { return p.volumes * t.slabs * t.chunks; }
 
+// Where counting starts, as no offset may be added to null: never read, nor written.
+template <class T>
+T* nowhere() {
+  return reinterpret_cast<T*>(64);
+}
+
 template <class T>
 Workspace lay_out(const SsimProblem& p, const Tiling& t) {
   const int64_t sums = tasks_of(p, t) * 16, shifts = p.volumes * int64_t(sizeof(Shift));
@@ -33,7 +39,7 @@ Workspace lay_out(const SsimProblem& p, const Tiling& t) {
   w.sums = reinterpret_cast<double (*)[2]>(base);
   w.shifts = reinterpret_cast<Shift*>(base + sums);
   w.scratch = base + sums + shifts;
-  w.scratch_bytes = scratch.lay_out(nullptr, t, p.radius) * int64_t(sizeof(T));
+  w.scratch_bytes = scratch.lay_out(nowhere<T>(), t, p.radius) * int64_t(sizeof(T));
   w.fixed_bytes = sums + shifts;
   return w;
 }
@@ -110,7 +116,7 @@ void launch(const void* x, const void* y, const void* fields, const SsimProblem&
 int64_t ssim_workspace(SsimProblem p, int threads) {
   return with_dtype(p.dtype, [&](auto tag) {
     using T = arithmetic_t<typename decltype(tag)::type>;
-    p.workspace = nullptr;
+    p.workspace = nowhere<T>();
     return lay_out<T>(p, tiling_of<T>(p)).bytes(threads);
   });
 }

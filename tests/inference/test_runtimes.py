@@ -93,7 +93,7 @@ def test_an_unwritable_cache_is_no_obstacle(engine, monkeypatch, tmp_path):
 
 
 def test_an_engine_that_computes_something_else_is_refused():
-    def wrong(net, examples, folder):
+    def wrong(net, examples, free, folder):
         return lambda inputs: net(inputs[0]).detach() * 1.01
 
     with pytest.raises(InputError) as refused:
