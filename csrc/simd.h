@@ -29,6 +29,13 @@ constexpr int portable = 16, avx2 = 32, avx512 = 64;  // bytes per vector, by na
 }
 constexpr int kVectorBytes = isa_detail::DAL_ISA;
 
+// Where a layout of scratch that only counts begins, as no offset may be added to null. Aligned to 64
+// bytes; never read, nor written.
+template <class T>
+T* nowhere() {
+  return reinterpret_cast<T*>(64);
+}
+
 // vec<T>: a register of T; lanes<T>: how many; mask<T>: all-ones or zero per lane, as integers.
 template <class T>
 struct vec_of;

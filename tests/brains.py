@@ -4,6 +4,8 @@ import nibabel
 import numpy as np
 import torch
 
+from dal_fast.data.brains import is_held_out
+
 SPACE = (32, 40, 32)
 
 
@@ -36,6 +38,13 @@ def t1w(structure_map):
     """A T1-weighted scan of it in [0, 1], ``(N, 1, D, H, W)``."""
     table = torch.tensor([0.0, 0.2, 0.55, 0.85])
     return table[structure_map.long() // 256]
+
+
+def subjects(training, held_out):
+    """Names on either side of the fixed split."""
+    names = [f"sub-{i:03d}" for i in range(1000)]
+    own = [name for name in names if not is_held_out(name)][:training]
+    return own + [name for name in names if is_held_out(name)][:held_out]
 
 
 def write_dataset(folder, names):

@@ -3,12 +3,11 @@
 import json
 
 import pytest
-from brains import write_dataset
+from brains import subjects, write_dataset
 from tiny import tiny_weights
 from typer.testing import CliRunner
 
 from dal_fast.cli import app
-from dal_fast.data.brains import is_held_out
 
 pytest.importorskip("lightning_fabric")
 pytest.importorskip("matplotlib")
@@ -41,9 +40,7 @@ def _done(*words):
 
 
 def test_a_baseline_is_trained_screened_and_judged_beside_dal(tmp_path):
-    names = [f"sub-{i:03d}" for i in range(60)]
-    own = [n for n in names if not is_held_out(n)][:2] + [n for n in names if is_held_out(n)][:2]
-    data = write_dataset(tmp_path / "data", own)
+    data = write_dataset(tmp_path / "data", subjects(2, 2))
     config = tmp_path / "small.toml"
     config.write_text(TOML)
     dal = tiny_weights(tmp_path)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dal_fast.errors import InputError
 from dal_fast.inference.rims import without_rim
-from dal_fast.inference.scoring import NAMED, SCORES, WITHOUT_TISSUE, anomaly_score, check_score
+from dal_fast.inference.scoring import NAMED, WITHOUT_TISSUE, anomaly_score
 from dal_fast.inference.signed import Healthy, Scored, score_scan, sign_of
 from dal_fast.models import AnyModel, AnyOutput, Autoencoder, DALOutput
 
@@ -37,11 +37,6 @@ class Restored:
     view: Tensor
     output: AnyOutput
     contrast: str | None
-
-    @property
-    def probabilities(self) -> Tensor | None:
-        """Of tissue ``(1, 3, D, H, W)``, where the model gives them."""
-        return self.output.probabilities if isinstance(self.output, DALOutput) else None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,20 +77,19 @@ def beside(x: Tensor, view: Tensor, output: AnyOutput, model: AnyModel) -> Resto
     return Restored(x, judged, output, model.config.contrast)
 
 
-def check_model_score(score: str, model: AnyModel) -> str:
-    """``score`` itself, which must be one that ``model`` can be asked for.
+def check_model_score(score: str, model: AnyModel) -> None:
+    """Refuse a score of ``SCORES`` that ``model`` cannot be asked for.
 
     Raises:
         InputError: ``value``.
     """
-    known = ("auto", *WITHOUT_TISSUE) if isinstance(model, Autoencoder) else SCORES
-    if check_score(score) not in known:
+    known = ("auto", *WITHOUT_TISSUE)
+    if isinstance(model, Autoencoder) and score not in known:
         raise InputError(
             "value",
             f"the score {score!r} needs tissue maps, which an {model.config.kind} does not make; "
             f"choose one of {', '.join(known)}",
         )
-    return score
 
 
 def unseen_share(restored: Restored, mask: Tensor) -> float:

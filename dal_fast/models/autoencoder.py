@@ -34,12 +34,13 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from dal_fast.data.grid import bounding_box
 from dal_fast.errors import InputError
-from dal_fast.models.model import Model
+from dal_fast.models.model import Model, brain_box
 
 PARTS = ("encoder", "decoder", "critic")
 """The critic serves training only."""
+NEEDED = PARTS[:2]
+"""By inference."""
 _SLOPE = 0.2
 
 
@@ -92,7 +93,7 @@ class Autoencoder(Model):
     """
 
     def __init__(self, config: AutoencoderConfig, parts: Sequence[str] | None = None) -> None:
-        super().__init__(PARTS[:2] if parts is None else parts)
+        super().__init__(NEEDED if parts is None else parts)
         self.config = config
         stride = 2 ** (len(config.widths) - 1)
         if any(side % stride for side in config.shape):
@@ -139,10 +140,7 @@ class Autoencoder(Model):
             generator: to draw a variational code; without it the mean is taken.
         """
         mean, log_variance = self.code(x)
-        if generator is not None and log_variance is not None:
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-            mean = mean + (0.5 * log_variance).exp() * noise
-        return self.decode(mean)
+        return self.decode(mean if generator is None else drawn(mean, log_variance, generator))
 
     def code(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean and, if it is variational, log variance of the code, ``(N, *code_shape)`` each."""
@@ -158,18 +156,23 @@ class Autoencoder(Model):
         return phi
 
 
+def drawn(mean: Tensor, log_variance: Tensor | None, generator: Generator) -> Tensor:
+    """A code around its mean; the mean itself unless it is variational."""
+    if log_variance is None:
+        return mean
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    return mean + (0.5 * log_variance).exp() * noise
+
+
 def _pads(mask: Tensor, shape: Sequence[int]) -> list[int]:
     """Paddings for ``F.pad`` that leave ``shape`` around the brain; negative ones crop.
 
     Raises:
         InputError: ``mask-empty``.
     """
-    whole = mask.flatten(0, 1).any(dim=0)
-    if not bool(whole.any()):
-        raise InputError("mask-empty", f"the mask {tuple(mask.shape)} holds no voxel")
     pads: list[int] = []
-    box = bounding_box(whole)
-    for side, size, want in zip(reversed(box), reversed(whole.shape), reversed(shape), strict=True):
+    sides = zip(reversed(brain_box(mask)), reversed(mask.shape[2:]), reversed(shape), strict=True)
+    for side, size, want in sides:
         start = side.start + (side.stop - side.start - want) // 2
         pads += [-start, start + want - size]
     return pads

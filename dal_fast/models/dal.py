@@ -14,11 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dal_fast.data.grid import bounding_box
-from dal_fast.errors import InputError
 from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
-from dal_fast.models.model import Model
+from dal_fast.models.model import Model, brain_box
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
 from dal_fast.models.unet import UNet
@@ -180,10 +178,7 @@ def brain_pads(mask: Tensor, multiple: int) -> list[int]:
         InputError: ``mask-empty``.
     """
     pads: list[int] = []
-    whole = mask.flatten(0, 1).any(dim=0)
-    if not bool(whole.any()):
-        raise InputError("mask-empty", f"the mask {tuple(mask.shape)} holds no voxel")
-    for side, size in zip(reversed(bounding_box(whole)), reversed(whole.shape), strict=True):
+    for side, size in zip(reversed(brain_box(mask)), reversed(mask.shape[2:]), strict=True):
         length = side.stop - side.start
         want = -(-(length + 2 * _MARGIN) // multiple) * multiple
         before = (want - length) // 2

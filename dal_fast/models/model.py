@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
+from dal_fast.data.grid import bounding_box
 from dal_fast.errors import InputError
 
 
@@ -37,3 +38,15 @@ class Model(nn.Module):
     @abstractmethod
     def space_for(self, sides: Sequence[int]) -> tuple[int, ...]:
         """Sides of the volume that the networks see of a brain with these sides."""
+
+
+def brain_box(mask: Tensor) -> tuple[slice, ...]:
+    """Of all brains of a batch ``(N, 1, D, H, W)``, one box.
+
+    Raises:
+        InputError: ``mask-empty``.
+    """
+    whole = mask.flatten(0, 1).any(dim=0)
+    if not bool(whole.any()):
+        raise InputError("mask-empty", f"the mask {tuple(mask.shape)} holds no voxel")
+    return bounding_box(whole)

@@ -71,4 +71,4 @@ def build_model(
 
 def inference_parts(config: DALConfig | AutoencoderConfig) -> tuple[str, ...]:
     """What inference needs of a model, and its weight file holds."""
-    return parts_needed(config) if isinstance(config, DALConfig) else autoencoder.PARTS[:2]
+    return parts_needed(config) if isinstance(config, DALConfig) else autoencoder.NEEDED

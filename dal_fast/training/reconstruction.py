@@ -23,6 +23,7 @@ from torch import Generator, Tensor
 
 from dal_fast.data.synthesis import Sample
 from dal_fast.models import Autoencoder
+from dal_fast.models.autoencoder import drawn
 
 PENALTY = 10.0  # of the critic's slope, Gulrajani's lambda
 _VOLUME = (1, 2, 3, 4)
@@ -55,15 +56,13 @@ class ReconstructionPass:
     @cached_property
     def phi(self) -> Tensor:
         """Of E's code; a variational one is drawn."""
-        mean, log_variance = self.coded
-        if log_variance is not None:
-            mean = mean + (0.5 * log_variance).exp() * self._normal(mean.shape)
-        return self.model.decode(mean)
+        return self.model.decode(drawn(*self.coded, self.generator))
 
     @cached_property
     def made(self) -> Tensor:
         """What G makes of drawn codes; held while D learns."""
-        code = self._normal((len(self.x), *self.model.code_shape))
+        shape = (len(self.x), *self.model.code_shape)
+        code = torch.randn(shape, generator=self.generator, device=self.x.device)
         with torch.set_grad_enabled("decoder" in self.learning):
             return self.model.decode(code)
 
@@ -78,9 +77,6 @@ class ReconstructionPass:
             (len(self.x), 1, 1, 1, 1), generator=self.generator, device=self.x.device
         )
         return (self.x + share * (self.made.detach() - self.x)).requires_grad_()
-
-    def _normal(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.x.device)
 
 
 def _l2(p: ReconstructionPass) -> Tensor:

@@ -34,10 +34,7 @@ struct Range {
   }
 };
 
-// Where counting starts, as no offset may be added to null: never read, nor written.
-inline uint8_t* nowhere() { return reinterpret_cast<uint8_t*>(kLine); }
-
-// Takes 64-byte aligned arrays one after the other; from `nowhere()` it only counts.
+// Takes 64-byte aligned arrays one after the other; from nowhere() it only counts.
 struct Arena {
   uint8_t* base;
   int64_t used = 0;
@@ -151,7 +148,7 @@ struct Shared {
 
 template <class A>
 int64_t workspace_bytes(const Plan<A>& plan, int threads) {
-  Arena arena{nowhere()};
+  Arena arena{nowhere<uint8_t>()};
   Shared<A> shared(plan, arena);
   for (int slot = 0; slot < threads; ++slot) Scratch<A> scratch(plan, arena);
   return arena.used;

@@ -24,12 +24,6 @@ struct Workspace {
 
 int64_t tasks_of(const SsimProblem& p, const Tiling& t) { return p.volumes * t.slabs * t.chunks; }
 
-// Where counting starts, as no offset may be added to null: never read, nor written.
-template <class T>
-T* nowhere() {
-  return reinterpret_cast<T*>(64);
-}
-
 template <class T>
 Workspace lay_out(const SsimProblem& p, const Tiling& t) {
   const int64_t sums = tasks_of(p, t) * 16, shifts = p.volumes * int64_t(sizeof(Shift));

@@ -10,10 +10,9 @@ import time
 
 import pytest
 import torch
-from brains import write_dataset
+from brains import subjects, write_dataset
 
 from dal_fast import InputError
-from dal_fast.data.brains import is_held_out
 from dal_fast.models import load_weights, read_card
 from dal_fast.training import checkpoint, train
 from dal_fast.training.config import TrainConfig
@@ -51,15 +50,9 @@ losses = { tissue = 1.0, dice = 1.0, consistency = 0.5 }
 """
 
 
-def _names(held_out, count):
-    names = (f"sub-{i:03d}" for i in range(1000))
-    return [name for name in names if is_held_out(name) == held_out][:count]
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    names = _names(False, 2) + _names(True, 1)
-    return write_dataset(tmp_path_factory.mktemp("data") / "bids", names)
+    return write_dataset(tmp_path_factory.mktemp("data") / "bids", subjects(2, 1))
 
 
 def _config(*stages, **changes):

@@ -7,11 +7,10 @@ from itertools import pairwise
 import autoencoders
 import pytest
 import torch
-from brains import labels, structures, t1w, write_dataset
+from brains import labels, structures, subjects, t1w, write_dataset
 from torch.distributions import Normal, kl_divergence
 
 from dal_fast import InputError
-from dal_fast.data.brains import is_held_out
 from dal_fast.data.synthesis import Sample
 from dal_fast.models import load_model, read_card
 from dal_fast.training import train
@@ -49,9 +48,7 @@ def _config(code, *stages, **changes):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    names = [f"sub-{i:03d}" for i in range(60)]
-    own = [n for n in names if not is_held_out(n)][:2] + [n for n in names if is_held_out(n)][:1]
-    return write_dataset(tmp_path_factory.mktemp("data") / "bids", own)
+    return write_dataset(tmp_path_factory.mktemp("data") / "bids", subjects(2, 1))
 
 
 def _run(config, data, out, **progress):
