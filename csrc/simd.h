@@ -124,6 +124,40 @@ DAL_INLINE V root(V v) {
   return v;
 }
 
+template <class T>
+DAL_INLINE vec<T> reversed(vec<T> v) {
+  vec<T> r;
+  for (int i = 0; i < lanes<T>; ++i) r[i] = v[lanes<T> - 1 - i];
+  return r;
+}
+
+// shifted<n>(a, b): lanes n, n + 1, ... of a | b, 0 < n < lanes; where kShifts, in few instructions, which
+// beats loads that cross cache lines.
+template <class T>
+constexpr bool kShifts = false;
+#if defined(__AVX512F__)
+template <>
+constexpr bool kShifts<float> = kVectorBytes == 64;
+template <int n, class V>
+DAL_INLINE V shifted(V a, V b) {
+  // masked, though all lanes are wanted: GCC 12 takes the other for uninitialised
+  return (V)_mm512_maskz_alignr_epi32(0xffff, (__m512i)b, (__m512i)a, n);
+}
+#elif defined(__AVX2__)
+template <>
+constexpr bool kShifts<float> = kVectorBytes == 32;
+template <int n, class V>
+DAL_INLINE V shifted(V a, V b) {
+  const __m256i middle = _mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x21);
+  if constexpr (n == 4) return (V)middle;
+  if constexpr (n < 4) return (V)_mm256_alignr_epi8(middle, (__m256i)a, 4 * n);
+  return (V)_mm256_alignr_epi8((__m256i)b, middle, 4 * (n & 3));
+}
+#else
+template <int n, class V>
+V shifted(V a, V b);  // not called
+#endif
+
 // Scalars of the stored types, exactly and with round-to-nearest-even.
 DAL_INLINE float to_arithmetic(float v) { return v; }
 DAL_INLINE double to_arithmetic(double v) { return v; }

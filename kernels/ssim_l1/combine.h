@@ -50,13 +50,15 @@ void ssim_row(const T* const* f, int64_t n, const Constants<T> c, T* __restrict 
   }
 }
 
-// 1 - SSIM, without the subtraction: never negative.
-template <class T>
-void dissimilarity_row(const T* const* f, int64_t n, const Constants<T> c, T* __restrict out) {
+// 1 - SSIM, without the subtraction: never negative. Times g, if given.
+template <bool kGiven, class T>
+void dissimilarity_row(const T* const* f, const T* __restrict g, int64_t n, const Constants<T> c,
+                       T* __restrict out) {
   const T *u = f[0], *uu = f[1], *v = f[2], *vv = f[3];
   for (int64_t i = 0; i < n; ++i) {
     const Local<T> l = local(u[i], uu[i], v[i], vv[i], c);
-    out[i] = T(2) * (l.p1 * l.q2 + l.q1 * l.p2) / ((l.p1 + l.q1) * (l.p2 + l.q2));
+    const T rest = T(2) * (l.p1 * l.q2 + l.q1 * l.p2) / ((l.p1 + l.q1) * (l.p2 + l.q2));
+    out[i] = kGiven ? rest * g[i] : rest;
   }
 }
 
@@ -64,15 +66,18 @@ void dissimilarity_row(const T* const* f, int64_t n, const Constants<T> c, T* __
 // q = SSIM, A = P - Q, B = P + Q:
 //   by the variance of u:  -r (A1 + q B1) / 2          by Mu (variance fixed):  -r Mu (A2 + q B2)
 //   by the variance of v:   r (A1 - q B1) / 2          by Mv:                    r Mv (A2 - q B2)
-// and the variance falls by 2 F[u] for every unit of F[u].
-template <class T>
-void derivative_rows(const T* const* f, const T* g, int64_t n, const Constants<T> c, T* __restrict by_u,
-                     T* __restrict by_uu, T* __restrict by_v, T* __restrict by_vv) {
+// and the variance falls by 2 F[u] for every unit of F[u]. Without a g it is 1, and 1 - SSIM goes to
+// `rest`.
+template <bool kGiven, class T>
+void derivative_rows(const T* const* f, const T* __restrict g, int64_t n, const Constants<T> c,
+                     T* __restrict by_u, T* __restrict by_uu, T* __restrict by_v, T* __restrict by_vv,
+                     T* __restrict rest) {
   const T *u = f[0], *uu = f[1], *v = f[2], *vv = f[3];
   for (int64_t i = 0; i < n; ++i) {
     const Local<T> l = local(u[i], uu[i], v[i], vv[i], c);
     const T a1 = l.p1 - l.q1, b1 = l.p1 + l.q1, a2 = l.p2 - l.q2, b2 = l.p2 + l.q2;
-    const T r = T(1) / (b1 * b2), q = a1 * a2 * r, weight = g[i] * r;
+    const T r = T(1) / (b1 * b2), q = a1 * a2 * r, weight = kGiven ? g[i] * r : r;
+    if (!kGiven) rest[i] = T(2) * (l.p1 * l.q2 + l.q1 * l.p2) * r;
     const T by_var_u = T(-0.5) * weight * (a1 + q * b1), by_var_v = T(0.5) * weight * (a1 - q * b1);
     by_u[i] = -weight * l.mu_u * (a2 + q * b2) - T(2) * u[i] * by_var_u;
     by_uu[i] = by_var_u;
@@ -149,6 +154,16 @@ struct PairWork : RowWork<arithmetic_t<S>>, Pair<S> {
   }
 };
 
+// Where a row is computed: in place, or in `spare` when another type is stored.
+template <class T>
+T* row_of(T* at, T*) {
+  return at;
+}
+template <class S, class T>
+T* row_of(S*, T* spare) {
+  return spare;
+}
+
 template <class S>
 struct MapWork final : PairWork<S> {
   using typename PairWork<S>::T;
@@ -158,15 +173,15 @@ struct MapWork final : PairWork<S> {
 
   void combine(int64_t volume, int64_t z, int64_t y, const T* const* f, T* spare, double*) const override {
     const int64_t n = this->p.width, at = this->offset(volume, z, y);
+    T* const to = row_of(out + at, spare);
     if (hybrid) {
-      T* distance = spare + ssim_padded(n);
-      dissimilarity_row(f, n, this->constants(volume), spare);
+      T* const distance = spare + ssim_padded(n);
       this->distance(at, distance);
-      for (int64_t i = 0; i < n; ++i) spare[i] *= distance[i];
+      dissimilarity_row<true>(f, distance, n, this->constants(volume), to);
     } else {
-      ssim_row(f, n, this->constants(volume), spare);
+      ssim_row(f, n, this->constants(volume), to);
     }
-    store_row(spare, n, out + at);
+    if (to == spare) store_row(spare, n, out + at);
   }
 };
 
@@ -186,17 +201,21 @@ struct FieldWork final : PairWork<S> {
     if (!grad) {
       this->distance(at, spare);
       sums[0] += sum_row(spare, n);
-      dissimilarity_row(f, n, c, spare);
-      sums[1] += sum_row(spare, n);
     }
-    if (!fields) return;
-    T* out = fields + at / n * kFields * padded;
-    if (grad)
+    if (!fields) {
+      dissimilarity_row<false>(f, spare, n, c, spare + padded);
+      sums[1] += sum_row(spare + padded, n);
+      return;
+    }
+    T *u = fields + at / n * kFields * padded, *uu = u + padded, *v = uu + padded, *vv = v + padded;
+    if (grad) {
       load_row(grad + at, n, spare);
-    else
-      std::fill(spare, spare + n, T(1));
-    derivative_rows(f, spare, n, c, out, out + padded, out + 2 * padded, out + 3 * padded);
-    for (int i = 0; i < kFields; ++i) std::fill(out + i * padded + n, out + (i + 1) * padded, T(0));
+      derivative_rows<true>(f, spare, n, c, u, uu, v, vv, spare + padded);
+    } else {
+      derivative_rows<false>(f, spare, n, c, u, uu, v, vv, spare + padded);
+      sums[1] += sum_row(spare + padded, n);
+    }
+    for (int i = 0; i < kFields; ++i) std::fill(u + i * padded + n, u + (i + 1) * padded, T(0));
   }
 };
 
@@ -211,21 +230,22 @@ struct GradientWork final : PairWork<S> {
       : PairWork<S>(pair), scale(T(scale_)), l1(T(l1_)), grad_x(gx), grad_y(gy) {}
 
   void combine(int64_t volume, int64_t z, int64_t y, const T* const* f, T* spare, double*) const override {
-    const int64_t n = this->p.width, at = this->offset(volume, z, y), padded = ssim_padded(n);
-    T *u = spare, *v = u + padded, *gx = v + padded, *gy = gx + padded;
-    this->load(volume, z, y, u, v);
-    gradients(f, u, v, this->x + at, this->y + at, gx, gy);
-    if (grad_x) store_row(gx, n, grad_x + at);
-    if (grad_y) store_row(gy, n, grad_y + at);
+    const int64_t n = this->p.width, at = this->offset(volume, z, y);
+    T *const gx = grad_x ? row_of(grad_x + at, spare) : spare, *const other = spare + ssim_padded(n);
+    T* const gy = grad_y ? row_of(grad_y + at, other) : other;
+    gradients(f, this->x + at, this->y + at, this->shifts[volume], gx, gy);
+    if (grad_x && gx == spare) store_row(gx, n, grad_x + at);
+    if (grad_y && gy == other) store_row(gy, n, grad_y + at);
   }
-  void gradients(const T* const* f, const T* u, const T* v, const S* x, const S* y, T* __restrict gx,
+  void gradients(const T* const* f, const S* x, const S* y, Shift shift, T* __restrict gx,
                  T* __restrict gy) const {
     const T *f0 = f[0], *f1 = f[1], *f2 = f[2], *f3 = f[3];
-    const T ssim = scale, plus = l1, minus = -l1;
+    const T ssim = scale, plus = l1, minus = -l1, s = T(shift.x), t = T(shift.y);
     const int64_t n = this->p.width;
     for (int64_t i = 0; i < n; ++i) {
-      const T by_u = ssim * (f0[i] + T(2) * u[i] * f1[i]), by_v = ssim * (f2[i] + T(2) * v[i] * f3[i]);
-      const T a = to_arithmetic(x[i]), b = to_arithmetic(y[i]);
+      const T a = to_arithmetic(x[i]), b = to_arithmetic(y[i]), d = a - s, e = b - t;
+      const T by_u = ssim * (f0[i] + T(2) * (d - e) * f1[i]),
+              by_v = ssim * (f2[i] + T(2) * (d + e) * f3[i]);
       const T step = (a > b ? plus : T(0)) + (a < b ? minus : T(0));
       gx[i] = by_v + by_u + step;
       gy[i] = by_v - by_u - step;

@@ -18,7 +18,10 @@ namespace {
 
 constexpr int kFields = 4;  // F[u], F[u^2], F[v], F[v^2], in this order
 constexpr int kRows = 4;  // rows filtered together along y
+constexpr int kPair = 2;  // rows filtered together along x
 constexpr int kPlanes = 4;  // planes filtered together along z
+template <class T>
+constexpr int64_t kLine = 64 / int64_t(sizeof(T));  // elements of a cache line
 constexpr int kMaxRadius = 16;  // also the margin left and right of a row
 constexpr int kSpareRows = 4;  // rows of scratch for RowWork::combine
 constexpr int64_t kRingBytes = 384 << 10;
@@ -26,9 +29,11 @@ constexpr int64_t kEnoughTasks = 8;
 
 template <int R>
 struct FixedRadius {
+  static constexpr int kFixed = R;
   constexpr operator int() const { return R; }
 };
 struct AnyRadius {
+  static constexpr int kFixed = kMaxRadius + 1;  // not known
   int radius;
   operator int() const { return radius; }
 };
@@ -78,8 +83,7 @@ struct Scratch {
   // Lays the parts out from `base`; returns the elements needed.
   int64_t lay_out(T* base, const Tiling& t, int radius) {
     const int64_t sizes[] = {(2 * radius + kPlanes) * plane_stride(t), (t.slab + 2 * radius) * 2 * t.padded,
-                             kFields * kRows * row_stride(t), kPlanes * kFields * t.padded,
-                             kSpareRows * t.padded};
+                             kRows * row_stride(t), kPlanes * kFields * t.padded, kSpareRows * t.padded};
     T** const parts[] = {&ring, &stage, &rows, &finished, &spare};
     int64_t used = 0;
     for (int i = 0; i < 5; ++i) {
@@ -100,65 +104,90 @@ struct RowWork {
                        double* sums) const = 0;
 };
 
-// Along y: out[pair][r] = sum_d w[|d|] in[row r + d], for two fields at once. pair(p, v) reads both at p.
-template <class T, class Radius, class Pair>
-DAL_INLINE void filter_y(const T* const* in, int64_t width, Radius window, const vec<T>* w, Pair pair,
-                         T* out, int64_t row_stride) {
+// Across rows: out[r] = w[0] in[r + radius] + sum_k w[k] (in[r + radius - k] + in[r + radius + k]). The
+// two of a pair are added first: processors that add beside multiplying then do half the multiplications.
+// A cache line at a time, as the rows are many; so `width` is rounded up to whole lines.
+template <class T, int kOut, class Radius, class Read>
+DAL_INLINE void filter_across(const T* const* in, int64_t width, Radius window, const vec<T>* w, Read read,
+                              T* out, int64_t out_stride) {
   const int radius = window;
-  for (int64_t x = 0; x < width; x += lanes<T>) {
-    vec<T> sum[2][kRows] = {};
-#pragma GCC unroll 16
-    for (int k = 0; k < 2 * radius + kRows; ++k) {
-      vec<T> v[2];
-      pair(in[k] + x, v);
+  for (int64_t line = 0; line < width; line += kLine<T>) {
 #pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) {
-        const int d = std::abs(k - r - radius);
-        if (d > radius) continue;
-        sum[0][r] += w[d] * v[0];
-        sum[1][r] += w[d] * v[1];
-      }
-    }
+    for (int64_t x = line; x < line + kLine<T>; x += lanes<T>) {
+      vec<T> sum[kOut];
 #pragma GCC unroll 8
-    for (int i = 0; i < 2 * kRows; ++i) store(out + i * row_stride + x, sum[i / kRows][i % kRows]);
+      for (int r = 0; r < kOut; ++r) sum[r] = w[0] * read(in[r + radius] + x);
+#pragma GCC unroll 8
+      for (int k = 1; k <= radius; ++k)
+#pragma GCC unroll 8
+        for (int r = 0; r < kOut; ++r)
+          sum[r] += w[k] * (read(in[r + radius - k] + x) + read(in[r + radius + k] + x));
+#pragma GCC unroll 8
+      for (int r = 0; r < kOut; ++r) store(out + r * out_stride + x, sum[r]);
+    }
   }
 }
 
-// Along x. `row` has kMaxRadius writable elements on both sides.
-template <class T, class Radius>
-DAL_INLINE void filter_x(T* row, int64_t width, Radius window, const vec<T>* w, T* out) {
-  const int radius = window;
+// Vectors of a row, one after the other.
+template <class T>
+struct Neighbours {
+  vec<T> before, here, after;
+};
+// sum += w[K] (what stands K to the left + what stands K to the right) in every row, and on to kLast.
+template <class T, int K, int kLast>
+DAL_INLINE void add_pairs(vec<T>* sum, const Neighbours<T>* v, const vec<T>* w) {
+  for (int r = 0; r < kPair; ++r)
+    sum[r] += w[K] * (shifted<lanes<T> - K>(v[r].before, v[r].here) + shifted<K>(v[r].here, v[r].after));
+  if constexpr (K < kLast) add_pairs<T, K + 1, kLast>(sum, v, w);
+}
+
+// Mirrors `radius` elements at both ends of a row, which has kMaxRadius writable elements beyond each.
+template <class T>
+DAL_INLINE void mirror_ends(T* row, int64_t width, int radius) {
+  if (width >= lanes<T> && radius <= lanes<T>) {
+    store(row - lanes<T>, reversed<T>(load(row)));
+    store(row + width, reversed<T>(load(row + width - lanes<T>)));
+    return;
+  }
   for (int k = 0; k < radius; ++k) {
     row[-1 - k] = row[reflect(-1 - k, width)];
     row[width + k] = row[reflect(width + k, width)];
   }
-  for (int64_t x = 0; x < width; x += lanes<T>) {
-    vec<T> sum = w[0] * load(row + x);
-#pragma GCC unroll 8
-    for (int k = 1; k <= radius; ++k) sum += w[k] * (load(row + x - k) + load(row + x + k));
-    store(out + x, sum);
-  }
 }
 
-// Along z: kPlanes rows from the planes in[0..2r + kPlanes) of the ring.
+// Along x, kPair rows.
 template <class T, class Radius>
-DAL_INLINE void filter_z(const T* const* in, int64_t offset, int64_t width, Radius window, const vec<T>* w,
-                         T* out, int64_t plane_stride) {
+DAL_INLINE void filter_x(T* row, int64_t row_stride, int64_t width, Radius window, const vec<T>* w, T* out,
+                         int64_t out_stride) {
   const int radius = window;
-  for (int64_t x = 0; x < width; x += lanes<T>) {
-    vec<T> sum[kPlanes] = {};
-#pragma GCC unroll 16
-    for (int k = 0; k < 2 * radius + kPlanes; ++k) {
-      const vec<T> v = load(in[k] + offset + x);
-#pragma GCC unroll 4
-      for (int r = 0; r < kPlanes; ++r) {
-        const int d = std::abs(k - r - radius);
-        if (d <= radius) sum[r] += w[d] * v;
+  for (int r = 0; r < kPair; ++r) mirror_ends(row + r * row_stride, width, radius);
+  if constexpr (kShifts<T> && Radius::kFixed <= lanes<T>) {
+    Neighbours<T> v[kPair];
+    for (int r = 0; r < kPair; ++r) {
+      v[r].before = load(row + r * row_stride - lanes<T>);
+      v[r].here = load(row + r * row_stride);
+    }
+    for (int64_t x = 0; x < width; x += lanes<T>) {
+      vec<T> sum[kPair];
+      for (int r = 0; r < kPair; ++r) {
+        v[r].after = load(row + r * row_stride + x + lanes<T>);
+        sum[r] = w[0] * v[r].here;
+      }
+      add_pairs<T, 1, Radius::kFixed>(sum, v, w);
+      for (int r = 0; r < kPair; ++r) {
+        store(out + r * out_stride + x, sum[r]);
+        v[r].before = v[r].here;
+        v[r].here = v[r].after;
       }
     }
-#pragma GCC unroll 4
-    for (int r = 0; r < kPlanes; ++r) store(out + r * plane_stride + x, sum[r]);
+    return;
   }
+  for (int r = 0; r < kPair; ++r, row += row_stride, out += out_stride)
+    for (int64_t x = 0; x < width; x += lanes<T>) {
+      vec<T> sum = w[0] * load(row + x);
+      for (int k = 1; k <= radius; ++k) sum += w[k] * (load(row + x - k) + load(row + x + k));
+      store(out + x, sum);
+    }
 }
 
 // Source of the forward pass: u and v from the inputs, squared in registers.
@@ -169,26 +198,25 @@ struct Moments {
   T* stage;  // u, v of the slab's rows and r rows on both sides
   int64_t padded;
 
+  int64_t staged_rows(const Tile& tile) const { return tile.y1 - tile.y0 + 2 * p.radius; }
   void open(const Tile& tile, int64_t z) {
-    const int64_t rows = tile.y1 - tile.y0 + 2 * p.radius;
+    const int64_t rows = staged_rows(tile);
     for (int64_t i = 0; i < rows; ++i) {
-      T* u = stage + i * 2 * padded;
-      work.load(tile.volume, z, reflect(tile.y0 + i - p.radius, p.height), u, u + padded);
+      T* const u = stage + i * padded;
+      work.load(tile.volume, z, reflect(tile.y0 + i - p.radius, p.height), u, u + rows * padded);
     }
   }
-  const T* row(const Tile& tile, int64_t, int64_t y) const {
-    return stage + (y - tile.y0 + p.radius) * 2 * padded;
+  const T* row(const Tile& tile, int64_t, int64_t y, int f) const {
+    return stage + (f / 2 * staged_rows(tile) + y - tile.y0 + p.radius) * padded;
   }
   template <class Radius>
-  void filter(const T* const* in, Radius radius, const vec<T>* w, T* out, int64_t row_stride) const {
-    const auto value_and_square = [](const T* at, vec<T>* v) {
-      v[0] = load(at);
-      v[1] = v[0] * v[0];
-    };
-    const T* v_rows[2 * kMaxRadius + kRows];
-    for (int k = 0; k < 2 * radius + kRows; ++k) v_rows[k] = in[k] + padded;
-    filter_y(in, p.width, radius, w, value_and_square, out, row_stride);
-    filter_y(v_rows, p.width, radius, w, value_and_square, out + 2 * kRows * row_stride, row_stride);
+  void filter(const T* const* in, int f, Radius radius, const vec<T>* w, T* out, int64_t row_stride) const {
+    const auto value = [](const T* at) { return load(at); };
+    const auto square = [](const T* at) { return load(at) * load(at); };
+    if (f % 2)
+      filter_across<T, kRows>(in, p.width, radius, w, square, out, row_stride);
+    else
+      filter_across<T, kRows>(in, p.width, radius, w, value, out, row_stride);
   }
 };
 
@@ -200,22 +228,17 @@ struct Fields {
   int64_t padded;
 
   void open(const Tile&, int64_t) {}
-  const T* row(const Tile& tile, int64_t z, int64_t y) const {
-    return fields + ((tile.volume * p.depth + z) * p.height + reflect(y, p.height)) * kFields * padded;
+  const T* row(const Tile& tile, int64_t z, int64_t y, int f) const {
+    return fields +
+           (((tile.volume * p.depth + z) * p.height + reflect(y, p.height)) * kFields + f) * padded;
   }
   template <class Radius>
-  void filter(const T* const* in, Radius radius, const vec<T>* w, T* out, int64_t row_stride) const {
+  void filter(const T* const* in, int, Radius radius, const vec<T>* w, T* out, int64_t row_stride) const {
+    const auto value = [=](const T* at) { return load(at); };
+    filter_across<T, kRows>(in, p.width, radius, w, value, out, row_stride);
     const int64_t plane = p.height * kFields * padded;
-    for (int f = 0; f < kFields; f += 2) {
-      const int64_t first = f * padded, second = first + padded;
-      const auto two = [=](const T* at, vec<T>* v) {
-        __builtin_prefetch(at + first + plane, 0, 2);  // too many streams for the hardware's own
-        __builtin_prefetch(at + second + plane, 0, 2);
-        v[0] = load(at + first);
-        v[1] = load(at + second);
-      };
-      filter_y(in, p.width, radius, w, two, out + f * kRows * row_stride, row_stride);
-    }
+    for (int r = radius; r < radius + kRows; ++r)  // too many streams for the hardware's own
+      for (int64_t i = 0; i < padded; i += kLine<T>) __builtin_prefetch(in[r] + plane + i, 0, 2);
   }
 };
 
@@ -226,17 +249,18 @@ void fill_plane(Source& source, const Tile& tile, int64_t z, const SsimProblem& 
   const int64_t row_stride = Scratch<T>::row_stride(t);
   T* const first_row = s.rows + kMaxRadius;
   source.open(tile, z);
-  for (int64_t y = tile.y0; y < tile.y1; y += kRows) {
-    const int rows = int(std::min<int64_t>(kRows, tile.y1 - y));
-    const T* in[2 * kMaxRadius + kRows];
-    for (int k = 0; k < 2 * radius + kRows; ++k)
-      in[k] = source.row(tile, z, y - radius + std::min(k, 2 * radius + rows - 1));
-    source.filter(in, radius, w, first_row, row_stride);
-    for (int f = 0; f < kFields; ++f)
-      for (int r = 0; r < rows; ++r)
-        filter_x(first_row + (f * kRows + r) * row_stride, p.width, radius, w,
-                 plane + ((y - tile.y0 + r) * kFields + f) * t.padded);
-  }
+  for (int f = 0; f < kFields; ++f)
+    for (int64_t y = tile.y0; y < tile.y1; y += kRows) {
+      const int rows = int(std::min<int64_t>(kRows, tile.y1 - y));
+      T* const to = plane + ((y - tile.y0) * kFields + f) * t.padded;
+      const int64_t to_stride = kFields * t.padded;
+      const T* in[2 * kMaxRadius + kRows];
+      for (int k = 0; k < 2 * radius + kRows; ++k)
+        in[k] = source.row(tile, z, y - radius + std::min(k, 2 * radius + rows - 1), f);
+      source.filter(in, f, radius, w, first_row, row_stride);
+      for (int r = 0; r < rows; r += kPair)
+        filter_x(first_row + r * row_stride, row_stride, p.width, radius, w, to + r * to_stride, to_stride);
+    }
 }
 
 template <class T, class Radius, class Source>
@@ -257,8 +281,10 @@ void march(Source source, const RowWork<T>& work, const Tile& tile, const SsimPr
     }
     for (int64_t y = tile.y0; y < tile.y1; ++y) {
       for (int f = 0; f < kFields; ++f)
-        filter_z(in, ((y - tile.y0) * kFields + f) * t.padded, p.width, radius, w,
-                 s.finished + f * t.padded, kFields * t.padded);
+        filter_across<T, kPlanes>(
+            in, p.width, radius, w,
+            [=](const T* at) { return load(at + ((y - tile.y0) * kFields + f) * t.padded); },
+            s.finished + f * t.padded, kFields * t.padded);
       for (int r = 0; r < ready; ++r) {
         const T* f = s.finished + r * kFields * t.padded;
         const T* const rows[kFields] = {f, f + t.padded, f + 2 * t.padded, f + 3 * t.padded};

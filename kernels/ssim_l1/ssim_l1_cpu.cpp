@@ -10,6 +10,7 @@ namespace dal {
 namespace DAL_ISA {
 namespace {
 
+constexpr uintptr_t kAlign = 64;  // of a thread's scratch: no vector of it crosses a cache line
 constexpr int64_t kVoxelsPerThread = 8192;  // below, waking a thread costs more than it brings
 
 // The workspace's parts: sums of every tile, shifts of every volume, scratch of every thread.
@@ -32,9 +33,10 @@ Workspace lay_out(const SsimProblem& p, const Tiling& t) {
   Workspace w;
   w.sums = reinterpret_cast<double (*)[2]>(base);
   w.shifts = reinterpret_cast<Shift*>(base + sums);
-  w.scratch = base + sums + shifts;
+  const uintptr_t unaligned = reinterpret_cast<uintptr_t>(base) + uintptr_t(sums + shifts);
+  w.scratch = base + sums + shifts + (kAlign - unaligned % kAlign) % kAlign;
   w.scratch_bytes = scratch.lay_out(nowhere<T>(), t, p.radius) * int64_t(sizeof(T));
-  w.fixed_bytes = sums + shifts;
+  w.fixed_bytes = sums + shifts + kAlign;
   return w;
 }
 
