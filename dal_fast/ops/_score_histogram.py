@@ -101,7 +101,7 @@ class Layout:
     which they fit into ``limit`` bins; at least 2^16 bins always suffice.
     """
 
-    base: npt.NDArray[np.int32]  # (65536)
+    base: npt.NDArray[np.int32]  # (65536), -1 for a page without a score
     shift: int
     bins: int
 
@@ -111,8 +111,8 @@ class Layout:
         count, shift = int(pages.sum()), 0
         while count << (16 - shift) > limit:
             shift += 1
-        rank = np.maximum(np.cumsum(pages, dtype=np.int32) - 1, 0)
-        return cls(rank << (16 - shift), shift, count << (16 - shift))
+        first = (np.cumsum(pages, dtype=np.int32) - 1) << (16 - shift)
+        return cls(np.where(pages, first, np.int32(-1)), shift, count << (16 - shift))
 
     def bin_of(self, keys: Ints) -> Ints:
         """Bins of ``keys``."""

@@ -19,7 +19,7 @@ namespace dal {
 constexpr int64_t kScorePages = 1 << 16;
 
 struct ScoreBins {
-  const int32_t* base;  // (kScorePages) first bin of a page; any bin of the table for absent pages
+  const int32_t* base;  // (kScorePages) first bin of a page that score_pages marks; -1: it is absent
   int shift;  // log2 of keys per bin, 0 to 16
   int64_t bins;
 };
@@ -29,7 +29,7 @@ struct ScoreBins {
 DAL_DECLARE(void score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t* pages,
                              int64_t* nans, DType dtype, int threads))
 
-// Bytes of scratch, 16-byte aligned, that score_histogram needs.
+// Bytes of scratch, 8-byte aligned, that score_histogram needs.
 DAL_DECLARE(int64_t score_histogram_workspace(int64_t bins, int threads))
 
 // target: (voxels), nonzero where lesion. counts: (bins, 2) healthy, lesion. span: (bins, 2) lowest and

@@ -1,6 +1,6 @@
-// Two passes over the scores: mark the pages, then count. Every thread fills its own table; the tables
-// are added bin by bin, so any thread count gives the same integers. A bin is one 16-byte entry, which
-// makes a voxel cost one load, one add, one max and one store.
+// Two passes over the scores: mark the pages, then count. Every thread fills its own tables; they are added
+// bin by bin, so any thread count gives the same integers. A bin is one 8-byte entry, which makes a voxel
+// cost one load, one add, one max and one store; lesion voxels are counted once more, in a table of theirs.
 #include <algorithm>
 
 #include "parallel.h"
@@ -11,15 +11,32 @@ namespace dal {
 namespace DAL_ISA {
 namespace {
 
-constexpr int kChunk = 2048;  // voxels whose keys are computed at a time, in L1
+constexpr int kChunk = 1024;  // voxels whose keys are computed at a time, in L1
 constexpr int64_t kTaskVoxels = 1 << 16;  // about 100 us of counting
-constexpr int64_t kTaskBins = 1 << 14;
+constexpr int64_t kTaskPages = 1 << 8;
 constexpr int kMaxShares = 256;
-constexpr uint32_t kNoPage = ~0u;
-constexpr uint32_t kMinusInfinity = 0x007fffffu, kInfinity = 0xff800000u;  // keys; NaN lies outside
+constexpr int kAhead = 24;  // voxels between the prefetch of a bin and its use
 
-// {healthy, lesion, ~lowest key, highest key}; all zero is empty, and max() joins two spans.
-typedef uint32_t Entry __attribute__((vector_size(16)));
+// {voxels (32 bits), ~lowest, highest}, keys of the bin counted from its first one; all zero is empty, and
+// max() joins two spans.
+typedef uint16_t Entry __attribute__((vector_size(8)));
+typedef uint32_t Halves __attribute__((vector_size(8)));
+
+// (bins) each; where one thread counts.
+struct Table {
+  Entry* entries;
+  uint32_t* lesions;
+};
+
+// The scratch: entries of all threads, then their lesion counters.
+struct Tables {
+  Entry* entries;
+  int64_t bins, threads;
+
+  Table operator[](int64_t t) const {
+    return {entries + t * bins, reinterpret_cast<uint32_t*>(entries + threads * bins) + t * bins};
+  }
+};
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -43,27 +60,40 @@ DAL_INLINE void load_bits(const uint8_t* p, int n, uint8_t* out) {
     for (int i = 0; i < n; ++i) out[i] = p[i] != 0;
 }
 
-// Marks the pages of one chunk and returns its number of NaN. Threads share `pages`; once marked, a
-// page is only read.
+// Marks the pages of one chunk in `seen`, which has one entry more, for voxels that do not count; returns
+// its number of NaN.
 template <class S>
-int64_t mark_chunk(const S* score, const uint8_t* mask, int n, uint8_t* pages) {
-  float row[kChunk];
+int64_t mark_chunk(const S* score, const uint8_t* mask, int n, uint8_t* seen) {
+  float row[kChunk] = {};
   uint8_t inside[kChunk];
-  uint32_t page[kChunk];
+  int32_t page[kChunk];
   load_floats(score, n, row);
   load_bits(mask, n, inside);
-  uint32_t nans = 0;
-  for (int i = 0; i < n; ++i) {
-    const uint32_t key = key_of(row[i]);
-    const uint32_t number = key - kMinusInfinity <= kInfinity - kMinusInfinity ? 1u : 0u;
-    const uint32_t in = inside[i];
-    nans += in & ~number;
-    page[i] = in & number ? key >> 16 : kNoPage;
+  for (int i = 0; i < n; ++i) page[i] = -int32_t(inside[i]);
+  vec<int32_t> nans{};
+  for (int i = 0; i < n; i += lanes<int32_t>) {
+    const vec<int32_t> bits = (vec<int32_t>)(load(row + i) + 0.f);  // -0 becomes +0
+    const vec<int32_t> in = load(page + i), nan = (bits & 0x7fffffff) > 0x7f800000;
+    const vec<int32_t> key = bits ^ ((bits >> 31) | INT32_MIN);
+    nans -= in & nan;
+    store(page + i, select<int32_t>(in & ~nan, (key >> 16) & 0xffff, broadcast(int32_t(kScorePages))));
   }
-  for (int i = 0; i < n; ++i)
-    if (page[i] != kNoPage && !__atomic_load_n(pages + page[i], __ATOMIC_RELAXED))
-      __atomic_store_n(pages + page[i], uint8_t(1), __ATOMIC_RELAXED);
-  return nans;
+  for (int i = 0; i < n; ++i) seen[page[i]] = 1;
+  int64_t total = 0;
+  for (int k = 0; k < lanes<int32_t>; ++k) total += nans[k];
+  return total;
+}
+
+// Adds what one thread has seen to the pages that all threads share; once marked, a page is only read.
+void join_pages(const uint8_t* seen, uint8_t* pages) {
+  for (int64_t i = 0; i < kScorePages; i += 8) {
+    uint64_t any;
+    __builtin_memcpy(&any, seen + i, 8);
+    if (!any) continue;
+    for (int64_t page = i; page < i + 8; ++page)
+      if (seen[page] && !__atomic_load_n(pages + page, __ATOMIC_RELAXED))
+        __atomic_store_n(pages + page, uint8_t(1), __ATOMIC_RELAXED);
+  }
 }
 
 DAL_INLINE uint64_t eight_bytes(const void* p) {
@@ -80,81 +110,102 @@ DAL_INLINE bool eight_alike(const uint32_t* k) {
           (eight_bytes(k + 6) ^ pair)) == 0;
 }
 
-DAL_INLINE void count(Entry* entry, uint32_t key, Entry voxels) {
-  const Entry flip = {0, 0, ~0u, 0}, keep = {0, 0, ~0u, ~0u};
-  const Entry span = ((Entry{} + key) ^ flip) & keep, sum = *entry + voxels;
-  *entry = sum > span ? sum : span;
+// `span`: as in an Entry, its upper half.
+DAL_INLINE void count(Entry* entry, uint32_t voxels, uint32_t span) {
+  const Entry spans = (Entry)Halves{0, span}, sum = (Entry)((Halves)*entry + Halves{voxels, 0});
+  *entry = sum > spans ? sum : spans;
 }
 
 template <class S>
 void count_chunk(const S* score, const uint8_t* target, const uint8_t* mask, int n, ScoreBins bins,
-                 Entry* table) {
+                 Table table) {
   float row[kChunk];
-  uint32_t key[kChunk], bin[kChunk];
+  uint32_t key[kChunk], span[kChunk], bin[kChunk + kAhead] = {};
   uint8_t lesion[kChunk], inside[kChunk];
   load_floats(score, n, row);
   load_bits(target, n, lesion);
   load_bits(mask, n, inside);
+  const uint32_t offset = (1u << bins.shift) - 1;
   for (int i = 0; i < n; ++i) {
     key[i] = key_of(row[i]);
     bin[i] = uint32_t(bins.base[key[i] >> 16]) + ((key[i] & 0xffffu) >> bins.shift);
+    span[i] = (key[i] & offset) << 16 | (0xffffu ^ (key[i] & offset));
   }
-  const Entry one[2] = {{1, 0, 0, 0}, {0, 1, 0, 0}};
+  const auto one = [&](int j) {
+    count(table.entries + bin[j], 1, span[j]);
+    if (lesion[j]) ++table.lesions[bin[j]];
+  };
   int i = 0;
   for (; i + 8 <= n; i += 8) {
     const uint64_t in = eight_bytes(inside + i);
     if (in == 0) continue;
-    if (in == 0x0101010101010101u && eight_alike(key + i)) {
-      const uint32_t lesions = uint32_t(eight_bytes(lesion + i) * 0x0101010101010101u >> 56);
-      count(table + bin[i], key[i], Entry{8 - lesions, lesions, 0, 0});
-      continue;
+    const uint64_t of_lesion = eight_bytes(lesion + i);
+    if (in != 0x0101010101010101u) {
+      for (int j = i; j < i + 8; ++j)
+        if (inside[j]) one(j);
+    } else if (eight_alike(key + i)) {
+      count(table.entries + bin[i], 8, span[i]);
+      table.lesions[bin[i]] += uint32_t(of_lesion * 0x0101010101010101u >> 56);
+    } else {
+      for (int j = i; j < i + 8; ++j) {
+        __builtin_prefetch(
+            reinterpret_cast<const void*>(uintptr_t(table.entries) + 8 * uintptr_t(bin[j + kAhead])), 1);
+        count(table.entries + bin[j], 1, span[j]);
+      }
+      if (of_lesion)
+        for (int j = i; j < i + 8; ++j) table.lesions[bin[j]] += lesion[j];
     }
-    for (int j = i; j < i + 8; ++j)
-      if (inside[j]) count(table + bin[j], key[j], one[lesion[j]]);
   }
   for (; i < n; ++i)
-    if (inside[i]) count(table + bin[i], key[i], one[lesion[i]]);
+    if (inside[i]) one(i);
 }
 
-// Adds the tables of all threads to the outputs, bins [first, end).
-void merge(const Entry* tables, int64_t bins, int64_t used, int64_t first, int64_t end, bool overwrite,
-           int64_t* counts, int64_t* span) {
+// Adds the tables of all threads to the outputs, bins [first, end) of one page, whose first key is given.
+void merge(const Tables& tables, int64_t used, int64_t first, int64_t end, int64_t first_key, int shift,
+           bool overwrite, int64_t* counts, int64_t* span) {
   for (int64_t b = first; b < end; ++b) {
-    int64_t healthy = 0, lesion = 0;
-    uint32_t inverse_lowest = 0, highest = 0;
+    int64_t voxels = 0, lesions = 0;
+    uint16_t inverse_lowest = 0, highest = 0;
     for (int64_t t = 0; t < used; ++t) {
-      const Entry e = tables[t * bins + b];
-      healthy += e[0];
-      lesion += e[1];
-      inverse_lowest = std::max(inverse_lowest, uint32_t(e[2]));
-      highest = std::max(highest, uint32_t(e[3]));
+      const Table table = tables[t];
+      const Entry e = table.entries[b];
+      voxels += ((Halves)e)[0];
+      lesions += table.lesions[b];
+      inverse_lowest = std::max(inverse_lowest, uint16_t(e[2]));
+      highest = std::max(highest, uint16_t(e[3]));
     }
-    const int64_t lowest = ~inverse_lowest;
-    counts[2 * b] = healthy + (overwrite ? 0 : counts[2 * b]);
-    counts[2 * b + 1] = lesion + (overwrite ? 0 : counts[2 * b + 1]);
-    span[2 * b] = overwrite ? lowest : std::min(lowest, span[2 * b]);
-    span[2 * b + 1] = overwrite ? highest : std::max<int64_t>(highest, span[2 * b + 1]);
+    const int64_t key = first_key + ((b - first) << shift);
+    const int64_t low = voxels ? key + uint16_t(~inverse_lowest) : int64_t(~0u),
+                  high = voxels ? key + highest : 0;
+    counts[2 * b] = voxels - lesions + (overwrite ? 0 : counts[2 * b]);
+    counts[2 * b + 1] = lesions + (overwrite ? 0 : counts[2 * b + 1]);
+    span[2 * b] = overwrite ? low : std::min(low, span[2 * b]);
+    span[2 * b + 1] = overwrite ? high : std::max(high, span[2 * b + 1]);
   }
 }
 
 template <class S>
 void histogram_segment(const S* score, const uint8_t* target, const uint8_t* mask, int64_t voxels,
-                       ScoreBins bins, Entry* tables, bool overwrite, int64_t* counts, int64_t* span,
+                       ScoreBins bins, Entry* workspace, bool overwrite, int64_t* counts, int64_t* span,
                        int threads) {
-  const int64_t tasks = ceil_div(voxels, kTaskVoxels);
-  const int64_t used = std::min<int64_t>(threads, tasks);
+  const int64_t tasks = ceil_div(voxels, kTaskVoxels), used = std::min<int64_t>(threads, tasks);
+  const Tables tables{workspace, bins.bins, threads};
   parallel_for(used, threads, [&](int64_t t, int) {
-    std::memset(tables + t * bins.bins, 0, sizeof(Entry) * size_t(bins.bins));
+    const Table table = tables[t];
+    std::memset(table.entries, 0, sizeof(Entry) * size_t(bins.bins));
+    std::memset(table.lesions, 0, sizeof(uint32_t) * size_t(bins.bins));
   });
   parallel_for(tasks, threads, [&](int64_t task, int slot) {
     const int64_t end = std::min(voxels, (task + 1) * kTaskVoxels);
     for (int64_t v = task * kTaskVoxels; v < end; v += kChunk)
       count_chunk(score + v, target + v, mask ? mask + v : nullptr, int(std::min<int64_t>(kChunk, end - v)),
-                  bins, tables + slot * bins.bins);
+                  bins, tables[slot]);
   });
-  parallel_for(ceil_div(bins.bins, kTaskBins), threads, [&](int64_t task, int) {
-    merge(tables, bins.bins, used, task * kTaskBins, std::min(bins.bins, (task + 1) * kTaskBins), overwrite,
-          counts, span);
+  const int64_t bins_of_page = int64_t(1) << (16 - bins.shift);
+  parallel_for(kScorePages / kTaskPages, threads, [&](int64_t task, int) {
+    for (int64_t page = task * kTaskPages; page < (task + 1) * kTaskPages; ++page)
+      if (const int64_t first = bins.base[page]; first >= 0)
+        merge(tables, used, first, first + bins_of_page, page << 16, bins.shift, overwrite, counts, span);
   });
 }
 
@@ -170,9 +221,11 @@ void score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t
     const S* s = static_cast<const S*>(score);
     parallel_for(ceil_div(voxels, share), threads, [&](int64_t task, int) {
       const int64_t end = std::min(voxels, (task + 1) * share);
+      uint8_t seen[kScorePages + 1] = {};
       for (int64_t v = task * share; v < end; v += kChunk)
         found[task] +=
-            mark_chunk(s + v, mask ? mask + v : nullptr, int(std::min<int64_t>(kChunk, end - v)), pages);
+            mark_chunk(s + v, mask ? mask + v : nullptr, int(std::min<int64_t>(kChunk, end - v)), seen);
+      join_pages(seen, pages);
     });
   });
   *nans = 0;
@@ -180,7 +233,7 @@ void score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t
 }
 
 int64_t score_histogram_workspace(int64_t bins, int threads) {
-  return int64_t(sizeof(Entry)) * bins * threads;
+  return int64_t(sizeof(Entry) + sizeof(uint32_t)) * bins * threads;
 }
 
 void score_histogram(const void* score, const uint8_t* target, const uint8_t* mask, int64_t voxels,

@@ -29,7 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<int32_t> base(dal::kScorePages, 0);
   int64_t bins = 0;
   for (size_t page = 0; page < base.size(); ++page) {
-    base[page] = static_cast<int32_t>(pages[page] ? bins : 0);
+    base[page] = static_cast<int32_t>(pages[page] ? bins : -1);
     if (pages[page]) bins += int64_t(1) << (16 - shift);
   }
   if (!bins || bins > 1 << 18) return 0;

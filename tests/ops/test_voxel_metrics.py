@@ -261,7 +261,7 @@ def test_opcheck_and_compile():
 
 
 def test_workspace_size():
-    assert _C.score_histogram_workspace(2**18, 2) == 16 * 2**18 * 2
+    assert _C.score_histogram_workspace(2**18, 2) == 12 * 2**18 * 2
 
 
 ZEROS = torch.zeros(2, 1, 2, 2, 2)
