@@ -2,6 +2,7 @@
 # make test   environment, build, test suite
 # make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter
 # make sanitized  the CPU kernels on random shapes and values, on every path, under sanitizers
+# make instructions   the CPU kernels' instruction counts against the recorded ones (needs valgrind)
 # make lint   ruff, clang-format, mypy
 # make compare DATA=…   trains an autoencoder for minutes, screens with it and with DAL, judges both
 #                       and an intensity detector side by side: one report
@@ -15,7 +16,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.h kernels/*/*.cpp kernels/*/*.h kernels/
 # (pip install .) hold machine code for every architecture.
 ARCHS ?= 80-virtual;90-real
 
-.PHONY: demo test emulated sanitized lint compare bench clean
+.PHONY: demo test emulated sanitized instructions lint compare bench clean
 .DELETE_ON_ERROR:
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -51,10 +52,18 @@ sanitized-%: $(BIN)/python
 	for target in build/$@/tests/fuzz/fuzz_*; do \
 		echo "$${target##*/}"; "$$target" $(FUZZ_SECONDS) || exit 1; done
 
+# RECORD=--record after a change that is worth its price.
+instructions: $(BIN)/python
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/instructions -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN))/python" \
+		-DDAL_FAST_CUDA=OFF -DDAL_FAST_INSTRUCTIONS=ON
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/instructions --target count_instructions
+	$(BIN)/python -m benchmarks.instructions build/instructions/tests/instructions/count_instructions \
+		--compiler "$$($(CXX) --version | head -n 1)" $(RECORD)
+
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(wildcard tests/fuzz/*.cpp tests/fuzz/*.h)
+	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(wildcard tests/fuzz/*.cpp tests/fuzz/*.h tests/instructions/*.cpp)
 	$(BIN)/mypy
 
 # DATA: BIDS derivative with label maps, as for dal-fast train; OUT: where everything goes.

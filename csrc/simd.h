@@ -118,6 +118,21 @@ DAL_INLINE vec<float> absolute(vec<float> v) { return (vec<float>)((mask<float>)
 DAL_INLINE vec<double> absolute(vec<double> v) {
   return (vec<double>)((mask<double>)v & 0x7fffffffffffffffLL);
 }
+// a b + c, rounded once, on every instruction set alike; in double without such an instruction, twice.
+template <class V>
+DAL_INLINE V multiply_add(V a, V b, V c) {
+  constexpr int count = int(sizeof(V) / sizeof(a[0]));
+#if defined(__FMA__) || defined(__aarch64__)
+  for (int i = 0; i < count; ++i) c[i] = std::fma(a[i], b[i], c[i]);
+  return c;
+#else
+  if constexpr (sizeof(a[0]) == 8) return a * b + c;
+  typedef double wide __attribute__((vector_size(count * 8)));  // holds products of floats exactly
+  return __builtin_convertvector(__builtin_convertvector(a, wide) * __builtin_convertvector(b, wide) +
+                                     __builtin_convertvector(c, wide),
+                                 V);
+#endif
+}
 template <class V>
 DAL_INLINE V root(V v) {
   for (int i = 0; i < int(sizeof(V) / sizeof(v[0])); ++i) v[i] = std::sqrt(v[i]);

@@ -121,7 +121,7 @@ DAL_INLINE void filter_across(const T* const* in, int64_t width, Radius window, 
       for (int k = 1; k <= radius; ++k)
 #pragma GCC unroll 8
         for (int r = 0; r < kOut; ++r)
-          sum[r] += w[k] * (read(in[r + radius - k] + x) + read(in[r + radius + k] + x));
+          sum[r] = multiply_add(w[k], read(in[r + radius - k] + x) + read(in[r + radius + k] + x), sum[r]);
 #pragma GCC unroll 8
       for (int r = 0; r < kOut; ++r) store(out + r * out_stride + x, sum[r]);
     }
@@ -137,7 +137,8 @@ struct Neighbours {
 template <class T, int K, int kLast>
 DAL_INLINE void add_pairs(vec<T>* sum, const Neighbours<T>* v, const vec<T>* w) {
   for (int r = 0; r < kPair; ++r)
-    sum[r] += w[K] * (shifted<lanes<T> - K>(v[r].before, v[r].here) + shifted<K>(v[r].here, v[r].after));
+    sum[r] = multiply_add(
+        w[K], shifted<lanes<T> - K>(v[r].before, v[r].here) + shifted<K>(v[r].here, v[r].after), sum[r]);
   if constexpr (K < kLast) add_pairs<T, K + 1, kLast>(sum, v, w);
 }
 
@@ -185,7 +186,8 @@ DAL_INLINE void filter_x(T* row, int64_t row_stride, int64_t width, Radius windo
   for (int r = 0; r < kPair; ++r, row += row_stride, out += out_stride)
     for (int64_t x = 0; x < width; x += lanes<T>) {
       vec<T> sum = w[0] * load(row + x);
-      for (int k = 1; k <= radius; ++k) sum += w[k] * (load(row + x - k) + load(row + x + k));
+      for (int k = 1; k <= radius; ++k)
+        sum = multiply_add(w[k], load(row + x - k) + load(row + x + k), sum);
       store(out + x, sum);
     }
 }

@@ -8,6 +8,7 @@ from skimage.metrics import structural_similarity
 from support import TOLERANCE, each_isa
 
 from dal_fast import InputError, reference
+from dal_fast.backend import _C
 from dal_fast.ops import hybrid_score, l1_ssim_loss, ssim3d, ssim_l1
 
 WINDOWS = [(11, "gaussian"), (7, "uniform"), (5, "gaussian"), (33, "uniform")]
@@ -44,6 +45,32 @@ def assert_gradients_close(got, want, dtype):
 
 def ssim_map(x, y, *args, **kwargs):
     return ssim3d(x, y, *args, reduction="none", **kwargs)
+
+
+@pytest.mark.parametrize(("window", "kind"), WINDOWS)
+def test_instruction_sets_agree_and_threads_change_nothing(window, kind):
+    """Within 1e-6 (where multiplying and adding cannot be fused, it is rounded twice)."""
+    x, y = leaves(*pair_of((1, 2, 21, 19, 45)))
+
+    def everything():
+        values = [f(x, y, window=window, kind=kind) for f in (hybrid_score, ssim3d, l1_ssim_loss)]
+        map_ = ssim3d(x, y, window=window, kind=kind, reduction="none")
+        gradients = torch.autograd.grad(values[-1], (x, y))
+        return [map_.detach(), *(v.detach() for v in values), *(g * x.numel() for g in gradients)]
+
+    before, results = _C.current_isa(), []
+    try:
+        for isa in _C.supported_isas():
+            _C.set_isa(isa)
+            results.append(everything())
+            for threads in (1, 3):
+                torch.set_num_threads(threads)
+                assert all(map(torch.equal, everything(), results[-1]))
+    finally:
+        _C.set_isa(before)
+    for result in results:
+        for a, b in zip(result, results[0], strict=True):
+            assert (a - b).abs().max() <= 1e-6 * max(1, b.abs().max())
 
 
 @each_isa
