@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "dtype.h"
 
@@ -118,15 +119,35 @@ DAL_INLINE vec<float> absolute(vec<float> v) { return (vec<float>)((mask<float>)
 DAL_INLINE vec<double> absolute(vec<double> v) {
   return (vec<double>)((mask<double>)v & 0x7fffffffffffffffLL);
 }
-// a b + c, rounded once, on every instruction set alike; in double without such an instruction, twice.
+// a b + c, rounded once on every instruction set; in double without such an instruction, twice.
+#if defined(__FMA__)
+DAL_INLINE __m256 fused(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
+DAL_INLINE __m256d fused(__m256d a, __m256d b, __m256d c) { return _mm256_fmadd_pd(a, b, c); }
+#endif
 template <class V>
 DAL_INLINE V multiply_add(V a, V b, V c) {
-  constexpr int count = int(sizeof(V) / sizeof(a[0]));
-#if defined(__FMA__) || defined(__aarch64__)
+  using T = typename std::remove_reference<decltype(a[0])>::type;
+  [[maybe_unused]] constexpr int count = int(sizeof(V) / sizeof(T));
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64 && sizeof(T) == 4)
+    return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+  if constexpr (sizeof(V) == 64 && sizeof(T) == 8)
+    return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#endif
+#if defined(__FMA__)
+  typedef T half __attribute__((vector_size(32), may_alias));
+  half p[sizeof(V) / 32], q[sizeof(V) / 32], r[sizeof(V) / 32];
+  __builtin_memcpy(p, &a, sizeof(V));
+  __builtin_memcpy(q, &b, sizeof(V));
+  __builtin_memcpy(r, &c, sizeof(V));
+  for (size_t i = 0; i < sizeof(V) / 32; ++i) r[i] = fused(p[i], q[i], r[i]);
+  __builtin_memcpy(&c, r, sizeof(V));
+  return c;
+#elif defined(__aarch64__)
   for (int i = 0; i < count; ++i) c[i] = std::fma(a[i], b[i], c[i]);
   return c;
 #else
-  if constexpr (sizeof(a[0]) == 8) return a * b + c;
+  if constexpr (sizeof(T) == 8) return a * b + c;
   typedef double wide __attribute__((vector_size(count * 8)));  // holds products of floats exactly
   return __builtin_convertvector(__builtin_convertvector(a, wide) * __builtin_convertvector(b, wide) +
                                      __builtin_convertvector(c, wide),
