@@ -4,7 +4,8 @@
 
 namespace dal {
 
-// A hint, ignored where the system does not know it. The buffer keeps its contents.
-void prefer_huge_pages(void* p, size_t bytes);
+// A hint, ignored where the system does not know it; new pages are cleared here, by all threads. The buffer
+// keeps its contents.
+void prefer_huge_pages(void* p, size_t bytes, int threads);
 
 }  // namespace dal

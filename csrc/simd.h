@@ -135,12 +135,13 @@ DAL_INLINE V multiply_add(V a, V b, V c) {
     return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 #endif
 #if defined(__FMA__)
-  typedef T half __attribute__((vector_size(32), may_alias));
-  half p[sizeof(V) / 32], q[sizeof(V) / 32], r[sizeof(V) / 32];
+  typedef T half __attribute__((vector_size(32)));
+  if constexpr (sizeof(V) == 32) return (V)fused((half)a, (half)b, (half)c);
+  half p[2], q[2], r[2];  // 64 bytes without AVX-512
   __builtin_memcpy(p, &a, sizeof(V));
   __builtin_memcpy(q, &b, sizeof(V));
   __builtin_memcpy(r, &c, sizeof(V));
-  for (size_t i = 0; i < sizeof(V) / 32; ++i) r[i] = fused(p[i], q[i], r[i]);
+  for (int i = 0; i < 2; ++i) r[i] = fused(p[i], q[i], r[i]);
   __builtin_memcpy(&c, r, sizeof(V));
   return c;
 #elif defined(__aarch64__)

@@ -2,6 +2,7 @@
 // written. Volumes go side by side when there are enough of them, else the planes of one.
 #include "components3d/components3d.h"
 #include "components3d/forest.h"
+#include "pages.h"
 
 namespace dal {
 namespace DAL_ISA {
@@ -121,6 +122,7 @@ int64_t components3d_workspace(Components3dShape shape, int threads) {
 
 void components3d(const uint8_t* mask, int32_t* labels, void* workspace, Components3dShape shape,
                   int threads) {
+  prefer_huge_pages(labels, 4 * size_t(shape.volumes * shape.depth * shape.height * shape.width), threads);
   for_each_volume(mask, workspace, shape, threads, [&](Forest& f, int64_t offset, int inner_threads) {
     f.for_each_plane(inner_threads, [&](int64_t p) { number_plane(f, p); });
     f.for_each_plane(inner_threads, [&](int64_t p) { write_labels(f, labels + offset, p); });

@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "median3d/median3d.h"
+#include "pages.h"
 #include "parallel.h"
 #include "simd.h"
 // after simd.h, whose vectors it uses
@@ -274,8 +275,9 @@ void filter(const K* x, const uint8_t* mask, K* out, char* workspace, const Medi
             int threads) {
   const Cut z(s.depth, kPlanes), y(s.height, kRows);
   const int64_t blocks = (s.width + lanes<K> - 1) / lanes<K>, voxels = s.depth * s.height * s.width;
-  const int64_t stride = bytes_per_thread<K, kSize>(s);
-  parallel_for(s.batch * s.channels * z.parts * y.parts * blocks, threads, [&](int64_t task, int slot) {
+  const int64_t stride = bytes_per_thread<K, kSize>(s), volumes = s.batch * s.channels;
+  prefer_huge_pages(out, sizeof(K) * size_t(volumes * voxels), threads);
+  parallel_for(volumes * z.parts * y.parts * blocks, threads, [&](int64_t task, int slot) {
     const int64_t x0 = task % blocks * lanes<K>, box = task / blocks;
     const int64_t y0 = box % y.parts * y.length, z0 = box / y.parts % z.parts * z.length;
     const int64_t volume = box / (y.parts * z.parts);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "onehot/onehot.h"
+#include "pages.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -74,6 +75,7 @@ void forward(const S* logits, const double* levels, const uint8_t* mask, S* out,
              int threads) {
   const int64_t chunks = chunks_of(shape.voxels);
   const int64_t out_rows = levels ? 1 : shape.classes;
+  prefer_huge_pages(out, sizeof(S) * size_t(shape.batch * out_rows * shape.voxels), threads);
   parallel_for(shape.batch * chunks, threads, [&](int64_t task, int) {
     const int64_t b = task / chunks, first = task % chunks * kChunk;
     const int n = int(std::min<int64_t>(kChunk, shape.voxels - first));
@@ -135,6 +137,7 @@ void backward(const S* logits, const S* grad_out, const double* levels, const ui
               OnehotShape shape, double temperature, int threads) {
   const int64_t chunks = chunks_of(shape.voxels);
   const int64_t grad_rows = levels ? 1 : shape.classes;
+  prefer_huge_pages(grad_logits, sizeof(S) * size_t(shape.batch * shape.classes * shape.voxels), threads);
   parallel_for(shape.batch * chunks, threads, [&](int64_t task, int) {
     const int64_t b = task / chunks, first = task % chunks * kChunk;
     const int n = int(std::min<int64_t>(kChunk, shape.voxels - first));

@@ -121,16 +121,17 @@ namespace {
 
 // An output of `row` elements for each row of the volumes, about to be written for the first time.
 template <class T>
-T* output(void* p, const SsimProblem& problem, int64_t row) {
+T* output(void* p, const SsimProblem& problem, int64_t row, int threads) {
   const int64_t elements = problem.volumes * problem.depth * problem.height * row;
-  if (p) prefer_huge_pages(p, size_t(elements) * sizeof(T));
+  if (p) prefer_huge_pages(p, size_t(elements) * sizeof(T), threads);
   return static_cast<T*>(p);
 }
 
 template <class S>
-FieldWork<S> field_work(const Pair<S>& pair, const void* grad, void* fields) {
+FieldWork<S> field_work(const Pair<S>& pair, const void* grad, void* fields, int threads) {
   const int64_t row = kFields * ssim_padded(pair.p.width);
-  return FieldWork<S>(pair, static_cast<const S*>(grad), output<arithmetic_t<S>>(fields, pair.p, row));
+  return FieldWork<S>(pair, static_cast<const S*>(grad),
+                      output<arithmetic_t<S>>(fields, pair.p, row, threads));
 }
 
 }  // namespace
@@ -138,8 +139,9 @@ FieldWork<S> field_work(const Pair<S>& pair, const void* grad, void* fields) {
 void ssim_map(const void* x, const void* y, void* out, bool hybrid, SsimProblem p, int threads) {
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
-    launch<S>(x, y, nullptr, p, nullptr, threads,
-              [&](const auto& pair) { return MapWork<S>(pair, output<S>(out, p, p.width), hybrid); });
+    launch<S>(x, y, nullptr, p, nullptr, threads, [&](const auto& pair) {
+      return MapWork<S>(pair, output<S>(out, p, p.width, threads), hybrid);
+    });
   });
 }
 
@@ -147,7 +149,7 @@ void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimPro
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
     launch<S>(x, y, nullptr, p, sums, threads,
-              [&](const auto& pair) { return field_work<S>(pair, nullptr, fields); });
+              [&](const auto& pair) { return field_work<S>(pair, nullptr, fields, threads); });
   });
 }
 
@@ -155,7 +157,7 @@ void ssim_fields(const void* x, const void* y, const void* grad, void* fields, S
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
     launch<S>(x, y, nullptr, p, nullptr, threads,
-              [&](const auto& pair) { return field_work<S>(pair, grad, fields); });
+              [&](const auto& pair) { return field_work<S>(pair, grad, fields, threads); });
   });
 }
 
@@ -165,8 +167,8 @@ void ssim_backward(const void* x, const void* y, const void* fields, const doubl
   with_dtype(p.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
     launch<S>(x, y, fields, p, nullptr, threads, [&](const auto& pair) {
-      return GradientWork<S>(pair, factor * scale, factor * l1, output<S>(grad_x, p, p.width),
-                             output<S>(grad_y, p, p.width));
+      return GradientWork<S>(pair, factor * scale, factor * l1, output<S>(grad_x, p, p.width, threads),
+                             output<S>(grad_y, p, p.width, threads));
     });
   });
 }
