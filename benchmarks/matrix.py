@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -43,13 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.matrix", description=__doc__)
     parser.add_argument("--ops", nargs="+", choices=names, default=names)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--shapes", nargs="+", default=["x".join(map(str, s)) for s in SHAPES])
+    parser.add_argument("--shapes", nargs="+", type=_shape, default=SHAPES)
+    parser.add_argument("--odd", type=_shape, default=ODD, help="shape to set against --round")
+    parser.add_argument("--round", type=_shape, default=FULL)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--no-peers", action="store_true", help="ours alone")
     parser.add_argument("--plot", type=Path, help="where to draw the cost per voxel, .svg or .png")
     parser.add_argument("--out", type=Path, default=results_file.FOLDER)
     options = parser.parse_args(arguments)
-    shapes: list[Shape] = [_shape(text) for text in options.shapes]
+    shapes: Sequence[Shape] = options.shapes
     cases = [case for case in CASES if case.op in options.ops]
     for name in sorted({name for case in cases for name in case.covers}):
         verify(name)
@@ -59,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         of = list(measure(cases, shapes, threads, options.repeats, not options.no_peers, console))
         results_file.write(of, options.out, results_file.machine_name())
         rows += of
-    _C.set_isa(isa)
     console.print(times(rows))
-    console.print(comparisons(rows))
+    console.print(comparisons(cases, options.odd, options.round, 2 * options.repeats))
+    _C.set_isa(isa)
     console.print(memory(cases, shapes[0], not options.no_peers))
     if options.plot is not None:
         draw(rows, options.plot)
@@ -156,26 +159,32 @@ def times(rows: Sequence[Row]) -> Table:
     return table
 
 
-def comparisons(rows: Sequence[Row]) -> Table:
-    """The odd shape over the round one per voxel, and one thread over two, by path."""
-    isas = list(dict.fromkeys(r.isa for r in rows))
-    cost = {
-        (r.case, r.isa, r.shape, r.threads): r.median_ms / voxels(r)
-        for r in rows
-        if r.contender == OURS
-    }
-    odd, even = ("×".join(map(str, s)) for s in (ODD, FULL))
-    table = Table(
-        "work", *(f"odd / round, {i}" for i in isas), *(f"1 / 2 threads, {i}" for i in isas)
-    )
-    for case in dict.fromkeys(r.case for r in rows):
-        cells = []
-        for first, second in (((odd, 2), (even, 2)), ((even, 1), (even, 2))):
-            for isa in isas:
-                a, b = cost.get((case, isa, *first)), cost.get((case, isa, *second))
-                cells.append(f"{a / b:.2f}" if a and b else "–")
-        table.add_row(case, *cells)
+def comparisons(cases: Sequence[Case], odd: Shape, even: Shape, repeats: int) -> Table:
+    """The odd shape over the even one per voxel, and one thread over two: calls taking turns."""
+    isas = _C.supported_isas()
+    ratios = ("odd / round per voxel", "1 / 2 threads")
+    table = Table("work", *(f"{ratio}, {isa}" for ratio in ratios for isa in isas))
+    volumes = {shape: brain(shape) for shape in (odd, even)}
+    for case in cases:
+        runs = [(isa, s, n) for isa in isas for s, n in ((odd, 2), (even, 2), (even, 1))]
+        calls = {str(r): on_threads(ours(case, volumes[r[1]], r[0]), r[2]) for r in runs}
+        found = interleaved(calls, repeats, budget=LONGEST)
+        ms = {r: t.median for r in runs if isinstance(t := found[str(r)], Timing)}
+        share = math.prod(even) / math.prod(odd)
+        cells = [share * ms[isa, odd, 2] / ms[isa, even, 2] for isa in isas]
+        cells += [ms[isa, even, 1] / ms[isa, even, 2] for isa in isas]
+        table.add_row(case.name, *(f"{ratio:.2f}" for ratio in cells))
     return table
+
+
+def on_threads(call: Call, threads: int) -> Call:
+    """The call with torch's thread count set."""
+
+    def counted() -> Any:
+        torch.set_num_threads(threads)
+        return call()
+
+    return counted
 
 
 def voxels(row: Row) -> int:

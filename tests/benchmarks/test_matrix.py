@@ -18,6 +18,7 @@ def output(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matrix")
     words = ["--ops", "median3d", "components3d", "--repeats", "2", "--threads", "1", "2"]
     words += ["--shapes", *("x".join(map(str, s)) for s in SMALL), "--no-peers"]
+    words += ["--odd", "7x9x21", "--round", "8x8x20"]
     words += ["--out", str(folder), "--plot", str(folder / "docs" / "cost.svg")]
     isa = _C.current_isa()
     assert matrix.main(words) == 0
@@ -54,20 +55,24 @@ def test_the_plot_names_every_op(output):
     assert "components, 26 neighbours" in svg
 
 
-def test_comparisons_are_per_voxel_and_between_threads():
-    def row(shape, threads, ms):
-        case = CASES[0]
-        return matrix.Row(
-            case.op, "work", "×".join(map(str, shape)), "float32", matrix.OURS,
-            ms, ms, ms, 1, 1.0, "", 0.1, "avx2", threads, "machine", "2", "abc", "today",
-        )  # fmt: skip
+def test_comparisons_are_per_voxel_and_between_threads(monkeypatch):
+    def timed(calls, repeats, budget):
+        assert repeats == 3
+        ms = {matrix.ODD: 1.2 * math.prod(matrix.ODD), matrix.FULL: math.prod(matrix.FULL)}
+        return {
+            name: matrix.Timing(t, t, t, repeats)
+            for name in calls
+            for shape, t in ((s, ms[s] * (1.8 if name.endswith("1)") else 1)) for s in ms)
+            if str(shape) in name
+        }
 
-    odd = 10 * math.prod(matrix.ODD) / math.prod(matrix.FULL)
-    table = matrix.comparisons([
-        row(matrix.FULL, 1, 18.0), row(matrix.FULL, 2, 10.0), row(matrix.ODD, 2, 1.2 * odd),
-    ])  # fmt: skip
-    cells = [list(column.cells) for column in table.columns]
-    assert cells == [["work"], ["1.20"], ["1.80"]]
+    monkeypatch.setattr(matrix, "interleaved", timed)
+    monkeypatch.setattr(matrix, "brain", lambda shape: None)
+    monkeypatch.setattr(matrix, "ours", lambda case, volumes, isa: None)
+    table = matrix.comparisons(CASES[:1], matrix.ODD, matrix.FULL, 3)
+    cells = [next(iter(column.cells)) for column in table.columns]
+    count = len(_C.supported_isas())
+    assert cells == [CASES[0].name, *["1.20"] * count, *["1.80"] * count]
 
 
 def test_memory_counts_what_a_call_takes():
