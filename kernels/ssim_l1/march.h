@@ -24,7 +24,7 @@ template <class T>
 constexpr int64_t kLine = 64 / int64_t(sizeof(T));  // elements of a cache line
 constexpr int kMaxRadius = 16;  // also the margin left and right of a row
 constexpr int kSpareRows = 4;  // rows of scratch for RowWork::combine
-constexpr int64_t kRingBytes = 384 << 10;
+constexpr int64_t kRingBytes = 440 << 10;
 constexpr int64_t kEnoughTasks = 8;
 
 template <int R>
