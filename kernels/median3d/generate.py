@@ -125,28 +125,13 @@ class Network:
         return best
 
     def live(self, outputs: Sequence[int]) -> tuple[list[Comparator], set[int]]:
-        """The comparators that ``outputs`` depend on, and every value that is read.
-
-        Output by output, each with what it still needs: values are used soon after they are made,
-        and fewer of them wait in memory than in the order of the merges.
-        """
-        read = set(outputs)
+        """The comparators that ``outputs`` depend on, in order, and every value that is read."""
+        read, kept = set(outputs), []
         for c in reversed(self.comparators):
             if c.low in read or c.high in read:
                 read |= {c.a, c.b}
-        source = {value: c for c in self.comparators for value in (c.low, c.high)}
-        kept: dict[Comparator, None] = {}
-
-        def need(value: int) -> None:
-            c = source.get(value)
-            if c is not None and c not in kept:
-                need(c.a)
-                need(c.b)
-                kept[c] = None
-
-        for output in outputs:
-            need(output)
-        return list(kept), read
+                kept.append(c)
+        return kept[::-1], read
 
 
 class Function:

@@ -33,36 +33,36 @@ NETWORK planes_3(const T* p, const T* q, IN before_2, IN before_1, OUT row_p, OU
   X(v5, v6, v3, v1) row_p[0] = v5; X(v7, v8, v6, v4) row_p[1] = v7; row_p[2] = v8;
   const V v9 = load<T>(q + 0); const V v11 = load<T>(q + 2); X(v12, v13, v9, v11)
   const V v10 = load<T>(q + 1); X(v14, v15, v12, v10) row_q[0] = v14; X(v16, v17, v15, v13) row_q[1] = v16;
-  row_q[2] = v17; const V v18 = before_1[0]; X(v21, v22, v18, v5) const V v33 = before_2[0];
-  X(v36, v37, v21, v33) out_0[0] = v36; const V v19 = before_1[1]; X(v27, v28, v19, v7)
-  const V v20 = before_1[2]; X(v23, v24, v20, v8) X(v25, v26, v23, v22) X(v29, v30, v27, v25)
-  const V v34 = before_2[1]; X(v46, v47, v29, v34) const V v35 = before_2[2]; X(v40, v41, v30, v35)
-  X(v31, v32, v28, v26) X(v38, v39, v32, v37) X(v42, v43, v40, v38) X(v52, v53, v46, v42) out_0[1] = v52;
-  out_0[2] = v53; X(v48, v49, v24, v47) X(v50, v51, v31, v48) X(v54, v55, v50, v43) out_0[3] = v54;
-  out_0[4] = v55; X(v44, v45, v41, v39) X(v56, v57, v51, v44) out_0[5] = v56; out_0[6] = v57;
-  X(v58, v59, v49, v45) out_0[7] = v58; out_0[8] = v59; X(v60, v61, v21, v14) out_1[0] = v60;
-  X(v70, v71, v29, v16) X(v64, v65, v30, v17) X(v62, v63, v32, v61) X(v66, v67, v64, v62)
-  X(v76, v77, v70, v66) out_1[1] = v76; out_1[2] = v77; X(v72, v73, v24, v71) X(v74, v75, v31, v72)
-  X(v78, v79, v74, v67) out_1[3] = v78; out_1[4] = v79; X(v68, v69, v65, v63) X(v80, v81, v75, v68)
+  row_q[2] = v17; const V v18 = before_1[0]; X(v21, v22, v18, v5) const V v20 = before_1[2];
+  X(v23, v24, v20, v8) X(v25, v26, v23, v22) const V v19 = before_1[1]; X(v27, v28, v19, v7)
+  X(v29, v30, v27, v25) X(v31, v32, v28, v26) const V v33 = before_2[0]; X(v36, v37, v21, v33)
+  out_0[0] = v36; X(v38, v39, v32, v37) const V v35 = before_2[2]; X(v40, v41, v30, v35)
+  X(v42, v43, v40, v38) X(v44, v45, v41, v39) const V v34 = before_2[1]; X(v46, v47, v29, v34)
+  X(v48, v49, v24, v47) X(v50, v51, v31, v48) X(v52, v53, v46, v42) out_0[1] = v52; out_0[2] = v53;
+  X(v54, v55, v50, v43) out_0[3] = v54; out_0[4] = v55; X(v56, v57, v51, v44) out_0[5] = v56;
+  out_0[6] = v57; X(v58, v59, v49, v45) out_0[7] = v58; out_0[8] = v59; X(v60, v61, v21, v14)
+  out_1[0] = v60; X(v62, v63, v32, v61) X(v64, v65, v30, v17) X(v66, v67, v64, v62) X(v68, v69, v65, v63)
+  X(v70, v71, v29, v16) X(v72, v73, v24, v71) X(v74, v75, v31, v72) X(v76, v77, v70, v66) out_1[1] = v76;
+  out_1[2] = v77; X(v78, v79, v74, v67) out_1[3] = v78; out_1[4] = v79; X(v80, v81, v75, v68)
   out_1[5] = v80; out_1[6] = v81; X(v82, v83, v73, v69) out_1[7] = v82; out_1[8] = v83;
 }
 
 // a..d: sorted 3x3 of four successive rows; medians of a, b, c and of b, c, d.
 NETWORK median_3(IN a, IN b, IN c, IN d, OUT out) {
-  const V v7 = b[7]; const V v16 = c[7]; L(v52, v7, v16) const V v3 = b[3]; const V v12 = c[3];
-  X(v50, v51, v3, v12) X(v54, v55, v52, v51) const V v5 = b[5]; const V v14 = c[5]; X(v46, v47, v5, v14)
-  X(v60, v61, v55, v47) const V v6 = b[6]; const V v15 = c[6]; X(v32, v33, v6, v15) const V v4 = b[4];
-  const V v13 = c[4]; X(v24, v25, v4, v13) const V v8 = b[8]; const V v17 = c[8]; L(v20, v8, v17)
-  const V v0 = b[0]; const V v9 = c[0]; H(v19, v0, v9) X(v22, v23, v20, v19) X(v28, v29, v25, v23)
-  L(v42, v33, v29) L(v74, v61, v42) const V v1 = b[1]; const V v10 = c[1]; H(v45, v1, v10)
-  X(v48, v49, v46, v45) X(v56, v57, v50, v48) const V v2 = b[2]; const V v11 = c[2]; X(v30, v31, v2, v11)
-  X(v26, v27, v24, v22) H(v37, v30, v26) H(v65, v56, v37) const V v86 = a[8]; H(v88, v65, v86)
-  L(v89, v74, v88) X(v34, v35, v32, v31) X(v38, v39, v34, v27) X(v66, v67, v57, v38) const V v85 = a[7];
+  const V v0 = b[0]; const V v9 = c[0]; H(v19, v0, v9) const V v8 = b[8]; const V v17 = c[8];
+  L(v20, v8, v17) X(v22, v23, v20, v19) const V v4 = b[4]; const V v13 = c[4]; X(v24, v25, v4, v13)
+  X(v26, v27, v24, v22) X(v28, v29, v25, v23) const V v2 = b[2]; const V v11 = c[2]; X(v30, v31, v2, v11)
+  const V v6 = b[6]; const V v15 = c[6]; X(v32, v33, v6, v15) X(v34, v35, v32, v31) H(v37, v30, v26)
+  X(v38, v39, v34, v27) X(v40, v41, v35, v28) L(v42, v33, v29) const V v1 = b[1]; const V v10 = c[1];
+  H(v45, v1, v10) const V v5 = b[5]; const V v14 = c[5]; X(v46, v47, v5, v14) X(v48, v49, v46, v45)
+  const V v3 = b[3]; const V v12 = c[3]; X(v50, v51, v3, v12) const V v7 = b[7]; const V v16 = c[7];
+  L(v52, v7, v16) X(v54, v55, v52, v51) X(v56, v57, v50, v48) X(v58, v59, v54, v49) X(v60, v61, v55, v47)
+  H(v65, v56, v37) X(v66, v67, v57, v38) X(v68, v69, v58, v39) X(v70, v71, v59, v40) X(v72, v73, v60, v41)
+  L(v74, v61, v42) const V v86 = a[8]; H(v88, v65, v86) L(v89, v74, v88) const V v85 = a[7];
   H(v92, v66, v85) L(v93, v89, v92) const V v84 = a[6]; H(v96, v67, v84) L(v97, v93, v96)
-  X(v58, v59, v54, v49) X(v68, v69, v58, v39) const V v83 = a[5]; H(v100, v68, v83) L(v101, v97, v100)
-  const V v82 = a[4]; H(v104, v69, v82) L(v105, v101, v104) X(v40, v41, v35, v28) X(v70, v71, v59, v40)
-  const V v81 = a[3]; H(v108, v70, v81) L(v109, v105, v108) const V v80 = a[2]; H(v112, v71, v80)
-  L(v113, v109, v112) X(v72, v73, v60, v41) const V v79 = a[1]; H(v116, v72, v79) L(v117, v113, v116)
+  const V v83 = a[5]; H(v100, v68, v83) L(v101, v97, v100) const V v82 = a[4]; H(v104, v69, v82)
+  L(v105, v101, v104) const V v81 = a[3]; H(v108, v70, v81) L(v109, v105, v108) const V v80 = a[2];
+  H(v112, v71, v80) L(v113, v109, v112) const V v79 = a[1]; H(v116, v72, v79) L(v117, v113, v116)
   const V v78 = a[0]; H(v120, v73, v78) L(v121, v117, v120) out[0] = v121; const V v131 = d[8];
   H(v133, v65, v131) L(v134, v74, v133) const V v130 = d[7]; H(v137, v66, v130) L(v138, v134, v137)
   const V v129 = d[6]; H(v141, v67, v129) L(v142, v138, v141) const V v128 = d[5]; H(v145, v68, v128)
@@ -77,394 +77,386 @@ NETWORK median_3(IN a, IN b, IN c, IN d, OUT out) {
 NETWORK start_4(const T* a, const T* b, const T* c, OUT row_a, OUT row_c, OUT pair_bc) {
   const V v0 = load<T>(a + 0); const V v1 = load<T>(a + 1); X(v4, v5, v0, v1) const V v2 = load<T>(a + 2);
   const V v3 = load<T>(a + 3); X(v6, v7, v2, v3) X(v8, v9, v4, v6) row_a[0] = v8; X(v10, v11, v5, v7)
-  row_a[3] = v11; X(v12, v13, v10, v9) row_a[1] = v12; row_a[2] = v13; const V v28 = load<T>(c + 0);
-  const V v29 = load<T>(c + 1); X(v32, v33, v28, v29) const V v30 = load<T>(c + 2);
-  const V v31 = load<T>(c + 3); X(v34, v35, v30, v31) X(v36, v37, v32, v34) row_c[0] = v36;
-  X(v38, v39, v33, v35) row_c[3] = v39; X(v40, v41, v38, v37) row_c[1] = v40; row_c[2] = v41;
-  const V v14 = load<T>(b + 0); const V v15 = load<T>(b + 1); X(v18, v19, v14, v15)
-  const V v16 = load<T>(b + 2); const V v17 = load<T>(b + 3); X(v20, v21, v16, v17) X(v22, v23, v18, v20)
-  X(v42, v43, v22, v36) pair_bc[0] = v42; X(v24, v25, v19, v21) X(v26, v27, v24, v23) X(v48, v49, v26, v40)
-  X(v44, v45, v27, v41) X(v46, v47, v44, v43) X(v54, v55, v48, v46) pair_bc[1] = v54; pair_bc[2] = v55;
-  X(v50, v51, v25, v39) pair_bc[7] = v51; X(v52, v53, v50, v49) X(v56, v57, v52, v47) pair_bc[3] = v56;
-  pair_bc[4] = v57; X(v58, v59, v53, v45) pair_bc[5] = v58; pair_bc[6] = v59;
+  row_a[3] = v11; X(v12, v13, v10, v9) row_a[1] = v12; row_a[2] = v13; const V v14 = load<T>(b + 0);
+  const V v15 = load<T>(b + 1); X(v18, v19, v14, v15) const V v16 = load<T>(b + 2);
+  const V v17 = load<T>(b + 3); X(v20, v21, v16, v17) X(v22, v23, v18, v20) X(v24, v25, v19, v21)
+  X(v26, v27, v24, v23) const V v28 = load<T>(c + 0); const V v29 = load<T>(c + 1); X(v32, v33, v28, v29)
+  const V v30 = load<T>(c + 2); const V v31 = load<T>(c + 3); X(v34, v35, v30, v31) X(v36, v37, v32, v34)
+  row_c[0] = v36; X(v38, v39, v33, v35) row_c[3] = v39; X(v40, v41, v38, v37) row_c[1] = v40;
+  row_c[2] = v41; X(v42, v43, v22, v36) pair_bc[0] = v42; X(v44, v45, v27, v41) X(v46, v47, v44, v43)
+  X(v48, v49, v26, v40) X(v50, v51, v25, v39) pair_bc[7] = v51; X(v52, v53, v50, v49) X(v54, v55, v48, v46)
+  pair_bc[1] = v54; pair_bc[2] = v55; X(v56, v57, v52, v47) pair_bc[3] = v56; pair_bc[4] = v57;
+  X(v58, v59, v53, v45) pair_bc[5] = v58; pair_bc[6] = v59;
 }
 
 // Outputs z and z + 1 look at planes z-2..z+2. before_3: sorted row of the first, pair: the merged next
 // two; p, q: keys of the last two. row_q: sorted row of the last; next_pair: the last two, merged; out_0,
 // out_1: sorted 4x4.
 NETWORK planes_4(const T* p, const T* q, IN before_3, IN pair, OUT row_q, OUT next_pair, OUT out_0, OUT out_1) {
+  const V v0 = load<T>(p + 0); const V v1 = load<T>(p + 1); X(v4, v5, v0, v1) const V v2 = load<T>(p + 2);
+  const V v3 = load<T>(p + 3); X(v6, v7, v2, v3) X(v8, v9, v4, v6) X(v10, v11, v5, v7) X(v12, v13, v10, v9)
   const V v14 = load<T>(q + 0); const V v15 = load<T>(q + 1); X(v18, v19, v14, v15)
   const V v16 = load<T>(q + 2); const V v17 = load<T>(q + 3); X(v20, v21, v16, v17) X(v22, v23, v18, v20)
   row_q[0] = v22; X(v24, v25, v19, v21) row_q[3] = v25; X(v26, v27, v24, v23) row_q[1] = v26;
-  row_q[2] = v27; const V v0 = load<T>(p + 0); const V v1 = load<T>(p + 1); X(v4, v5, v0, v1)
-  const V v2 = load<T>(p + 2); const V v3 = load<T>(p + 3); X(v6, v7, v2, v3) X(v8, v9, v4, v6)
-  X(v28, v29, v8, v22) next_pair[0] = v28; X(v10, v11, v5, v7) X(v12, v13, v10, v9) X(v34, v35, v12, v26)
-  X(v30, v31, v13, v27) X(v32, v33, v30, v29) X(v40, v41, v34, v32) next_pair[1] = v40; next_pair[2] = v41;
-  X(v36, v37, v11, v25) next_pair[7] = v37; X(v38, v39, v36, v35) X(v42, v43, v38, v33) next_pair[3] = v42;
+  row_q[2] = v27; X(v28, v29, v8, v22) next_pair[0] = v28; X(v30, v31, v13, v27) X(v32, v33, v30, v29)
+  X(v34, v35, v12, v26) X(v36, v37, v11, v25) next_pair[7] = v37; X(v38, v39, v36, v35)
+  X(v40, v41, v34, v32) next_pair[1] = v40; next_pair[2] = v41; X(v42, v43, v38, v33) next_pair[3] = v42;
   next_pair[4] = v43; X(v44, v45, v39, v31) next_pair[5] = v44; next_pair[6] = v45; const V v46 = pair[0];
-  X(v54, v55, v46, v8) const V v88 = before_3[0]; X(v92, v93, v54, v88) out_0[0] = v92;
-  const V v47 = pair[1]; X(v66, v67, v47, v12) const V v48 = pair[2]; X(v58, v59, v48, v13)
-  const V v50 = pair[4]; X(v56, v57, v50, v55) X(v62, v63, v58, v56) X(v78, v79, v66, v62)
-  const V v89 = before_3[1]; X(v110, v111, v78, v89) const V v90 = before_3[2]; X(v98, v99, v79, v90)
-  const V v49 = pair[3]; X(v70, v71, v49, v11) const V v51 = pair[5]; X(v68, v69, v51, v67)
-  X(v74, v75, v70, v68) X(v80, v81, v74, v63) const V v53 = pair[7]; X(v72, v73, v53, v71)
-  X(v76, v77, v72, v69) const V v52 = pair[6]; X(v60, v61, v52, v59) X(v64, v65, v60, v57)
-  X(v84, v85, v76, v65) X(v94, v95, v85, v93) X(v96, v97, v81, v94) X(v104, v105, v98, v96)
-  X(v128, v129, v110, v104) out_0[1] = v128; out_0[2] = v129; const V v91 = before_3[3];
-  X(v116, v117, v80, v91) X(v82, v83, v75, v64) X(v86, v87, v77, v61) X(v112, v113, v86, v111)
-  X(v114, v115, v82, v112) X(v122, v123, v116, v114) X(v130, v131, v122, v105) out_0[3] = v130;
-  out_0[4] = v131; X(v100, v101, v87, v99) X(v102, v103, v83, v100) X(v106, v107, v102, v97)
-  X(v132, v133, v123, v106) out_0[5] = v132; out_0[6] = v133; X(v118, v119, v73, v117) out_0[15] = v119;
-  X(v120, v121, v84, v118) X(v124, v125, v120, v115) X(v134, v135, v124, v107) out_0[7] = v134;
-  out_0[8] = v135; X(v108, v109, v103, v95) X(v136, v137, v125, v108) out_0[9] = v136; out_0[10] = v137;
-  X(v126, v127, v121, v113) X(v138, v139, v126, v109) out_0[11] = v138; out_0[12] = v139;
-  X(v140, v141, v127, v101) out_0[13] = v140; out_0[14] = v141; X(v142, v143, v54, v22) out_1[0] = v142;
-  X(v160, v161, v78, v26) X(v148, v149, v79, v27) X(v144, v145, v85, v143) X(v146, v147, v81, v144)
-  X(v154, v155, v148, v146) X(v178, v179, v160, v154) out_1[1] = v178; out_1[2] = v179;
-  X(v166, v167, v80, v25) X(v162, v163, v86, v161) X(v164, v165, v82, v162) X(v172, v173, v166, v164)
-  X(v180, v181, v172, v155) out_1[3] = v180; out_1[4] = v181; X(v150, v151, v87, v149)
-  X(v152, v153, v83, v150) X(v156, v157, v152, v147) X(v182, v183, v173, v156) out_1[5] = v182;
-  out_1[6] = v183; X(v168, v169, v73, v167) out_1[15] = v169; X(v170, v171, v84, v168)
-  X(v174, v175, v170, v165) X(v184, v185, v174, v157) out_1[7] = v184; out_1[8] = v185;
-  X(v158, v159, v153, v145) X(v186, v187, v175, v158) out_1[9] = v186; out_1[10] = v187;
-  X(v176, v177, v171, v163) X(v188, v189, v176, v159) out_1[11] = v188; out_1[12] = v189;
+  X(v54, v55, v46, v8) const V v50 = pair[4]; X(v56, v57, v50, v55) const V v48 = pair[2];
+  X(v58, v59, v48, v13) const V v52 = pair[6]; X(v60, v61, v52, v59) X(v62, v63, v58, v56)
+  X(v64, v65, v60, v57) const V v47 = pair[1]; X(v66, v67, v47, v12) const V v51 = pair[5];
+  X(v68, v69, v51, v67) const V v49 = pair[3]; X(v70, v71, v49, v11) const V v53 = pair[7];
+  X(v72, v73, v53, v71) X(v74, v75, v70, v68) X(v76, v77, v72, v69) X(v78, v79, v66, v62)
+  X(v80, v81, v74, v63) X(v82, v83, v75, v64) X(v84, v85, v76, v65) X(v86, v87, v77, v61)
+  const V v88 = before_3[0]; X(v92, v93, v54, v88) out_0[0] = v92; X(v94, v95, v85, v93)
+  X(v96, v97, v81, v94) const V v90 = before_3[2]; X(v98, v99, v79, v90) X(v100, v101, v87, v99)
+  X(v102, v103, v83, v100) X(v104, v105, v98, v96) X(v106, v107, v102, v97) X(v108, v109, v103, v95)
+  const V v89 = before_3[1]; X(v110, v111, v78, v89) X(v112, v113, v86, v111) X(v114, v115, v82, v112)
+  const V v91 = before_3[3]; X(v116, v117, v80, v91) X(v118, v119, v73, v117) out_0[15] = v119;
+  X(v120, v121, v84, v118) X(v122, v123, v116, v114) X(v124, v125, v120, v115) X(v126, v127, v121, v113)
+  X(v128, v129, v110, v104) out_0[1] = v128; out_0[2] = v129; X(v130, v131, v122, v105) out_0[3] = v130;
+  out_0[4] = v131; X(v132, v133, v123, v106) out_0[5] = v132; out_0[6] = v133; X(v134, v135, v124, v107)
+  out_0[7] = v134; out_0[8] = v135; X(v136, v137, v125, v108) out_0[9] = v136; out_0[10] = v137;
+  X(v138, v139, v126, v109) out_0[11] = v138; out_0[12] = v139; X(v140, v141, v127, v101) out_0[13] = v140;
+  out_0[14] = v141; X(v142, v143, v54, v22) out_1[0] = v142; X(v144, v145, v85, v143)
+  X(v146, v147, v81, v144) X(v148, v149, v79, v27) X(v150, v151, v87, v149) X(v152, v153, v83, v150)
+  X(v154, v155, v148, v146) X(v156, v157, v152, v147) X(v158, v159, v153, v145) X(v160, v161, v78, v26)
+  X(v162, v163, v86, v161) X(v164, v165, v82, v162) X(v166, v167, v80, v25) X(v168, v169, v73, v167)
+  out_1[15] = v169; X(v170, v171, v84, v168) X(v172, v173, v166, v164) X(v174, v175, v170, v165)
+  X(v176, v177, v171, v163) X(v178, v179, v160, v154) out_1[1] = v178; out_1[2] = v179;
+  X(v180, v181, v172, v155) out_1[3] = v180; out_1[4] = v181; X(v182, v183, v173, v156) out_1[5] = v182;
+  out_1[6] = v183; X(v184, v185, v174, v157) out_1[7] = v184; out_1[8] = v185; X(v186, v187, v175, v158)
+  out_1[9] = v186; out_1[10] = v187; X(v188, v189, v176, v159) out_1[11] = v188; out_1[12] = v189;
   X(v190, v191, v177, v151) out_1[13] = v190; out_1[14] = v191;
 }
 
 // Merges the sorted 4x4 of two rows.
 NETWORK pair_4(IN a, IN b, OUT out) {
-  const V v0 = a[0]; const V v16 = b[0]; X(v32, v33, v0, v16) out[0] = v32; const V v1 = a[1];
-  const V v17 = b[1]; X(v82, v83, v1, v17) const V v2 = a[2]; const V v18 = b[2]; X(v50, v51, v2, v18)
-  const V v4 = a[4]; const V v20 = b[4]; X(v38, v39, v4, v20) const V v8 = a[8]; const V v24 = b[8];
-  X(v34, v35, v8, v24) X(v36, v37, v34, v33) X(v44, v45, v38, v36) X(v68, v69, v50, v44)
-  X(v132, v133, v82, v68) out[1] = v132; out[2] = v133; const V v3 = a[3]; const V v19 = b[3];
-  X(v100, v101, v3, v19) const V v5 = a[5]; const V v21 = b[5]; X(v88, v89, v5, v21) const V v9 = a[9];
-  const V v25 = b[9]; X(v84, v85, v9, v25) X(v86, v87, v84, v83) X(v94, v95, v88, v86)
-  X(v118, v119, v100, v94) X(v134, v135, v118, v69) out[3] = v134; out[4] = v135; const V v6 = a[6];
-  const V v22 = b[6]; X(v56, v57, v6, v22) const V v10 = a[10]; const V v26 = b[10]; X(v52, v53, v10, v26)
-  X(v54, v55, v52, v51) X(v62, v63, v56, v54) X(v70, v71, v62, v45) X(v136, v137, v119, v70) out[5] = v136;
-  out[6] = v137; const V v7 = a[7]; const V v23 = b[7]; X(v106, v107, v7, v23) const V v11 = a[11];
-  const V v27 = b[11]; X(v102, v103, v11, v27) X(v104, v105, v102, v101) X(v112, v113, v106, v104)
-  X(v120, v121, v112, v95) X(v138, v139, v120, v71) out[7] = v138; out[8] = v139; const V v12 = a[12];
-  const V v28 = b[12]; X(v40, v41, v12, v28) X(v42, v43, v40, v39) X(v46, v47, v42, v37)
-  X(v72, v73, v63, v46) X(v140, v141, v121, v72) out[9] = v140; out[10] = v141; const V v13 = a[13];
-  const V v29 = b[13]; X(v90, v91, v13, v29) X(v92, v93, v90, v89) X(v96, v97, v92, v87)
-  X(v122, v123, v113, v96) X(v142, v143, v122, v73) out[11] = v142; out[12] = v143; const V v14 = a[14];
-  const V v30 = b[14]; X(v58, v59, v14, v30) X(v60, v61, v58, v57) X(v64, v65, v60, v55)
-  X(v74, v75, v64, v47) X(v144, v145, v123, v74) out[13] = v144; out[14] = v145; const V v15 = a[15];
-  const V v31 = b[15]; X(v108, v109, v15, v31) out[31] = v109; X(v110, v111, v108, v107)
-  X(v114, v115, v110, v105) X(v124, v125, v114, v97) X(v146, v147, v124, v75) out[15] = v146;
-  out[16] = v147; X(v48, v49, v43, v35) X(v76, v77, v65, v48) X(v148, v149, v125, v76) out[17] = v148;
-  out[18] = v149; X(v98, v99, v93, v85) X(v126, v127, v115, v98) X(v150, v151, v126, v77) out[19] = v150;
-  out[20] = v151; X(v66, v67, v61, v53) X(v78, v79, v66, v49) X(v152, v153, v127, v78) out[21] = v152;
-  out[22] = v153; X(v116, v117, v111, v103) X(v128, v129, v116, v99) X(v154, v155, v128, v79)
-  out[23] = v154; out[24] = v155; X(v80, v81, v67, v41) X(v156, v157, v129, v80) out[25] = v156;
-  out[26] = v157; X(v130, v131, v117, v91) X(v158, v159, v130, v81) out[27] = v158; out[28] = v159;
-  X(v160, v161, v131, v59) out[29] = v160; out[30] = v161;
+  const V v0 = a[0]; const V v16 = b[0]; X(v32, v33, v0, v16) out[0] = v32; const V v8 = a[8];
+  const V v24 = b[8]; X(v34, v35, v8, v24) X(v36, v37, v34, v33) const V v4 = a[4]; const V v20 = b[4];
+  X(v38, v39, v4, v20) const V v12 = a[12]; const V v28 = b[12]; X(v40, v41, v12, v28) X(v42, v43, v40, v39)
+  X(v44, v45, v38, v36) X(v46, v47, v42, v37) X(v48, v49, v43, v35) const V v2 = a[2]; const V v18 = b[2];
+  X(v50, v51, v2, v18) const V v10 = a[10]; const V v26 = b[10]; X(v52, v53, v10, v26) X(v54, v55, v52, v51)
+  const V v6 = a[6]; const V v22 = b[6]; X(v56, v57, v6, v22) const V v14 = a[14]; const V v30 = b[14];
+  X(v58, v59, v14, v30) X(v60, v61, v58, v57) X(v62, v63, v56, v54) X(v64, v65, v60, v55)
+  X(v66, v67, v61, v53) X(v68, v69, v50, v44) X(v70, v71, v62, v45) X(v72, v73, v63, v46)
+  X(v74, v75, v64, v47) X(v76, v77, v65, v48) X(v78, v79, v66, v49) X(v80, v81, v67, v41) const V v1 = a[1];
+  const V v17 = b[1]; X(v82, v83, v1, v17) const V v9 = a[9]; const V v25 = b[9]; X(v84, v85, v9, v25)
+  X(v86, v87, v84, v83) const V v5 = a[5]; const V v21 = b[5]; X(v88, v89, v5, v21) const V v13 = a[13];
+  const V v29 = b[13]; X(v90, v91, v13, v29) X(v92, v93, v90, v89) X(v94, v95, v88, v86)
+  X(v96, v97, v92, v87) X(v98, v99, v93, v85) const V v3 = a[3]; const V v19 = b[3]; X(v100, v101, v3, v19)
+  const V v11 = a[11]; const V v27 = b[11]; X(v102, v103, v11, v27) X(v104, v105, v102, v101)
+  const V v7 = a[7]; const V v23 = b[7]; X(v106, v107, v7, v23) const V v15 = a[15]; const V v31 = b[15];
+  X(v108, v109, v15, v31) out[31] = v109; X(v110, v111, v108, v107) X(v112, v113, v106, v104)
+  X(v114, v115, v110, v105) X(v116, v117, v111, v103) X(v118, v119, v100, v94) X(v120, v121, v112, v95)
+  X(v122, v123, v113, v96) X(v124, v125, v114, v97) X(v126, v127, v115, v98) X(v128, v129, v116, v99)
+  X(v130, v131, v117, v91) X(v132, v133, v82, v68) out[1] = v132; out[2] = v133; X(v134, v135, v118, v69)
+  out[3] = v134; out[4] = v135; X(v136, v137, v119, v70) out[5] = v136; out[6] = v137;
+  X(v138, v139, v120, v71) out[7] = v138; out[8] = v139; X(v140, v141, v121, v72) out[9] = v140;
+  out[10] = v141; X(v142, v143, v122, v73) out[11] = v142; out[12] = v143; X(v144, v145, v123, v74)
+  out[13] = v144; out[14] = v145; X(v146, v147, v124, v75) out[15] = v146; out[16] = v147;
+  X(v148, v149, v125, v76) out[17] = v148; out[18] = v149; X(v150, v151, v126, v77) out[19] = v150;
+  out[20] = v151; X(v152, v153, v127, v78) out[21] = v152; out[22] = v153; X(v154, v155, v128, v79)
+  out[23] = v154; out[24] = v155; X(v156, v157, v129, v80) out[25] = v156; out[26] = v157;
+  X(v158, v159, v130, v81) out[27] = v158; out[28] = v159; X(v160, v161, v131, v59) out[29] = v160;
+  out[30] = v161;
 }
 
 // bc: the merged 4x4 of two rows; a, d, e: of the rows beside them. out: the upper of the two middle values
 // of a..d and of b..e.
 NETWORK median_4(IN a, IN bc, IN d, IN e, OUT out) {
-  const V v15 = bc[15]; const V v47 = d[15]; X(v188, v189, v15, v47) const V v31 = bc[31];
-  L(v190, v31, v189) const V v7 = bc[7]; const V v39 = d[7]; H(v185, v7, v39) const V v23 = bc[23];
-  X(v186, v187, v23, v185) L(v194, v190, v187) const V v11 = bc[11]; const V v43 = d[11];
-  X(v176, v177, v11, v43) const V v27 = bc[27]; L(v178, v27, v177) const V v3 = bc[3]; const V v35 = d[3];
-  H(v173, v3, v35) const V v19 = bc[19]; X(v174, v175, v19, v173) X(v182, v183, v178, v175)
-  L(v202, v194, v183) const V v13 = bc[13]; const V v45 = d[13]; X(v154, v155, v13, v45)
-  const V v29 = bc[29]; L(v156, v29, v155) const V v5 = bc[5]; const V v37 = d[5]; H(v151, v5, v37)
-  const V v21 = bc[21]; X(v152, v153, v21, v151) L(v160, v156, v153) const V v9 = bc[9]; const V v41 = d[9];
-  X(v142, v143, v9, v41) const V v25 = bc[25]; L(v144, v25, v143) const V v1 = bc[1]; const V v33 = d[1];
-  H(v139, v1, v33) const V v17 = bc[17]; X(v140, v141, v17, v139) X(v148, v149, v144, v141)
-  X(v168, v169, v160, v149) L(v220, v202, v169) const V v14 = bc[14]; const V v46 = d[14];
-  X(v98, v99, v14, v46) const V v30 = bc[30]; L(v100, v30, v99) const V v6 = bc[6]; const V v38 = d[6];
-  H(v95, v6, v38) const V v22 = bc[22]; X(v96, v97, v22, v95) L(v104, v100, v97) const V v10 = bc[10];
-  const V v42 = d[10]; X(v86, v87, v10, v42) const V v26 = bc[26]; L(v88, v26, v87) const V v2 = bc[2];
-  const V v34 = d[2]; H(v83, v2, v34) const V v18 = bc[18]; X(v84, v85, v18, v83) X(v92, v93, v88, v85)
-  L(v112, v104, v93) const V v12 = bc[12]; const V v44 = d[12]; X(v64, v65, v12, v44) const V v28 = bc[28];
-  L(v66, v28, v65) const V v4 = bc[4]; const V v36 = d[4]; H(v61, v4, v36) const V v20 = bc[20];
-  X(v62, v63, v20, v61) L(v70, v66, v63) const V v8 = bc[8]; const V v40 = d[8]; X(v52, v53, v8, v40)
-  const V v24 = bc[24]; L(v54, v24, v53) const V v0 = bc[0]; const V v32 = d[0]; H(v49, v0, v32)
-  const V v16 = bc[16]; X(v50, v51, v16, v49) X(v58, v59, v54, v51) X(v78, v79, v70, v59)
-  X(v130, v131, v112, v79) X(v258, v259, v220, v131) X(v192, v193, v188, v186) H(v181, v176, v174)
-  X(v198, v199, v192, v181) X(v158, v159, v154, v152) H(v147, v142, v140) H(v165, v158, v147)
-  X(v212, v213, v198, v165) X(v102, v103, v98, v96) H(v91, v86, v84) X(v108, v109, v102, v91)
-  X(v68, v69, v64, v62) H(v57, v52, v50) H(v75, v68, v57) H(v123, v108, v75) H(v243, v212, v123)
-  const V v289 = a[15]; H(v291, v243, v289) L(v292, v259, v291) X(v76, v77, v69, v58)
-  X(v124, v125, v109, v76) X(v244, v245, v213, v124) const V v288 = a[14]; H(v295, v244, v288)
-  L(v296, v292, v295) const V v287 = a[13]; H(v299, v245, v287) L(v300, v296, v299)
-  X(v166, v167, v159, v148) X(v214, v215, v199, v166) X(v246, v247, v214, v125) const V v286 = a[12];
-  H(v303, v246, v286) L(v304, v300, v303) const V v285 = a[11]; H(v307, v247, v285) L(v308, v304, v307)
-  X(v110, v111, v103, v92) X(v126, v127, v110, v77) X(v248, v249, v215, v126) const V v284 = a[10];
-  H(v311, v248, v284) L(v312, v308, v311) const V v283 = a[9]; H(v315, v249, v283) L(v316, v312, v315)
-  X(v200, v201, v193, v182) X(v216, v217, v200, v167) X(v250, v251, v216, v127) const V v282 = a[8];
-  H(v319, v250, v282) L(v320, v316, v319) const V v281 = a[7]; H(v323, v251, v281) L(v324, v320, v323)
-  X(v128, v129, v111, v78) X(v252, v253, v217, v128) const V v280 = a[6]; H(v327, v252, v280)
-  L(v328, v324, v327) const V v279 = a[5]; H(v331, v253, v279) L(v332, v328, v331) X(v218, v219, v201, v168)
-  X(v254, v255, v218, v129) const V v278 = a[4]; H(v335, v254, v278) L(v336, v332, v335)
-  const V v277 = a[3]; H(v339, v255, v277) L(v340, v336, v339) X(v256, v257, v219, v130)
-  const V v276 = a[2]; H(v343, v256, v276) L(v344, v340, v343) const V v275 = a[1]; H(v347, v257, v275)
-  L(v348, v344, v347) const V v274 = a[0]; H(v351, v258, v274) L(v352, v348, v351) out[0] = v352;
-  const V v369 = e[15]; H(v371, v243, v369) L(v372, v259, v371) const V v368 = e[14]; H(v375, v244, v368)
-  L(v376, v372, v375) const V v367 = e[13]; H(v379, v245, v367) L(v380, v376, v379) const V v366 = e[12];
-  H(v383, v246, v366) L(v384, v380, v383) const V v365 = e[11]; H(v387, v247, v365) L(v388, v384, v387)
-  const V v364 = e[10]; H(v391, v248, v364) L(v392, v388, v391) const V v363 = e[9]; H(v395, v249, v363)
-  L(v396, v392, v395) const V v362 = e[8]; H(v399, v250, v362) L(v400, v396, v399) const V v361 = e[7];
-  H(v403, v251, v361) L(v404, v400, v403) const V v360 = e[6]; H(v407, v252, v360) L(v408, v404, v407)
-  const V v359 = e[5]; H(v411, v253, v359) L(v412, v408, v411) const V v358 = e[4]; H(v415, v254, v358)
-  L(v416, v412, v415) const V v357 = e[3]; H(v419, v255, v357) L(v420, v416, v419) const V v356 = e[2];
-  H(v423, v256, v356) L(v424, v420, v423) const V v355 = e[1]; H(v427, v257, v355) L(v428, v424, v427)
-  const V v354 = e[0]; H(v431, v258, v354) L(v432, v428, v431) out[1] = v432;
+  const V v0 = bc[0]; const V v32 = d[0]; H(v49, v0, v32) const V v16 = bc[16]; X(v50, v51, v16, v49)
+  const V v8 = bc[8]; const V v40 = d[8]; X(v52, v53, v8, v40) const V v24 = bc[24]; L(v54, v24, v53)
+  H(v57, v52, v50) X(v58, v59, v54, v51) const V v4 = bc[4]; const V v36 = d[4]; H(v61, v4, v36)
+  const V v20 = bc[20]; X(v62, v63, v20, v61) const V v12 = bc[12]; const V v44 = d[12];
+  X(v64, v65, v12, v44) const V v28 = bc[28]; L(v66, v28, v65) X(v68, v69, v64, v62) L(v70, v66, v63)
+  H(v75, v68, v57) X(v76, v77, v69, v58) X(v78, v79, v70, v59) const V v2 = bc[2]; const V v34 = d[2];
+  H(v83, v2, v34) const V v18 = bc[18]; X(v84, v85, v18, v83) const V v10 = bc[10]; const V v42 = d[10];
+  X(v86, v87, v10, v42) const V v26 = bc[26]; L(v88, v26, v87) H(v91, v86, v84) X(v92, v93, v88, v85)
+  const V v6 = bc[6]; const V v38 = d[6]; H(v95, v6, v38) const V v22 = bc[22]; X(v96, v97, v22, v95)
+  const V v14 = bc[14]; const V v46 = d[14]; X(v98, v99, v14, v46) const V v30 = bc[30]; L(v100, v30, v99)
+  X(v102, v103, v98, v96) L(v104, v100, v97) X(v108, v109, v102, v91) X(v110, v111, v103, v92)
+  L(v112, v104, v93) H(v123, v108, v75) X(v124, v125, v109, v76) X(v126, v127, v110, v77)
+  X(v128, v129, v111, v78) X(v130, v131, v112, v79) const V v1 = bc[1]; const V v33 = d[1]; H(v139, v1, v33)
+  const V v17 = bc[17]; X(v140, v141, v17, v139) const V v9 = bc[9]; const V v41 = d[9];
+  X(v142, v143, v9, v41) const V v25 = bc[25]; L(v144, v25, v143) H(v147, v142, v140)
+  X(v148, v149, v144, v141) const V v5 = bc[5]; const V v37 = d[5]; H(v151, v5, v37) const V v21 = bc[21];
+  X(v152, v153, v21, v151) const V v13 = bc[13]; const V v45 = d[13]; X(v154, v155, v13, v45)
+  const V v29 = bc[29]; L(v156, v29, v155) X(v158, v159, v154, v152) L(v160, v156, v153) H(v165, v158, v147)
+  X(v166, v167, v159, v148) X(v168, v169, v160, v149) const V v3 = bc[3]; const V v35 = d[3];
+  H(v173, v3, v35) const V v19 = bc[19]; X(v174, v175, v19, v173) const V v11 = bc[11]; const V v43 = d[11];
+  X(v176, v177, v11, v43) const V v27 = bc[27]; L(v178, v27, v177) H(v181, v176, v174)
+  X(v182, v183, v178, v175) const V v7 = bc[7]; const V v39 = d[7]; H(v185, v7, v39) const V v23 = bc[23];
+  X(v186, v187, v23, v185) const V v15 = bc[15]; const V v47 = d[15]; X(v188, v189, v15, v47)
+  const V v31 = bc[31]; L(v190, v31, v189) X(v192, v193, v188, v186) L(v194, v190, v187)
+  X(v198, v199, v192, v181) X(v200, v201, v193, v182) L(v202, v194, v183) X(v212, v213, v198, v165)
+  X(v214, v215, v199, v166) X(v216, v217, v200, v167) X(v218, v219, v201, v168) L(v220, v202, v169)
+  H(v243, v212, v123) X(v244, v245, v213, v124) X(v246, v247, v214, v125) X(v248, v249, v215, v126)
+  X(v250, v251, v216, v127) X(v252, v253, v217, v128) X(v254, v255, v218, v129) X(v256, v257, v219, v130)
+  X(v258, v259, v220, v131) const V v289 = a[15]; H(v291, v243, v289) L(v292, v259, v291)
+  const V v288 = a[14]; H(v295, v244, v288) L(v296, v292, v295) const V v287 = a[13]; H(v299, v245, v287)
+  L(v300, v296, v299) const V v286 = a[12]; H(v303, v246, v286) L(v304, v300, v303) const V v285 = a[11];
+  H(v307, v247, v285) L(v308, v304, v307) const V v284 = a[10]; H(v311, v248, v284) L(v312, v308, v311)
+  const V v283 = a[9]; H(v315, v249, v283) L(v316, v312, v315) const V v282 = a[8]; H(v319, v250, v282)
+  L(v320, v316, v319) const V v281 = a[7]; H(v323, v251, v281) L(v324, v320, v323) const V v280 = a[6];
+  H(v327, v252, v280) L(v328, v324, v327) const V v279 = a[5]; H(v331, v253, v279) L(v332, v328, v331)
+  const V v278 = a[4]; H(v335, v254, v278) L(v336, v332, v335) const V v277 = a[3]; H(v339, v255, v277)
+  L(v340, v336, v339) const V v276 = a[2]; H(v343, v256, v276) L(v344, v340, v343) const V v275 = a[1];
+  H(v347, v257, v275) L(v348, v344, v347) const V v274 = a[0]; H(v351, v258, v274) L(v352, v348, v351)
+  out[0] = v352; const V v369 = e[15]; H(v371, v243, v369) L(v372, v259, v371) const V v368 = e[14];
+  H(v375, v244, v368) L(v376, v372, v375) const V v367 = e[13]; H(v379, v245, v367) L(v380, v376, v379)
+  const V v366 = e[12]; H(v383, v246, v366) L(v384, v380, v383) const V v365 = e[11]; H(v387, v247, v365)
+  L(v388, v384, v387) const V v364 = e[10]; H(v391, v248, v364) L(v392, v388, v391) const V v363 = e[9];
+  H(v395, v249, v363) L(v396, v392, v395) const V v362 = e[8]; H(v399, v250, v362) L(v400, v396, v399)
+  const V v361 = e[7]; H(v403, v251, v361) L(v404, v400, v403) const V v360 = e[6]; H(v407, v252, v360)
+  L(v408, v404, v407) const V v359 = e[5]; H(v411, v253, v359) L(v412, v408, v411) const V v358 = e[4];
+  H(v415, v254, v358) L(v416, v412, v415) const V v357 = e[3]; H(v419, v255, v357) L(v420, v416, v419)
+  const V v356 = e[2]; H(v423, v256, v356) L(v424, v420, v423) const V v355 = e[1]; H(v427, v257, v355)
+  L(v428, v424, v427) const V v354 = e[0]; H(v431, v258, v354) L(v432, v428, v431) out[1] = v432;
 }
 
 // a..d: keys of the four planes before the first two that planes_5 adds. row_a, row_c, row_d, pair_bc: what
 // it reads of them.
 NETWORK start_5(const T* a, const T* b, const T* c, const T* d, OUT row_a, OUT row_c, OUT row_d, OUT pair_bc) {
-  const V v0 = load<T>(a + 0); const V v3 = load<T>(a + 3); X(v5, v6, v0, v3) const V v2 = load<T>(a + 2);
-  X(v9, v10, v5, v2) const V v1 = load<T>(a + 1); const V v4 = load<T>(a + 4); X(v7, v8, v1, v4)
+  const V v0 = load<T>(a + 0); const V v3 = load<T>(a + 3); X(v5, v6, v0, v3) const V v1 = load<T>(a + 1);
+  const V v4 = load<T>(a + 4); X(v7, v8, v1, v4) const V v2 = load<T>(a + 2); X(v9, v10, v5, v2)
   X(v11, v12, v7, v6) X(v13, v14, v9, v11) row_a[0] = v13; X(v15, v16, v10, v8) X(v17, v18, v14, v15)
   row_a[1] = v17; X(v19, v20, v12, v16) row_a[4] = v20; X(v21, v22, v18, v19) row_a[2] = v21;
-  row_a[3] = v22; const V v46 = load<T>(c + 0); const V v49 = load<T>(c + 3); X(v51, v52, v46, v49)
-  const V v48 = load<T>(c + 2); X(v55, v56, v51, v48) const V v47 = load<T>(c + 1);
-  const V v50 = load<T>(c + 4); X(v53, v54, v47, v50) X(v57, v58, v53, v52) X(v59, v60, v55, v57)
+  row_a[3] = v22; const V v23 = load<T>(b + 0); const V v26 = load<T>(b + 3); X(v28, v29, v23, v26)
+  const V v24 = load<T>(b + 1); const V v27 = load<T>(b + 4); X(v30, v31, v24, v27)
+  const V v25 = load<T>(b + 2); X(v32, v33, v28, v25) X(v34, v35, v30, v29) X(v36, v37, v32, v34)
+  X(v38, v39, v33, v31) X(v40, v41, v37, v38) X(v42, v43, v35, v39) X(v44, v45, v41, v42)
+  const V v46 = load<T>(c + 0); const V v49 = load<T>(c + 3); X(v51, v52, v46, v49)
+  const V v47 = load<T>(c + 1); const V v50 = load<T>(c + 4); X(v53, v54, v47, v50)
+  const V v48 = load<T>(c + 2); X(v55, v56, v51, v48) X(v57, v58, v53, v52) X(v59, v60, v55, v57)
   row_c[0] = v59; X(v61, v62, v56, v54) X(v63, v64, v60, v61) row_c[1] = v63; X(v65, v66, v58, v62)
   row_c[4] = v66; X(v67, v68, v64, v65) row_c[2] = v67; row_c[3] = v68; const V v69 = load<T>(d + 0);
-  const V v72 = load<T>(d + 3); X(v74, v75, v69, v72) const V v71 = load<T>(d + 2); X(v78, v79, v74, v71)
-  const V v70 = load<T>(d + 1); const V v73 = load<T>(d + 4); X(v76, v77, v70, v73) X(v80, v81, v76, v75)
-  X(v82, v83, v78, v80) row_d[0] = v82; X(v84, v85, v79, v77) X(v86, v87, v83, v84) row_d[1] = v86;
-  X(v88, v89, v81, v85) row_d[4] = v89; X(v90, v91, v87, v88) row_d[2] = v90; row_d[3] = v91;
-  const V v23 = load<T>(b + 0); const V v26 = load<T>(b + 3); X(v28, v29, v23, v26)
-  const V v25 = load<T>(b + 2); X(v32, v33, v28, v25) const V v24 = load<T>(b + 1);
-  const V v27 = load<T>(b + 4); X(v30, v31, v24, v27) X(v34, v35, v30, v29) X(v36, v37, v32, v34)
-  X(v92, v93, v36, v59) pair_bc[0] = v92; X(v38, v39, v33, v31) X(v40, v41, v37, v38)
-  X(v104, v105, v40, v63) X(v42, v43, v35, v39) X(v44, v45, v41, v42) X(v98, v99, v44, v67)
-  X(v94, v95, v43, v66) pair_bc[9] = v95; X(v96, v97, v94, v93) X(v100, v101, v98, v96)
-  X(v110, v111, v104, v100) pair_bc[1] = v110; pair_bc[2] = v111; X(v106, v107, v45, v68)
-  X(v108, v109, v106, v105) X(v112, v113, v108, v101) pair_bc[3] = v112; pair_bc[4] = v113;
-  X(v102, v103, v99, v97) X(v114, v115, v109, v102) pair_bc[5] = v114; pair_bc[6] = v115;
-  X(v116, v117, v107, v103) pair_bc[7] = v116; pair_bc[8] = v117;
+  const V v72 = load<T>(d + 3); X(v74, v75, v69, v72) const V v70 = load<T>(d + 1);
+  const V v73 = load<T>(d + 4); X(v76, v77, v70, v73) const V v71 = load<T>(d + 2); X(v78, v79, v74, v71)
+  X(v80, v81, v76, v75) X(v82, v83, v78, v80) row_d[0] = v82; X(v84, v85, v79, v77) X(v86, v87, v83, v84)
+  row_d[1] = v86; X(v88, v89, v81, v85) row_d[4] = v89; X(v90, v91, v87, v88) row_d[2] = v90;
+  row_d[3] = v91; X(v92, v93, v36, v59) pair_bc[0] = v92; X(v94, v95, v43, v66) pair_bc[9] = v95;
+  X(v96, v97, v94, v93) X(v98, v99, v44, v67) X(v100, v101, v98, v96) X(v102, v103, v99, v97)
+  X(v104, v105, v40, v63) X(v106, v107, v45, v68) X(v108, v109, v106, v105) X(v110, v111, v104, v100)
+  pair_bc[1] = v110; pair_bc[2] = v111; X(v112, v113, v108, v101) pair_bc[3] = v112; pair_bc[4] = v113;
+  X(v114, v115, v109, v102) pair_bc[5] = v114; pair_bc[6] = v115; X(v116, v117, v107, v103)
+  pair_bc[7] = v116; pair_bc[8] = v117;
 }
 
 // Outputs z and z + 1 look at planes z-2..z+3. before_4: sorted row of the first, pair: the merged next
 // two, before_1: sorted fourth; p, q: keys of the last two. row_p, row_q: their sorted rows; next_pair:
 // merged fourth and fifth; out_0, out_1: sorted 5x5.
 NETWORK planes_5(const T* p, const T* q, IN before_4, IN pair, IN before_1, OUT row_p, OUT row_q, OUT next_pair, OUT out_0, OUT out_1) {
-  const V v0 = load<T>(p + 0); const V v3 = load<T>(p + 3); X(v5, v6, v0, v3) const V v2 = load<T>(p + 2);
-  X(v9, v10, v5, v2) const V v1 = load<T>(p + 1); const V v4 = load<T>(p + 4); X(v7, v8, v1, v4)
+  const V v0 = load<T>(p + 0); const V v3 = load<T>(p + 3); X(v5, v6, v0, v3) const V v1 = load<T>(p + 1);
+  const V v4 = load<T>(p + 4); X(v7, v8, v1, v4) const V v2 = load<T>(p + 2); X(v9, v10, v5, v2)
   X(v11, v12, v7, v6) X(v13, v14, v9, v11) row_p[0] = v13; X(v15, v16, v10, v8) X(v17, v18, v14, v15)
   row_p[1] = v17; X(v19, v20, v12, v16) row_p[4] = v20; X(v21, v22, v18, v19) row_p[2] = v21;
   row_p[3] = v22; const V v23 = before_1[0]; X(v28, v29, v23, v13) next_pair[0] = v28;
-  const V v24 = before_1[1]; X(v40, v41, v24, v17) const V v25 = before_1[2]; X(v34, v35, v25, v21)
   const V v27 = before_1[4]; X(v30, v31, v27, v20) next_pair[9] = v31; X(v32, v33, v30, v29)
-  X(v36, v37, v34, v32) X(v46, v47, v40, v36) next_pair[1] = v46; next_pair[2] = v47;
-  const V v26 = before_1[3]; X(v42, v43, v26, v22) X(v44, v45, v42, v41) X(v48, v49, v44, v37)
-  next_pair[3] = v48; next_pair[4] = v49; X(v38, v39, v35, v33) X(v50, v51, v45, v38) next_pair[5] = v50;
-  next_pair[6] = v51; X(v52, v53, v43, v39) next_pair[7] = v52; next_pair[8] = v53; const V v54 = pair[0];
-  X(v64, v65, v54, v28) const V v134 = before_4[0]; X(v139, v140, v64, v134) out_0[0] = v139;
-  const V v55 = pair[1]; X(v90, v91, v55, v46) const V v56 = pair[2]; X(v76, v77, v56, v47)
-  const V v58 = pair[4]; X(v70, v71, v58, v49) const V v62 = pair[8]; X(v66, v67, v62, v53)
-  X(v68, v69, v66, v65) X(v72, v73, v70, v68) X(v82, v83, v76, v72) X(v116, v117, v90, v82)
-  const V v135 = before_4[1]; X(v177, v178, v116, v135) const V v136 = before_4[2];
-  X(v155, v156, v117, v136) const V v57 = pair[3]; X(v102, v103, v57, v48) const V v59 = pair[5];
-  X(v96, v97, v59, v50) const V v63 = pair[9]; X(v92, v93, v63, v31) X(v94, v95, v92, v91)
-  X(v98, v99, v96, v94) X(v108, v109, v102, v98) X(v118, v119, v108, v83) const V v138 = before_4[4];
-  X(v145, v146, v119, v138) const V v61 = pair[7]; X(v104, v105, v61, v52) X(v106, v107, v104, v103)
-  X(v110, v111, v106, v99) const V v60 = pair[6]; X(v78, v79, v60, v51) X(v80, v81, v78, v77)
-  X(v84, v85, v80, v73) X(v122, v123, v110, v85) X(v100, v101, v97, v95) X(v114, v115, v105, v101)
-  X(v74, v75, v71, v69) X(v88, v89, v79, v75) X(v130, v131, v114, v89) X(v141, v142, v131, v140)
-  X(v143, v144, v123, v141) X(v149, v150, v145, v143) X(v165, v166, v155, v149) X(v207, v208, v177, v165)
-  out_0[1] = v207; out_0[2] = v208; const V v137 = before_4[3]; X(v187, v188, v118, v137)
-  X(v120, v121, v109, v84) X(v86, v87, v81, v74) X(v124, v125, v111, v86) X(v132, v133, v115, v67)
-  X(v179, v180, v132, v178) X(v181, v182, v124, v179) X(v183, v184, v120, v181) X(v197, v198, v187, v183)
-  X(v209, v210, v197, v166) out_0[3] = v209; out_0[4] = v210; X(v157, v158, v133, v156)
-  X(v159, v160, v125, v157) X(v161, v162, v121, v159) X(v167, v168, v161, v150) X(v211, v212, v198, v167)
-  out_0[5] = v211; out_0[6] = v212; X(v112, v113, v107, v100) X(v126, v127, v112, v87)
-  X(v189, v190, v93, v188) X(v191, v192, v126, v189) X(v193, v194, v122, v191) X(v199, v200, v193, v184)
-  X(v213, v214, v199, v168) out_0[7] = v213; out_0[8] = v214; X(v147, v148, v127, v146)
-  X(v151, v152, v147, v144) X(v169, v170, v162, v151) X(v215, v216, v200, v169) out_0[9] = v215;
-  out_0[10] = v216; X(v128, v129, v113, v88) X(v185, v186, v128, v182) X(v201, v202, v194, v185)
-  X(v217, v218, v201, v170) out_0[11] = v217; out_0[12] = v218; X(v163, v164, v129, v160)
-  X(v171, v172, v163, v152) X(v219, v220, v202, v171) out_0[13] = v219; out_0[14] = v220;
-  X(v195, v196, v130, v192) X(v203, v204, v195, v186) X(v221, v222, v203, v172) out_0[15] = v221;
-  out_0[16] = v222; X(v153, v154, v148, v142) X(v173, v174, v164, v153) X(v223, v224, v204, v173)
-  out_0[17] = v223; out_0[18] = v224; X(v205, v206, v196, v180) X(v225, v226, v205, v174) out_0[19] = v225;
-  out_0[20] = v226; X(v175, v176, v158, v154) X(v227, v228, v206, v175) out_0[21] = v227; out_0[22] = v228;
-  X(v229, v230, v190, v176) out_0[23] = v229; out_0[24] = v230; const V v231 = load<T>(q + 0);
-  const V v234 = load<T>(q + 3); X(v236, v237, v231, v234) const V v233 = load<T>(q + 2);
-  X(v240, v241, v236, v233) const V v232 = load<T>(q + 1); const V v235 = load<T>(q + 4);
-  X(v238, v239, v232, v235) X(v242, v243, v238, v237) X(v244, v245, v240, v242) row_q[0] = v244;
-  X(v246, v247, v241, v239) X(v248, v249, v245, v246) row_q[1] = v248; X(v250, v251, v243, v247)
-  row_q[4] = v251; X(v252, v253, v249, v250) row_q[2] = v252; row_q[3] = v253; X(v254, v255, v64, v244)
-  out_1[0] = v254; X(v292, v293, v116, v248) X(v270, v271, v117, v252) X(v260, v261, v119, v251)
-  X(v256, v257, v131, v255) X(v258, v259, v123, v256) X(v264, v265, v260, v258) X(v280, v281, v270, v264)
-  X(v322, v323, v292, v280) out_1[1] = v322; out_1[2] = v323; X(v302, v303, v118, v253)
-  X(v294, v295, v132, v293) X(v296, v297, v124, v294) X(v298, v299, v120, v296) X(v312, v313, v302, v298)
-  X(v324, v325, v312, v281) out_1[3] = v324; out_1[4] = v325; X(v272, v273, v133, v271)
-  X(v274, v275, v125, v272) X(v276, v277, v121, v274) X(v282, v283, v276, v265) X(v326, v327, v313, v282)
-  out_1[5] = v326; out_1[6] = v327; X(v304, v305, v93, v303) X(v306, v307, v126, v304)
-  X(v308, v309, v122, v306) X(v314, v315, v308, v299) X(v328, v329, v314, v283) out_1[7] = v328;
-  out_1[8] = v329; X(v262, v263, v127, v261) X(v266, v267, v262, v259) X(v284, v285, v277, v266)
-  X(v330, v331, v315, v284) out_1[9] = v330; out_1[10] = v331; X(v300, v301, v128, v297)
-  X(v316, v317, v309, v300) X(v332, v333, v316, v285) out_1[11] = v332; out_1[12] = v333;
-  X(v278, v279, v129, v275) X(v286, v287, v278, v267) X(v334, v335, v317, v286) out_1[13] = v334;
-  out_1[14] = v335; X(v310, v311, v130, v307) X(v318, v319, v310, v301) X(v336, v337, v318, v287)
-  out_1[15] = v336; out_1[16] = v337; X(v268, v269, v263, v257) X(v288, v289, v279, v268)
-  X(v338, v339, v319, v288) out_1[17] = v338; out_1[18] = v339; X(v320, v321, v311, v295)
-  X(v340, v341, v320, v289) out_1[19] = v340; out_1[20] = v341; X(v290, v291, v273, v269)
+  const V v25 = before_1[2]; X(v34, v35, v25, v21) X(v36, v37, v34, v32) X(v38, v39, v35, v33)
+  const V v24 = before_1[1]; X(v40, v41, v24, v17) const V v26 = before_1[3]; X(v42, v43, v26, v22)
+  X(v44, v45, v42, v41) X(v46, v47, v40, v36) next_pair[1] = v46; next_pair[2] = v47; X(v48, v49, v44, v37)
+  next_pair[3] = v48; next_pair[4] = v49; X(v50, v51, v45, v38) next_pair[5] = v50; next_pair[6] = v51;
+  X(v52, v53, v43, v39) next_pair[7] = v52; next_pair[8] = v53; const V v54 = pair[0]; X(v64, v65, v54, v28)
+  const V v62 = pair[8]; X(v66, v67, v62, v53) X(v68, v69, v66, v65) const V v58 = pair[4];
+  X(v70, v71, v58, v49) X(v72, v73, v70, v68) X(v74, v75, v71, v69) const V v56 = pair[2];
+  X(v76, v77, v56, v47) const V v60 = pair[6]; X(v78, v79, v60, v51) X(v80, v81, v78, v77)
+  X(v82, v83, v76, v72) X(v84, v85, v80, v73) X(v86, v87, v81, v74) X(v88, v89, v79, v75)
+  const V v55 = pair[1]; X(v90, v91, v55, v46) const V v63 = pair[9]; X(v92, v93, v63, v31)
+  X(v94, v95, v92, v91) const V v59 = pair[5]; X(v96, v97, v59, v50) X(v98, v99, v96, v94)
+  X(v100, v101, v97, v95) const V v57 = pair[3]; X(v102, v103, v57, v48) const V v61 = pair[7];
+  X(v104, v105, v61, v52) X(v106, v107, v104, v103) X(v108, v109, v102, v98) X(v110, v111, v106, v99)
+  X(v112, v113, v107, v100) X(v114, v115, v105, v101) X(v116, v117, v90, v82) X(v118, v119, v108, v83)
+  X(v120, v121, v109, v84) X(v122, v123, v110, v85) X(v124, v125, v111, v86) X(v126, v127, v112, v87)
+  X(v128, v129, v113, v88) X(v130, v131, v114, v89) X(v132, v133, v115, v67) const V v134 = before_4[0];
+  X(v139, v140, v64, v134) out_0[0] = v139; X(v141, v142, v131, v140) X(v143, v144, v123, v141)
+  const V v138 = before_4[4]; X(v145, v146, v119, v138) X(v147, v148, v127, v146) X(v149, v150, v145, v143)
+  X(v151, v152, v147, v144) X(v153, v154, v148, v142) const V v136 = before_4[2]; X(v155, v156, v117, v136)
+  X(v157, v158, v133, v156) X(v159, v160, v125, v157) X(v161, v162, v121, v159) X(v163, v164, v129, v160)
+  X(v165, v166, v155, v149) X(v167, v168, v161, v150) X(v169, v170, v162, v151) X(v171, v172, v163, v152)
+  X(v173, v174, v164, v153) X(v175, v176, v158, v154) const V v135 = before_4[1]; X(v177, v178, v116, v135)
+  X(v179, v180, v132, v178) X(v181, v182, v124, v179) X(v183, v184, v120, v181) X(v185, v186, v128, v182)
+  const V v137 = before_4[3]; X(v187, v188, v118, v137) X(v189, v190, v93, v188) X(v191, v192, v126, v189)
+  X(v193, v194, v122, v191) X(v195, v196, v130, v192) X(v197, v198, v187, v183) X(v199, v200, v193, v184)
+  X(v201, v202, v194, v185) X(v203, v204, v195, v186) X(v205, v206, v196, v180) X(v207, v208, v177, v165)
+  out_0[1] = v207; out_0[2] = v208; X(v209, v210, v197, v166) out_0[3] = v209; out_0[4] = v210;
+  X(v211, v212, v198, v167) out_0[5] = v211; out_0[6] = v212; X(v213, v214, v199, v168) out_0[7] = v213;
+  out_0[8] = v214; X(v215, v216, v200, v169) out_0[9] = v215; out_0[10] = v216; X(v217, v218, v201, v170)
+  out_0[11] = v217; out_0[12] = v218; X(v219, v220, v202, v171) out_0[13] = v219; out_0[14] = v220;
+  X(v221, v222, v203, v172) out_0[15] = v221; out_0[16] = v222; X(v223, v224, v204, v173) out_0[17] = v223;
+  out_0[18] = v224; X(v225, v226, v205, v174) out_0[19] = v225; out_0[20] = v226; X(v227, v228, v206, v175)
+  out_0[21] = v227; out_0[22] = v228; X(v229, v230, v190, v176) out_0[23] = v229; out_0[24] = v230;
+  const V v231 = load<T>(q + 0); const V v234 = load<T>(q + 3); X(v236, v237, v231, v234)
+  const V v232 = load<T>(q + 1); const V v235 = load<T>(q + 4); X(v238, v239, v232, v235)
+  const V v233 = load<T>(q + 2); X(v240, v241, v236, v233) X(v242, v243, v238, v237)
+  X(v244, v245, v240, v242) row_q[0] = v244; X(v246, v247, v241, v239) X(v248, v249, v245, v246)
+  row_q[1] = v248; X(v250, v251, v243, v247) row_q[4] = v251; X(v252, v253, v249, v250) row_q[2] = v252;
+  row_q[3] = v253; X(v254, v255, v64, v244) out_1[0] = v254; X(v256, v257, v131, v255)
+  X(v258, v259, v123, v256) X(v260, v261, v119, v251) X(v262, v263, v127, v261) X(v264, v265, v260, v258)
+  X(v266, v267, v262, v259) X(v268, v269, v263, v257) X(v270, v271, v117, v252) X(v272, v273, v133, v271)
+  X(v274, v275, v125, v272) X(v276, v277, v121, v274) X(v278, v279, v129, v275) X(v280, v281, v270, v264)
+  X(v282, v283, v276, v265) X(v284, v285, v277, v266) X(v286, v287, v278, v267) X(v288, v289, v279, v268)
+  X(v290, v291, v273, v269) X(v292, v293, v116, v248) X(v294, v295, v132, v293) X(v296, v297, v124, v294)
+  X(v298, v299, v120, v296) X(v300, v301, v128, v297) X(v302, v303, v118, v253) X(v304, v305, v93, v303)
+  X(v306, v307, v126, v304) X(v308, v309, v122, v306) X(v310, v311, v130, v307) X(v312, v313, v302, v298)
+  X(v314, v315, v308, v299) X(v316, v317, v309, v300) X(v318, v319, v310, v301) X(v320, v321, v311, v295)
+  X(v322, v323, v292, v280) out_1[1] = v322; out_1[2] = v323; X(v324, v325, v312, v281) out_1[3] = v324;
+  out_1[4] = v325; X(v326, v327, v313, v282) out_1[5] = v326; out_1[6] = v327; X(v328, v329, v314, v283)
+  out_1[7] = v328; out_1[8] = v329; X(v330, v331, v315, v284) out_1[9] = v330; out_1[10] = v331;
+  X(v332, v333, v316, v285) out_1[11] = v332; out_1[12] = v333; X(v334, v335, v317, v286) out_1[13] = v334;
+  out_1[14] = v335; X(v336, v337, v318, v287) out_1[15] = v336; out_1[16] = v337; X(v338, v339, v319, v288)
+  out_1[17] = v338; out_1[18] = v339; X(v340, v341, v320, v289) out_1[19] = v340; out_1[20] = v341;
   X(v342, v343, v321, v290) out_1[21] = v342; out_1[22] = v343; X(v344, v345, v305, v291) out_1[23] = v344;
   out_1[24] = v345;
 }
 
 // Merges the sorted 5x5 of two rows.
 NETWORK pair_5(IN a, IN b, OUT out) {
-  const V v0 = a[0]; const V v25 = b[0]; X(v50, v51, v0, v25) out[0] = v50; const V v1 = a[1];
-  const V v26 = b[1]; X(v150, v151, v1, v26) const V v2 = a[2]; const V v27 = b[2]; X(v92, v93, v2, v27)
-  const V v4 = a[4]; const V v29 = b[4]; X(v68, v69, v4, v29) const V v8 = a[8]; const V v33 = b[8];
-  X(v56, v57, v8, v33) const V v16 = a[16]; const V v41 = b[16]; X(v52, v53, v16, v41) X(v54, v55, v52, v51)
-  X(v62, v63, v56, v54) X(v80, v81, v68, v62) X(v126, v127, v92, v80) X(v240, v241, v150, v126)
-  out[1] = v240; out[2] = v241; const V v3 = a[3]; const V v28 = b[3]; X(v184, v185, v3, v28)
-  const V v5 = a[5]; const V v30 = b[5]; X(v162, v163, v5, v30) const V v9 = a[9]; const V v34 = b[9];
-  X(v156, v157, v9, v34) const V v17 = a[17]; const V v42 = b[17]; X(v152, v153, v17, v42)
-  X(v154, v155, v152, v151) X(v158, v159, v156, v154) X(v174, v175, v162, v158) X(v218, v219, v184, v174)
-  X(v242, v243, v218, v127) out[3] = v242; out[4] = v243; const V v6 = a[6]; const V v31 = b[6];
-  X(v104, v105, v6, v31) const V v10 = a[10]; const V v35 = b[10]; X(v98, v99, v10, v35)
-  const V v18 = a[18]; const V v43 = b[18]; X(v94, v95, v18, v43) X(v96, v97, v94, v93)
-  X(v100, v101, v98, v96) X(v116, v117, v104, v100) X(v128, v129, v116, v81) X(v244, v245, v219, v128)
-  out[5] = v244; out[6] = v245; const V v7 = a[7]; const V v32 = b[7]; X(v196, v197, v7, v32)
-  const V v11 = a[11]; const V v36 = b[11]; X(v190, v191, v11, v36) const V v19 = a[19];
-  const V v44 = b[19]; X(v186, v187, v19, v44) X(v188, v189, v186, v185) X(v192, v193, v190, v188)
-  X(v208, v209, v196, v192) X(v220, v221, v208, v175) X(v246, v247, v220, v129) out[7] = v246;
-  out[8] = v247; const V v12 = a[12]; const V v37 = b[12]; X(v74, v75, v12, v37) const V v20 = a[20];
-  const V v45 = b[20]; X(v70, v71, v20, v45) X(v72, v73, v70, v69) X(v76, v77, v74, v72)
-  X(v82, v83, v76, v63) X(v130, v131, v117, v82) X(v248, v249, v221, v130) out[9] = v248; out[10] = v249;
-  const V v13 = a[13]; const V v38 = b[13]; X(v168, v169, v13, v38) const V v21 = a[21];
-  const V v46 = b[21]; X(v164, v165, v21, v46) X(v166, v167, v164, v163) X(v170, v171, v168, v166)
-  X(v176, v177, v170, v159) X(v222, v223, v209, v176) X(v250, v251, v222, v131) out[11] = v250;
-  out[12] = v251; const V v14 = a[14]; const V v39 = b[14]; X(v110, v111, v14, v39) const V v22 = a[22];
-  const V v47 = b[22]; X(v106, v107, v22, v47) X(v108, v109, v106, v105) X(v112, v113, v110, v108)
-  X(v118, v119, v112, v101) X(v132, v133, v118, v83) X(v252, v253, v223, v132) out[13] = v252;
-  out[14] = v253; const V v15 = a[15]; const V v40 = b[15]; X(v202, v203, v15, v40) const V v23 = a[23];
-  const V v48 = b[23]; X(v198, v199, v23, v48) X(v200, v201, v198, v197) X(v204, v205, v202, v200)
-  X(v210, v211, v204, v193) X(v224, v225, v210, v177) X(v254, v255, v224, v133) out[15] = v254;
-  out[16] = v255; const V v24 = a[24]; const V v49 = b[24]; X(v58, v59, v24, v49) out[49] = v59;
-  X(v60, v61, v58, v57) X(v64, v65, v60, v55) X(v84, v85, v77, v64) X(v134, v135, v119, v84)
-  X(v256, v257, v225, v134) out[17] = v256; out[18] = v257; X(v160, v161, v157, v155)
-  X(v178, v179, v171, v160) X(v226, v227, v211, v178) X(v258, v259, v226, v135) out[19] = v258;
-  out[20] = v259; X(v102, v103, v99, v97) X(v120, v121, v113, v102) X(v136, v137, v120, v85)
-  X(v260, v261, v227, v136) out[21] = v260; out[22] = v261; X(v194, v195, v191, v189)
-  X(v212, v213, v205, v194) X(v228, v229, v212, v179) X(v262, v263, v228, v137) out[23] = v262;
-  out[24] = v263; X(v78, v79, v75, v73) X(v86, v87, v78, v65) X(v138, v139, v121, v86)
-  X(v264, v265, v229, v138) out[25] = v264; out[26] = v265; X(v172, v173, v169, v167)
-  X(v180, v181, v172, v161) X(v230, v231, v213, v180) X(v266, v267, v230, v139) out[27] = v266;
-  out[28] = v267; X(v114, v115, v111, v109) X(v122, v123, v114, v103) X(v140, v141, v122, v87)
-  X(v268, v269, v231, v140) out[29] = v268; out[30] = v269; X(v206, v207, v203, v201)
-  X(v214, v215, v206, v195) X(v232, v233, v214, v181) X(v270, v271, v232, v141) out[31] = v270;
-  out[32] = v271; X(v66, v67, v61, v53) X(v88, v89, v79, v66) X(v142, v143, v123, v88)
-  X(v272, v273, v233, v142) out[33] = v272; out[34] = v273; X(v182, v183, v173, v153)
-  X(v234, v235, v215, v182) X(v274, v275, v234, v143) out[35] = v274; out[36] = v275;
-  X(v124, v125, v115, v95) X(v144, v145, v124, v89) X(v276, v277, v235, v144) out[37] = v276;
-  out[38] = v277; X(v216, v217, v207, v187) X(v236, v237, v216, v183) X(v278, v279, v236, v145)
-  out[39] = v278; out[40] = v279; X(v90, v91, v71, v67) X(v146, v147, v125, v90) X(v280, v281, v237, v146)
-  out[41] = v280; out[42] = v281; X(v238, v239, v217, v165) X(v282, v283, v238, v147) out[43] = v282;
-  out[44] = v283; X(v148, v149, v107, v91) X(v284, v285, v239, v148) out[45] = v284; out[46] = v285;
-  X(v286, v287, v199, v149) out[47] = v286; out[48] = v287;
+  const V v0 = a[0]; const V v25 = b[0]; X(v50, v51, v0, v25) out[0] = v50; const V v16 = a[16];
+  const V v41 = b[16]; X(v52, v53, v16, v41) X(v54, v55, v52, v51) const V v8 = a[8]; const V v33 = b[8];
+  X(v56, v57, v8, v33) const V v24 = a[24]; const V v49 = b[24]; X(v58, v59, v24, v49) out[49] = v59;
+  X(v60, v61, v58, v57) X(v62, v63, v56, v54) X(v64, v65, v60, v55) X(v66, v67, v61, v53) const V v4 = a[4];
+  const V v29 = b[4]; X(v68, v69, v4, v29) const V v20 = a[20]; const V v45 = b[20]; X(v70, v71, v20, v45)
+  X(v72, v73, v70, v69) const V v12 = a[12]; const V v37 = b[12]; X(v74, v75, v12, v37)
+  X(v76, v77, v74, v72) X(v78, v79, v75, v73) X(v80, v81, v68, v62) X(v82, v83, v76, v63)
+  X(v84, v85, v77, v64) X(v86, v87, v78, v65) X(v88, v89, v79, v66) X(v90, v91, v71, v67) const V v2 = a[2];
+  const V v27 = b[2]; X(v92, v93, v2, v27) const V v18 = a[18]; const V v43 = b[18]; X(v94, v95, v18, v43)
+  X(v96, v97, v94, v93) const V v10 = a[10]; const V v35 = b[10]; X(v98, v99, v10, v35)
+  X(v100, v101, v98, v96) X(v102, v103, v99, v97) const V v6 = a[6]; const V v31 = b[6];
+  X(v104, v105, v6, v31) const V v22 = a[22]; const V v47 = b[22]; X(v106, v107, v22, v47)
+  X(v108, v109, v106, v105) const V v14 = a[14]; const V v39 = b[14]; X(v110, v111, v14, v39)
+  X(v112, v113, v110, v108) X(v114, v115, v111, v109) X(v116, v117, v104, v100) X(v118, v119, v112, v101)
+  X(v120, v121, v113, v102) X(v122, v123, v114, v103) X(v124, v125, v115, v95) X(v126, v127, v92, v80)
+  X(v128, v129, v116, v81) X(v130, v131, v117, v82) X(v132, v133, v118, v83) X(v134, v135, v119, v84)
+  X(v136, v137, v120, v85) X(v138, v139, v121, v86) X(v140, v141, v122, v87) X(v142, v143, v123, v88)
+  X(v144, v145, v124, v89) X(v146, v147, v125, v90) X(v148, v149, v107, v91) const V v1 = a[1];
+  const V v26 = b[1]; X(v150, v151, v1, v26) const V v17 = a[17]; const V v42 = b[17];
+  X(v152, v153, v17, v42) X(v154, v155, v152, v151) const V v9 = a[9]; const V v34 = b[9];
+  X(v156, v157, v9, v34) X(v158, v159, v156, v154) X(v160, v161, v157, v155) const V v5 = a[5];
+  const V v30 = b[5]; X(v162, v163, v5, v30) const V v21 = a[21]; const V v46 = b[21];
+  X(v164, v165, v21, v46) X(v166, v167, v164, v163) const V v13 = a[13]; const V v38 = b[13];
+  X(v168, v169, v13, v38) X(v170, v171, v168, v166) X(v172, v173, v169, v167) X(v174, v175, v162, v158)
+  X(v176, v177, v170, v159) X(v178, v179, v171, v160) X(v180, v181, v172, v161) X(v182, v183, v173, v153)
+  const V v3 = a[3]; const V v28 = b[3]; X(v184, v185, v3, v28) const V v19 = a[19]; const V v44 = b[19];
+  X(v186, v187, v19, v44) X(v188, v189, v186, v185) const V v11 = a[11]; const V v36 = b[11];
+  X(v190, v191, v11, v36) X(v192, v193, v190, v188) X(v194, v195, v191, v189) const V v7 = a[7];
+  const V v32 = b[7]; X(v196, v197, v7, v32) const V v23 = a[23]; const V v48 = b[23];
+  X(v198, v199, v23, v48) X(v200, v201, v198, v197) const V v15 = a[15]; const V v40 = b[15];
+  X(v202, v203, v15, v40) X(v204, v205, v202, v200) X(v206, v207, v203, v201) X(v208, v209, v196, v192)
+  X(v210, v211, v204, v193) X(v212, v213, v205, v194) X(v214, v215, v206, v195) X(v216, v217, v207, v187)
+  X(v218, v219, v184, v174) X(v220, v221, v208, v175) X(v222, v223, v209, v176) X(v224, v225, v210, v177)
+  X(v226, v227, v211, v178) X(v228, v229, v212, v179) X(v230, v231, v213, v180) X(v232, v233, v214, v181)
+  X(v234, v235, v215, v182) X(v236, v237, v216, v183) X(v238, v239, v217, v165) X(v240, v241, v150, v126)
+  out[1] = v240; out[2] = v241; X(v242, v243, v218, v127) out[3] = v242; out[4] = v243;
+  X(v244, v245, v219, v128) out[5] = v244; out[6] = v245; X(v246, v247, v220, v129) out[7] = v246;
+  out[8] = v247; X(v248, v249, v221, v130) out[9] = v248; out[10] = v249; X(v250, v251, v222, v131)
+  out[11] = v250; out[12] = v251; X(v252, v253, v223, v132) out[13] = v252; out[14] = v253;
+  X(v254, v255, v224, v133) out[15] = v254; out[16] = v255; X(v256, v257, v225, v134) out[17] = v256;
+  out[18] = v257; X(v258, v259, v226, v135) out[19] = v258; out[20] = v259; X(v260, v261, v227, v136)
+  out[21] = v260; out[22] = v261; X(v262, v263, v228, v137) out[23] = v262; out[24] = v263;
+  X(v264, v265, v229, v138) out[25] = v264; out[26] = v265; X(v266, v267, v230, v139) out[27] = v266;
+  out[28] = v267; X(v268, v269, v231, v140) out[29] = v268; out[30] = v269; X(v270, v271, v232, v141)
+  out[31] = v270; out[32] = v271; X(v272, v273, v233, v142) out[33] = v272; out[34] = v273;
+  X(v274, v275, v234, v143) out[35] = v274; out[36] = v275; X(v276, v277, v235, v144) out[37] = v276;
+  out[38] = v277; X(v278, v279, v236, v145) out[39] = v278; out[40] = v279; X(v280, v281, v237, v146)
+  out[41] = v280; out[42] = v281; X(v282, v283, v238, v147) out[43] = v282; out[44] = v283;
+  X(v284, v285, v239, v148) out[45] = v284; out[46] = v285; X(v286, v287, v199, v149) out[47] = v286;
+  out[48] = v287;
 }
 
 // bc, de: the merged 5x5 of four rows; a, f: of the rows beside them. out: medians of a..e and of b..f.
 NETWORK median_5(IN a, IN bc, IN de, IN f, OUT out) {
-  const V v31 = bc[31]; const V v81 = de[31]; L(v490, v31, v81) const V v47 = bc[47]; const V v97 = de[47];
-  L(v486, v47, v97) const V v15 = bc[15]; const V v65 = de[15]; H(v485, v15, v65) L(v488, v486, v485)
-  X(v492, v493, v490, v488) const V v23 = bc[23]; const V v73 = de[23]; X(v478, v479, v23, v73)
-  const V v39 = bc[39]; const V v89 = de[39]; L(v474, v39, v89) const V v7 = bc[7]; const V v57 = de[7];
-  H(v473, v7, v57) X(v476, v477, v474, v473) L(v482, v479, v477) X(v500, v501, v493, v482)
-  const V v27 = bc[27]; const V v77 = de[27]; X(v456, v457, v27, v77) const V v43 = bc[43];
-  const V v93 = de[43]; L(v452, v43, v93) const V v11 = bc[11]; const V v61 = de[11]; H(v451, v11, v61)
-  X(v454, v455, v452, v451) L(v460, v457, v455) const V v19 = bc[19]; const V v69 = de[19];
-  X(v444, v445, v19, v69) const V v35 = bc[35]; const V v85 = de[35]; L(v440, v35, v85) const V v3 = bc[3];
-  const V v53 = de[3]; H(v439, v3, v53) X(v442, v443, v440, v439) X(v448, v449, v445, v443)
-  L(v468, v460, v449) X(v518, v519, v501, v468) const V v29 = bc[29]; const V v79 = de[29];
-  X(v398, v399, v29, v79) const V v45 = bc[45]; const V v95 = de[45]; L(v394, v45, v95)
-  const V v13 = bc[13]; const V v63 = de[13]; H(v393, v13, v63) X(v396, v397, v394, v393)
-  L(v402, v399, v397) const V v21 = bc[21]; const V v71 = de[21]; X(v386, v387, v21, v71)
-  const V v37 = bc[37]; const V v87 = de[37]; L(v382, v37, v87) const V v5 = bc[5]; const V v55 = de[5];
-  H(v381, v5, v55) X(v384, v385, v382, v381) X(v390, v391, v387, v385) L(v410, v402, v391)
-  const V v25 = bc[25]; const V v75 = de[25]; X(v362, v363, v25, v75) const V v41 = bc[41];
-  const V v91 = de[41]; L(v358, v41, v91) const V v9 = bc[9]; const V v59 = de[9]; H(v357, v9, v59)
-  X(v360, v361, v358, v357) L(v366, v363, v361) const V v49 = bc[49]; const V v99 = de[49];
-  L(v346, v49, v99) const V v17 = bc[17]; const V v67 = de[17]; H(v345, v17, v67) L(v348, v346, v345)
-  const V v33 = bc[33]; const V v83 = de[33]; L(v340, v33, v83) const V v1 = bc[1]; const V v51 = de[1];
-  H(v339, v1, v51) H(v343, v340, v339) X(v352, v353, v348, v343) X(v374, v375, v366, v353)
-  L(v428, v410, v375) X(v556, v557, v519, v428) const V v30 = bc[30]; const V v80 = de[30];
-  X(v252, v253, v30, v80) const V v46 = bc[46]; const V v96 = de[46]; L(v248, v46, v96)
-  const V v14 = bc[14]; const V v64 = de[14]; H(v247, v14, v64) X(v250, v251, v248, v247)
-  L(v256, v253, v251) const V v22 = bc[22]; const V v72 = de[22]; X(v240, v241, v22, v72)
-  const V v38 = bc[38]; const V v88 = de[38]; L(v236, v38, v88) const V v6 = bc[6]; const V v56 = de[6];
-  H(v235, v6, v56) X(v238, v239, v236, v235) X(v244, v245, v241, v239) L(v264, v256, v245)
-  const V v26 = bc[26]; const V v76 = de[26]; X(v218, v219, v26, v76) const V v42 = bc[42];
-  const V v92 = de[42]; L(v214, v42, v92) const V v10 = bc[10]; const V v60 = de[10]; H(v213, v10, v60)
-  X(v216, v217, v214, v213) L(v222, v219, v217) const V v18 = bc[18]; const V v68 = de[18];
-  H(v207, v18, v68) const V v34 = bc[34]; const V v84 = de[34]; L(v202, v34, v84) const V v2 = bc[2];
-  const V v52 = de[2]; H(v201, v2, v52) H(v205, v202, v201) X(v210, v211, v207, v205)
-  X(v230, v231, v222, v211) L(v282, v264, v231) const V v28 = bc[28]; const V v78 = de[28];
-  X(v160, v161, v28, v78) const V v44 = bc[44]; const V v94 = de[44]; L(v156, v44, v94)
-  const V v12 = bc[12]; const V v62 = de[12]; H(v155, v12, v62) X(v158, v159, v156, v155)
-  L(v164, v161, v159) const V v20 = bc[20]; const V v70 = de[20]; X(v148, v149, v20, v70)
-  const V v36 = bc[36]; const V v86 = de[36]; L(v144, v36, v86) const V v4 = bc[4]; const V v54 = de[4];
-  H(v143, v4, v54) X(v146, v147, v144, v143) X(v152, v153, v149, v147) L(v172, v164, v153)
-  const V v24 = bc[24]; const V v74 = de[24]; X(v124, v125, v24, v74) const V v40 = bc[40];
-  const V v90 = de[40]; L(v120, v40, v90) const V v8 = bc[8]; const V v58 = de[8]; H(v119, v8, v58)
-  X(v122, v123, v120, v119) L(v128, v125, v123) const V v48 = bc[48]; const V v98 = de[48];
-  L(v108, v48, v98) const V v16 = bc[16]; const V v66 = de[16]; H(v107, v16, v66) L(v110, v108, v107)
-  const V v32 = bc[32]; const V v82 = de[32]; L(v102, v32, v82) const V v0 = bc[0]; const V v50 = de[0];
-  H(v101, v0, v50) H(v105, v102, v101) X(v114, v115, v110, v105) X(v136, v137, v128, v115)
-  X(v190, v191, v172, v137) L(v320, v282, v191) X(v636, v637, v557, v320) H(v481, v478, v476)
-  X(v498, v499, v492, v481) X(v458, v459, v456, v454) H(v447, v444, v442) H(v465, v458, v447)
-  H(v513, v498, v465) X(v400, v401, v398, v396) H(v389, v386, v384) H(v407, v400, v389) H(v365, v362, v360)
-  X(v372, v373, v365, v352) X(v422, v423, v407, v372) H(v545, v513, v422) X(v254, v255, v252, v250)
-  H(v243, v240, v238) H(v261, v254, v243) H(v221, v218, v216) X(v228, v229, v221, v210)
-  X(v276, v277, v261, v228) X(v162, v163, v160, v158) H(v151, v148, v146) H(v169, v162, v151)
-  H(v127, v124, v122) X(v134, v135, v127, v114) H(v185, v169, v134) X(v308, v309, v276, v185)
-  X(v612, v613, v545, v308) const V v698 = a[24]; H(v700, v612, v698) L(v701, v637, v700)
-  const V v697 = a[23]; H(v704, v613, v697) L(v705, v701, v704) X(v466, v467, v459, v448)
-  X(v514, v515, v499, v466) X(v546, v547, v514, v423) X(v614, v615, v546, v309) const V v696 = a[22];
-  H(v708, v614, v696) L(v709, v705, v708) const V v695 = a[21]; H(v712, v615, v695) L(v713, v709, v712)
-  X(v170, v171, v163, v152) X(v186, v187, v170, v135) X(v310, v311, v277, v186) X(v616, v617, v547, v310)
-  const V v694 = a[20]; H(v716, v616, v694) L(v717, v713, v716) const V v693 = a[19]; H(v720, v617, v693)
-  L(v721, v717, v720) X(v408, v409, v401, v390) X(v424, v425, v408, v373) X(v548, v549, v515, v424)
-  X(v618, v619, v548, v311) const V v692 = a[18]; H(v724, v618, v692) L(v725, v721, v724)
-  const V v691 = a[17]; H(v728, v619, v691) L(v729, v725, v728) X(v262, v263, v255, v244)
-  X(v278, v279, v262, v229) X(v312, v313, v278, v187) X(v620, v621, v549, v312) const V v690 = a[16];
+  const V v0 = bc[0]; const V v50 = de[0]; H(v101, v0, v50) const V v32 = bc[32]; const V v82 = de[32];
+  L(v102, v32, v82) H(v105, v102, v101) const V v16 = bc[16]; const V v66 = de[16]; H(v107, v16, v66)
+  const V v48 = bc[48]; const V v98 = de[48]; L(v108, v48, v98) L(v110, v108, v107)
+  X(v114, v115, v110, v105) const V v8 = bc[8]; const V v58 = de[8]; H(v119, v8, v58) const V v40 = bc[40];
+  const V v90 = de[40]; L(v120, v40, v90) X(v122, v123, v120, v119) const V v24 = bc[24];
+  const V v74 = de[24]; X(v124, v125, v24, v74) H(v127, v124, v122) L(v128, v125, v123)
+  X(v134, v135, v127, v114) X(v136, v137, v128, v115) const V v4 = bc[4]; const V v54 = de[4];
+  H(v143, v4, v54) const V v36 = bc[36]; const V v86 = de[36]; L(v144, v36, v86) X(v146, v147, v144, v143)
+  const V v20 = bc[20]; const V v70 = de[20]; X(v148, v149, v20, v70) H(v151, v148, v146)
+  X(v152, v153, v149, v147) const V v12 = bc[12]; const V v62 = de[12]; H(v155, v12, v62)
+  const V v44 = bc[44]; const V v94 = de[44]; L(v156, v44, v94) X(v158, v159, v156, v155)
+  const V v28 = bc[28]; const V v78 = de[28]; X(v160, v161, v28, v78) X(v162, v163, v160, v158)
+  L(v164, v161, v159) H(v169, v162, v151) X(v170, v171, v163, v152) L(v172, v164, v153) H(v185, v169, v134)
+  X(v186, v187, v170, v135) X(v188, v189, v171, v136) X(v190, v191, v172, v137) const V v2 = bc[2];
+  const V v52 = de[2]; H(v201, v2, v52) const V v34 = bc[34]; const V v84 = de[34]; L(v202, v34, v84)
+  H(v205, v202, v201) const V v18 = bc[18]; const V v68 = de[18]; H(v207, v18, v68)
+  X(v210, v211, v207, v205) const V v10 = bc[10]; const V v60 = de[10]; H(v213, v10, v60)
+  const V v42 = bc[42]; const V v92 = de[42]; L(v214, v42, v92) X(v216, v217, v214, v213)
+  const V v26 = bc[26]; const V v76 = de[26]; X(v218, v219, v26, v76) H(v221, v218, v216)
+  L(v222, v219, v217) X(v228, v229, v221, v210) X(v230, v231, v222, v211) const V v6 = bc[6];
+  const V v56 = de[6]; H(v235, v6, v56) const V v38 = bc[38]; const V v88 = de[38]; L(v236, v38, v88)
+  X(v238, v239, v236, v235) const V v22 = bc[22]; const V v72 = de[22]; X(v240, v241, v22, v72)
+  H(v243, v240, v238) X(v244, v245, v241, v239) const V v14 = bc[14]; const V v64 = de[14];
+  H(v247, v14, v64) const V v46 = bc[46]; const V v96 = de[46]; L(v248, v46, v96) X(v250, v251, v248, v247)
+  const V v30 = bc[30]; const V v80 = de[30]; X(v252, v253, v30, v80) X(v254, v255, v252, v250)
+  L(v256, v253, v251) H(v261, v254, v243) X(v262, v263, v255, v244) L(v264, v256, v245)
+  X(v276, v277, v261, v228) X(v278, v279, v262, v229) X(v280, v281, v263, v230) L(v282, v264, v231)
+  X(v308, v309, v276, v185) X(v310, v311, v277, v186) X(v312, v313, v278, v187) X(v314, v315, v279, v188)
+  X(v316, v317, v280, v189) X(v318, v319, v281, v190) L(v320, v282, v191) const V v1 = bc[1];
+  const V v51 = de[1]; H(v339, v1, v51) const V v33 = bc[33]; const V v83 = de[33]; L(v340, v33, v83)
+  H(v343, v340, v339) const V v17 = bc[17]; const V v67 = de[17]; H(v345, v17, v67) const V v49 = bc[49];
+  const V v99 = de[49]; L(v346, v49, v99) L(v348, v346, v345) X(v352, v353, v348, v343) const V v9 = bc[9];
+  const V v59 = de[9]; H(v357, v9, v59) const V v41 = bc[41]; const V v91 = de[41]; L(v358, v41, v91)
+  X(v360, v361, v358, v357) const V v25 = bc[25]; const V v75 = de[25]; X(v362, v363, v25, v75)
+  H(v365, v362, v360) L(v366, v363, v361) X(v372, v373, v365, v352) X(v374, v375, v366, v353)
+  const V v5 = bc[5]; const V v55 = de[5]; H(v381, v5, v55) const V v37 = bc[37]; const V v87 = de[37];
+  L(v382, v37, v87) X(v384, v385, v382, v381) const V v21 = bc[21]; const V v71 = de[21];
+  X(v386, v387, v21, v71) H(v389, v386, v384) X(v390, v391, v387, v385) const V v13 = bc[13];
+  const V v63 = de[13]; H(v393, v13, v63) const V v45 = bc[45]; const V v95 = de[45]; L(v394, v45, v95)
+  X(v396, v397, v394, v393) const V v29 = bc[29]; const V v79 = de[29]; X(v398, v399, v29, v79)
+  X(v400, v401, v398, v396) L(v402, v399, v397) H(v407, v400, v389) X(v408, v409, v401, v390)
+  L(v410, v402, v391) X(v422, v423, v407, v372) X(v424, v425, v408, v373) X(v426, v427, v409, v374)
+  L(v428, v410, v375) const V v3 = bc[3]; const V v53 = de[3]; H(v439, v3, v53) const V v35 = bc[35];
+  const V v85 = de[35]; L(v440, v35, v85) X(v442, v443, v440, v439) const V v19 = bc[19];
+  const V v69 = de[19]; X(v444, v445, v19, v69) H(v447, v444, v442) X(v448, v449, v445, v443)
+  const V v11 = bc[11]; const V v61 = de[11]; H(v451, v11, v61) const V v43 = bc[43]; const V v93 = de[43];
+  L(v452, v43, v93) X(v454, v455, v452, v451) const V v27 = bc[27]; const V v77 = de[27];
+  X(v456, v457, v27, v77) X(v458, v459, v456, v454) L(v460, v457, v455) H(v465, v458, v447)
+  X(v466, v467, v459, v448) L(v468, v460, v449) const V v7 = bc[7]; const V v57 = de[7]; H(v473, v7, v57)
+  const V v39 = bc[39]; const V v89 = de[39]; L(v474, v39, v89) X(v476, v477, v474, v473)
+  const V v23 = bc[23]; const V v73 = de[23]; X(v478, v479, v23, v73) H(v481, v478, v476)
+  L(v482, v479, v477) const V v15 = bc[15]; const V v65 = de[15]; H(v485, v15, v65) const V v47 = bc[47];
+  const V v97 = de[47]; L(v486, v47, v97) L(v488, v486, v485) const V v31 = bc[31]; const V v81 = de[31];
+  L(v490, v31, v81) X(v492, v493, v490, v488) X(v498, v499, v492, v481) X(v500, v501, v493, v482)
+  H(v513, v498, v465) X(v514, v515, v499, v466) X(v516, v517, v500, v467) X(v518, v519, v501, v468)
+  H(v545, v513, v422) X(v546, v547, v514, v423) X(v548, v549, v515, v424) X(v550, v551, v516, v425)
+  X(v552, v553, v517, v426) X(v554, v555, v518, v427) X(v556, v557, v519, v428) X(v612, v613, v545, v308)
+  X(v614, v615, v546, v309) X(v616, v617, v547, v310) X(v618, v619, v548, v311) X(v620, v621, v549, v312)
+  X(v622, v623, v550, v313) X(v624, v625, v551, v314) X(v626, v627, v552, v315) X(v628, v629, v553, v316)
+  X(v630, v631, v554, v317) X(v632, v633, v555, v318) X(v634, v635, v556, v319) X(v636, v637, v557, v320)
+  const V v698 = a[24]; H(v700, v612, v698) L(v701, v637, v700) const V v697 = a[23]; H(v704, v613, v697)
+  L(v705, v701, v704) const V v696 = a[22]; H(v708, v614, v696) L(v709, v705, v708) const V v695 = a[21];
+  H(v712, v615, v695) L(v713, v709, v712) const V v694 = a[20]; H(v716, v616, v694) L(v717, v713, v716)
+  const V v693 = a[19]; H(v720, v617, v693) L(v721, v717, v720) const V v692 = a[18]; H(v724, v618, v692)
+  L(v725, v721, v724) const V v691 = a[17]; H(v728, v619, v691) L(v729, v725, v728) const V v690 = a[16];
   H(v732, v620, v690) L(v733, v729, v732) const V v689 = a[15]; H(v736, v621, v689) L(v737, v733, v736)
-  X(v516, v517, v500, v467) X(v550, v551, v516, v425) X(v622, v623, v550, v313) const V v688 = a[14];
-  H(v740, v622, v688) L(v741, v737, v740) const V v687 = a[13]; H(v744, v623, v687) L(v745, v741, v744)
-  X(v188, v189, v171, v136) X(v314, v315, v279, v188) X(v624, v625, v551, v314) const V v686 = a[12];
-  H(v748, v624, v686) L(v749, v745, v748) const V v685 = a[11]; H(v752, v625, v685) L(v753, v749, v752)
-  X(v426, v427, v409, v374) X(v552, v553, v517, v426) X(v626, v627, v552, v315) const V v684 = a[10];
-  H(v756, v626, v684) L(v757, v753, v756) const V v683 = a[9]; H(v760, v627, v683) L(v761, v757, v760)
-  X(v280, v281, v263, v230) X(v316, v317, v280, v189) X(v628, v629, v553, v316) const V v682 = a[8];
-  H(v764, v628, v682) L(v765, v761, v764) const V v681 = a[7]; H(v768, v629, v681) L(v769, v765, v768)
-  X(v554, v555, v518, v427) X(v630, v631, v554, v317) const V v680 = a[6]; H(v772, v630, v680)
-  L(v773, v769, v772) const V v679 = a[5]; H(v776, v631, v679) L(v777, v773, v776) X(v318, v319, v281, v190)
-  X(v632, v633, v555, v318) const V v678 = a[4]; H(v780, v632, v678) L(v781, v777, v780)
-  const V v677 = a[3]; H(v784, v633, v677) L(v785, v781, v784) X(v634, v635, v556, v319)
-  const V v676 = a[2]; H(v788, v634, v676) L(v789, v785, v788) const V v675 = a[1]; H(v792, v635, v675)
-  L(v793, v789, v792) const V v674 = a[0]; H(v796, v636, v674) L(v797, v793, v796) out[0] = v797;
-  const V v823 = f[24]; H(v825, v612, v823) L(v826, v637, v825) const V v822 = f[23]; H(v829, v613, v822)
-  L(v830, v826, v829) const V v821 = f[22]; H(v833, v614, v821) L(v834, v830, v833) const V v820 = f[21];
-  H(v837, v615, v820) L(v838, v834, v837) const V v819 = f[20]; H(v841, v616, v819) L(v842, v838, v841)
-  const V v818 = f[19]; H(v845, v617, v818) L(v846, v842, v845) const V v817 = f[18]; H(v849, v618, v817)
-  L(v850, v846, v849) const V v816 = f[17]; H(v853, v619, v816) L(v854, v850, v853) const V v815 = f[16];
-  H(v857, v620, v815) L(v858, v854, v857) const V v814 = f[15]; H(v861, v621, v814) L(v862, v858, v861)
-  const V v813 = f[14]; H(v865, v622, v813) L(v866, v862, v865) const V v812 = f[13]; H(v869, v623, v812)
-  L(v870, v866, v869) const V v811 = f[12]; H(v873, v624, v811) L(v874, v870, v873) const V v810 = f[11];
-  H(v877, v625, v810) L(v878, v874, v877) const V v809 = f[10]; H(v881, v626, v809) L(v882, v878, v881)
-  const V v808 = f[9]; H(v885, v627, v808) L(v886, v882, v885) const V v807 = f[8]; H(v889, v628, v807)
-  L(v890, v886, v889) const V v806 = f[7]; H(v893, v629, v806) L(v894, v890, v893) const V v805 = f[6];
-  H(v897, v630, v805) L(v898, v894, v897) const V v804 = f[5]; H(v901, v631, v804) L(v902, v898, v901)
-  const V v803 = f[4]; H(v905, v632, v803) L(v906, v902, v905) const V v802 = f[3]; H(v909, v633, v802)
-  L(v910, v906, v909) const V v801 = f[2]; H(v913, v634, v801) L(v914, v910, v913) const V v800 = f[1];
-  H(v917, v635, v800) L(v918, v914, v917) const V v799 = f[0]; H(v921, v636, v799) L(v922, v918, v921)
-  out[1] = v922;
+  const V v688 = a[14]; H(v740, v622, v688) L(v741, v737, v740) const V v687 = a[13]; H(v744, v623, v687)
+  L(v745, v741, v744) const V v686 = a[12]; H(v748, v624, v686) L(v749, v745, v748) const V v685 = a[11];
+  H(v752, v625, v685) L(v753, v749, v752) const V v684 = a[10]; H(v756, v626, v684) L(v757, v753, v756)
+  const V v683 = a[9]; H(v760, v627, v683) L(v761, v757, v760) const V v682 = a[8]; H(v764, v628, v682)
+  L(v765, v761, v764) const V v681 = a[7]; H(v768, v629, v681) L(v769, v765, v768) const V v680 = a[6];
+  H(v772, v630, v680) L(v773, v769, v772) const V v679 = a[5]; H(v776, v631, v679) L(v777, v773, v776)
+  const V v678 = a[4]; H(v780, v632, v678) L(v781, v777, v780) const V v677 = a[3]; H(v784, v633, v677)
+  L(v785, v781, v784) const V v676 = a[2]; H(v788, v634, v676) L(v789, v785, v788) const V v675 = a[1];
+  H(v792, v635, v675) L(v793, v789, v792) const V v674 = a[0]; H(v796, v636, v674) L(v797, v793, v796)
+  out[0] = v797; const V v823 = f[24]; H(v825, v612, v823) L(v826, v637, v825) const V v822 = f[23];
+  H(v829, v613, v822) L(v830, v826, v829) const V v821 = f[22]; H(v833, v614, v821) L(v834, v830, v833)
+  const V v820 = f[21]; H(v837, v615, v820) L(v838, v834, v837) const V v819 = f[20]; H(v841, v616, v819)
+  L(v842, v838, v841) const V v818 = f[19]; H(v845, v617, v818) L(v846, v842, v845) const V v817 = f[18];
+  H(v849, v618, v817) L(v850, v846, v849) const V v816 = f[17]; H(v853, v619, v816) L(v854, v850, v853)
+  const V v815 = f[16]; H(v857, v620, v815) L(v858, v854, v857) const V v814 = f[15]; H(v861, v621, v814)
+  L(v862, v858, v861) const V v813 = f[14]; H(v865, v622, v813) L(v866, v862, v865) const V v812 = f[13];
+  H(v869, v623, v812) L(v870, v866, v869) const V v811 = f[12]; H(v873, v624, v811) L(v874, v870, v873)
+  const V v810 = f[11]; H(v877, v625, v810) L(v878, v874, v877) const V v809 = f[10]; H(v881, v626, v809)
+  L(v882, v878, v881) const V v808 = f[9]; H(v885, v627, v808) L(v886, v882, v885) const V v807 = f[8];
+  H(v889, v628, v807) L(v890, v886, v889) const V v806 = f[7]; H(v893, v629, v806) L(v894, v890, v893)
+  const V v805 = f[6]; H(v897, v630, v805) L(v898, v894, v897) const V v804 = f[5]; H(v901, v631, v804)
+  L(v902, v898, v901) const V v803 = f[4]; H(v905, v632, v803) L(v906, v902, v905) const V v802 = f[3];
+  H(v909, v633, v802) L(v910, v906, v909) const V v801 = f[2]; H(v913, v634, v801) L(v914, v910, v913)
+  const V v800 = f[1]; H(v917, v635, v800) L(v918, v914, v917) const V v799 = f[0]; H(v921, v636, v799)
+  L(v922, v918, v921) out[1] = v922;
 }
 
 }  // namespace networks
