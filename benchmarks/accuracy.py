@@ -67,16 +67,9 @@ def pairs(v: Volumes) -> dict[str, Pair]:
 Call = Callable[[Tensor, Tensor, float, str], Tensor]
 
 
-def _gradients(x: Tensor, y: Tensor, data_range: float, backend: str) -> Tensor:
+def _gradients(loss: Callable[..., Tensor], x: Tensor, y: Tensor, **options: object) -> Tensor:
     x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
-    loss = ops.l1_ssim_loss(x, y, data_range=data_range, backend=backend)
-    return torch.stack(torch.autograd.grad(loss, (x, y)))
-
-
-def _naive_gradients(x: Tensor, y: Tensor, data_range: float) -> Tensor:
-    x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
-    loss = reference.l1_ssim_loss(x, y, data_range=data_range)
-    return torch.stack(torch.autograd.grad(loss, (x, y)))
+    return torch.stack(torch.autograd.grad(loss(x, y, **options), (x, y)))
 
 
 # name: ours, the formula in the type of its inputs, and is the error one of the largest value?
@@ -96,14 +89,17 @@ ARITHMETIC: dict[str, tuple[Call, Callable[[Tensor, Tensor, float], Tensor], boo
         lambda x, y, r: reference.hybrid_score(x, y, data_range=r) / r,
         False,
     ),
-    "L1 + SSIM loss, gradients": (_gradients, _naive_gradients, True),
+    "L1 + SSIM loss, gradients": (
+        lambda x, y, r, b: _gradients(ops.l1_ssim_loss, x, y, data_range=r, backend=b),
+        lambda x, y, r: _gradients(reference.l1_ssim_loss, x, y, data_range=r),
+        True,
+    ),
 }
 
 
 def decisions(v: Volumes, dtype: torch.dtype) -> dict[str, Callable[[str], Tensor]]:
     """Ops that choose or count; each takes a backend."""
     scan, anatomy, logits = (t.to(dtype) for t in (v.scan, v.anatomy, v.logits))
-
     score = v.score.to(dtype)
 
     def average_precision(backend: str) -> Tensor:

@@ -26,7 +26,7 @@ from benchmarks import results_file
 from benchmarks.peers import Call
 from benchmarks.registry import CASES, Case
 from benchmarks.results_file import Row
-from benchmarks.run import FULL, OURS, set_threads
+from benchmarks.run import FULL, OURS, rows_of, set_threads
 from benchmarks.timing import Machine, Timing, interleaved
 from benchmarks.verify import verify
 from benchmarks.volumes import Volumes, brain
@@ -126,19 +126,10 @@ def _prepared(name: str, prepare: Any, volumes: Volumes) -> dict[str, Call]:
 def _rows(
     case: Case, shape: Shape, found: dict[str, Timing], floor: float, common: dict[str, str | int]
 ) -> Iterator[Row]:
+    peers = {name: t for name, t in found.items() if not name.startswith(OURS)}
     for isa in _C.supported_isas():
-        own = found[f"{OURS} {isa}"]
-        for name, t in found.items():
-            if name.startswith(OURS) and t is not own:
-                continue
-            contender = OURS if t is own else name
-            goal = case.goal.ratio(isa) if case.goal and case.goal.peer == name else None
-            yield Row(
-                case.op, case.name, "×".join(map(str, shape)), "float32", contender,
-                t.median, t.p20, t.p80, t.repeats, t.median / own.median,
-                "" if goal is None else f"{goal:g}", floor,
-                **(common | {"isa": isa}),  # type: ignore[arg-type]
-            )  # fmt: skip
+        results = {OURS: found[f"{OURS} {isa}"], **peers}
+        yield from rows_of(case, results, floor, "×".join(map(str, shape)), common | {"isa": isa})
 
 
 def times(rows: Sequence[Row]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -98,7 +98,7 @@ def report(
             continue
         voxels = volumes.scan.numel()
         floor = machine.floor_ms(case.bytes * voxels, case.flops * voxels)
-        rows += _rows(case, results, floor, size, common)
+        rows += rows_of(case, results, floor, size, common)
         _show(table, case, results, floor)
     console.print(table)
     for line in refused:
@@ -123,18 +123,19 @@ def measure(case: Case, volumes: Volumes, repeats: int) -> dict[str, Timing | st
     return {name: (results | absent)[name] for name in (OURS, *case.peers)}
 
 
-def _rows(
+def rows_of(
     case: Case,
-    results: dict[str, Timing | str],
+    results: Mapping[str, Timing | str],
     floor: float,
     size: str,
     common: dict[str, str | int],
 ) -> list[Row]:
+    """A row for every contender that was timed; ours is among them."""
     ours = _timing(results[OURS])
     return [
         Row(
             case.op, case.name, size, "float32", name, t.median, t.p20, t.p80, t.repeats,
-            t.median / ours.median, _goal(case, name), floor, **common,  # type: ignore[arg-type]
+            t.median / ours.median, _goal(case, name, str(common["isa"])), floor, **common,  # type: ignore[arg-type]
         )
         for name, t in results.items()
         if isinstance(t, Timing)
@@ -148,7 +149,7 @@ def _show(table: Table, case: Case, results: dict[str, Timing | str], floor: flo
         if isinstance(t, str):
             table.add_row(label, name, t)
             continue
-        goal, ratio = _goal(case, name), t.median / ours.median
+        goal, ratio = _goal(case, name, _C.current_isa()), t.median / ours.median
         colour = "green" if goal and ratio >= float(goal) else "red"
         table.add_row(
             label,
@@ -167,11 +168,11 @@ def _timing(result: Timing | str) -> Timing:
     return result
 
 
-def _goal(case: Case, contender: str) -> str:
-    """The ratio to reach against ``contender`` with the instruction set in use, or nothing."""
+def _goal(case: Case, contender: str, isa: str) -> str:
+    """The ratio to reach against ``contender`` with the instruction set ``isa``, or nothing."""
     if case.goal is None or case.goal.peer != contender:
         return ""
-    ratio = case.goal.ratio(_C.current_isa())
+    ratio = case.goal.ratio(isa)
     return "" if ratio is None else f"{ratio:g}"
 
 

@@ -74,11 +74,9 @@ struct Scratch {
   T *ring, *stage, *rows, *finished, *spare;
 
   static int64_t row_stride(const Tiling& t) { return t.padded + 2 * kMaxRadius; }
-  // One cache line more than the plane needs: the 2r + 4 planes that filter_z reads side by side would
+  // One cache line more than the plane needs: the 2r + 4 planes that the z pass reads side by side would
   // otherwise fall on the same few cache sets.
-  static int64_t plane_stride(const Tiling& t) {
-    return t.slab * kFields * t.padded + 64 / int64_t(sizeof(T));
-  }
+  static int64_t plane_stride(const Tiling& t) { return t.slab * kFields * t.padded + kLine<T>; }
 
   // Lays the parts out from `base`; returns the elements needed.
   int64_t lay_out(T* base, const Tiling& t, int radius) {
