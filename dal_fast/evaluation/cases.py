@@ -11,6 +11,7 @@ promises nothing.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -163,11 +164,23 @@ def _sample(
     )
     synthesiser = Synthesiser(generator, recipe)
     make = synthesiser.keep if contrast == "T1w" else synthesiser.remap
-    for _ in range(_MOST_TRIES):
-        sample = make(scan, structures)
-        if sign not in SIGNS or bool(sample.lesion.any()):
-            break
+    with _one_thread():
+        for _ in range(_MOST_TRIES):
+            sample = make(scan, structures)
+            if sign not in SIGNS or bool(sample.lesion.any()):
+                break
     return sample
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch's sums and matrix products round as the number of threads says; a set must not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _write(

@@ -76,7 +76,9 @@ def test_the_set_holds_what_its_table_says(made):
     assert {case.size for case in table if case.sign == "bright"} == set(cases.SIZES)
 
 
-def test_a_seed_is_a_set(brains, made, tmp_path):
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_seed_is_a_set(brains, made, tmp_path, threads):
+    torch.set_num_threads(threads)
     (brain,) = load_brains(bids_sources(brains, held_out=True)[:1])
     again = list(cases.make_validation(tmp_path, [brain], 3))
     for case in again:
