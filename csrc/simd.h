@@ -119,11 +119,12 @@ DAL_INLINE vec<float> absolute(vec<float> v) { return (vec<float>)((mask<float>)
 DAL_INLINE vec<double> absolute(vec<double> v) {
   return (vec<double>)((mask<double>)v & 0x7fffffffffffffffLL);
 }
-// a b + c, rounded once on every instruction set; in double without such an instruction, twice.
+
 #if defined(__FMA__)
 DAL_INLINE __m256 fused(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
 DAL_INLINE __m256d fused(__m256d a, __m256d b, __m256d c) { return _mm256_fmadd_pd(a, b, c); }
 #endif
+// a b + c, rounded once on every instruction set; in double without such an instruction, twice.
 template <class V>
 DAL_INLINE V multiply_add(V a, V b, V c) {
   using T = typename std::remove_reference<decltype(a[0])>::type;
@@ -174,7 +175,7 @@ template <class T>
 constexpr bool kShifts = false;
 #if defined(__AVX512F__)
 template <>
-constexpr bool kShifts<float> = kVectorBytes == 64;
+inline constexpr bool kShifts<float> = kVectorBytes == 64;
 template <int n, class V>
 DAL_INLINE V shifted(V a, V b) {
   // masked, though all lanes are wanted: GCC 12 takes the other for uninitialised
@@ -182,7 +183,7 @@ DAL_INLINE V shifted(V a, V b) {
 }
 #elif defined(__AVX2__)
 template <>
-constexpr bool kShifts<float> = kVectorBytes == 32;
+inline constexpr bool kShifts<float> = kVectorBytes == 32;
 template <int n, class V>
 DAL_INLINE V shifted(V a, V b) {
   const __m256i middle = _mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x21);
