@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -12,13 +13,31 @@
 namespace dal {
 namespace {
 
+// How long a thread looks out for work, or for the end of others', before it sleeps. Waking takes about as
+// long, and the parallel parts of an op follow each other closely.
+constexpr std::chrono::microseconds kLookOut{50};
+
+template <class F>
+bool soon(F&& happened) {
+  const auto until = std::chrono::steady_clock::now() + kLookOut;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (happened()) return true;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+  } while (std::chrono::steady_clock::now() < until);
+  return false;
+}
+
 struct Job {
   int64_t tasks;
   void (*fn)(void*, int64_t, int);
   void* context;
   std::atomic<int64_t> next{0};
   std::atomic<int> next_slot{0};
-  int running = 0;  // helpers inside, guarded by Pool::mutex
+  std::atomic<int> running{0};  // helpers inside, changed under Pool::mutex_
 };
 
 void work(Job& job) {
@@ -37,21 +56,29 @@ class Pool {
       std::lock_guard<std::mutex> lock(mutex_);
       for (; workers_ < helpers; ++workers_) std::thread([this] { serve(); }).detach();
       for (int i = 0; i < helpers; ++i) queue_.push_back(&job);
+      waiting_ = queue_.size();
     }
     wake_.notify_all();
     work(job);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      for (auto it = queue_.begin(); it != queue_.end();) it = *it == &job ? queue_.erase(it) : it + 1;
+      waiting_ = queue_.size();
+    }
+    if (soon([&] { return job.running == 0; })) return;
     std::unique_lock<std::mutex> lock(mutex_);
-    for (auto it = queue_.begin(); it != queue_.end();) it = *it == &job ? queue_.erase(it) : it + 1;
     done_.wait(lock, [&] { return job.running == 0; });
   }
 
  private:
   void serve() {
-    std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
+      soon([&] { return waiting_ > 0; });
+      std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return !queue_.empty(); });
       Job* job = queue_.front();
       queue_.pop_front();
+      waiting_ = queue_.size();
       ++job->running;
       lock.unlock();
       work(*job);
@@ -63,6 +90,7 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::deque<Job*> queue_;
+  std::atomic<size_t> waiting_{0};  // length of the queue, to be seen without the mutex
   int workers_ = 0;
 };
 
