@@ -26,15 +26,16 @@ void number_plane(const Forest& f, int64_t p) {
     }
 }
 
-// row[begin, end) = value. May also write behind end, but within the row: go from left to right.
-DAL_INLINE void fill(int32_t* row, int64_t begin, int64_t end, int64_t width, int32_t value) {
-  const vec<int32_t> v = broadcast<int32_t>(value);
-  for (; begin < end; begin += lanes<int32_t>) {
-    if (begin + lanes<int32_t> <= width)
-      store<int32_t>(row + begin, v);
-    else
-      std::fill(row + begin, row + end, value);
+// row[begin, begin + length) = value. What lies behind it, in the row, must be 0 still.
+DAL_INLINE void fill(int32_t* row, int64_t begin, int64_t length, int64_t width, int32_t value) {
+  const int64_t end = begin + length;
+  if (end + lanes<int32_t> > width) {
+    std::fill(row + begin, row + end, value);
+    return;
   }
+  const vec<int32_t> v = broadcast<int32_t>(value);
+  for (int64_t x = begin; x < end; x += lanes<int32_t>) store<int32_t>(row + x, v);
+  store<int32_t>(row + end, vec<int32_t>{});
 }
 
 // Gives every node of plane p the value of its root. No thread writes to a root meanwhile.
@@ -51,13 +52,10 @@ void write_labels(const Forest& f, int32_t* labels, int64_t p) {
       const uint32_t* const label = f.value;
       const int64_t width = f.width;
       int32_t* const out = labels + (z * f.height + y) * width;
-      int64_t done = 0;
-      for_each_run(f.row(z, y), f.words, [&](int64_t begin, int64_t end) {
-        fill(out, done, begin, width, 0);
-        fill(out, begin, end, width, int32_t(label[nodes.at(begin)]));
-        done = end;
+      std::fill(out, out + width, 0);
+      for_each_run(f.row(z, y), f.words, [&](int64_t begin, int64_t length) {
+        fill(out, begin, length, width, int32_t(label[nodes.at(begin)]));
       });
-      fill(out, done, width, width, 0);
     }
 }
 
@@ -67,7 +65,7 @@ void measure_plane(const Forest& f, int64_t p) {
     for (int64_t y = 0; y < f.height; ++y) {
       const NodeRow nodes = f.nodes(p, y / f.group);
       for_each_run(f.row(z, y), f.words,
-                   [&](int64_t begin, int64_t end) { f.value[nodes.at(begin)] += uint32_t(end - begin); });
+                   [&](int64_t begin, int64_t length) { f.value[nodes.at(begin)] += uint32_t(length); });
     }
 }
 
@@ -84,8 +82,9 @@ void write_large(const Forest& f, uint8_t* kept, int64_t min_voxels, int64_t p) 
       const NodeRow nodes = f.nodes(p, y / f.group);
       uint8_t* const out = kept + (z * f.height + y) * f.width;
       std::fill(out, out + f.width, uint8_t(0));
-      for_each_run(f.row(z, y), f.words, [&](int64_t begin, int64_t end) {
-        if (f.value[nodes.at(begin)] >= min_voxels) std::fill(out + begin, out + end, uint8_t(1));
+      for_each_run(f.row(z, y), f.words, [&](int64_t begin, int64_t length) {
+        if (f.value[nodes.at(begin)] >= min_voxels)
+          std::fill(out + begin, out + begin + length, uint8_t(1));
       });
     }
 }

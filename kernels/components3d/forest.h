@@ -48,32 +48,25 @@ DAL_INLINE uint64_t pack_64(const uint8_t* p) {
 inline void pack_row(const uint8_t* p, int64_t width, uint64_t* words) {
   int64_t x = 0;
   for (; x + 64 <= width; x += 64) *words++ = pack_64(p + x);
-  if (x < width) {
+  if (x == width) return;
+  if (width >= 64) {
+    *words = pack_64(p + width - 64) >> (64 - (width - x));
+  } else {
     uint8_t tail[64] = {};
-    __builtin_memcpy(tail, p + x, size_t(width - x));
+    __builtin_memcpy(tail, p, size_t(width));
     *words = pack_64(tail);
   }
 }
 
-// Calls f(begin, end) for every run of set bits, ascending.
+// Calls f(begin, length) for every run of set bits, ascending; a run that goes on in the next word comes in
+// parts, all of one node.
 template <class F>
 DAL_INLINE void for_each_run(const uint64_t* words, int64_t count, F&& f) {
-  int64_t begin = -1;
-  uint64_t last = 0;
-  for (int64_t k = 0; k < count; ++k) {
-    uint64_t toggles = words[k] ^ (words[k] << 1 | last);  // first bits of runs, and those behind them
-    last = words[k] >> 63;
-    for (; toggles; toggles &= toggles - 1) {
-      const int64_t x = 64 * k + lowest_bit(toggles);
-      if (begin < 0) {
-        begin = x;
-      } else {
-        f(begin, x);
-        begin = -1;
-      }
+  for (int64_t k = 0; k < count; ++k)
+    for (uint64_t word = words[k], rest; word; word = rest) {
+      rest = word & (word + (word & -word));  // a carry runs through the lowest run
+      f(64 * k + lowest_bit(word), int64_t(__builtin_popcountll(word ^ rest)));
     }
-  }
-  if (begin >= 0) f(begin, 64 * count);
 }
 
 // Parents never have a higher number than their children, so a root is the lowest node of its tree.
