@@ -154,8 +154,11 @@ class Tile {
         if (p >= 2 && p % 2 == 0) merge_rows(p);
       if (p >= kSize && (p - kSize) % 2 == 0) finish(p - kSize, z);
       if (p >= kSize - 4 && y0_ + p + 4 - kSize < y1_)
-        for (int i = 0; i < 2 && z + i < z1_; ++i)
-          __builtin_prefetch(v_.out + ((z + i) * v_.height + y0_ + p + 4 - kSize) * v_.width + x0_, 1);
+        for (int i = 0; i < 2 && z + i < z1_; ++i) {
+          const K* const later = v_.out + ((z + i) * v_.height + y0_ + p + 4 - kSize) * v_.width + x0_;
+          __builtin_prefetch(later, 1);
+          __builtin_prefetch(later + width() - 1, 1);  // the same line, or the next
+        }
     }
   }
 
