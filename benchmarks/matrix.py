@@ -151,7 +151,10 @@ def times(rows: Sequence[Row]) -> Table:
 
 
 def comparisons(cases: Sequence[Case], odd: Shape, even: Shape, repeats: int) -> Table:
-    """The odd shape over the even one per voxel, and one thread over two: calls taking turns."""
+    """The odd shape over the even one per voxel, and one thread over two: calls taking turns.
+
+    What the machine itself gains by a second thread stands below: no op can gain more.
+    """
     isas = _C.supported_isas()
     ratios = ("odd / round per voxel", "1 / 2 threads")
     table = Table("work", *(f"{ratio}, {isa}" for ratio in ratios for isa in isas))
@@ -165,6 +168,13 @@ def comparisons(cases: Sequence[Case], odd: Shape, even: Shape, repeats: int) ->
         cells = [share * ms[isa, odd, 2] / ms[isa, even, 2] for isa in isas]
         cells += [ms[isa, even, 1] / ms[isa, even, 2] for isa in isas]
         table.add_row(case.name, *(f"{ratio:.2f}" for ratio in cells))
+    one, two = (on_threads(Machine.measure, threads)() for threads in (1, 2))
+    gains = {
+        "the machine: copying": two.bytes_per_ms / one.bytes_per_ms,
+        "the machine: multiply-adds": two.flops_per_ms / one.flops_per_ms,
+    }
+    for work, gain in gains.items():
+        table.add_row(work, *("–" for _ in isas), *(f"{gain:.2f}" for _ in isas))
     return table
 
 

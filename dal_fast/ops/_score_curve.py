@@ -50,10 +50,10 @@ class ScoreCurve:
     def of(cls, histogram: ScoreHistogram) -> ScoreCurve:
         """Drops the empty bins and accumulates."""
         occupied = histogram.occupied()[::-1]
-        counts = histogram.counts[occupied]
-        healthy, lesion = counts.astype(np.float64).T
-        fp, tp = np.cumsum(counts, axis=0).astype(np.float64).T
-        return cls(lesion, healthy, tp, fp, histogram.span[occupied])
+        counts = histogram.counts.take(occupied, axis=0)  # several times as fast as []
+        healthy, lesion = counts.T.astype(np.float64, order="C")
+        fp, tp = counts.cumsum(axis=0).T.astype(np.float64, order="C")
+        return cls(lesion, healthy, tp, fp, histogram.span.take(occupied, axis=0))
 
     @property
     def lesions(self) -> float:

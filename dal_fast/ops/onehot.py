@@ -30,7 +30,8 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto
 
     Forward ``y_k = [k = argmax_j z_j]``, ties to the lowest class. Backward, with
     ``p = softmax(z / temperature)``: ``dL/dz_k = p_k (g_k - sum_j p_j g_j) / temperature``
-    (straight-through estimator; the paper says "differentiable one-hot" and not how).
+    (straight-through estimator; the paper says "differentiable one-hot" and not how). A NaN wins
+    only in class 0, where nothing is above it; a voxel that holds one has a gradient of NaN.
 
     Args:
         logits: ``(N, K, D, H, W)``, float32, float64, float16 or bfloat16, any strides.

@@ -10,11 +10,15 @@ from torch import Tensor
 
 def onehot_ste(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Argmax one-hot of ``logits`` ``(N, K, D, H, W)`` whose gradient is that of the softmax."""
-    best = logits.max(dim=1, keepdim=True).values
-    first = (logits == best).to(torch.uint8).argmax(dim=1, keepdim=True)  # ties: lowest class
-    hard = torch.zeros_like(logits).scatter_(1, first, 1.0)
+    top = logits[:, :1]
+    best = torch.zeros_like(top, dtype=torch.int64)
+    for k in range(1, logits.shape[1]):  # ties: lowest class; a NaN is never higher
+        higher = logits[:, k : k + 1] > top
+        top = torch.where(higher, logits[:, k : k + 1], top)
+        best = torch.where(higher, k, best)
+    hard = torch.zeros_like(logits).scatter_(1, best, 1.0)
     soft = torch.softmax(logits / temperature, dim=1)
-    return hard + (soft - soft.detach())
+    return hard + (soft - soft.detach()).nan_to_num()
 
 
 def anatomy_image(

@@ -28,6 +28,22 @@ def test_ties_go_to_the_lowest_class():
     assert onehot_ste(z)[:, 1:].eq(0).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_nan_wins_only_in_the_first_class(dtype):
+    nan, inf = torch.nan, torch.inf
+    rows = [[nan, 1, 2], [1, nan, 2], [2, nan, 1], [1, 2, nan], [nan, nan, nan], [-inf, nan, -inf]]
+    rows += [[inf, nan, inf], [-inf, nan, 0]]
+    z = torch.tensor(rows, dtype=dtype).T.reshape(1, 3, 2, 2, 2).requires_grad_()
+    winners = onehot_ste(z).argmax(1).flatten()
+    assert winners.tolist() == [0, 2, 0, 1, 0, 0, 0, 2]
+    for backend in ("cpu", "reference"):
+        own = onehot_ste(z, backend=backend)
+        assert torch.equal(own.sum(1), torch.ones(1, 2, 2, 2, dtype=dtype))
+        assert torch.equal(own.argmax(1).flatten(), winners)
+        (gradient,) = torch.autograd.grad(own, z, torch.ones_like(own))
+        assert gradient.isnan().all()
+
+
 @pytest.mark.parametrize("levels", [None, [0.29, 0.48, 0.72]])
 def test_opcheck(levels):
     z = logits_of((2, 3, 3, 4, 5), torch.float32).requires_grad_()
