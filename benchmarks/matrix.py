@@ -225,11 +225,12 @@ def _status(field: str) -> int:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Nanoseconds a voxel against the volume's voxels, an op a panel."""
+    """Nanoseconds a voxel (20th percentile) against the volume's voxels, an op a panel."""
     import matplotlib
 
     matplotlib.use("svg" if path.suffix == ".svg" else "agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     plt.rcParams.update({"font.size": 8, "svg.hashsalt": "dal_fast", "svg.fonttype": "none"})
     cases = list(dict.fromkeys(r.case for r in rows))
@@ -243,15 +244,20 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         for i, isa in enumerate(dict.fromkeys(r.isa for r in own)):
             for threads in sorted({r.threads for r in own}):
                 of = sorted((r for r in own if (r.isa, r.threads) == (isa, threads)), key=voxels)
-                x, y = [voxels(r) for r in of], [1e6 * r.median_ms / voxels(r) for r in of]
+                x, y = [voxels(r) for r in of], [1e6 * r.p20_ms / voxels(r) for r in of]
                 style = "-o" if threads > 1 else "--o"
                 axis.plot(x, y, style, ms=3, lw=1, color=f"C{i}", label=f"{isa}, {threads}")
-        axis.set(xscale="log", ylim=(0, None))
+        axis.set(xscale="log", yscale="log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.set_title(case, loc="left", fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes.ravel()[len(cases) :]:
         axis.set_axis_off()
-    axes[0, 0].legend(frameon=False, fontsize=6, title="path, threads", title_fontsize=6)
+    names = axes[0, 0].get_legend_handles_labels()
+    place = {"loc": "outside upper center", "ncols": len(names[0]), "frameon": False}
+    figure.legend(*names, title="path, threads", **place)
     figure.supxlabel("voxels of the volume", fontsize=8)
     figure.supylabel("ns a voxel", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
