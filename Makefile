@@ -34,8 +34,9 @@ $(VENV)/.installed-%: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
 demo: $(VENV)/.installed-demo
 	$(BIN)/dal-fast demo demo-out
 
+# Two processes: half of the suite is one thread's work.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 emulated: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -rP -m emulated
