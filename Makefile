@@ -2,6 +2,7 @@
 # make test   environment, build, test suite
 # make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter
 # make sanitized  the CPU kernels on random shapes and values, on every path, under sanitizers
+# make aarch64    the same, compiled for 64-bit Arm and run by an emulator (needs aarch64-linux-gnu-g++, qemu-aarch64)
 # make instructions   the CPU kernels' instruction counts against the recorded ones (needs valgrind)
 # make lint   ruff, clang-format, mypy
 # make compare DATA=…   trains an autoencoder for minutes, screens with it and with DAL, judges both
@@ -16,15 +17,16 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.h kernels/*/*.cpp kernels/*/*.h kernels/
 # (pip install .) hold machine code for every architecture.
 ARCHS ?= 80-virtual;90-real
 
-.PHONY: demo test emulated sanitized instructions lint compare bench clean
+.PHONY: demo test emulated sanitized aarch64 instructions lint compare bench clean
 .DELETE_ON_ERROR:
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# The build's own tools live in the environment, so that a second extra rebuilds only what changed.
+# The build's own tools live in the environment, so that a second extra rebuilds only what changed; with
+# setuptools, as some dependencies come as sources.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) scikit-build-core pybind11 cmake ninja
+	$(PIP) scikit-build-core pybind11 cmake ninja "setuptools>=70.1"
 
 # One stamp an extra: the package is installed editable, and built again when a source changes.
 $(VENV)/.installed-%: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
@@ -49,9 +51,21 @@ sanitized: sanitized-address,undefined,float-cast-overflow sanitized-thread
 sanitized-%: $(BIN)/python
 	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B "build/$@" -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN))/python" \
 		-DDAL_FAST_CUDA=OFF -DDAL_FAST_AVX512_FLAGS= -DDAL_FAST_SANITIZE="$*"
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build "build/$@" --target fuzz
-	for target in build/$@/tests/fuzz/fuzz_*; do \
-		echo "$${target##*/}"; "$$target" $(FUZZ_SECONDS) || exit 1; done
+	$(FUZZ)
+
+aarch64: $(BIN)/python
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/$@ -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN))/python" \
+		-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+		-DDAL_FAST_CUDA=OFF -DDAL_FAST_SANITIZE=undefined
+	$(FUZZ)
+aarch64: EMULATOR := QEMU_LD_PREFIX=/usr/aarch64-linux-gnu qemu-aarch64
+
+# Builds the fuzz targets and gives each its seconds.
+define FUZZ
+PATH="$(abspath $(BIN)):$$PATH" cmake --build "build/$@" --target fuzz
+for target in build/$@/tests/fuzz/fuzz_*; do \
+	echo "$${target##*/}"; $(EMULATOR) "$$target" $(FUZZ_SECONDS) || exit 1; done
+endef
 
 # RECORD=--record after a change that is worth its price.
 instructions: $(BIN)/python
