@@ -49,30 +49,31 @@ FUZZ_SECONDS ?= 10
 sanitized: sanitized-address,undefined,float-cast-overflow sanitized-thread
 
 sanitized-%: $(BIN)/python
-	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B "build/$@" -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN))/python" \
-		-DDAL_FAST_CUDA=OFF -DDAL_FAST_AVX512_FLAGS= -DDAL_FAST_SANITIZE="$*"
+	$(CONFIGURE) -DDAL_FAST_AVX512_FLAGS= -DDAL_FAST_SANITIZE="$*"
 	$(FUZZ)
 
 aarch64: $(BIN)/python
-	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/$@ -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN))/python" \
-		-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
-		-DDAL_FAST_CUDA=OFF -DDAL_FAST_SANITIZE=undefined
+	$(CONFIGURE) -DDAL_FAST_SANITIZE=undefined -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+		-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
 	$(FUZZ)
 aarch64: EMULATOR := QEMU_LD_PREFIX=/usr/aarch64-linux-gnu qemu-aarch64
 
+# The CPU kernels alone, in a build folder named as the rule, with the environment's tools.
+CMAKE := PATH="$(abspath $(BIN)):$$PATH" cmake
+CONFIGURE = $(CMAKE) -S . -B "build/$@" -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN))/python" -DDAL_FAST_CUDA=OFF
+
 # Builds the fuzz targets and gives each its seconds.
 define FUZZ
-PATH="$(abspath $(BIN)):$$PATH" cmake --build "build/$@" --target fuzz
+$(CMAKE) --build "build/$@" --target fuzz
 for target in build/$@/tests/fuzz/fuzz_*; do \
 	echo "$${target##*/}"; $(EMULATOR) "$$target" $(FUZZ_SECONDS) || exit 1; done
 endef
 
 # RECORD=--record after a change that is worth its price.
 instructions: $(BIN)/python
-	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/instructions -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN))/python" \
-		-DDAL_FAST_CUDA=OFF -DDAL_FAST_INSTRUCTIONS=ON
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/instructions --target count_instructions
-	$(BIN)/python -m benchmarks.instructions build/instructions/tests/instructions/count_instructions \
+	$(CONFIGURE) -DDAL_FAST_INSTRUCTIONS=ON
+	$(CMAKE) --build "build/$@" --target count_instructions
+	$(BIN)/python -m benchmarks.instructions build/$@/tests/instructions/count_instructions \
 		--compiler "$$($(CXX) --version | head -n 1)" $(RECORD)
 
 lint: $(VENV)/.installed-lint

@@ -18,7 +18,7 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0) -> Tensor:
         best = torch.where(higher, k, best)
     hard = torch.zeros_like(logits).scatter_(1, best, 1.0)
     soft = torch.softmax(logits / temperature, dim=1)
-    return hard + (soft - soft.detach()).nan_to_num()
+    return hard + (soft - soft.detach()).nan_to_num()  # a NaN reaches the gradient alone
 
 
 def anatomy_image(

@@ -155,7 +155,7 @@ class Tile {
       if (p >= kSize && (p - kSize) % 2 == 0) finish(p - kSize, z);
       if (p >= kSize - 4 && y0_ + p + 4 - kSize < y1_)
         for (int i = 0; i < 2 && z + i < z1_; ++i) {
-          const K* const later = v_.out + ((z + i) * v_.height + y0_ + p + 4 - kSize) * v_.width + x0_;
+          const K* const later = v_.out + place(y0_ + p + 4 - kSize, z + i);
           __builtin_prefetch(later, 1);
           __builtin_prefetch(later + width() - 1, 1);  // the same line, or the next
         }
@@ -194,7 +194,7 @@ class Tile {
   void finish(int64_t p, int64_t z) {
     const int64_t y = y0_ + p;
     for (int i = 0; i < 2 && z + i < z1_; ++i) {
-      const int64_t at = ((z + i) * v_.height + y) * v_.width + x0_;
+      const int64_t at = place(y, z + i);
       const int rows = y + 1 < y1_ ? 2 : 1;
       vec<K> medians[2] = {};
       if (wanted(at, rows)) select_median(p, scratch_.squares[i], scratch_.pairs[i], medians);
@@ -214,6 +214,8 @@ class Tile {
       networks::median_5<K>(first, pairs[(p / 2 + 1) & 1], pairs[(p / 2) & 1], last, medians);
   }
 
+  // Of the tile's first voxel in row y of plane z, in the volume.
+  int64_t place(int64_t y, int64_t z) const { return (z * v_.height + y) * v_.width + x0_; }
   int width() const { return int(std::min<int64_t>(kLanes, v_.width - x0_)); }
 
   // Is any voxel of these rows inside the mask?
