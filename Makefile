@@ -36,9 +36,9 @@ $(VENV)/.installed-%: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
 demo: $(VENV)/.installed-demo
 	$(BIN)/dal-fast demo demo-out
 
-# Two processes: half of the suite is one thread's work.
+# Two processes: half of the suite is one thread's work. Threads of torch that wait leave the cores to the other.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
 
 emulated: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -rP -m emulated
