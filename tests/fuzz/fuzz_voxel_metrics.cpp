@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Buffer target(voxels, s.number(0, 7));
   fill_mask(s, target.as<uint8_t>(), voxels);
   const int shift = static_cast<int>(s.number(4, 16));
-  const int64_t segment = s.number(1, 6000);
+  const int64_t segment = voxels / s.number(1, 8) + 1;  // each costs a walk through all bins
   const Bytes pages = everywhere(
       [&](int threads) {
         Buffer seen(dal::kScorePages), nans(8);
