@@ -123,6 +123,7 @@ class Crew:
                 yield from self._bury(worker, jobs, waiting, suspects)
                 return
             if "refused" in message:
+                self._dismiss(worker)
                 raise InputError(*message["refused"])
             self.peak_bytes = max(self.peak_bytes, message.get("peak_bytes", 0))
             number = worker.note(message)
@@ -141,6 +142,7 @@ class Crew:
         if worker.ready:
             hung = {n for n, (_, since) in worker.at.items() if now - since > self._patience}
         elif now - worker.born > self._patience:
+            self._dismiss(worker)
             raise InputError("worker-died", "a worker did not come up in time")
         else:
             return

@@ -162,9 +162,12 @@ def _alive(pid):
 
 def test_settings_are_refused_before_anything_is_done(tmp_path):
     jobs = scans(tmp_path, 1)
-    with Crew({"weights": "nowhere"}) as crew, pytest.raises(InputError, match="nowhere") as info:
-        list(crew.screen(jobs))
-    assert info.value.code == "weights-missing"
+    with Crew({"weights": "nowhere"}) as crew:
+        for _ in range(2):  # as a Ray node is asked, batch by batch
+            with pytest.raises(InputError, match="nowhere") as info:
+                list(crew.screen(jobs))
+            assert info.value.code == "weights-missing"
+            assert not crew.pids
     for options in ({"workers": 0}, {"patience": 0.0}):
         with pytest.raises(InputError) as info:
             Crew({}, **options)
