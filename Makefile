@@ -20,7 +20,9 @@ ARCHS ?= 80-virtual;90-real
 .PHONY: demo test emulated sanitized aarch64 instructions lint compare bench clean
 .DELETE_ON_ERROR:
 
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles a module when it is first imported: a quarter of the installing was for thousands that never are.
+unexport PYTHONDONTWRITEBYTECODE
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
 # The build's own tools live in the environment, so that a second extra rebuilds only what changed; with
 # setuptools, as some dependencies come as sources.
