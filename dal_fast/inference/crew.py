@@ -139,16 +139,13 @@ class Crew:
     ) -> Iterator[Outcome]:
         """Replace a worker that hangs."""
         now = time.monotonic()
-        if worker.ready:
-            hung = {n for n, (_, since) in worker.at.items() if now - since > self._patience}
-        elif now - worker.born > self._patience:
-            self._dismiss(worker)
-            raise InputError("worker-died", "a worker did not come up in time")
-        else:
-            return
-        if not hung:
+        hung = {n for n, (_, since) in worker.at.items() if now - since > self._patience}
+        late = not worker.ready and now - worker.born > self._patience
+        if not (hung or late):
             return
         self._dismiss(worker)
+        if late:
+            raise InputError("worker-died", "a worker did not come up in time")
         waiting.extendleft(sorted(worker.given - hung, reverse=True))
         for number in sorted(hung):
             stage = worker.at[number][0]

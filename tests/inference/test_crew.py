@@ -222,3 +222,4 @@ def test_a_worker_that_never_comes_up_is_an_error():
         with crew, pytest.raises(InputError, match=message) as info:
             list(crew.screen(jobs))
         assert info.value.code == "worker-died"
+        assert not crew.pids
