@@ -23,7 +23,7 @@ class Code(StrEnum):
 
     explanation: str
 
-    def __new__(cls, value: str, explanation: str) -> Code:
+    def __new__(cls, value: str, explanation: str = "") -> Code:
         member = str.__new__(cls, value)
         member._value_ = value
         member.explanation = explanation
