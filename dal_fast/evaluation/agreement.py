@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
+from dal_fast.metrics import label_dice
 from dal_fast.models import DAL, AnyModel
 from dal_fast.synthesis.brains import Brain, fit
 from dal_fast.synthesis.contrast import CONTRASTS
@@ -38,13 +38,6 @@ def agreement(model: DAL, brain: Brain, seed: int) -> dict[tuple[str, str], Tens
     tissues = len(model.config.tissues)
     mask = samples[0].mask
     return {(names[a], names[b]): label_dice(maps[a], maps[b], tissues, mask)[0] for a, b in PAIRS}
-
-
-def label_dice(a: Tensor, b: Tensor, classes: int, mask: Tensor) -> Tensor:
-    """``(N, classes)`` Dice of two label maps ``(N, D, H, W)`` inside ``mask (N, 1, D, H, W)``."""
-    first, second = (F.one_hot(m, classes).movedim(-1, 1) * mask for m in (a, b))
-    both = (first * second).sum((2, 3, 4)).double()
-    return 2 * both / (first.sum((2, 3, 4)) + second.sum((2, 3, 4))).clamp_min(1)
 
 
 def paired_contrasts(model: DAL, brain: Brain, seed: int) -> tuple[list[str], list[Sample]]:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, RuntimeUnavailable
+from dal_fast.metrics import robust_spread
 from dal_fast.models.recouple import closed_form
 
 FLOORS = ("intensity", "dark_intensity", "equalised", "atlas", "dark_atlas", "atlas_both")
@@ -79,7 +80,7 @@ def _z_score(x: Tensor, mask: Tensor, p: Tensor) -> Tensor:
     spreads = []
     for k in range(p.shape[1]):
         own = residual[(p[:, k : k + 1] > 0.6) & mask]
-        spread = 1.4826 * own.abs().median() if len(own) > _ENOUGH else residual.new_tensor(0.1)
+        spread = robust_spread(own) if len(own) > _ENOUGH else residual.new_tensor(0.1)
         spreads.append(spread.clamp_min(_LEAST_SPREAD))
     sigma = torch.einsum("nkdhw,k->ndhw", p, torch.stack(spreads))[:, None]
     return residual / sigma.clamp_min(_LEAST_SPREAD)

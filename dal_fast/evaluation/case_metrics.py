@@ -20,10 +20,10 @@ from dal_fast.imaging.grid import Mode, bounding_box, resample
 from dal_fast.imaging.mask import brain_mask, same_grid
 from dal_fast.imaging.morphology import grown
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.metrics import MAD_TO_SIGMA
 
 _ENDINGS = (".nii.gz", ".nii", ".npy")
 _AROUND = 5  # voxels
-_MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +277,7 @@ def _contrast(scan: Tensor, brain: Tensor, lesion: Tensor) -> float:
     if len(inside) == 0 or len(around) == 0:
         return math.nan
     values = scan.numpy()[brain.numpy()]
-    spread = _MAD_TO_SIGMA * _median(np.abs(values - _median(values)))
+    spread = MAD_TO_SIGMA * _median(np.abs(values - _median(values)))
     return (_median(inside) - _median(around)) / spread if spread else math.nan
 
 

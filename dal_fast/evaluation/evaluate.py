@@ -23,9 +23,10 @@ from dal_fast.evaluation.detectors import Source
 from dal_fast.evaluation.ground_truth import Truth
 from dal_fast.evaluation.measures import Measured, Row, measure
 from dal_fast.evaluation.protocols import Protocol
-from dal_fast.evaluation.statistics import auroc_of, column
+from dal_fast.evaluation.statistics import column
 from dal_fast.evaluation.sweep import SWEEP, Floats, PooledInterval, dice_at
 from dal_fast.evaluation.thresholds import ThresholdCalibration
+from dal_fast.metrics import auroc
 from dal_fast.ops import VoxelMetrics
 
 
@@ -113,7 +114,7 @@ class Judgement:
             "slice_auroc": self.slices.auroc(),
             "slice_average_precision": self.slices.average_precision(),
             "slice_auprc_normal": _trapezoids(self.normal_slices),
-            "scan_auroc": auroc_of(
+            "scan_auroc": auroc(
                 column(self.rows, "score"), [bool(row["lesion_voxels"]) for row in self.rows]
             ),
             "lesion_sensitivity": _share(self.rows, "lesions_found", "lesions"),

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.evaluation.measures import Row
-from dal_fast.ops import VoxelMetrics
 
 DRAWS = 2000
 MEANS = (
@@ -113,15 +111,6 @@ def means(rows: Sequence[Row], names: Sequence[str] = MEANS) -> dict[str, Mean]:
 def column(rows: Sequence[Row], name: str) -> list[float]:
     """One measure of all rows."""
     return [float(row[name]) for row in rows]
-
-
-def auroc_of(scores: Sequence[float], sick: Sequence[bool]) -> float:
-    """AUROC of a number each; NaN where all are sick, or none."""
-    if len(set(sick)) < 2:
-        return math.nan
-    metrics, shape = VoxelMetrics(), (1, 1, 1, 1, len(scores))
-    metrics.update(torch.tensor(scores).view(shape), torch.tensor(sick).view(shape))
-    return metrics.auroc()
 
 
 def owners(rows: Sequence[Row]) -> list[str]:

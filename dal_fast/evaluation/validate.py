@@ -24,9 +24,9 @@ from torch import Tensor
 from dal_fast.evaluation.baselines import FLOORS, floors
 from dal_fast.evaluation.calibration import healthy_quantile
 from dal_fast.evaluation.cases import ValidationCase
-from dal_fast.evaluation.statistics import auroc_of
 from dal_fast.evaluation.tables import write_table
 from dal_fast.imaging.nifti import read_volume
+from dal_fast.metrics import auroc
 from dal_fast.ops import VoxelMetrics, components3d
 from dal_fast.screening.model_input import load_case
 from dal_fast.screening.postprocess import smooth
@@ -93,7 +93,7 @@ class Validation:
     def slice_auroc(self, contrast: str, method: str) -> float:
         """AUROC of axial slices that cross the brain; the positive class is "holds lesion"."""
         seen = self.slices[contrast, method]
-        return auroc_of([score for score, _ in seen], [sick for _, sick in seen])
+        return auroc([score for score, _ in seen], [sick for _, sick in seen])
 
 
 def validate(
