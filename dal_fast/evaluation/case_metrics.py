@@ -16,9 +16,9 @@ from dal_fast.errors import Code, InputError
 from dal_fast.evaluation.ground_truth import Truth
 from dal_fast.evaluation.protocols import Protocol
 from dal_fast.imaging.bids import output_name, parse_name
-from dal_fast.imaging.grid import Mode, bounding_box, resample
+from dal_fast.imaging.grid import Mode, resample
 from dal_fast.imaging.mask import brain_mask, same_grid
-from dal_fast.imaging.morphology import grown
+from dal_fast.imaging.morphology import bounding_box, dilate
 from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.metrics import MAD_TO_SIGMA
 
@@ -272,7 +272,7 @@ def _contrast(scan: Tensor, brain: Tensor, lesion: Tensor) -> float:
     """How the scan's lesion stands out from the brain around it, in spreads of the brain."""
     box = (slice(None), slice(None), *bounding_box(lesion[0, 0], _AROUND))
     sick = lesion[box] & brain[box]
-    near = grown(lesion[box], _AROUND) & brain[box] & ~lesion[box]
+    near = dilate(lesion[box], _AROUND) & brain[box] & ~lesion[box]
     inside, around = (scan[box].numpy()[mask.numpy()] for mask in (sick, near))
     if len(inside) == 0 or len(around) == 0:
         return math.nan

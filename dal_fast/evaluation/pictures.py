@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dal_fast.evaluation.case_metrics import Anatomy
 from dal_fast.report import colour, png
-from dal_fast.report.planes import AXIAL, Plane, brain_box, plane, sample
+from dal_fast.report.planes import AXIAL, Plane, plane, sample, world_box
 from dal_fast.screening.result import Image
 
 _LESION = np.array([127, 214, 255], np.uint8)
@@ -33,7 +33,7 @@ def case_picture(anatomy: Anatomy, maps: dict[str, Tensor], thresholds: dict[str
     index = np.array(chosen.shape[:1:-1], np.float64) / 2  # I, J, K
     index[4 - anatomy.axial] = float(weight.argmax())
     at = brain.world(index[None])[0]
-    here = plane(AXIAL, at, brain_box(brain))
+    here = plane(AXIAL, at, world_box(brain))
     inside = anatomy.scan.numpy()[anatomy.brain.numpy()][::_THINNED]
     white = float(np.percentile(inside, 99.5)) if len(inside) else 1.0
     grey = colour.grey(sample(_image(anatomy.scan, anatomy), here), white)

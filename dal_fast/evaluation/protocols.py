@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.morphology import shrunk, without_rim
+from dal_fast.imaging.morphology import erode, erode_along
 from dal_fast.ops import median3d
 
 Step = Callable[[Tensor, Tensor, int], Tensor]
@@ -107,7 +107,7 @@ def masked_without_rim(voxels: int) -> Step:
     """0 outside the brain, and within ``voxels`` of its surface (26-neighbourhood)."""
 
     def step(score: Tensor, brain: Tensor, axial: int) -> Tensor:
-        return score * without_rim(brain, voxels)
+        return score * erode(brain, voxels)
 
     return step
 
@@ -123,7 +123,7 @@ def masked_without_slice_rims(share: int) -> Step:
         rows, columns = (axis for axis in (2, 3, 4) if axis != axial)
         inside = brain
         for _ in range(brain.shape[rows] // share):
-            inside = shrunk(inside, rows) & shrunk(inside, columns)
+            inside = erode_along(inside, rows) & erode_along(inside, columns)
         return score * inside
 
     return step

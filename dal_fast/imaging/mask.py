@@ -25,18 +25,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.bids import find_brain_masks
+from dal_fast.imaging.morphology import Bool, largest_component_filled
 from dal_fast.imaging.nifti import Volume, read_volume
 
 FULLEST_VIEW, LARGEST_BRAIN_ML, ROUGHEST_BRAIN = 0.7, 2300.0, 0.5
 """Limits of a stripped brain's non-zero voxels, see the table above."""
 GRID_TOLERANCE = 0.1
 """Voxels by which the corners of a mask may be off the scan's."""
-
-Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +86,7 @@ def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
             "save it as ..._desc-brain_mask.nii.gz beside the scan, or strip the scan first, "
             "for example with HD-BET or SynthStrip",
         )
-    return BrainMask(solid(nonzero), "nonzero", None, None)
+    return BrainMask(largest_component_filled(nonzero), "nonzero", None, None)
 
 
 def same_grid(mask: Volume, volume: Volume) -> bool:
@@ -137,42 +135,3 @@ def sphericity(mask: Bool, voxel_mm: tuple[float, float, float]) -> float:
         faces += np.count_nonzero(along[0]) + np.count_nonzero(along[-1])
         area += faces * float(np.prod(voxel_mm)) / size / 1.5
     return float(np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / area)
-
-
-def solid(mask: Bool) -> Bool:
-    """The largest set of voxels that hang together by their faces, its holes filled.
-
-    A hole is a set of empty voxels that no path over faces joins to the field of view's edge.
-    """
-    import torch  # not before it is needed: most refusals come earlier
-    from torch.nn import functional as F
-
-    from dal_fast.ops import components3d
-
-    box = extent(mask)
-    inner = np.ascontiguousarray(mask[box].T)  # scans are in Fortran order: transposed, C
-    labels = components3d(torch.from_numpy(inner)[None, None], connectivity=6)
-    largest = labels == 1 + int(labels.flatten().bincount()[1:].argmax())
-    empty = components3d(F.pad(~largest, [1] * 6, value=True), connectivity=6)
-    filled = (empty != empty[0, 0, 0, 0, 0])[0, 0, 1:-1, 1:-1, 1:-1]
-    out = np.zeros(mask.shape, bool, order="F")
-    out[box] = filled.numpy().T
-    return out
-
-
-def extent(mask: Bool) -> tuple[slice, ...]:
-    """The box (I, J, K) of a mask that is not empty."""
-    ends = (np.flatnonzero(mask.any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1)))
-    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
-
-
-def run_ends(mask: Bool) -> NDArray[np.intp]:
-    """Voxels (P, 3) whose extremes along any direction are the mask's: its runs' ends.
-
-    Runs lie along the axis that is contiguous in memory, the first of a scan. None of an empty one.
-    """
-    lines = mask.any(axis=0)
-    j, k = np.nonzero(lines)
-    columns = mask[:, j, k]
-    first, last = columns.argmax(0), mask.shape[0] - 1 - columns[::-1].argmax(0)
-    return np.concatenate([np.stack([first, j, k], 1), np.stack([last, j, k], 1)])

@@ -7,7 +7,7 @@ from imaging.bad_inputs import BAD_FILES, ball, nifti_bytes, write
 from scipy import ndimage
 
 from dal_fast import DalFastError
-from dal_fast.imaging.mask import brain_mask, skull_reason, solid, sphericity
+from dal_fast.imaging.mask import brain_mask, skull_reason, sphericity
 from dal_fast.imaging.nifti import read_volume
 
 AFFINE = np.diag([2.0, 2, 2, 1])
@@ -74,22 +74,6 @@ def test_a_stripped_scan_is_its_own_mask(tmp_path):
     mask = brain_mask(scan)
     assert (mask.source, mask.path) == ("nonzero", None)
     np.testing.assert_array_equal(mask.data, ball((40, 44, 36)) > 0)
-
-
-def test_solid_is_scipys_largest_component_filled():
-    rng = np.random.default_rng(0)
-    for _ in range(30):
-        noise = ndimage.gaussian_filter(rng.normal(size=(20, 23, 17)), 1)
-        mask = noise > rng.uniform(-0.1, 0.3)
-        labels, _ = ndimage.label(mask)
-        sizes = np.bincount(labels.ravel())[1:]
-        largest = np.flatnonzero(sizes == sizes.max()) + 1
-        got = solid(mask)
-        assert any(np.array_equal(got, ndimage.binary_fill_holes(labels == n)) for n in largest)
-    one = np.zeros((5, 6, 7), bool)
-    one[4, 0, 6] = True
-    np.testing.assert_array_equal(solid(one), one)
-    assert solid(np.ones((3, 4, 5), bool)).all()
 
 
 def test_sphericity_of_a_ball_is_one_at_any_resolution():
