@@ -19,7 +19,7 @@ from rich.table import Table
 
 from dal_fast.evaluation.cases import ValidationCase, read_table
 from dal_fast.evaluation.validate import Row, validate
-from dal_fast.screening.model_input import load_case
+from dal_fast.screening.scan import load_scan
 from dal_fast.screening.screener import Screener
 
 METHOD = "auto"
@@ -69,8 +69,8 @@ def precisions(
 
 
 def difference(case: ValidationCase, a: Screener, b: Screener) -> float:
-    loaded = load_case(case.scan, case.brain or None)
-    maps = [screener.screen_case(loaded).anomaly.data for screener in (a, b)]
+    scan = load_scan(case.scan, case.brain or None)
+    maps = [screener.screen_scan(scan).anomaly.data for screener in (a, b)]
     return float(np.abs(maps[0] - maps[1]).max())
 
 

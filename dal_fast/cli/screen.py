@@ -99,22 +99,22 @@ def screen_one(
 ) -> None:
     """Screen one scan, write its outputs and say what was found."""
     from dal_fast.batch.outputs import check_folder, output_names
-    from dal_fast.screening.model_input import load_case
+    from dal_fast.screening.scan import load_scan
 
-    case = load_case(source, mask, settings.get("nonfinite", "refuse"))
+    scan = load_scan(source, mask, settings.get("nonfinite", "refuse"))
     check_folder(out)
     with status("loading the model"):  # torch loads here, after everything that may be refused
         from dal_fast.batch.job import save, up_to_date
         from dal_fast.screening.screener import Screener
 
         screener = Screener(**settings)
-    if not overwrite and up_to_date(case, out, screener.parameters):
+    if not overwrite and up_to_date(scan, out, screener.parameters):
         page = out / output_names(source)["report"]
         typer.echo(f"{source} is already screened with these parameters: {page}")
         return
     with status("screening"):
-        result = screener.screen_case(case)
-        paths = save(case, result, out)
+        result = screener.screen_scan(scan)
+        paths = save(scan, result, out)
     _say(result, paths)
 
 

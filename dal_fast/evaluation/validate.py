@@ -28,8 +28,8 @@ from dal_fast.evaluation.tables import write_table
 from dal_fast.imaging.nifti import read_volume
 from dal_fast.metrics import auroc
 from dal_fast.ops import VoxelMetrics, components3d
-from dal_fast.screening.model_input import load_case
 from dal_fast.screening.postprocess import smooth
+from dal_fast.screening.scan import load_scan
 from dal_fast.screening.screener import Screener
 
 SIZE_LIMITS_ML = (0.1, 1.0, 10.0)  # lesions below, between, and above
@@ -137,19 +137,26 @@ def _maps(
     case: ValidationCase, screener: Screener, atlas: bool, methods: Collection[str] | None
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Smoothed maps on the scan's grid, brain, lesion; volumes ``(1, 1, I, J, K)``."""
-    loaded = load_case(case.scan, case.brain or None)
-    restored = screener.restore(loaded)
-    pair = restored.pair
-    scored = pair.scored(screener.healthy)
-    raw = {"auto": scored.anomaly}
-    raw |= {name: pair.named(name) for name in pair.names if methods is None or name in methods}
+    scan = load_scan(case.scan, case.brain or None)
+    model_input = screener.prepare(scan)
+    model_output = screener.predict(model_input)
+    anomaly_map = model_output.anomaly_map(screener.calibration)
+    raw = {"auto": anomaly_map.data}
+    scores = [s for s in model_output.scores if methods is None or s in methods]
+    raw |= {score: model_output.score_map(score) for score in scores}
     if methods is None:
-        image = restored.grid.to_model(loaded.volume.data)
-        raw |= floors(image, pair.x, pair.view, restored.grid.affine, atlas)
-    brain = torch.from_numpy(loaded.mask.data)[None, None]
-    median, maps = screener.median_for(scored), {}
+        image = model_input.grid.to_model(scan.volume.data)
+        raw |= floors(
+            image,
+            model_input.image,
+            model_output.field_of_view,
+            model_input.grid.affine,
+            atlas,
+        )
+    brain = torch.from_numpy(scan.mask.data)[None, None]
+    median, maps = screener.median_for(anomaly_map), {}
     for name, score in raw.items():
-        on_scan = restored.grid.to_scan(smooth(score, pair.view, median))
+        on_scan = model_input.grid.to_scan(smooth(score, model_output.field_of_view, median))
         maps[name] = torch.from_numpy(on_scan)[None, None] * brain
     if not case.lesion:
         return maps, brain, torch.zeros_like(brain)
