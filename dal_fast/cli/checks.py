@@ -25,8 +25,7 @@ def checks(
     where the scan's is? Prints the numbers; OUT/index.html has the plots.
     """
     with refusals():
-        from dal_fast.batch.outputs import check_folder
-        from dal_fast.imaging.atomic import write_bytes
+        from dal_fast.imaging.atomic import check_folder, write_bytes
         from dal_fast.synthesis.brains import bids_sources, load_brains
 
         check_folder(out)

@@ -31,8 +31,8 @@ def make_validation(
     dark lesions of changing size. Another seed is another draw.
     """
     with refusals():
-        from dal_fast.batch.outputs import check_folder
         from dal_fast.evaluation import cases
+        from dal_fast.imaging.atomic import check_folder
         from dal_fast.synthesis.brains import bids_sources, load_brains
 
         check_folder(out)

@@ -98,7 +98,8 @@ def screen_one(
     source: Path, out: Path, mask: Path | None, settings: dict[str, Any], overwrite: bool
 ) -> None:
     """Screen one scan, write its outputs and say what was found."""
-    from dal_fast.batch.outputs import check_folder, output_names
+    from dal_fast.batch.outputs import output_names
+    from dal_fast.imaging.atomic import check_folder
     from dal_fast.screening.scan import load_scan
 
     scan = load_scan(source, mask, settings.get("nonfinite", "refuse"))

@@ -32,8 +32,8 @@ def validate(
     every number.
     """
     with refusals():
-        from dal_fast.batch.outputs import check_folder
         from dal_fast.evaluation.cases import read_table
+        from dal_fast.imaging.atomic import check_folder
 
         tables = {folder: read_table(folder) for folder in sets}
         check_folder(out)
