@@ -73,7 +73,6 @@ class Code(StrEnum):
     DTYPE_COMPLEX = "dtype-complex", "The voxels are complex numbers."
     DTYPE_COLOUR = "dtype-colour", "The voxels are colours."
     DTYPE_UNKNOWN = "dtype-unknown", "The voxels are of an unknown type."
-    BITPIX = "bitpix", "The header's bits per voxel contradict its data type."
     VOX_OFFSET = "vox-offset", "The header points to an impossible place for the voxels."
     SCALING = "scaling", "The header's slope or intercept is not usable."
     AFFINE_INVALID = "affine-invalid", "The header's orientation cannot be decoded."
