@@ -4,7 +4,7 @@ import autoencoders
 import pytest
 import torch
 
-from dal_fast import InputError
+from dal_fast import DalFastError
 from dal_fast.models import (
     Autoencoder,
     AutoencoderConfig,
@@ -74,7 +74,7 @@ def test_it_sees_a_box_around_the_brain_wherever_that_lies():
         place = (..., *(slice(c, c + s) for c, s in zip(corner, brain.shape[2:], strict=True)))
         x[place] = brain
         output = model(x, x > 0)
-        assert torch.equal(output.seen, x > 0)
+        assert torch.equal(output.field_of_view, x > 0)
         assert not output.pseudo_healthy[x == 0].any()
         found.append(output.pseudo_healthy[place])
     assert torch.equal(*found)
@@ -86,14 +86,14 @@ def test_what_lies_outside_the_box_is_not_seen():
     output = model(torch.rand(1, 1, 40, 40, 40), mask)
     want = torch.zeros_like(mask)
     want[:, :, 4:36, :, 4:36] = True
-    assert torch.equal(output.seen, want)
-    with pytest.raises(InputError) as refused:
+    assert torch.equal(output.field_of_view, want)
+    with pytest.raises(DalFastError) as refused:
         model(torch.rand(1, 1, 40, 40, 40), ~mask)
     assert refused.value.code == "mask-empty"
 
 
 def test_shapes_that_do_not_fit():
-    with pytest.raises(InputError, match="multiples of 4"):
+    with pytest.raises(DalFastError, match="multiples of 4"):
         Autoencoder(AutoencoderConfig(**{**BOX, "shape": (16, 22, 8)}))
 
 
@@ -106,6 +106,6 @@ def test_weights_come_back(code, tmp_path):
     torch.testing.assert_close(
         model.restore(x), autoencoders.model(code).restore(x), atol=1e-2, rtol=1e-2
     )
-    with pytest.raises(InputError, match="autoencoder") as refused:
+    with pytest.raises(DalFastError, match="autoencoder") as refused:
         load_weights(path)
     assert refused.value.code == "weights-kind"

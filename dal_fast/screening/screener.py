@@ -1,0 +1,213 @@
+"""The resident screener: a model in memory, one scan in, maps and a score out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dal_fast.models import load_model, read_card, weights_sha256
+from dal_fast.models.dal import DALOutput
+from dal_fast.screening import postprocess
+from dal_fast.screening.calibration import AnomalyMap, Calibration
+from dal_fast.screening.model_input import ModelInput, prepare_input
+from dal_fast.screening.model_output import ModelOutput, check_model_score
+from dal_fast.screening.qc import quality_flags
+from dal_fast.screening.result import Flag, Image, Result
+from dal_fast.screening.runtimes import make_runtime
+from dal_fast.screening.scan import NonFinite, Scan, load_scan
+from dal_fast.screening.scoring import check_score
+
+UNCALIBRATED = Flag(
+    "uncalibrated", "these weights hold no thresholds of healthy brains; scans are not comparable"
+)
+OUTSIDE_SHARE = 0.01  # of the brain
+
+
+class Clock:
+    """Seconds per stage."""
+
+    def __init__(self, before: dict[str, float]) -> None:
+        self.seconds = dict(before)
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
+
+
+class Screener:
+    """Finds what a healthy brain would not show.
+
+    read → brain mask → model grid (2 mm) → normalise (brain median 0.5) → network (tissue, edges,
+    pseudo-healthy image) → score map → median → back to the scan's own grid. The whole volume at
+    once; the model stays in memory between scans.
+
+    Args:
+        weights: ``"default"`` or the path of a weight file.
+        runtime: ``"auto"`` or a name of :data:`dal_fast.screening.runtimes.RUNTIMES`.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        score: name of the anomaly score, see :func:`dal_fast.screening.scoring.anomaly_score`.
+        median: size of the median filter in voxels of the model's grid: 0 (none), 3 or 5;
+            ``None`` chooses by contrast (:func:`dal_fast.screening.postprocess.choose_median`), or
+            5 for an autoencoder.
+        threshold: anomaly value from which a voxel belongs to the anomaly mask; ``None`` takes
+            what one healthy voxel in a thousand exceeds at this score and contrast, which the
+            weight file says.
+        nonfinite: refuse or replace NaN and infinite voxels.
+
+    Raises:
+        InputError: ``weights-…``, ``runtime-unavailable``, ``device-unavailable``, ``value``.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path = "default",
+        runtime: str = "auto",
+        device: str = "auto",
+        *,
+        score: str = "auto",
+        median: int | None = None,
+        threshold: float | None = None,
+        nonfinite: NonFinite = "refuse",
+    ) -> None:
+        postprocess.check_median(median)
+        self.nonfinite = nonfinite
+        self.score, self.median, self.threshold = check_score(score), median, threshold
+        postprocess.check_threshold(threshold)
+        model = load_model(weights)
+        check_model_score(score, model)
+        self.calibration = Calibration.model_validate(read_card(weights).get("healthy", {}))
+        self.model, self.voxel_mm = model, float(model.config.voxel_mm)
+        self.runtime = make_runtime(runtime, model, device)
+        self.parameters: dict[str, Any] = {
+            "score": score,
+            "threshold": "auto" if threshold is None else threshold,
+            "median": "auto" if median is None else median,
+            "model_voxel_mm": self.voxel_mm,
+            "weights": str(weights),
+            "weights_sha256": weights_sha256(weights),
+            "runtime": self.runtime.name,
+            "device": self.runtime.device,
+            "nonfinite": nonfinite,
+        }
+
+    def screen(self, scan: str | Path, mask: str | Path | None = None) -> Result:
+        """Screen one scan.
+
+        Args:
+            scan: NIfTI file with one 3D volume, any orientation and voxel size.
+            mask: brain mask on the scan's grid; without it a BIDS ``desc-brain_mask`` beside the
+                scan or, if the skull is already stripped, its non-zero voxels.
+
+        Raises:
+            InputError: with a code for whatever cannot be processed.
+        """
+        return self.screen_scan(load_scan(scan, mask, self.nonfinite))
+
+    def prepare(self, scan: Scan) -> ModelInput:
+        """The scan on the model's grid, normalised."""
+        return prepare_input(scan, self.voxel_mm)
+
+    def predict(self, model_input: ModelInput) -> ModelOutput:
+        """Run the network."""
+        prediction = self.runtime.run(model_input.image, model_input.mask)
+        return ModelOutput.of(model_input.image, model_input.field_of_view, prediction, self.model)
+
+    def median_for(self, anomaly_map: AnomalyMap) -> int | str:
+        """The smoothing of a map, as :func:`dal_fast.screening.postprocess.smooth` takes it."""
+        return anomaly_map.median if self.median is None else self.median
+
+    def screen_scan(self, scan: Scan) -> Result:
+        """Screen a scan that was read by :func:`dal_fast.screening.scan.load_scan`."""
+        clock = Clock(scan.timings)
+        volume, brain = scan.volume, scan.mask.data
+        model_input = self.prepare(scan)
+        clock.lap("model grid")
+        model_output = self.predict(model_input)
+        clock.lap("network")
+        anomaly_map = model_output.anomaly_map(self.calibration, self.score)
+        clock.lap("score")
+        parameters = self._parameters_of(anomaly_map)
+        median, threshold = parameters["median"], parameters["threshold"]
+        smooth = postprocess.smooth(anomaly_map.data, model_output.field_of_view, median)
+        score = postprocess.scan_score(smooth, model_input.mask)
+        clock.lap("median")
+        anomaly = Image(model_input.grid.to_scan(smooth) * brain, volume.affine)
+        phi = model_input.intensities_on_scan(model_output.prediction.pseudo_healthy) * brain
+        clock.lap("scan grid")
+        above = postprocess.anomaly_mask(anomaly, threshold)
+        regions = postprocess.regions(anomaly, above)
+        tissue, edges = _anatomy(model_input, model_output)
+        image = Image(volume.data, volume.affine)
+        labels, normalised = None if tissue is None else tissue.data, model_input.image[0, 0]
+        flags = quality_flags(
+            volume, brain, labels, normalised.numpy(), above, anomaly_map.contrast
+        )
+        flags += self._model_flags(model_output, model_input.mask)
+        clock.lap("regions")
+        return Result(
+            name=scan.name,
+            source=scan.source,
+            scan=image,
+            anomaly=anomaly,
+            pseudo_healthy=Image(phi, volume.affine),
+            brain_mask=Image(brain, volume.affine),
+            anomaly_mask=Image(above, volume.affine),
+            tissue=tissue,
+            edges=edges,
+            score=score,
+            regions=regions,
+            parameters=parameters,
+            requested=self.parameters,
+            flags=flags,
+            timings=clock.seconds,
+        )
+
+    def _parameters_of(self, anomaly_map: AnomalyMap) -> dict[str, Any]:
+        """``parameters`` with what was chosen for this scan in the place of ``"auto"``."""
+        usual = self.calibration.threshold(anomaly_map.contrast, anomaly_map.score)
+        return {
+            **self.parameters,
+            "score": anomaly_map.score,
+            "threshold": self.threshold or usual,
+            "median": self.median_for(anomaly_map),
+            "contrast": anomaly_map.contrast,
+            "sign": anomaly_map.sign,
+        }
+
+    def _model_flags(self, model_output: ModelOutput, mask: Tensor) -> list[Flag]:
+        """What about the model makes a map less trustworthy."""
+        flags = [] if self.calibration.thresholds else [UNCALIBRATED]
+        outside = model_output.share_outside(mask)
+        if outside > OUTSIDE_SHARE:
+            message = f"{outside:.0%} of the brain is outside the volume that the model sees"
+            flags.append(Flag("outside-model", message))
+        return flags
+
+
+def _anatomy(
+    model_input: ModelInput, model_output: ModelOutput
+) -> tuple[Image | None, Image | None]:
+    """Tissue labels and edges, where the model makes them."""
+    prediction, affine = model_output.prediction, model_input.grid.affine
+    if not isinstance(prediction, DALOutput):
+        return None, None
+    labels = tissue_labels(prediction.probabilities, model_input.mask)
+    edges: NDArray[np.bool_] = prediction.edges[0, 0].numpy()
+    return Image(labels, affine), Image(edges, affine)
+
+
+def tissue_labels(probabilities: Tensor, mask: Tensor) -> NDArray[np.uint8]:
+    """``(1, 3, D, H, W)`` to ``(D, H, W)``: 0 outside, 1 CSF, 2 grey, 3 white matter."""
+    fluid, grey, white = probabilities[0]
+    labels = 1 + (grey > fluid).to(torch.uint8)
+    labels = labels.masked_fill_(white > torch.maximum(fluid, grey), 3) * mask[0, 0]
+    array: NDArray[np.uint8] = labels.numpy()
+    return array
