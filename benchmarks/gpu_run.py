@@ -20,7 +20,7 @@ from benchmarks.results_file import GpuRow
 from benchmarks.timing import Timing
 from benchmarks.verify import verify
 from benchmarks.volumes import Volumes, brain
-from dal_fast.backend import why_not
+from dal_fast.ops._dispatch import why_not
 
 HEADINGS = (
     "work",

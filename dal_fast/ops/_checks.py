@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -74,6 +75,10 @@ def address(t: Tensor | None) -> int:
     return 0 if t is None else t.data_ptr()
 
 
+@overload
+def host_table(values: Sequence[float]) -> Tensor: ...
+@overload
+def host_table(values: None) -> None: ...
 def host_table(values: Sequence[float] | None) -> Tensor | None:
     """Doubles that a launcher reads on the host, whatever device is the default one."""
     return None if values is None else torch.tensor(values, dtype=torch.float64, device="cpu")

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dal_fast import reference
-from dal_fast.backend import launcher, resolve, triton_kernels
+from dal_fast.context import _C
 from dal_fast.ops._checks import (
     DTYPE_CODES,
     address,
@@ -19,6 +18,7 @@ from dal_fast.ops._checks import (
     check_volume,
     host_table,
 )
+from dal_fast.ops._dispatch import launcher, resolve, triton_kernels
 from dal_fast.ops._register import op
 
 LEVELS = (0.29, 0.48, 0.72)
@@ -48,6 +48,8 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto
     check_positive(temperature, "temperature")
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":
+        from dal_fast import reference
+
         return reference.onehot_ste(logits.double(), temperature).to(logits.dtype)
     return _onehot(logits, None, None, temperature, backend)
 
@@ -81,6 +83,8 @@ def anatomy_image(
     check_levels(levels, logits)
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":
+        from dal_fast import reference
+
         image = reference.anatomy_image(logits.double(), levels, mask, temperature)
         return image.to(logits.dtype)
     return _onehot(logits, [float(c) for c in levels], mask, temperature, backend)
@@ -102,8 +106,8 @@ def _onehot(
         return out
     (kernels, where), table = launcher(backend, logits), host_table(levels)
     kernels.onehot_forward(
-        address(logits), address(table), address(mask), address(out),
-        n, k, _voxels(logits), DTYPE_CODES[logits.dtype], where,
+        logits=address(logits), levels=address(table), mask=address(mask), out=address(out),
+        shape=_shape(logits), dtype=DTYPE_CODES[logits.dtype], where=where,
     )  # fmt: skip
     return out
 
@@ -119,21 +123,22 @@ def _onehot_backward(
 ) -> Tensor:
     logits, grad = logits.contiguous(), grad.contiguous()
     mask = None if mask is None else mask.contiguous()
-    n, k = logits.shape[:2]
     out = torch.empty_like(logits, memory_format=torch.contiguous_format)
     if backend == "triton":
         triton_kernels("onehot").onehot_backward(logits, grad, levels, mask, temperature, out)
         return out
     (kernels, where), table = launcher(backend, logits), host_table(levels)
     kernels.onehot_backward(
-        address(logits), address(grad), address(table), address(mask), address(out),
-        n, k, _voxels(logits), temperature, DTYPE_CODES[logits.dtype], where,
+        logits=address(logits), grad_out=address(grad), levels=address(table), mask=address(mask),
+        grad_logits=address(out), shape=_shape(logits), temperature=temperature,
+        dtype=DTYPE_CODES[logits.dtype], where=where,
     )  # fmt: skip
     return out
 
 
-def _voxels(x: Tensor) -> int:
-    return x.shape[2] * x.shape[3] * x.shape[4]
+def _shape(logits: Tensor) -> _C.OnehotShape:
+    n, k, depth, height, width = logits.shape
+    return _C.OnehotShape(batch=n, classes=k, voxels=depth * height * width)
 
 
 @_onehot.register_fake

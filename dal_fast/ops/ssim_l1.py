@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dal_fast import reference
-from dal_fast.backend import resolve
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import check_positive, check_same, check_volume
+from dal_fast.ops._dispatch import resolve
 from dal_fast.ops._register import op
 from dal_fast.ops._ssim_kernels import (
     SsimKernels,
@@ -68,6 +67,8 @@ def ssim3d(
         raise InputError("reduction", f"reduction must be 'mean' or 'none', not {reduction!r}")
     backend = resolve(backend, x, triton=True)
     if backend == "reference":
+        from dal_fast import reference
+
         ssim = reference.ssim3d(x.double(), y.double(), window, sigma, kind, data_range)
         return ssim.to(x.dtype) if reduction == "none" else ssim.mean().to(arithmetic(x))
     if reduction == "none":
@@ -110,6 +111,8 @@ def hybrid_score(
     _check(x, y, window, sigma, kind, data_range)
     backend = resolve(backend, x, triton=True)
     if backend == "reference":
+        from dal_fast import reference
+
         score = reference.hybrid_score(x.double(), y.double(), window, sigma, kind, data_range)
         return score.clamp(min=0).to(x.dtype)
     return _hybrid(x, y, window, sigma, kind, data_range, backend)
@@ -153,6 +156,8 @@ def l1_ssim_loss(
         raise InputError("value", f"alpha must lie in [0, 1], not {alpha}")
     backend = resolve(backend, x, triton=True)
     if backend == "reference":
+        from dal_fast import reference
+
         a, b = x.double(), y.double()
         loss = reference.l1_ssim_loss(a, b, alpha, window, sigma, kind, data_range)
         return loss.to(arithmetic(x))

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dal_fast.backend import resolve
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import check_mask, check_volume
+from dal_fast.ops._dispatch import resolve
 from dal_fast.ops._score_curve import ScoreCurve, ThresholdedDice
 from dal_fast.ops._score_histogram import ScoreHistogram, score_pages
 

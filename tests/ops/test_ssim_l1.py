@@ -7,8 +7,7 @@ import torch
 from skimage.metrics import structural_similarity
 from support import TOLERANCE, each_isa
 
-from dal_fast import InputError, reference
-from dal_fast.backend import _C
+from dal_fast import InputError, context, reference
 from dal_fast.ops import hybrid_score, l1_ssim_loss, ssim3d, ssim_l1
 
 WINDOWS = [(11, "gaussian"), (7, "uniform"), (5, "gaussian"), (33, "uniform")]
@@ -58,16 +57,13 @@ def test_instruction_sets_agree_and_threads_change_nothing(window, kind):
         gradients = torch.autograd.grad(values[-1], (x, y))
         return [map_.detach(), *(v.detach() for v in values), *(g * x.numel() for g in gradients)]
 
-    before, results = _C.current_isa(), []
-    try:
-        for isa in _C.supported_isas():
-            _C.set_isa(isa)
+    results = []
+    for isa in context.supported_instruction_sets():
+        with context.use(instruction_set=isa):
             results.append(everything())
-            for threads in (1, 3):
-                torch.set_num_threads(threads)
+        for threads in (1, 3):
+            with context.use(instruction_set=isa, threads=threads):
                 assert all(map(torch.equal, everything(), results[-1]))
-    finally:
-        _C.set_isa(before)
     for result in results:
         for a, b in zip(result, results[0], strict=True):
             assert (a - b).abs().max() <= 1e-6 * max(1, b.abs().max())

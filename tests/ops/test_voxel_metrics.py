@@ -9,7 +9,7 @@ import torch
 from support import DTYPES, each_isa
 
 from dal_fast import InputError, reference
-from dal_fast.backend import _C
+from dal_fast.context import _C
 from dal_fast.ops import VoxelMetrics
 from dal_fast.ops import _score_histogram as histogram_module
 from dal_fast.ops._score_histogram import Layout, _score_histogram, _score_pages, key_to_score
@@ -261,7 +261,7 @@ def test_opcheck_and_compile():
 
 
 def test_workspace_size():
-    assert _C.score_histogram_workspace(2**18, 2) == 12 * 2**18 * 2
+    assert _C.cpu.score_histogram_workspace(bins=2**18, where=2) == 12 * 2**18 * 2
 
 
 ZEROS = torch.zeros(2, 1, 2, 2, 2)
