@@ -24,7 +24,7 @@ EMPTY_SPAN = (2**32 - 1, 0)
 _SEGMENT = 2**31  # voxels that the kernel's 32-bit scratch counters can hold
 
 
-@op("score_pages")
+@op("score_pages", remedy="metrics are counts")
 def _score_pages(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
     score, mask = score.contiguous(), None if mask is None else mask.contiguous()
     kernels, where = launcher(backend, score)
@@ -43,7 +43,7 @@ def _(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Tensor, Tensor]
     return pages, score.new_empty((), dtype=torch.int64)
 
 
-@op("score_histogram")
+@op("score_histogram", remedy="metrics are counts")
 def _score_histogram(
     score: Tensor,
     target: Tensor,

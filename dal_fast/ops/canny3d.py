@@ -13,6 +13,7 @@ from dal_fast.errors import InputError
 from dal_fast.ops._checks import (
     DTYPE_CODES,
     address,
+    check_constants,
     check_levels,
     check_mask,
     check_volume,
@@ -113,6 +114,7 @@ def anatomy_edges(
     check_volume(logits, "logits")
     check_mask(mask, logits)
     _check_parameters(sigma, low, high)
+    check_constants(levels=levels)
     check_levels(levels, logits)
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":
@@ -125,13 +127,14 @@ def anatomy_edges(
 
 
 def _check_parameters(sigma: float, low: float, high: float) -> None:
+    check_constants(sigma=sigma, low=low, high=high)
     if not (0 <= sigma < math.inf):
         raise InputError("value", f"sigma must be 0 or positive, not {sigma}")
     if not (0 <= low <= high < math.inf):
         raise InputError("value", f"thresholds must be 0 <= low <= high, not {low} and {high}")
 
 
-@op("canny3d")
+@op("canny3d", remedy="pass x.detach()")
 def _canny3d(
     values: Tensor,
     levels: list[float] | None,

@@ -91,7 +91,7 @@ def _shape(mask: Tensor, connectivity: int) -> _C.Components3dShape:
     )
 
 
-@op("components3d")
+@op("components3d", remedy="a mask has none")
 def _components3d(mask: Tensor, connectivity: int, backend: str) -> Tensor:
     mask, shape = mask.contiguous(), _shape(mask, connectivity)
     kernels, where = launcher(backend, mask)
@@ -105,7 +105,7 @@ def _components3d(mask: Tensor, connectivity: int, backend: str) -> Tensor:
     return labels
 
 
-@op("remove_small")
+@op("remove_small", remedy="a mask has none")
 def _remove_small(mask: Tensor, min_voxels: int, connectivity: int, backend: str) -> Tensor:
     mask, shape = mask.contiguous(), _shape(mask, connectivity)
     kernels, where = launcher(backend, mask)

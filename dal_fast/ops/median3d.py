@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dal_fast.context import _C
 from dal_fast.errors import InputError
-from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume
+from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume, wants_derivative
 from dal_fast.ops._dispatch import launcher, resolve
 from dal_fast.ops._register import op
 
@@ -47,7 +47,7 @@ def median3d(
     check_mask(mask, x)
     if size not in (3, 4, 5):
         raise InputError("size", f"size must be 3, 4 or 5, not {size}")
-    if x.requires_grad and torch.is_grad_enabled():
+    if wants_derivative(x):
         raise InputError("no-gradient", "median3d has no gradient: pass x.detach()")
     backend = resolve(backend, x)
     if size == 4 and backend == "cuda":
@@ -59,7 +59,7 @@ def median3d(
     return _median3d(x, size, mask, backend)
 
 
-@op("median3d")
+@op("median3d", remedy="pass x.detach()")
 def _median3d(x: Tensor, size: int, mask: Tensor | None, backend: str) -> Tensor:
     x, mask = x.contiguous(), None if mask is None else mask.contiguous()
     out = torch.empty_like(x, memory_format=torch.contiguous_format)

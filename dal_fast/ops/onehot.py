@@ -12,6 +12,7 @@ from dal_fast.context import _C
 from dal_fast.ops._checks import (
     DTYPE_CODES,
     address,
+    check_constants,
     check_levels,
     check_mask,
     check_positive,
@@ -19,7 +20,7 @@ from dal_fast.ops._checks import (
     host_table,
 )
 from dal_fast.ops._dispatch import launcher, resolve, triton_kernels
-from dal_fast.ops._register import op
+from dal_fast.ops._register import FORWARD_MODE, SECOND_ORDER, op
 
 LEVELS = (0.29, 0.48, 0.72)
 """Grey levels of CSF, grey and white matter in the anatomical image (DAL, arXiv 2512.21924)."""
@@ -45,6 +46,7 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto
         InputError: wrong shape, dtype or temperature; backend that cannot run.
     """
     check_volume(logits, "logits")
+    check_constants(temperature=temperature)
     check_positive(temperature, "temperature")
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":
@@ -79,7 +81,9 @@ def anatomy_image(
     """
     check_volume(logits, "logits")
     check_mask(mask, logits)
+    check_constants(temperature=temperature)
     check_positive(temperature, "temperature")
+    check_constants(levels=levels)
     check_levels(levels, logits)
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":
@@ -90,7 +94,7 @@ def anatomy_image(
     return _onehot(logits, [float(c) for c in levels], mask, temperature, backend)
 
 
-@op("onehot", differentiable=True)
+@op("onehot", remedy=FORWARD_MODE, differentiable=True)
 def _onehot(
     logits: Tensor,
     levels: list[float] | None,
@@ -112,7 +116,7 @@ def _onehot(
     return out
 
 
-@op("onehot_backward")
+@op("onehot_backward", remedy=SECOND_ORDER)
 def _onehot_backward(
     logits: Tensor,
     grad: Tensor,
@@ -166,15 +170,17 @@ def _(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    logits, ctx.levels, mask, *ctx.rest = inputs
+    logits, levels, mask, temperature, backend = inputs
     ctx.save_for_backward(logits, mask)
+    ctx.levels, ctx.temperature, ctx.backend = levels, temperature, backend
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     logits, mask = ctx.saved_tensors
     if not ctx.needs_input_grad[0]:
         return (None,) * 5
-    return _onehot_backward(logits, grad, ctx.levels, mask, *ctx.rest), *(None,) * 4
+    gradient = _onehot_backward(logits, grad, ctx.levels, mask, ctx.temperature, ctx.backend)
+    return gradient, None, None, None, None
 
 
 _onehot.register_autograd(_backward, setup_context=_setup)

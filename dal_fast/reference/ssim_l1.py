@@ -19,8 +19,8 @@ def _filter(x: Tensor, weights: Tensor) -> Tensor:
     """``x`` filtered along its last three axes; beyond the border the edge voxel repeats."""
     radius = len(weights) // 2
     for axis in (-3, -2, -1):
-        padded = repeat_edges(x, axis, radius, radius)
-        x = padded.unfold(axis, len(weights), 1) @ weights
+        n, padded = x.shape[axis], repeat_edges(x, axis, radius, radius)
+        x = sum(w * padded.narrow(axis, k, n) for k, w in enumerate(weights))
     return x
 
 

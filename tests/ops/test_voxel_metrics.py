@@ -86,6 +86,35 @@ def test_nan_is_counted_and_refused(isa, dtype):
     assert np.isnan(metrics.average_precision())
 
 
+@pytest.mark.parametrize("where", ["count", "curve"])
+def test_an_exception_in_mid_batch_changes_nothing(where, monkeypatch):
+    """As of memory that runs out, or of Ctrl-C."""
+    score, target, mask = inputs((3, 1, 5, 6, 7))
+    metrics = VoxelMetrics(bins=LIMIT)
+    metrics.update(score[:1] + 1, target[:1], mask[:1], case="before")
+    cases, counts, before = dict(metrics.cases), state(metrics), metrics.average_precision()
+    owner, name = {
+        "count": (histogram_module, "_score_histogram"),
+        "curve": (histogram_module.ScoreHistogram, "occupied"),
+    }[where]
+    original, calls = getattr(owner, name), []
+
+    def breaks(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, breaks)
+        with pytest.raises(MemoryError):
+            metrics.update(score, target, mask, case=["a", "b", "c"])
+    assert metrics.cases == cases
+    assert all(np.array_equal(a, b) for a, b in zip(state(metrics), counts, strict=True))
+    assert metrics.average_precision() == before
+    metrics.update(score, target, mask, case=["a", "b", "c"])  # as if nothing had happened
+
+
 def test_keys_keep_the_order_and_invert():
     x = torch.tensor([-float("inf"), -3e38, -1.5, -1e-45, 0.0, 1e-45, 1e-38, 1.0, float("inf")])
     keys = reference.score_keys(x)
