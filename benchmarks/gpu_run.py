@@ -31,7 +31,7 @@ from benchmarks.results_file import GpuRow
 from benchmarks.timing import Timing
 from benchmarks.verify import verify
 from benchmarks.volumes import Volumes, brain
-from dal_fast.backend import why_not
+from dal_fast.ops._dispatch import why_not
 
 HEADINGS = (
     "work", "contender", "µs a volume", "p20 to p80", "× ours", "goal", "× roofline", "peak MB",

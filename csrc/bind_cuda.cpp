@@ -1,7 +1,8 @@
 // The GPU's half of the module: what there is to run on, and the ops.
+#define DAL_BIND_CUDA
 #include <string>
 
-#include "bindings.h"
+#include "bind_ops.h"
 
 namespace dal {
 namespace {

@@ -59,15 +59,15 @@ def _versions() -> Section:
 def _processor() -> Section:
     import torch
 
-    from dal_fast import backend
+    from dal_fast import context
 
     yield "model", _cpu_model(), True
     yield "cores", f"{os.cpu_count()} ({len(_affinity())} usable)", True
     yield "threads of torch", str(torch.get_num_threads()), True
-    if backend._C is not None:
-        yield "instruction set", backend._C.current_isa(), True
-        yield "supported", ", ".join(backend._C.supported_isas()), True
-    for name in ("DAL_FAST_CPU", "DAL_FAST_BACKEND", "OMP_NUM_THREADS"):
+    if context.extension_problem() is None:
+        yield "instruction set", context.instruction_set(), True
+        yield "supported", ", ".join(context.supported_instruction_sets()), True
+    for name in (*context.VARIABLES, "OMP_NUM_THREADS"):
         if name in os.environ:
             yield name, os.environ[name], True
 
@@ -75,7 +75,8 @@ def _processor() -> Section:
 def _backends() -> Section:
     import torch
 
-    from dal_fast.backend import BACKENDS, why_not
+    from dal_fast.context import BACKENDS
+    from dal_fast.ops._dispatch import why_not
 
     for name in BACKENDS:
         device = torch.device("cuda" if name in ("cuda", "triton") else "cpu")

@@ -1,10 +1,7 @@
-"""Which implementation of an op may run, and why not.
+"""Which backend serves a tensor, why another cannot, and what its kernels are called with.
 
-``"cpu"`` is the compiled extension, ``"cuda"`` its half for NVIDIA GPUs, ``"triton"`` the same work
-in Triton (any GPU that it drives, no compiler needed), ``"reference"`` plain torch in float64 on
-any device. ``"auto"`` takes the environment variable ``DAL_FAST_BACKEND`` when it is set, else the
-fastest that can run. A backend that was asked for by name either runs or says why it cannot:
-nothing falls back silently. ``DAL_FAST_CPU`` forces the CPU kernels' instruction set.
+A backend that was asked for by name either runs or says why it cannot: nothing falls back silently.
+``"auto"`` means what :mod:`dal_fast.context` says, else the fastest that can run.
 """
 
 from __future__ import annotations
@@ -12,24 +9,19 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from dal_fast import context
+from dal_fast.context import _C, BACKENDS
 from dal_fast.errors import InputError
 
-try:
-    from dal_fast import _C as _C  # the ops take it from here
+if TYPE_CHECKING:
+    from dal_fast._C import CpuKernels, Kernels
 
-    _EXTENSION_PROBLEM = None
-except ImportError as error:  # pragma: no cover - only in a broken installation
-    _C = None  # type: ignore[assignment]
-    _EXTENSION_PROBLEM = f"the compiled extension dal_fast._C does not load ({error})"
-
-BACKENDS = ("cpu", "cuda", "triton", "reference")
 _CUDA: Any = getattr(_C, "cuda", None)  # None: built without nvcc
-_DEFAULT = os.environ.get("DAL_FAST_BACKEND", "auto")
 
 
 def why_not(
@@ -42,17 +34,17 @@ def why_not(
     """The reason why ``backend`` cannot serve tensors on ``device``; ``None`` when it can.
 
     Args:
-        backend: one of ``BACKENDS``.
+        backend: one of ``context.BACKENDS``.
         device: where the tensors are.
         dtype: of the tensors.
-        triton: does the op that is meant have Triton kernels?
+        triton: whether the op has Triton kernels.
     """
     if backend == "reference":
         return None
     if backend == "cpu":
         if device.type != "cpu":
             return f"its kernels run on CPU tensors and this one is on {device}"
-        return _EXTENSION_PROBLEM
+        return context.extension_problem()
     if backend == "cuda":
         return _why_not_cuda(device) or _why_not_on_a_gpu(dtype)
     if backend == "triton":
@@ -62,7 +54,7 @@ def why_not(
 
 def _why_not_cuda(device: torch.device) -> str | None:
     if _CUDA is None:
-        return _EXTENSION_PROBLEM or (
+        return context.extension_problem() or (
             "this build has no CUDA kernels: nvcc was not found when it was built"
         )
     reason: str = _CUDA.why_not(device.index or 0)
@@ -96,7 +88,7 @@ def resolve(backend: str, tensor: Tensor, *, triton: bool = False) -> str:
         InputError: ``backend-unavailable`` when the named backend cannot run, with the reason.
     """
     if backend == "auto":
-        backend = _DEFAULT
+        backend = context.backend()
     device, dtype = tensor.device, tensor.dtype
     if backend == "auto":
         candidates = ("cpu",) if device.type == "cpu" else ("cuda", "triton")
@@ -108,10 +100,18 @@ def resolve(backend: str, tensor: Tensor, *, triton: bool = False) -> str:
     return backend
 
 
-def launcher(backend: str, tensor: Tensor) -> tuple[Any, Any]:
-    """The module of compiled launchers, and what each takes last: threads, or device and stream."""
+def cpu_kernels() -> tuple[CpuKernels, int]:
+    """The CPU's compiled kernels, and how many threads they may use."""
+    return _C.cpu, context.threads()
+
+
+def launcher(backend: str, tensor: Tensor) -> tuple[Kernels[Any], Any]:
+    """The compiled kernels of ``backend``, and what they take as ``where`` for this tensor.
+
+    That is the number of threads on the CPU, and ``(device, stream)`` on a GPU.
+    """
     if backend == "cpu":
-        return _C, torch.get_num_threads()
+        return cpu_kernels()
     stream = torch.cuda.current_stream(tensor.device).cuda_stream if tensor.is_cuda else 0
     return _CUDA, (tensor.device.index or 0, stream)
 
@@ -119,15 +119,3 @@ def launcher(backend: str, tensor: Tensor) -> tuple[Any, Any]:
 def triton_kernels(op: str) -> Any:
     """The module of Triton launchers of ``op``, imported when it is first used."""
     return importlib.import_module(f"dal_fast.kernels.{op}.{op}_triton")
-
-
-def _force_instruction_set() -> None:
-    name = os.environ.get("DAL_FAST_CPU")
-    if name and _C is not None:
-        try:
-            _C.set_isa(name)
-        except ValueError as error:
-            raise InputError("instruction-set", f"DAL_FAST_CPU={name}: {error}") from None
-
-
-_force_instruction_set()
