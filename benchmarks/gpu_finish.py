@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import gpu_pack
-from dal_fast.data.brains import is_held_out
 from dal_fast.evaluation.calibration import calibrate
 from dal_fast.models import inference_parts, load_model, read_card, save_weights
+from dal_fast.synthesis.brains import is_held_out
 from dal_fast.training.validation import validate
 
 

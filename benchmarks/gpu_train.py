@@ -32,9 +32,9 @@ from typing import Any
 import torch
 
 from benchmarks import gpu_pack
-from dal_fast.data.brains import Brain, is_held_out
-from dal_fast.data.synthesis import Sample
 from dal_fast.models import AnyModel, inference_parts, save_weights
+from dal_fast.synthesis.brains import Brain, is_held_out
+from dal_fast.synthesis.synthesiser import Sample
 from dal_fast.training.config import LOSS_NAMES, TrainConfig, read_config
 from dal_fast.training.loop import Step, Training, hardness
 from dal_fast.training.samples import Samples
