@@ -108,7 +108,8 @@ class Training:
         if self._optimiser_state is not None:
             optimiser.load_state_dict(self._optimiser_state)
             self._optimiser_state = None
-        objective = make_objective(model, stage, self.config.samples.contrasts)
+        mixed = self.config.precision == "bf16-mixed"
+        objective = make_objective(model, stage, self.config.samples.contrasts, mixed)
         if self.config.compile:
             for name in stage.trains:
                 model.part(name).compile(dynamic=True)

@@ -15,6 +15,7 @@ import torch
 
 from dal_fast.errors import Code, InputError, RuntimeUnavailable
 from dal_fast.evaluation.calibration import calibrate
+from dal_fast.extras import isolate
 from dal_fast.models import (
     DAL,
     AnyModel,
@@ -59,11 +60,12 @@ def make_fabric(device: str, devices: int, config: TrainConfig) -> Any:
     Args:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         devices: processes on this machine.
-        config: gives the precision, and whether networks take turns.
+        config: tells whether networks take turns.
 
     Raises:
         RuntimeUnavailable: ``extra-missing``, ``device-unavailable``.
     """
+    isolate("torch_compiler")
     try:
         from lightning_fabric import Fabric
         from lightning_fabric.strategies.ddp import DDPStrategy
@@ -88,7 +90,6 @@ def make_fabric(device: str, devices: int, config: TrainConfig) -> Any:
             if local * nodes > 1
             else "auto"
         ),
-        precision=config.precision,
     )
     fabric.launch()
     return fabric
