@@ -35,9 +35,9 @@ the header
 ``dtype-complex``     complex numbers
 ``dtype-colour``      RGB or RGBA
 ``dtype-unknown``     any other datatype code that is not an integer or float of 8 to 64 bits
-``vox-offset``        voxels inside the header, at half a byte or 16 MiB away
+``vox-offset``        voxels inside the header, or 16 MiB behind it
 ``scaling``           infinite scl_slope or scl_inter
-``affine-invalid``    a qform that is no rotation or has negative voxel sizes, and no sform
+``affine-invalid``    a qform that is no rotation, and no usable sform
 ``affine-nonfinite``  NaN or infinity in the affine, and no usable qform
 ``affine-singular``   an affine that cannot be inverted, and no usable qform
 ``voxel-size``        voxels finer than 0.05 mm or coarser than 20 mm
