@@ -178,7 +178,7 @@ class Training:
 def make_optimiser(
     stage: StageConfig, parameters: list[nn.Parameter], fused: bool
 ) -> torch.optim.Optimizer:
-    """The stage's own; a parameter without a gradient is left as it is."""
+    """The optimiser of a stage; it leaves a parameter without a gradient as it is."""
     rate, decay = stage.rate, stage.weight_decay
     if stage.optimiser == "rmsprop":
         return torch.optim.RMSprop(parameters, rate, weight_decay=decay)

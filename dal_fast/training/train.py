@@ -212,18 +212,18 @@ def build(config: TrainConfig, brains: list[Brain]) -> AnyModel:
 
 
 def _take_over(model: AnyModel, earlier: AnyModel, source: str) -> None:
-    """Copy the networks that both have; the others stay fresh, and the atlas is of these brains."""
+    """Copy the networks that both have; the others, and the atlas of these brains, stay."""
     if model.config.kind != earlier.config.kind:
         raise InputError(
             Code.WEIGHTS_MISMATCH, f"{source} holds another kind of model, {earlier.config.kind}"
         )
     common = [name for name in model.parts if name in earlier.parts and name != "evidence"]
     for name in common:
-        own, state = model.part(name), earlier.part(name).state_dict()
+        network, state = model.part(name), earlier.part(name).state_dict()
         try:
-            if name == "tissue" and _sees_more(model, earlier):
-                state = widened(state, own.state_dict())
-            own.load_state_dict(state)
+            if name == "tissue" and _other_input(model, earlier):
+                state = widened(state, network.state_dict())
+            network.load_state_dict(state)
         except RuntimeError:
             raise InputError(
                 Code.WEIGHTS_MISMATCH,
@@ -233,8 +233,8 @@ def _take_over(model: AnyModel, earlier: AnyModel, source: str) -> None:
         raise InputError(Code.WEIGHTS_MISMATCH, f"{source} has none of the networks of [model]")
 
 
-def _sees_more(model: AnyModel, earlier: AnyModel) -> bool:
-    """Whether E_A has other inputs than before."""
+def _other_input(model: AnyModel, earlier: AnyModel) -> bool:
+    """Whether E_A has other input channels than it had."""
     if not isinstance(model, DAL) or not isinstance(earlier, DAL):
         return False
     return model.config.tissue_input != earlier.config.tissue_input
