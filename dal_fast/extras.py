@@ -30,8 +30,10 @@ from dal_fast.cache import writable_folder
 _SWITCHES = {
     "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
     "ray": {"RAY_USAGE_STATS_ENABLED": "0"},
+    # these lie among the temporary files, whatever folder is named
+    "torch_compiler": {"TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0"},
 }
-"""Environment variables that turn a package's reports off."""
+"""Environment variables that turn off what a package reports or leaves behind."""
 _FOLDERS = {
     "cuda": {"CUDA_CACHE_PATH": "cuda"},
     "matplotlib": {"MPLCONFIGDIR": "matplotlib"},

@@ -35,7 +35,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
 from dal_fast.errors import Code, InputError
-from dal_fast.models.model import Model, batch_box
+from dal_fast.models.model import Model, brain_pads
 
 PARTS = ("encoder", "decoder", "critic")
 """The critic serves training only."""
@@ -127,7 +127,7 @@ class Autoencoder(Model):
                 median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`).
             mask: brain, bool ``(N, 1, D, H, W)``.
         """
-        pads = _pads(mask, self.config.shape)
+        pads = brain_pads(mask, self.space_for)
         back = [-pad for pad in pads]
         field_of_view = F.pad(F.pad(mask, pads), back)
         phi = F.pad(self.restore(F.pad(x * mask, pads)), back)
@@ -163,20 +163,6 @@ def drawn(mean: Tensor, log_variance: Tensor | None, generator: Generator) -> Te
         return mean
     noise = torch.randn(mean.shape, generator=generator, device=mean.device)
     return mean + (0.5 * log_variance).exp() * noise
-
-
-def _pads(mask: Tensor, shape: Sequence[int]) -> list[int]:
-    """Paddings for ``F.pad`` that leave ``shape`` around the brain; negative ones crop.
-
-    Raises:
-        InputError: ``mask-empty``.
-    """
-    pads: list[int] = []
-    sides = zip(reversed(batch_box(mask)), reversed(mask.shape[2:]), reversed(shape), strict=True)
-    for side, size, want in sides:
-        start = side.start + (side.stop - side.start - want) // 2
-        pads += [-start, start + want - size]
-    return pads
 
 
 def _encoder(config: AutoencoderConfig, small: tuple[int, ...]) -> nn.Sequential:

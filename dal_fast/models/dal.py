@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
-from dal_fast.models.model import Model, batch_box
+from dal_fast.models.model import Model, brain_pads
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
 from dal_fast.models.unet import UNet
@@ -111,11 +111,17 @@ class DAL(Model):
                 median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`).
             mask: brain, bool ``(N, 1, D, H, W)``.
         """
-        pads = brain_pads(mask, self.stride)
+        pads = self.pads(mask)
         x, mask = F.pad(x * mask, pads), F.pad(mask, pads)
         output = self.recouple(x, mask, self.tissue_logits(x, mask))
         back = [-pad for pad in pads]
         return DALOutput(*(F.pad(volume, back) for volume in output))
+
+    def pads(self, mask: Tensor) -> list[int]:
+        """Paddings that leave the brain, a margin, and sides that are multiples of ``stride``."""
+        return brain_pads(
+            mask, lambda sides: self.space_for([side + 2 * _MARGIN for side in sides])
+        )
 
     def tissue_logits(self, x: Tensor, mask: Tensor) -> Tensor:
         """E_A: ``(N, 1, D, H, W)`` to ``(N, K, D, H, W)``, sides multiples of ``stride``."""
@@ -167,20 +173,3 @@ def parts_needed(config: DALConfig) -> tuple[str, ...]:
     if config.modality == "means":
         parts.discard("modality")
     return tuple(name for name in PARTS if name in parts)
-
-
-def brain_pads(mask: Tensor, multiple: int) -> list[int]:
-    """Paddings for ``F.pad`` that leave the brain, a margin, and sides that are multiples.
-
-    Negative paddings crop; the negated list restores the grid. One box for the whole batch.
-
-    Raises:
-        InputError: ``mask-empty``.
-    """
-    pads: list[int] = []
-    for side, size in zip(reversed(batch_box(mask)), reversed(mask.shape[2:]), strict=True):
-        length = side.stop - side.start
-        want = -(-(length + 2 * _MARGIN) // multiple) * multiple
-        before = (want - length) // 2
-        pads += [before - side.start, want - length - before - (size - side.stop)]
-    return pads

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.imaging.morphology import bounding_box
+from dal_fast.metrics import MAD_TO_SIGMA, robust_spread
 
 CERTAIN = 0.8  # probability from which a voxel counts for its tissue's mean
 KEEP_MADS = 2.5  # voxels further from the tissue's median than this do not count
@@ -30,7 +31,6 @@ _POWERS = [
     for k in range(DEGREE + 1 - i - j)
 ]
 _BIAS_RANGE = (0.3, 3.0)
-_MAD_TO_SIGMA = 1.4826
 _TUKEY = 4.0  # residuals beyond this many sigmas have no say in the bias
 
 
@@ -126,7 +126,7 @@ def _robust_means(values: Tensor, shares: Tensor) -> Tensor:
             continue
         centre = certain.median()
         distance = (certain - centre).abs()
-        near = distance <= KEEP_MADS * _MAD_TO_SIGMA * distance.median()
+        near = distance <= KEEP_MADS * MAD_TO_SIGMA * distance.median()
         means.append(certain[near].mean())
     return torch.stack(means)
 
@@ -144,6 +144,6 @@ def _fit_bias(values: Tensor, model: Tensor, basis: Tensor) -> Tensor:
         normal = normal + ridge * normal.diagonal().mean()
         coefficients = torch.linalg.solve(normal, right).to(basis.dtype)
         residual = values - design @ coefficients
-        sigma = (_MAD_TO_SIGMA * residual.abs().median()).clamp_min(1e-6)
+        sigma = robust_spread(residual).clamp_min(1e-6)
         weight = (1 - (residual / (_TUKEY * sigma)).square()).clamp_min(0).square()
     return coefficients

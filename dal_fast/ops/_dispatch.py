@@ -17,6 +17,7 @@ from torch import Tensor
 from dal_fast import context
 from dal_fast.context import _C, BACKENDS
 from dal_fast.errors import InputError
+from dal_fast.extras import isolate
 
 if TYPE_CHECKING:
     from dal_fast._C import CpuKernels, Kernels
@@ -118,4 +119,5 @@ def launcher(backend: str, tensor: Tensor) -> tuple[Kernels[Any], Any]:
 
 def triton_kernels(op: str) -> Any:
     """The module of Triton launchers of ``op``, imported when it is first used."""
+    isolate("triton")
     return importlib.import_module(f"dal_fast.kernels.{op}.{op}_triton")

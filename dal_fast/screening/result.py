@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dal_fast.imaging.orientation import SIDE_UNKNOWN, position_in_words
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Image:
     """A 3D array and where its voxels lie.
 
@@ -22,6 +22,11 @@ class Image:
 
     data: NDArray[Any]
     affine: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.data.shape))
+        sides = " × ".join(f"{side:.3g}" for side in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return f"<Image {self.data.dtype}, {shape} voxels of {sides} mm>"
 
     def world(self, index: NDArray[Any]) -> NDArray[np.float64]:
         """World coordinates ``(…, 3)`` in mm of voxel indices ``(…, 3)``."""
@@ -53,7 +58,7 @@ class Region:
     centre: tuple[float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """One screened scan.
 
@@ -92,6 +97,14 @@ class Result:
     requested: dict[str, Any] = field(default_factory=dict)
     flags: list[Flag] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        volume = sum(region.volume_ml for region in self.regions)
+        flags = f", flags: {', '.join(flag.code for flag in self.flags)}" if self.flags else ""
+        return (
+            f"<Result of {self.name}: score {self.score:.3f}, {volume:.1f} mL above "
+            f"{self.threshold:.3g} in {len(self.regions)} regions{flags}>"
+        )
 
     @property
     def threshold(self) -> float:

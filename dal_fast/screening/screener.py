@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dal_fast.errors import Code, InputError
 from dal_fast.models import load_model, read_card, weights_sha256
 from dal_fast.models.dal import DALOutput
 from dal_fast.screening import postprocess
@@ -27,6 +30,31 @@ UNCALIBRATED = Flag(
     "uncalibrated", "these weights hold no thresholds of healthy brains; scans are not comparable"
 )
 OUTSIDE_SHARE = 0.01  # of the brain
+
+
+@cache
+def _survive_forks() -> None:
+    """Have torch use one thread in every process that this one forks from now on.
+
+    The threads of its OpenMP do not come along, and a loop that waits for them never ends.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+def _calibration(weights: str | Path) -> Calibration:
+    """What a weight file says of healthy brains.
+
+    Raises:
+        InputError: ``weights-mismatch``.
+    """
+    try:
+        return Calibration.model_validate(read_card(weights).get("healthy", {}))
+    except (ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            Code.WEIGHTS_MISMATCH, f"{weights}: its card cannot be read: {reason}"
+        ) from None
 
 
 class Clock:
@@ -47,7 +75,8 @@ class Screener:
 
     read → brain mask → model grid (2 mm) → normalise (brain median 0.5) → network (tissue, edges,
     pseudo-healthy image) → score map → median → back to the scan's own grid. The whole volume at
-    once; the model stays in memory between scans.
+    once; the model stays in memory between scans. Several threads may use one screener at a time;
+    so may the children of a process that forked after it was made, each with one thread.
 
     Args:
         weights: ``"default"`` or the path of a weight file.
@@ -63,7 +92,22 @@ class Screener:
         nonfinite: refuse or replace NaN and infinite voxels.
 
     Raises:
-        InputError: ``weights-…``, ``runtime-unavailable``, ``device-unavailable``, ``value``.
+        InputError: ``weights-missing``, ``weights-corrupt``, ``weights-mismatch``; ``value`` for a
+            setting out of its range.
+        RuntimeUnavailable: ``runtime-unavailable``, ``device-unavailable``, ``engine-build``, or
+            ``engine-parity``.
+
+    Example:
+        ::
+
+            from dal_fast import Screener
+
+            screener = Screener()  # the weights that come with dal_fast
+            result = screener.screen("sub-01_FLAIR.nii.gz")
+            print(result)
+            result.anomaly.data  # float32, of the scan's shape; result.anomaly.affine
+            for region in result.regions:
+                print(f"{region.volume_ml:.1f} mL, {result.place_in_words(region)}")
     """
 
     def __init__(
@@ -77,13 +121,14 @@ class Screener:
         threshold: float | None = None,
         nonfinite: NonFinite = "refuse",
     ) -> None:
+        _survive_forks()
         postprocess.check_median(median)
         self.nonfinite = nonfinite
         self.score, self.median, self.threshold = check_score(score), median, threshold
         postprocess.check_threshold(threshold)
         model = load_model(weights)
         check_model_score(score, model)
-        self.calibration = Calibration.model_validate(read_card(weights).get("healthy", {}))
+        self.calibration = _calibration(weights)
         self.model, self.voxel_mm = model, float(model.config.voxel_mm)
         self.runtime = make_runtime(runtime, model, device)
         self.parameters: dict[str, Any] = {

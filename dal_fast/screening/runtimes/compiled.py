@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ Build = Callable[[nn.Module, tuple[Tensor, ...], bool, Path | None], Engine]
 """Compiles a network, given example inputs, whether sides of volumes are free (multiples of the
 stride) or the examples', and a folder of its own for what is worth keeping, if there is a cache."""
 
+_LOADED_BY: dict[str, int] = {}
+"""Process that first loaded an engine's library, by its name."""
 TOLERANCE = 1e-3  # of the eager output's largest magnitude
 _SHORTEST = 24  # voxels of the volume that an engine is built with; exporters fix sides of 1
 
@@ -71,6 +74,23 @@ class CompiledRuntime:
         with full_precision():
             output = self.model(x.to(self.device), mask.to(self.device))
         return type(output)(*(volume.cpu() for volume in output))
+
+
+def check_fork(name: str) -> None:
+    """Refuse to use an engine's library in a child of the process that loaded it.
+
+    Its threads do not come along: building an engine hangs there, or ends the process. Engines that
+    the parent built do run.
+
+    Raises:
+        RuntimeUnavailable: ``runtime-unavailable``.
+    """
+    if _LOADED_BY.setdefault(name, os.getpid()) != os.getpid():
+        raise RuntimeUnavailable(
+            Code.RUNTIME_UNAVAILABLE,
+            f"runtime {name!r} was loaded before this process was forked; create the Screener "
+            "before the fork, or start processes by 'spawn'",
+        )
 
 
 class _Served(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dal_fast.cache import keep
 from dal_fast.extras import isolate
 from dal_fast.models import AnyModel
-from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, quiet
+from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, check_fork, quiet
 
 OPSET = 18
 
@@ -23,7 +23,12 @@ def onnx_runtime(model: AnyModel) -> CompiledRuntime:
 
 
 def library() -> Any:
-    """The module ``onnxruntime``, which reports nothing to its makers."""
+    """The module ``onnxruntime``, which reports nothing to its makers.
+
+    Raises:
+        RuntimeUnavailable: in a process that was forked from one that uses it.
+    """
+    check_fork("onnx")
     isolate("onnxruntime")
     import onnxruntime
 

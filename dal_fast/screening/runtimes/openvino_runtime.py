@@ -13,22 +13,30 @@ from torch import Tensor, nn
 from dal_fast.cache import keep
 from dal_fast.extras import isolate
 from dal_fast.models import AnyModel
-from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, quiet
+from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, check_fork, quiet
 
 
 def openvino_runtime(model: AnyModel) -> CompiledRuntime:
     """``model`` on OpenVINO's CPU device, with as many threads as torch has."""
+    return CompiledRuntime("openvino", library().__version__, model, build)
+
+
+def library() -> Any:
+    """The module ``openvino``, which reports nothing to its makers.
+
+    Raises:
+        RuntimeUnavailable: in a process that was forked from one that uses it.
+    """
+    check_fork("openvino")
     isolate("openvino")
     import openvino
 
-    return CompiledRuntime("openvino", openvino.__version__, model, build)
+    return openvino
 
 
 def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path | None) -> Engine:
     """Compile ``net``; its intermediate form is kept in ``folder``."""
-    import openvino
-
-    core = openvino.Core()
+    core = library().Core()
     network = _kept(core, folder)
     if network is None:
         network = convert(net, examples, free)
@@ -40,7 +48,6 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path
         "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
     }
     compiled = core.compile_model(network, "CPU", settings)
-
     requests = threading.local()  # a request serves one caller at a time
 
     def run(inputs: tuple[Tensor, ...]) -> Tensor:
@@ -54,9 +61,7 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path
 
 def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> Any:
     """``net`` as an OpenVINO model whose volumes have any sides, if those are free."""
-    isolate("openvino")
-    import openvino
-
+    openvino = library()
     with quiet():
         network = openvino.convert_model(net, example_input=examples)
     any_sides = [-1, -1, -1]
@@ -69,10 +74,8 @@ def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> Any:
 
 def save(network: Any, folder: Path) -> None:
     """``network.xml`` and ``network.bin`` in a new ``folder``, in single precision."""
-    import openvino
-
     folder.mkdir()
-    openvino.save_model(network, folder / "network.xml", compress_to_fp16=False)
+    library().save_model(network, folder / "network.xml", compress_to_fp16=False)
 
 
 def _kept(core: Any, folder: Path | None) -> Any:
