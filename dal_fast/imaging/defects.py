@@ -25,8 +25,8 @@ MAX_MISSING = 0.05
 """Share of the brain mask without signal (0.0002)."""
 MAX_END = 0.35
 """Area of a brain's first or last slice, as a share of its largest slice (0.13)."""
-MAX_DARKEST = 0.45
-"""1st percentile of the brain, as a share of its 99th (0.18)."""
+MAX_DARKEST = 0.36
+"""0.1st percentile of the brain, as a share of its 99th (0.06)."""
 MIN_BACKGROUND, MAX_BACKGROUND = -0.1, 0.5
 """1st percentile of what lies outside the brain, as a share of the brain's median (0)."""
 MAX_NEGATIVE = 0.02
@@ -140,7 +140,7 @@ def _levels(data: Values, brain: Bool, values: Values, clipped: bool) -> list[No
     thin = data[:, ::step, ::step]
     outside = thin.T[~brain[:, ::step, ::step].T]
     background = float(np.percentile(outside, 1)) if outside.size else 0.0
-    dark, bright = (float(level) for level in np.percentile(values, (1, 99)))
+    dark, bright = (float(level) for level in np.percentile(values, (0.1, 99)))
     notes: list[Note | None] = []
     if negative > MAX_NEGATIVE:
         notes.append(
