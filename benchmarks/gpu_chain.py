@@ -39,12 +39,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import gpu_pack, results_file
 from benchmarks.chain import make_weights
 from benchmarks.gpu_timing import AnyStopwatch, HostStopwatch, Stopwatch, timing
-from dal_fast.data.brains import Brain, fit
-from dal_fast.inference.batch import Job
-from dal_fast.inference.case import load_case
-from dal_fast.inference.crew import Crew
-from dal_fast.inference.screener import Screener
+from dal_fast.batch.job import Job
+from dal_fast.batch.pool import WorkerPool
 from dal_fast.models.weights import load_weights
+from dal_fast.screening.scan import load_scan
+from dal_fast.screening.screener import Screener
+from dal_fast.synthesis.brains import Brain, fit
 
 SIDES = (80, 96, 80)  # of a brain at 2 mm
 BATCHES = (1, 8)
@@ -201,11 +201,11 @@ def one_by_one(bench: Bench) -> None:
     screener = Screener(bench.weights, runtime="torch", device=bench.device)
     screener.screen(bench.scans[0])  # warms up
     totals, stages = [], []
-    for scan in bench.scans:
+    for path in bench.scans:
         start = time.perf_counter()
-        case = load_case(scan)
+        scan = load_scan(path)
         read = time.perf_counter()
-        result = screener.screen_case(case)
+        result = screener.screen_scan(scan)
         totals.append(time.perf_counter() - read)
         stages.append({**result.timings, "read": read - start})
     add = bench.table.add
@@ -288,12 +288,12 @@ def pool(bench: Bench, workers: int) -> None:
     settings = {"weights": str(bench.weights), "runtime": "torch", "device": bench.device}
     jobs = [Job(scan, bench.folder / "out") for scan in _copies(bench.scans, 4 * workers)]
     times = []
-    with Crew(settings, workers=workers, threads=threads, overwrite=True) as crew:
-        for outcome in crew.screen(jobs):
+    with WorkerPool(settings, workers=workers, threads=threads, overwrite=True) as workers_of_pool:
+        for outcome in workers_of_pool.screen(jobs):
             times.append(time.perf_counter())
             if outcome.status != "done":
                 raise RuntimeError(f"{outcome.scan}: {outcome.message}")
-        peak = crew.peak_bytes
+        peak = workers_of_pool.peak_bytes
     pace = (len(times) - workers) / (times[-1] - times[workers - 1])
     bench.table.add("pool", bench.mm, f"{workers} workers", "pace", pace, "volumes/s")
     bench.table.add("pool", bench.mm, f"{workers} workers", "memory", peak / 2**30, "GiB a worker")

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.volumes import brain
-from dal_fast.data.brains import Brain, bids_sources, load_brains, map_sources
-from dal_fast.data.normalise import BRAIN_LEVEL
+from dal_fast.imaging.normalise import BRAIN_LEVEL
 from dal_fast.ops import LEVELS
+from dal_fast.synthesis.brains import Brain, bids_sources, load_brains, map_sources
 
 VALUES = 256  # of one byte
 MAP = "structures"

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from benchmarks import gpu_pack
-from dal_fast.data.brains import is_held_out
+from dal_fast.synthesis.brains import is_held_out
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = ROOT / "benchmarks" / "gpu_wheels.txt"

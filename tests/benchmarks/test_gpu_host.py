@@ -14,8 +14,8 @@ import torch
 from tiny import needs_default_weights
 
 from benchmarks import gpu_pack, gpu_prepare
-from dal_fast.data.brains import Brain, is_held_out
 from dal_fast.models import load_weights
+from dal_fast.synthesis.brains import Brain, is_held_out
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("conformance", "gpu", "kernels", "chain", "memcheck", "synccheck")
