@@ -201,11 +201,11 @@ def one_by_one(bench: Bench) -> None:
     screener = Screener(bench.weights, runtime="torch", device=bench.device)
     screener.screen(bench.scans[0])  # warms up
     totals, stages = [], []
-    for scan in bench.scans:
+    for path in bench.scans:
         start = time.perf_counter()
-        case = load_scan(scan)
+        scan = load_scan(path)
         read = time.perf_counter()
-        result = screener.screen_scan(case)
+        result = screener.screen_scan(scan)
         totals.append(time.perf_counter() - read)
         stages.append({**result.timings, "read": read - start})
     add = bench.table.add
@@ -288,12 +288,12 @@ def pool(bench: Bench, workers: int) -> None:
     settings = {"weights": str(bench.weights), "runtime": "torch", "device": bench.device}
     jobs = [Job(scan, bench.folder / "out") for scan in _copies(bench.scans, 4 * workers)]
     times = []
-    with WorkerPool(settings, workers=workers, threads=threads, overwrite=True) as workers_pool:
-        for outcome in workers_pool.screen(jobs):
+    with WorkerPool(settings, workers=workers, threads=threads, overwrite=True) as worker_pool:
+        for outcome in worker_pool.screen(jobs):
             times.append(time.perf_counter())
             if outcome.status != "done":
                 raise RuntimeError(f"{outcome.scan}: {outcome.message}")
-        peak = workers_pool.peak_bytes
+        peak = worker_pool.peak_bytes
     pace = (len(times) - workers) / (times[-1] - times[workers - 1])
     bench.table.add("pool", bench.mm, f"{workers} workers", "pace", pace, "volumes/s")
     bench.table.add("pool", bench.mm, f"{workers} workers", "memory", peak / 2**30, "GiB a worker")

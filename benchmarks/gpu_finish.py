@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     brains = [one for one in gpu_pack.read(options.pack) if one.scans and is_held_out(one.name)]
     model, card = load_model(options.weights), read_card(options.weights)
     seed = int(card["seed"])
-    numbers = validate(model, brains, seed).numbers
-    card["metrics"] = {name: round(v, 4) for name, v in numbers.items() if math.isfinite(v)}
+    metrics = validate(model, brains, seed).metrics
+    card["metrics"] = {name: round(v, 4) for name, v in metrics.items() if math.isfinite(v)}
     card["healthy"] = calibrate(model, brains, seed).model_dump(mode="json")
     out = options.out or options.weights
     save_weights(out, model, card, parts=inference_parts(model.config))

@@ -9,7 +9,7 @@ of its step alone, so the threads change nothing about what is learned. On a GPU
 bfloat16 and everything else in float32.
 
 The first steps are timed and thrown away: from their pace follows how many steps of the recipe fit,
-so that the learning rate and the samples' hardness run through the whole schedule. Every minute,
+so that the learning rate and the samples' difficulty run through the whole schedule. Every minute,
 and at the end, the averaged weights are written to ``weights.safetensors``. They hold no thresholds
 yet: :mod:`benchmarks.gpu_finish` adds them, where time costs less.
 """
@@ -34,9 +34,9 @@ import torch
 from benchmarks import gpu_pack
 from dal_fast.models import AnyModel, inference_parts, save_weights
 from dal_fast.synthesis.brains import Brain, is_held_out
-from dal_fast.synthesis.synthesiser import Sample
+from dal_fast.synthesis.sample import Sample
 from dal_fast.training.config import LOSS_NAMES, TrainConfig, read_config
-from dal_fast.training.loop import Step, Training, hardness
+from dal_fast.training.loop import Step, Training, difficulty
 from dal_fast.training.samples import Samples
 from dal_fast.training.train import build, make_fabric, needs_twins
 
@@ -112,7 +112,7 @@ def _moved(one: Brain, device: torch.device) -> Brain:
 def _pace(
     config: TrainConfig, brains: list[Brain], fabric: Any, folder: Path, options: argparse.Namespace
 ) -> float:
-    """Steps a second of the first stage at full hardness, of a training that is thrown away."""
+    """Steps a second of the first stage at full difficulty, of a training that is thrown away."""
     warm, timed = (2, 3) if options.device == "cpu" else TRIAL
     short = _with_steps(
         config, [warm + timed + 1] * len(config.stages), easy_until=0.0, hard_from=0.0
@@ -179,23 +179,23 @@ class Ahead:
 
     def __init__(self, samples: Samples, config: TrainConfig, threads: int) -> None:
         self._samples, self._ahead = samples, threads + 1
-        self._hardness = [
-            hardness(stage, step) for stage in config.stages for step in range(stage.steps)
+        self._difficulty = [
+            difficulty(stage, step) for stage in config.stages for step in range(stage.steps)
         ]
         self._pool = ThreadPoolExecutor(threads)
         self._own = threading.local()
         self._waiting: dict[int, Future[_Made]] = {}
         self._next = 0
-        self.corruption = samples.corruption
+        self.step_generator = samples.step_generator
 
     def batch(
-        self, step: int, hardness: float, device: torch.device, rank: int = 0, world: int = 1
+        self, step: int, difficulty: float, device: torch.device, rank: int = 0, world: int = 1
     ) -> Sample:
         """As of :class:`Samples`."""
-        assert hardness == self._hardness[step]
+        assert difficulty == self._difficulty[step]
         assert (rank, world) == (0, 1)
         self._next = max(self._next, step)
-        while self._next < min(step + self._ahead, len(self._hardness)):
+        while self._next < min(step + self._ahead, len(self._difficulty)):
             self._waiting[self._next] = self._pool.submit(self._make, self._next, device)
             self._next += 1
         made = self._waiting.pop(step).result()
@@ -212,11 +212,11 @@ class Ahead:
 
     def _make(self, step: int, device: torch.device) -> _Made:
         if device.type != "cuda":
-            return _Made(self._samples.batch(step, self._hardness[step], device), None)
+            return _Made(self._samples.batch(step, self._difficulty[step], device), None)
         if not hasattr(self._own, "stream"):
             self._own.stream = torch.cuda.Stream(device)
         with torch.cuda.device(device), torch.cuda.stream(self._own.stream):
-            sample = self._samples.batch(step, self._hardness[step], device)
+            sample = self._samples.batch(step, self._difficulty[step], device)
             ready = torch.cuda.Event()
             ready.record()
             return _Made(sample, ready)

@@ -50,14 +50,15 @@ class TissueFit:
 
 
 def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
-    """Recouple each scan of a batch.
+    """Recouple each scan of a batch, in the scan's own precision also under autocast.
 
     Args:
         x: scan, ``(N, 1, D, H, W)``; voxels at or below 0 are taken as outside the field of view.
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: brain, bool ``(N, 1, D, H, W)``.
     """
-    parts = [_one(x[n, 0], p[n], mask[n, 0]) for n in range(x.shape[0])]
+    with torch.autocast(x.device.type, enabled=False):  # normal equations need every digit
+        parts = [_one(x[n, 0], p[n], mask[n, 0]) for n in range(x.shape[0])]
     image, means, bias = (torch.stack(part) for part in zip(*parts, strict=True))
     return TissueFit(image[:, None], means, bias[:, None])
 

@@ -37,7 +37,7 @@ def _table(folder):
 @pytest.mark.slow
 def test_both_parts_run_from_end_to_end(tmp_path):
     pytest.importorskip("lightning_fabric")
-    done = _script("rehearse", tmp_path, limit=280)
+    done = _script("rehearse", tmp_path, limit=280, BENCHMARK_COMMIT="0123abc")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     evidence, training = tmp_path / "evidence", tmp_path / "training"
     found, last = _table(evidence)
@@ -46,7 +46,9 @@ def test_both_parts_run_from_end_to_end(tmp_path):
     assert {name for name, result in found.items() if result == "ok"} >= {"kernels", "chain"}
     assert done.stdout.rstrip().endswith("0 steps failed")  # the table is what is read last
     with (evidence / "rehearsal.csv").open() as file:
-        assert {row["op"] for row in csv.DictReader(file)} >= {"canny3d", "median3d", "ssim_l1"}
+        rows = list(csv.DictReader(file))
+    assert {row["op"] for row in rows} >= {"canny3d", "median3d", "ssim_l1"}
+    assert {row["commit"] for row in rows} == {"0123abc"}
     with (evidence / "chain-rehearsal.csv").open() as file:
         parts = {row["part"] for row in csv.DictReader(file)}
     assert parts == {"compare", "one by one", "networks", "floors", "pool"}

@@ -178,3 +178,13 @@ def test_voxels_outside_the_mask_have_no_say():
     empty = torch.zeros_like(mask)
     first, second = (_tissue_losses(x, tissue, mask, empty) for x in (logits, changed))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_in_closed_form_phi_keeps_its_precision_under_autocast():
+    outputs, _ = _outputs(config=CONFIG.model_copy(update={"recoupler": "closed_form"}))
+    outputs.probabilities  # noqa: B018  the network's, before autocast
+    with torch.autocast("cpu", torch.bfloat16):
+        phi = outputs.pseudo_healthy
+    want, _ = _outputs(config=CONFIG.model_copy(update={"recoupler": "closed_form"}))
+    assert phi.dtype == torch.float32
+    assert torch.equal(phi, want.pseudo_healthy)
