@@ -5,7 +5,7 @@
 # make aarch64    the same, compiled for 64-bit Arm and run by an emulator (needs aarch64-linux-gnu-g++, qemu-aarch64)
 # make instructions   the CPU kernels' instruction counts against the recorded ones (needs valgrind)
 # make lint   ruff, clang-format, mypy, and the order of the rooms' imports
-# make compare DATA=…   trains an autoencoder for minutes, screens with it and with DAL, judges both
+# make compare DATA=…   trains an autoencoder for minutes, screens with it and with DAL, compares both
 #                       and an intensity detector side by side: one report
 # make bench  ops on small shapes, then ours and their peers side by side, to benchmarks/results/
 PYTHON ?= python3

@@ -1,4 +1,4 @@
-"""What ``make compare`` does, small: a baseline trained, screened and judged beside DAL."""
+"""What ``make compare`` does, small: an autoencoder is trained and compared with DAL."""
 
 import json
 
@@ -39,7 +39,7 @@ def _done(*words):
     return done.output
 
 
-def test_a_baseline_is_trained_screened_and_judged_beside_dal(tmp_path):
+def test_an_autoencoder_is_trained_and_compared_with_dal(tmp_path):
     data = write_dataset(tmp_path / "data", subjects(2, 2))
     config = tmp_path / "small.toml"
     config.write_text(TOML)

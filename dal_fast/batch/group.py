@@ -43,7 +43,7 @@ def write_group(
             ``participants-table``.
         OutputError: ``output-unwritable``, ``disk-full``.
     """
-    found = find_scans(dataset)
+    found = find_scans(dataset).with_bids_names()
     scans = select_scans(dataset, found=found)
     records = collect_records(out)
     if not records:

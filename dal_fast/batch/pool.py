@@ -20,10 +20,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dal_fast.batch.cores import available_cores
 from dal_fast.batch.job import Job, Outcome, failed
 from dal_fast.batch.ledger import InFlight, Ledger
 from dal_fast.batch.worker_process import Inbox, State, WorkerProcess
+from dal_fast.context import available_cores
 from dal_fast.errors import Code, InputError, error_of
 from dal_fast.imaging.temporary import remove_leftovers
 

@@ -22,7 +22,7 @@ from dal_fast.cli import (
     screen,
     train,
 )
-from dal_fast.cli.console import app, tolerate_any_name
+from dal_fast.cli.console import app, check_working_directory, refusals, tolerate_any_name
 
 __all__ = [
     "app",
@@ -60,7 +60,8 @@ def _options(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    pass
+    with refusals():
+        check_working_directory()
 
 
 def _arrange() -> None:

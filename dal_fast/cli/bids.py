@@ -18,7 +18,6 @@ from dal_fast.cli.console import (
     Score,
     Threshold,
     Weights,
-    absolute,
     app,
     refusals,
     tracked,
@@ -152,7 +151,7 @@ def bids(
         if work is not None:
             os.environ["XDG_CACHE_HOME"] = str(work.resolve())
         labels = (participants or (), sessions or (), suffixes or ())
-        chosen = _choose(absolute(dataset), absolute(out), labels, num_parts, part_id)
+        chosen = _choose(dataset.absolute(), out.absolute(), labels, num_parts, part_id)
         part = f"_part-{part_id}of{num_parts}" if num_parts > 1 else ""
         options = PoolOptions(workers, patience, overwrite, engine)
         failed = _participant(dataset, out, chosen, settings, options, f"failures{part}.tsv")
@@ -165,7 +164,7 @@ def _choose(
     """The scans that were asked for, and what was left out of them."""
     from dal_fast.imaging.bids import FoundScans, find_scans, part_of, select_scans
 
-    found = find_scans(dataset)
+    found = find_scans(dataset).with_bids_names()
     scans = outside(out, select_scans(dataset, *labels, found=found))
     chosen = part_of(scans, num_parts, part_id)
     own = {_participant_of(scan) for scan in chosen}
@@ -204,7 +203,7 @@ def _participant(
     if not chosen.scans:
         typer.echo("this part holds no scan")
         return 0
-    source = absolute(dataset)
+    source = dataset.absolute()
     jobs = jobs_of(source, out, chosen.scans)
     outcomes = screen_jobs(source, out, jobs, settings, options, chosen.left_out)
     names = [parse_name(scan) for scan in chosen.scans]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -66,17 +66,17 @@ def refusals() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def absolute(path: Path) -> Path:
-    """The absolute path, with its links.
+def check_working_directory() -> None:
+    """Refuse to work in a directory that has been removed: not even torch can be loaded there.
 
     Raises:
-        InputError: ``file-missing`` for a relative one where the working directory is gone.
+        InputError: ``file-missing``.
     """
     try:
-        return path.absolute()
+        os.getcwd()
     except FileNotFoundError:
         raise InputError(
-            Code.FILE_MISSING, f"{path} is relative to a working directory that has been removed"
+            Code.FILE_MISSING, "the working directory has been removed; change to another one"
         ) from None
 
 

@@ -15,7 +15,6 @@ from dal_fast.cli.console import (
     Score,
     Threshold,
     Weights,
-    absolute,
     app,
     refusals,
     status,
@@ -128,7 +127,7 @@ def _screen_folder(source: Path, out: Path, settings: dict[str, Any], options: P
     from dal_fast.imaging.bids import find_scans
 
     page = out / "index.html"
-    source, out = absolute(source), absolute(out)
+    source, out = source.absolute(), out.absolute()
     found = find_scans(source)
     scans = outside(out, found.scans)
     if not scans:

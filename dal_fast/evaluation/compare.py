@@ -170,7 +170,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a caller is told while cases are compared.
+    """Functions that are called while cases are compared.
 
     Attributes:
         case_done: after every case, evaluated or not.

@@ -24,7 +24,7 @@ import torch
 from isal import igzip
 from numpy.typing import NDArray
 
-from dal_fast import __version__
+from dal_fast._version import generated_by
 from dal_fast.errors import Code, InputError
 from dal_fast.evaluation.cases import Case, CaseList, check_exists, decode
 from dal_fast.evaluation.report.tables import write_table
@@ -139,7 +139,7 @@ def write_set(out: Path, rows: Sequence[SetRow], seed: int) -> None:
         "Name": "dal_fast validation set",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "dal_fast", "Version": __version__}],
+        "GeneratedBy": [generated_by()],
         "Seed": seed,
     }
     write_json(out / "dataset_description.json", about)

@@ -124,6 +124,14 @@ class FoundScans:
     scans: list[Path]
     left_out: list[LeftOut]
 
+    def with_bids_names(self) -> FoundScans:
+        """The same; scans whose names are not BIDS are left out, too."""
+        others = [scan for scan in self.scans if parse_name(scan).suffix is None]
+        reason = "its name is not a BIDS name, sub-LABEL_..._SUFFIX.nii.gz"
+        left_out = [LeftOut(scan, Code.LEFT_OUT, reason) for scan in others]
+        scans = [scan for scan in self.scans if scan not in set(others)]
+        return FoundScans(scans, sorted(self.left_out + left_out))
+
 
 def collect_scans(folder: str | Path) -> list[Path]:
     """The scans of :func:`find_scans`."""
@@ -226,8 +234,7 @@ def select_scans(
             :func:`collect_scans`.
     """
     root = Path(dataset)
-    scans = (found or find_scans(root)).scans
-    scans = [scan for scan in scans if parse_name(scan).suffix is not None]
+    scans = (found or find_scans(root)).with_bids_names().scans
     if not (root / "dataset_description.json").is_file():
         raise InputError(
             Code.NOT_BIDS,

@@ -1,5 +1,6 @@
 """What is written is written whole or not at all, whatever happens to the process or the disk."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -7,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -116,6 +118,57 @@ def test_a_failed_write_keeps_the_earlier_result(tmp_path, monkeypatch):
     with pytest.raises(DalFastError):
         outputs.write_result(result, volume, "<other>", PICTURE, out)
     assert {p: p.read_bytes() for p in out.iterdir()} == before
+
+
+def renamed(volume, result, stem):
+    """The same scan under another name."""
+    volume = dataclasses.replace(volume, path=volume.path.with_name(f"{stem}.nii.gz"))
+    return dataclasses.replace(result, name=stem), volume
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("patient.followup", "patient"), ("patient", "patient.followup"), ("patient", "patient")],
+)
+def test_stems_that_begin_each_other(tmp_path, monkeypatch, first, second):
+    """While one scan is in the middle of being written, the other one is, by another thread."""
+    volume, result = scan_and_result(tmp_path)
+    out = tmp_path / "out"
+    honest, inside = outputs.write_json, []
+
+    def write_json(path, content):
+        if not inside:
+            inside.append(True)
+            thread = threading.Thread(
+                target=lambda: outputs.write_result(
+                    *renamed(volume, result, second), "<page>", PICTURE, out
+                )
+            )
+            thread.start()
+            thread.join()
+        honest(path, content)
+
+    monkeypatch.setattr(outputs, "write_json", write_json)
+    outputs.write_result(*renamed(volume, result, first), "<page>", PICTURE, out)
+    want = set()
+    for stem in (first, second):
+        want |= set(outputs.output_names(Path(f"{stem}.nii.gz")).values())
+    assert {p.name for p in out.iterdir()} == want
+
+
+def test_two_processes_that_write_the_same_scan(tmp_path):
+    """Over and over, into a folder that is not there at first; neither disturbs the other."""
+    text = WRITER.format(path=[str(Path(__file__).parent), *sys.path])
+    text = text.replace("while True:", "for _ in range(15):")
+    program = tmp_path / "writer.py"
+    program.write_text(text.replace('/ "out"', '/ ".." / "out"'))
+    writers = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        writers.append(subprocess.Popen([sys.executable, str(program), str(tmp_path / name)]))
+    assert [writer.wait(timeout=200) for writer in writers] == [0, 0]
+    assert check_folder_is_sound(tmp_path / "out")
+    assert not [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
 
 
 WRITER = """

@@ -1,11 +1,13 @@
 """Detectors without training."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
 import torch
 
+from dal_fast import RuntimeUnavailable
 from dal_fast.evaluation import baselines
 
 
@@ -39,3 +41,30 @@ def test_atlas_finds_its_own_brain_again():
     x[spot] += 0.4
     z = baselines.baseline_maps(x, x, mask, affine, atlas=True)["atlas"]
     assert z[spot & mask].mean() > 3 * z[mask & ~spot].mean()
+
+
+def test_the_registration_is_the_same_every_time():
+    """Samples are drawn by a seed, and threads of ITK would add up in any order."""
+    sitk = pytest.importorskip("SimpleITK")
+    datasets = pytest.importorskip("nilearn.datasets")
+    template = datasets.load_mni152_template(resolution=4)
+    brain = datasets.load_mni152_brain_mask(resolution=4).get_fdata() > 0.5
+    x = torch.from_numpy(template.get_fdata() * brain).float()[None, None]
+    x += 0.3 * torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
+    mask, affine = torch.from_numpy(brain)[None, None], np.asarray(template.affine, float)
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    first, *others = (baselines.registered_atlas(x, mask, affine) for _ in range(3))
+    assert all(torch.equal(first, other) for other in others)
+    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == threads
+
+
+@pytest.mark.parametrize("name", ["SimpleITK", "nilearn"])
+def test_a_missing_package_is_refused_with_the_way_to_get_it(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    for loader in (baselines._atlas, baselines._simpleitk):
+        loader.cache_clear()
+    with pytest.raises(RuntimeUnavailable, match=r"dal_fast\[atlas\]") as refused:
+        baselines.check_atlas()
+    assert refused.value.code == "extra-missing"
+    for loader in (baselines._atlas, baselines._simpleitk):
+        loader.cache_clear()

@@ -223,3 +223,13 @@ def test_names_of_detectors_differ(study, tmp_path):
     assert "[detector-twice]" in run(app, command).output
     command[2] = f"={study.maps['poor']}"
     assert "[detector-name]" in run(app, command).output
+
+
+@pytest.mark.parametrize("module", ["scipy", "matplotlib", "matplotlib.figure"])
+def test_a_missing_package_is_refused_before_the_work(study, tmp_path, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    result = run(app, arguments(study, tmp_path / "out"))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error [extra-missing]: ")
+    assert "dal_fast[evaluate]" in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -278,7 +278,7 @@ def test_a_suffix_that_is_misspelt_is_named(tmp_path):
     ]
     for path in found.scans:
         path.unlink()
-    with pytest.raises(DalFastError, match="Left out: .*sub-02_T1.nii.gz"):
+    with pytest.raises(DalFastError, match=r"Left out: .*sub-02_T1\.nii\.gz"):
         find_scans(tmp_path)
 
 

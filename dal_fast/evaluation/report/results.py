@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import dal_fast
+from dal_fast._version import generated_by
 from dal_fast.batch.tables import write_failures
 from dal_fast.evaluation.case_metrics import CaseMetrics
 from dal_fast.evaluation.compare import Comparison, DetectorResults
@@ -110,7 +110,7 @@ def write_results(out: Path, summary: Summary, about: Mapping[str, Any]) -> None
     _write_csv(out / "groups.csv", [_group_row(key, group) for key, group in by_group])
     _write_csv(out / "comparisons.csv", [_paired_row(paired) for paired in summary.paired])
     content = {
-        "GeneratedBy": {"Name": "dal_fast", "Version": dal_fast.__version__},
+        "GeneratedBy": generated_by(),
         **about,
         "protocol": summary.comparison.protocol.name,
         "failures": len(summary.failures),
