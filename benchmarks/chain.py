@@ -35,9 +35,9 @@ from nibabel.processing import conform
 from rich.console import Console
 from rich.table import Table
 
-from dal_fast.data.bids import collect_scans, output_name
-from dal_fast.inference.batch import Job, save
-from dal_fast.inference.crew import Crew
+from dal_fast.batch.job import Job, save
+from dal_fast.batch.pool import WorkerPool
+from dal_fast.imaging.bids import collect_scans, output_name
 from dal_fast.models import DAL
 from dal_fast.models.weights import load_weights, read_card, save_weights
 
@@ -122,12 +122,12 @@ def run_stock(scans: list[Path], out: Path, weights: Path, threads: int = THREAD
     import SimpleITK as sitk
 
     from benchmarks.stock_chain import screen
-    from dal_fast.inference.signed import Healthy
+    from dal_fast.screening.calibration import Calibration
 
     torch.set_num_threads(threads)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     model = load_weights(weights)
-    healthy = Healthy.model_validate(read_card(weights)["healthy"])
+    healthy = Calibration.model_validate(read_card(weights)["healthy"])
     seconds = []
     for scan in (scans[0], *scans):  # the first warms up
         start = time.perf_counter()
@@ -145,9 +145,9 @@ def stock_pace(scans: list[Path], out: Path, weights: Path, processes: int) -> f
 
 
 def run_ours(scans: list[Path], out: Path, weights: Path, runtime: str) -> Measured:
-    from dal_fast.inference.case import load_case
-    from dal_fast.inference.screener import Screener
     from dal_fast.memory import keep_freed_memory
+    from dal_fast.screening.model_input import load_case
+    from dal_fast.screening.screener import Screener
 
     keep_freed_memory()
     torch.set_num_threads(THREADS)
@@ -173,7 +173,7 @@ def crew_pace(
     times = []
     settings = {"weights": str(weights), "runtime": runtime}
     threads = max(1, THREADS // workers)  # 0 would mean torch's own number
-    with Crew(settings, workers=workers, threads=threads, overwrite=True) as crew:
+    with WorkerPool(settings, workers=workers, threads=threads, overwrite=True) as crew:
         for outcome in crew.screen(jobs):
             times.append(time.perf_counter())
             if outcome.status != "done":

@@ -19,9 +19,9 @@ from statistics import median
 
 import torch
 
-from dal_fast.inference.export import export
-from dal_fast.inference.runtimes import make_runtime
 from dal_fast.models.weights import load_weights
+from dal_fast.screening.export import export
+from dal_fast.screening.runtimes import make_runtime
 
 THREADS, ROUNDS = 2, 3
 

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from dal_fast.evaluation.cases import ValidationCase, read_table
 from dal_fast.evaluation.validate import Row, validate
-from dal_fast.inference.case import load_case
-from dal_fast.inference.screener import Screener
+from dal_fast.screening.model_input import load_case
+from dal_fast.screening.screener import Screener
 
 METHOD = "auto"
 

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dal_fast import reference
-from dal_fast.data.grid import ModelGrid, plan_grid
-from dal_fast.inference.postprocess import MIN_REGION_ML, SMALLER, TOP_FRACTION
-from dal_fast.inference.scoring import CERTAIN, LEAN, LEAST_SPREAD, contrast_of
-from dal_fast.inference.signed import BENEFIT, PAIRS, SIGNED, Healthy
+from dal_fast.imaging.grid import ModelGrid, plan_grid
 from dal_fast.models import DAL, DALOutput
+from dal_fast.screening.calibration import BENEFIT, PAIRS, SIGNED, Calibration
+from dal_fast.screening.postprocess import MIN_REGION_ML, SMALLER, TOP_FRACTION
+from dal_fast.screening.scoring import CERTAIN, LEAN, LEAST_SPREAD, contrast_of
 
 Array = NDArray[np.float32]
 _CUBE = np.ones((3, 3, 3))
 _TAPS = [0.25, 0.5, 0.25]
 
 
-def screen(path: Path, out: Path, model: DAL, healthy: Healthy) -> Array:
+def screen(path: Path, out: Path, model: DAL, healthy: Calibration) -> Array:
     """Write the images of one scan; its anomaly map ``(I, J, K)``."""
     image = nib.load(path)
     data = np.asanyarray(image.dataobj).astype(np.float32)
@@ -101,7 +101,7 @@ def _network(model: DAL, x: Array, mask: NDArray[np.bool_]) -> DALOutput:
 
 
 def _anomaly(
-    x: Array, view: NDArray[np.bool_], output: DALOutput, healthy: Healthy
+    x: Array, view: NDArray[np.bool_], output: DALOutput, healthy: Calibration
 ) -> tuple[Array, float]:
     """The default score, smoothed, and its threshold."""
     p, phi = output.probabilities[0].numpy(), output.pseudo_healthy[0, 0].numpy()

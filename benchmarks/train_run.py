@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from dal_fast.data.brains import Brain, load_brains, map_sources
 from dal_fast.memory import keep_freed_memory
+from dal_fast.synthesis.brains import Brain, load_brains, map_sources
 from dal_fast.training import losses
 from dal_fast.training.config import TrainConfig, read_config
 from dal_fast.training.loop import Objective

@@ -24,8 +24,8 @@ from rich.table import Table
 
 from dal_fast.evaluation.cases import ValidationCase, read_table
 from dal_fast.evaluation.validate import Row, validate, write_rows
-from dal_fast.inference.screener import Screener
 from dal_fast.models.weights import read_card
+from dal_fast.screening.screener import Screener
 from dal_fast.training import train
 from dal_fast.training.config import TrainConfig, read_config
 

@@ -1,6 +1,56 @@
-"""Unsupervised anomaly detection in brain MRI. Research software, not a medical device."""
+"""Unsupervised anomaly detection in brain MRI. Research software, not a medical device.
 
-from dal_fast.errors import InputError
+    from dal_fast import Screener
 
-__version__ = "0.1.0"
-__all__ = ["InputError", "__version__"]
+    result = Screener().screen("sub-01_FLAIR.nii.gz")
+
+Everything below is imported when it is first used: ``import dal_fast`` loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dal_fast._version import __version__
+from dal_fast.errors import (
+    Code,
+    DalFastError,
+    InputError,
+    OutputError,
+    RuntimeUnavailable,
+    WorkerError,
+)
+
+if TYPE_CHECKING:
+    from dal_fast import nn, ops
+    from dal_fast.screening.result import Result
+    from dal_fast.screening.screener import Screener
+
+__all__ = [
+    "Code",
+    "DalFastError",
+    "InputError",
+    "OutputError",
+    "Result",
+    "RuntimeUnavailable",
+    "Screener",
+    "WorkerError",
+    "__version__",
+    "nn",
+    "ops",
+]
+
+_LAZY = {"Screener": "dal_fast.screening.screener", "Result": "dal_fast.screening.result"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("nn", "ops"):
+        return import_module(f"dal_fast.{name}")
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dal_fast.data.atomic import write_bytes
-from dal_fast.errors import InputError
-from dal_fast.inference.outputs import refusal
+from dal_fast.batch.outputs import refusal
+from dal_fast.errors import Code, RuntimeUnavailable
+from dal_fast.imaging.atomic import write_bytes
 
 LESION_CENTRE = (28.0, 24.0, 22.0)  # mm (right, anterior, superior): right frontal white matter
 LESION_RADIUS_MM = 9.0
@@ -68,8 +68,8 @@ def _template() -> tuple[Any, Any]:
 
             return load_mni152_template(resolution=1), load_mni152_brain_mask(resolution=1)
     except ImportError as error:
-        raise InputError(
-            "extra-missing",
+        raise RuntimeUnavailable(
+            Code.EXTRA_MISSING,
             f"the demo takes its brain from nilearn, which does not load ({error}); "
             "install it with: pip install 'dal_fast[demo]'",
         ) from None

@@ -104,7 +104,7 @@ def _graphics() -> Section:
 
 
 def _weights() -> Section:
-    from dal_fast.errors import InputError
+    from dal_fast.errors import DalFastError
     from dal_fast.models.weights import load_weights, weights_path, weights_sha256
 
     try:
@@ -112,7 +112,7 @@ def _weights() -> Section:
         yield "default", str(weights_path("default")), True
         yield "sha256", weights_sha256("default"), True
         yield "networks", ", ".join(model.parts), True
-    except InputError as error:
+    except DalFastError as error:
         yield "default", f"problem [{error.code}]: {error.message}", False
 
 

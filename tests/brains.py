@@ -4,7 +4,7 @@ import nibabel
 import numpy as np
 import torch
 
-from dal_fast.data.brains import is_held_out
+from dal_fast.synthesis.brains import is_held_out
 
 SPACE = (32, 40, 32)
 

@@ -10,14 +10,14 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from data.bad_inputs import BAD_INPUTS
+from imaging.bad_inputs import BAD_INPUTS
 from phantom import phantom, save
 from tiny import needs_default_weights, tiny_weights
 from typer.testing import CliRunner
 
 import dal_fast
+from dal_fast.batch import outputs
 from dal_fast.cli import app
-from dal_fast.inference import outputs
 
 run = CliRunner().invoke
 

@@ -21,8 +21,8 @@ from dal_fast.cli.console import (
     refusals,
     tracked,
 )
-from dal_fast.cli.many import CrewOptions, Engine, Overwrite, Patience, Workers, screen_jobs
-from dal_fast.errors import InputError
+from dal_fast.cli.many import Engine, Overwrite, Patience, PoolOptions, Workers, screen_jobs
+from dal_fast.errors import Code, InputError
 
 _LISTS = ("--participant-label", "--session-label", "--suffix")
 
@@ -130,11 +130,13 @@ def bids(
     }
     with refusals():
         if part_id >= num_parts:
-            raise InputError("value", f"--part-id counts from 0 to {num_parts - 1}, not {part_id}")
+            raise InputError(
+                Code.VALUE, f"--part-id counts from 0 to {num_parts - 1}, not {part_id}"
+            )
         if level is Level.GROUP:
             _group(dataset, out, healthy)
             return
-        from dal_fast.data.bids import part_of, select_scans
+        from dal_fast.imaging.bids import part_of, select_scans
 
         scans = select_scans(dataset, participants or (), sessions or (), suffixes or ())
         scans = [scan for scan in scans if not scan.is_relative_to(out)]
@@ -142,7 +144,7 @@ def bids(
         if work is not None:
             os.environ["XDG_CACHE_HOME"] = str(work.resolve())
         part = f"_part-{part_id}of{num_parts}" if num_parts > 1 else ""
-        crew = CrewOptions(workers, patience, overwrite, engine)
+        crew = PoolOptions(workers, patience, overwrite, engine)
         failed = _participant(dataset, out, chosen, settings, crew, f"failures{part}.tsv")
     raise typer.Exit(1 if failed else 0)
 
@@ -152,15 +154,15 @@ def _participant(
     out: Path,
     scans: list[Path],
     settings: dict[str, Any],
-    crew: CrewOptions,
+    crew: PoolOptions,
     failures_name: str,
 ) -> int:
     """Number of scans that failed."""
-    from dal_fast.data.bids import parse_name
-    from dal_fast.inference.batch import Job
-    from dal_fast.inference.derivative import write_derivative, write_subject
-    from dal_fast.inference.records import collect_records
-    from dal_fast.inference.tables import list_failures, write_failures
+    from dal_fast.batch.derivative import write_derivative, write_subject
+    from dal_fast.batch.job import Job
+    from dal_fast.batch.records import collect_records
+    from dal_fast.batch.tables import list_failures, write_failures
+    from dal_fast.imaging.bids import parse_name
 
     if not scans:
         typer.echo("this part holds no scan")
@@ -179,7 +181,7 @@ def _participant(
 
 
 def _group(dataset: Path, out: Path, healthy: str | None) -> None:
-    from dal_fast.inference.group import write_group
+    from dal_fast.batch.group import write_group
 
     done, missing = write_group(dataset, out, healthy, tracked)
     typer.echo(f"{done} scans with a result, {missing} without: {out / 'index.html'}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from dal_fast.errors import InputError
+from dal_fast.errors import DalFastError
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def refusals() -> Iterator[None]:
     """One line on stderr and status 2 for input that cannot be processed."""
     try:
         yield
-    except InputError as error:
+    except DalFastError as error:
         typer.echo(f"error [{error.code}]: {error.message}", err=True)
         raise typer.Exit(2) from None
 

@@ -66,9 +66,9 @@ def evaluate(
     and summary.json have every number.
     """
     with refusals():
-        from dal_fast.data.atomic import write_bytes
-        from dal_fast.evaluation.truth import bids_truths, matching, table_truths
-        from dal_fast.inference.outputs import check_folder
+        from dal_fast.batch.outputs import check_folder
+        from dal_fast.evaluation.ground_truth import bids_truths, matching, table_truths
+        from dal_fast.imaging.atomic import write_bytes
 
         check_folder(out)
         if data.is_dir():

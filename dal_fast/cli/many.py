@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dal_fast.inference.batch import Job, Outcome
-    from dal_fast.inference.crew import Crew
-    from dal_fast.inference.ray_crew import RayCrew
+    from dal_fast.batch.job import Job, Outcome
+    from dal_fast.batch.pool import WorkerPool
+    from dal_fast.batch.ray_pool import RayPool
 
 _LINE_EVERY = 60.0  # seconds, where there is no terminal
 
@@ -47,20 +47,20 @@ class Engine(StrEnum):
 
 
 @dataclass(frozen=True)
-class CrewOptions:
-    """See :class:`dal_fast.inference.crew.Crew`."""
+class PoolOptions:
+    """See :class:`dal_fast.batch.pool.WorkerPool`."""
 
     workers: int
     patience: float
     overwrite: bool
     engine: Engine = Engine.LOCAL
 
-    def crew(self, settings: dict[str, Any], jobs: int) -> Crew | RayCrew:
+    def crew(self, settings: dict[str, Any], jobs: int) -> WorkerPool | RayPool:
         """No more workers than there are jobs."""
-        from dal_fast.inference.crew import Crew
-        from dal_fast.inference.ray_crew import RayCrew
+        from dal_fast.batch.pool import WorkerPool
+        from dal_fast.batch.ray_pool import RayPool
 
-        kind = RayCrew if self.engine is Engine.RAY else Crew
+        kind = RayPool if self.engine is Engine.RAY else WorkerPool
         return kind(
             settings,
             workers=min(self.workers, jobs),
@@ -70,14 +70,14 @@ class CrewOptions:
 
 
 def screen_jobs(
-    source: Path, out: Path, jobs: Sequence[Job], settings: dict[str, Any], options: CrewOptions
+    source: Path, out: Path, jobs: Sequence[Job], settings: dict[str, Any], options: PoolOptions
 ) -> list[Outcome]:
     """Screen all jobs of ``source``, and say how it went.
 
     Raises:
         InputError: ``output-unwritable``, ``disk-full``, or what a screener refuses.
     """
-    from dal_fast.inference.outputs import check_folder
+    from dal_fast.batch.outputs import check_folder
 
     check_folder(out)
     crew = options.crew(settings, len(jobs))

@@ -31,9 +31,9 @@ def make_validation(
     dark lesions of changing size. Another seed is another draw.
     """
     with refusals():
-        from dal_fast.data.brains import bids_sources, load_brains
+        from dal_fast.batch.outputs import check_folder
         from dal_fast.evaluation import cases
-        from dal_fast.inference.outputs import check_folder
+        from dal_fast.synthesis.brains import bids_sources, load_brains
 
         check_folder(out)
         real = cases.patients(patients) if patients else []
@@ -69,8 +69,8 @@ def validate(
     every number.
     """
     with refusals():
+        from dal_fast.batch.outputs import check_folder
         from dal_fast.evaluation.cases import read_table
-        from dal_fast.inference.outputs import check_folder
 
         tables = {folder: read_table(folder) for folder in sets}
         check_folder(out)
@@ -78,7 +78,7 @@ def validate(
         with status("loading the model"):
             from dal_fast.evaluation import summary
             from dal_fast.evaluation import validate as run
-            from dal_fast.inference.screener import Screener
+            from dal_fast.screening.screener import Screener
 
             screener = Screener(weights, runtime, device, median=median)
         results = []
@@ -134,7 +134,7 @@ def train(
     TensorBoard is installed, OUT/tensorboard/ show how it went.
     """
     with refusals():
-        from dal_fast.inference.outputs import check_folder
+        from dal_fast.batch.outputs import check_folder
         from dal_fast.memory import keep_freed_memory
         from dal_fast.training.config import read_config
 
@@ -169,9 +169,9 @@ def checks(
     where the scan's is? Prints the numbers; OUT/index.html has the plots.
     """
     with refusals():
-        from dal_fast.data.atomic import write_bytes
-        from dal_fast.data.brains import bids_sources, load_brains
-        from dal_fast.inference.outputs import check_folder
+        from dal_fast.batch.outputs import check_folder
+        from dal_fast.imaging.atomic import write_bytes
+        from dal_fast.synthesis.brains import bids_sources, load_brains
 
         check_folder(out)
         sources = bids_sources(data, held_out=True)[:at_most]

@@ -19,11 +19,11 @@ from dal_fast.cli.console import (
     refusals,
     status,
 )
-from dal_fast.cli.many import CrewOptions, Overwrite, Patience, Workers, screen_jobs
-from dal_fast.errors import InputError
+from dal_fast.cli.many import Overwrite, Patience, PoolOptions, Workers, screen_jobs
+from dal_fast.errors import Code, InputError
 
 if TYPE_CHECKING:
-    from dal_fast.inference.result import Result
+    from dal_fast.screening.result import Result
 
 
 class NonFinite(StrEnum):
@@ -85,8 +85,10 @@ def screen(
     with refusals():
         if source.is_dir() and not source.name.endswith((".nii", ".nii.gz")):
             if mask is not None:
-                raise InputError("mask-for-folder", "--mask belongs to one scan; INPUT is a folder")
-            crew = CrewOptions(workers, patience, overwrite)
+                raise InputError(
+                    Code.MASK_FOR_FOLDER, "--mask belongs to one scan; INPUT is a folder"
+                )
+            crew = PoolOptions(workers, patience, overwrite)
             failed = _screen_folder(source, out, settings, crew)
             raise typer.Exit(1 if failed else 0)
         _screen_one(source, out, mask, settings, overwrite)
@@ -106,8 +108,8 @@ def demo(
     Needs nilearn, which carries the MNI152 template: pip install 'dal_fast[demo]'
     """
     with refusals():
+        from dal_fast.batch.outputs import check_folder
         from dal_fast.demo import LESION_CENTRE, write_demo_scan
-        from dal_fast.inference.outputs import check_folder
 
         check_folder(out)
         scan = write_demo_scan(out)
@@ -139,7 +141,7 @@ def export(
     dal-fast export engines/ --to tensorrt --gpu sm80
     """
     with refusals():
-        from dal_fast.inference.export import export as write
+        from dal_fast.screening.export import export as write
 
         with status(f"exporting to {to}"):
             parts = write(weights, out, to, gpu)
@@ -159,14 +161,14 @@ def doctor() -> None:
 def _screen_one(
     source: Path, out: Path, mask: Path | None, settings: dict[str, Any], overwrite: bool
 ) -> None:
-    from dal_fast.inference.case import load_case
-    from dal_fast.inference.outputs import check_folder, output_names
+    from dal_fast.batch.outputs import check_folder, output_names
+    from dal_fast.screening.model_input import load_case
 
     case = load_case(source, mask, settings.get("nonfinite", "refuse"))
     check_folder(out)
     with status("loading the model"):  # torch loads here, after everything that may be refused
-        from dal_fast.inference.batch import save, up_to_date
-        from dal_fast.inference.screener import Screener
+        from dal_fast.batch.job import save, up_to_date
+        from dal_fast.screening.screener import Screener
 
         screener = Screener(**settings)
     if not overwrite and up_to_date(case, out, screener.parameters):
@@ -179,15 +181,15 @@ def _screen_one(
     _say(result, paths)
 
 
-def _screen_folder(source: Path, out: Path, settings: dict[str, Any], crew: CrewOptions) -> int:
+def _screen_folder(source: Path, out: Path, settings: dict[str, Any], crew: PoolOptions) -> int:
     """Number of scans that failed."""
-    from dal_fast.data.bids import collect_scans
-    from dal_fast.inference.batch import Job
-    from dal_fast.inference.tables import write_tables
+    from dal_fast.batch.job import Job
+    from dal_fast.batch.tables import write_tables
+    from dal_fast.imaging.bids import collect_scans
 
     scans = [scan for scan in collect_scans(source) if not scan.is_relative_to(out)]
     if not scans:
-        raise InputError("no-scans", f"{source} holds no scan outside {out}")
+        raise InputError(Code.NO_SCANS, f"{source} holds no scan outside {out}")
     jobs = [Job(scan, out / scan.relative_to(source).parent) for scan in scans]
     outcomes = screen_jobs(source, out, jobs, settings, crew)
     write_tables(source, out, outcomes)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress import track as rich_track
 
-from dal_fast.data.brains import Source
+from dal_fast.synthesis.brains import Source
 from dal_fast.training import train
 from dal_fast.training.loop import Step
 from dal_fast.training.validation import Validation

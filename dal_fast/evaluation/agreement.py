@@ -15,10 +15,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from dal_fast.data.brains import Brain, fit
-from dal_fast.data.contrast import CONTRASTS
-from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
 from dal_fast.models import DAL, AnyModel
+from dal_fast.synthesis.brains import Brain, fit
+from dal_fast.synthesis.contrast import CONTRASTS
+from dal_fast.synthesis.synthesiser import Recipe, Sample, Synthesiser
 
 SHOWN = CONTRASTS[:3]
 PAIRS = ((0, 1), (0, 2), (1, 2))

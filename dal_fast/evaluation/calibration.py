@@ -13,21 +13,21 @@ from statistics import fmean, median, pstdev
 import torch
 from torch import Generator, Tensor
 
-from dal_fast.data.brains import Brain
-from dal_fast.data.synthesis import Recipe
 from dal_fast.evaluation.agreement import SHOWN, placed, seed_of, shown_as
-from dal_fast.inference.postprocess import choose_median, smooth
-from dal_fast.inference.restored import PLAIN_MEDIAN, Restored, beside
-from dal_fast.inference.scoring import NAMED, WITHOUT_TISSUE
-from dal_fast.inference.signed import PAIRS, SIGNED, Healthy, peak_of
 from dal_fast.models import AnyModel, Autoencoder
+from dal_fast.screening.calibration import PAIRS, SIGNED, Calibration, peak_of
+from dal_fast.screening.model_output import PLAIN_MEDIAN, Restored, beside
+from dal_fast.screening.postprocess import choose_median, smooth
+from dal_fast.screening.scoring import NAMED, WITHOUT_TISSUE
+from dal_fast.synthesis.brains import Brain
+from dal_fast.synthesis.synthesiser import Recipe
 
 HEALTHY_RATE = 0.001
 _LEAST_LEVEL = 1e-4
 _WAYS = ("recolour", "remap")  # to make a contrast that a brain has no real scan of
 
 
-def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Healthy:
+def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Calibration:
     """Thresholds of every score, and what the scan's sign is chosen by.
 
     Args:
@@ -49,23 +49,23 @@ def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Healthy:
             own[name] = _usual_level(maps, scans)
             if name in PAIRS[contrast]:
                 highest[name] = _peaks(maps, scans, own[name])
-        healthy = Healthy(thresholds=thresholds, peaks=peaks)
+        healthy = Calibration(thresholds=thresholds, peaks=peaks)
         signed = [scan.scored(healthy).anomaly for scan in scans]
         own[SIGNED] = _usual_level(_smooth(signed, scans, size), scans)
-    return Healthy(thresholds=thresholds, peaks=peaks)
+    return Calibration(thresholds=thresholds, peaks=peaks)
 
 
-def _calibrate_autoencoder(model: Autoencoder, brains: list[Brain], seed: int) -> Healthy:
+def _calibrate_autoencoder(model: Autoencoder, brains: list[Brain], seed: int) -> Calibration:
     contrast = model.config.contrast
     scans = _scans(model, brains, contrast, seed)
     levels = {}
     for name in WITHOUT_TISSUE:
         maps = _smooth([scan.named(name) for scan in scans], scans, PLAIN_MEDIAN)
         levels[name] = _usual_level(maps, scans)
-    return Healthy(thresholds={contrast: levels})
+    return Calibration(thresholds={contrast: levels})
 
 
-def healthy_level(inside: Tensor) -> float:
+def healthy_quantile(inside: Tensor) -> float:
     """What one voxel in a thousand exceeds, of ``(V,)``."""
     rank = max(1, round((1 - HEALTHY_RATE) * inside.numel()))
     return float(inside.kthvalue(rank).values)
@@ -83,12 +83,12 @@ def _peaks(maps: list[Tensor], scans: list[Restored], threshold: float) -> tuple
 
 def _usual_level(maps: list[Tensor], scans: list[Restored]) -> float:
     """The median smooth map's level, and never 0: scores are divided by it."""
-    levels = [healthy_level(m[scan.view]) for m, scan in zip(maps, scans, strict=True)]
+    levels = [healthy_quantile(m[scan.view]) for m, scan in zip(maps, scans, strict=True)]
     return max(_LEAST_LEVEL, round(median(levels), 4))
 
 
 def _scans(model: AnyModel, brains: list[Brain], contrast: str, seed: int) -> list[Restored]:
-    """Healthy scans of one contrast, real or made, beside what the model makes of them."""
+    """Calibration scans of one contrast, real or made, beside what the model makes of them."""
     return [
         _restored(model, brain, contrast, seed, way)
         for brain in brains

@@ -24,13 +24,13 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from dal_fast import __version__
-from dal_fast.data.atomic import write_bytes, write_json
-from dal_fast.data.brains import SCANS, Brain, fit_to_stride
-from dal_fast.data.lesions import LesionRecipe
-from dal_fast.data.nifti import read_volume
-from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.evaluation.tables import write_table
+from dal_fast.imaging.atomic import write_bytes, write_json
+from dal_fast.imaging.nifti import read_volume
+from dal_fast.synthesis.brains import SCANS, Brain, fit_to_stride
+from dal_fast.synthesis.lesions import LesionRecipe
+from dal_fast.synthesis.synthesiser import Recipe, Sample, Synthesiser
 
 SIGNS = {"bright": 1.0, "dark": 0.0}
 SIZES = {"small": (1.5, 3.0), "medium": (3.0, 7.0), "large": (7.0, 18.0)}
@@ -98,7 +98,7 @@ def patients(folder: Path) -> list[ValidationCase]:
             row = (f"{subject}_{contrast}", subject, contrast, "real", "", round(float(ml), 4))
             cases.append(ValidationCase(*row, *paths))
     if not cases:
-        raise InputError("no-data", f"{folder} holds no sub-*/anat/*_label-lesion_mask.nii.gz")
+        raise InputError(Code.NO_DATA, f"{folder} holds no sub-*/anat/*_label-lesion_mask.nii.gz")
     return cases
 
 
@@ -140,7 +140,7 @@ def read_table(folder: Path) -> list[ValidationCase]:
         return [_absolute(folder, row) for row in rows]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            "no-data", f"{folder / TABLE} is not a table of cases ({error}); make one with "
+            Code.NO_DATA, f"{folder / TABLE} is not a table of cases ({error}); make one with "
             "dal-fast make-validation"
         ) from None  # fmt: skip
 

@@ -29,10 +29,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from dal_fast.data.brains import Brain
-from dal_fast.data.synthesis import Recipe, Sample, Synthesiser
 from dal_fast.evaluation.agreement import SHOWN, paired_contrasts, placed, seed_of
 from dal_fast.models import DAL, closed_form, parts_needed
+from dal_fast.synthesis.brains import Brain
+from dal_fast.synthesis.synthesiser import Recipe, Sample, Synthesiser
 
 BINS = 64
 _PATHS = ("film", "edges_closed_form", "closed_form")

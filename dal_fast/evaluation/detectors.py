@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dal_fast.errors import InputError
-from dal_fast.evaluation.judged import Anatomy, MapFolder
+from dal_fast.errors import Code, InputError
+from dal_fast.evaluation.case_metrics import Anatomy, MapFolder
 
 GROUP = "dal_fast.detectors"
 PREFIX = "detector:"
@@ -75,11 +75,11 @@ class LiveDetector:
             found = np.asarray(self._detect(anatomy.given, anatomy.brain_of_scan, scan.affine))
         except Exception as error:
             raise InputError(
-                "detector-broken", f"detector {self.entry} failed on {name}: {error}"
+                Code.DETECTOR_BROKEN, f"detector {self.entry} failed on {name}: {error}"
             ) from error
         if found.shape != scan.data.shape or not np.isfinite(found).all():
             raise InputError(
-                "detector-broken",
+                Code.DETECTOR_BROKEN,
                 f"detector {self.entry} made {found.shape} of {name}, which is {scan.data.shape}, "
                 "or values that are not finite",
             )
@@ -98,7 +98,7 @@ def source_of(text: str) -> Source:
         where = text
         name = text.removeprefix(PREFIX) if text.startswith(PREFIX) else Path(text).resolve().name
     if not name:
-        raise InputError("detector-name", f"{text!r} names no detector")
+        raise InputError(Code.DETECTOR_NAME, f"{text!r} names no detector")
     if where.startswith(PREFIX):
         return LiveDetector(name, where.removeprefix(PREFIX))
     return MapFolder(name, Path(where))
@@ -129,9 +129,11 @@ def _installed(entry: str) -> Detector:
     points = {point.name: point for point in entry_points(group=GROUP)}
     if entry not in points:
         there = ", ".join(sorted({*OWN, *points}))
-        raise InputError("detector-unknown", f"there is no detector {entry!r}; there are {there}")
+        raise InputError(
+            Code.DETECTOR_UNKNOWN, f"there is no detector {entry!r}; there are {there}"
+        )
     try:
         detector: Detector = points[entry].load()
     except Exception as error:
-        raise InputError("detector-broken", f"detector {entry}: {error}") from error
+        raise InputError(Code.DETECTOR_BROKEN, f"detector {entry}: {error}") from error
     return detector

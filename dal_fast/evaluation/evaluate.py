@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
+from dal_fast.evaluation.case_metrics import Anatomy, read_anatomy
 from dal_fast.evaluation.detectors import Source
-from dal_fast.evaluation.judged import Anatomy, read_anatomy
+from dal_fast.evaluation.ground_truth import Truth
 from dal_fast.evaluation.measures import Measured, Row, measure
 from dal_fast.evaluation.protocols import Protocol
 from dal_fast.evaluation.statistics import auroc_of, column
 from dal_fast.evaluation.sweep import SWEEP, Floats, PooledInterval, dice_at
-from dal_fast.evaluation.thresholds import Calibration
-from dal_fast.evaluation.truth import Truth
+from dal_fast.evaluation.thresholds import ThresholdCalibration
 from dal_fast.ops import VoxelMetrics
 
 
@@ -147,15 +147,15 @@ def evaluate(
     """
     names = [detector.name for detector in detectors]
     if len(set(names)) < len(names):
-        raise InputError("detector-twice", f"two detectors share a name: {', '.join(names)}")
+        raise InputError(Code.DETECTOR_TWICE, f"two detectors share a name: {', '.join(names)}")
     reserved = {truth.scan for truth in validation}
     cases = [truth for truth in truths if truth.scan not in reserved]
     if not cases or not detectors:
-        raise InputError("no-cases", "there is nothing to judge: every scan is for validation")
+        raise InputError(Code.NO_CASES, "there is nothing to judge: every scan is for validation")
     for truth in (*validation, *cases):
         for detector in detectors:
             detector.find(truth.scan)
-    counted = {detector.name: Calibration() for detector in detectors}
+    counted = {detector.name: ThresholdCalibration() for detector in detectors}
     for anatomy, maps in _prefetched(validation, detectors, protocol):
         for name, score in maps.items():
             smooth, unfiltered = protocol.apply(score, anatomy.brain, anatomy.axial)

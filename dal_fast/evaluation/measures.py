@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dal_fast.evaluation.judged import Anatomy
+from dal_fast.evaluation.case_metrics import Anatomy
 from dal_fast.evaluation.protocols import Protocol
-from dal_fast.inference.postprocess import scan_score
 from dal_fast.ops import VoxelMetrics, components3d, remove_small
+from dal_fast.screening.postprocess import scan_score
 
 Row = dict[str, float | int | str]
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dal_fast.evaluation.judged import Anatomy
-from dal_fast.inference.result import Image
+from dal_fast.evaluation.case_metrics import Anatomy
 from dal_fast.report import colour, png
 from dal_fast.report.planes import AXIAL, Plane, brain_box, plane, sample
+from dal_fast.screening.result import Image
 
 _LESION = np.array([127, 214, 255], np.uint8)
 _GAP = 4  # pixels

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.evaluation.evaluate import Judgement
 from dal_fast.evaluation.protocols import Protocol
 from dal_fast.evaluation.statistics import Group
@@ -97,8 +97,8 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, A
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError(
-            "extra-missing", f"plots need pip install 'dal_fast[evaluate]' ({error})"
+        raise RuntimeUnavailable(
+            Code.EXTRA_MISSING, f"plots need pip install 'dal_fast[evaluate]' ({error})"
         ) from None
     made = Figure(figsize=(width, height), layout="constrained")
     made.patch.set_alpha(0)

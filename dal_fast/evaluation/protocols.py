@@ -38,8 +38,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dal_fast.errors import InputError
-from dal_fast.inference.rims import shrunk, without_rim
+from dal_fast.errors import Code, InputError
+from dal_fast.imaging.morphology import shrunk, without_rim
 from dal_fast.ops import median3d
 
 Step = Callable[[Tensor, Tensor, int], Tensor]
@@ -164,5 +164,5 @@ def protocol(name: str) -> Protocol:
     """
     if name not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
-        raise InputError("protocol-unknown", f"there is no protocol {name!r}; choose of {known}")
+        raise InputError(Code.PROTOCOL_UNKNOWN, f"there is no protocol {name!r}; choose of {known}")
     return PROTOCOLS[name]

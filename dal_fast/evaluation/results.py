@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import dal_fast
-from dal_fast.data.atomic import write_json
 from dal_fast.evaluation.evaluate import Judgement
 from dal_fast.evaluation.measures import Row
 from dal_fast.evaluation.protocols import Protocol
 from dal_fast.evaluation.statistics import Group, Mean, Paired, compare, groups, means
 from dal_fast.evaluation.tables import write_rows
+from dal_fast.imaging.atomic import write_json
 
 GROUPED = ("average_precision", "dice", "false_positive_rate")
 COMPARED = ("average_precision", "dice", "best_dice", "false_positive_rate")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.evaluation.measures import Row
 from dal_fast.ops import VoxelMetrics
 
@@ -199,8 +199,9 @@ def scipy_stats() -> Any:
     try:
         from scipy import stats
     except ImportError as error:
-        raise InputError(
-            "extra-missing", f"dal-fast evaluate needs pip install 'dal_fast[evaluate]' ({error})"
+        raise RuntimeUnavailable(
+            Code.EXTRA_MISSING,
+            f"dal-fast evaluate needs pip install 'dal_fast[evaluate]' ({error})",
         ) from None
     return stats
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from dal_fast.evaluation.floors import FLOORS
+from dal_fast.evaluation.baselines import FLOORS
 from dal_fast.evaluation.validate import Comparison, Row, Validation, compare
-from dal_fast.inference.scoring import SCORES
+from dal_fast.screening.scoring import SCORES
 
 METHODS = (*SCORES, *FLOORS)
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dal_fast.data.atomic import write_bytes
+from dal_fast.imaging.atomic import write_bytes
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from dal_fast.errors import InputError
-from dal_fast.evaluation.judged import Anatomy
+from dal_fast.errors import Code, InputError
+from dal_fast.evaluation.case_metrics import Anatomy
 from dal_fast.evaluation.protocols import Protocol
 from dal_fast.ops import VoxelMetrics
 
@@ -30,7 +30,7 @@ _HALVINGS = 10
 
 
 @dataclass
-class Calibration:
+class ThresholdCalibration:
     """What is counted of the cases that thresholds come from, in constant memory.
 
     Attributes:
@@ -74,7 +74,7 @@ class Calibration:
         if own not in found:
             kind = "healthy scans" if own.startswith("healthy") else "cases with lesions"
             raise InputError(
-                "validation-missing",
+                Code.VALIDATION_MISSING,
                 f"protocol {protocol.name} takes its threshold from {kind} that are not judged: "
                 "name some with --validation KEY=VALUE, or give --threshold",
             )

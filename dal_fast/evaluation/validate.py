@@ -21,16 +21,16 @@ from statistics import fmean, stdev
 import torch
 from torch import Tensor
 
-from dal_fast.data.nifti import read_volume
-from dal_fast.evaluation.calibration import healthy_level
+from dal_fast.evaluation.baselines import FLOORS, floors
+from dal_fast.evaluation.calibration import healthy_quantile
 from dal_fast.evaluation.cases import ValidationCase
-from dal_fast.evaluation.floors import FLOORS, floors
 from dal_fast.evaluation.statistics import auroc_of
 from dal_fast.evaluation.tables import write_table
-from dal_fast.inference.case import load_case
-from dal_fast.inference.postprocess import smooth
-from dal_fast.inference.screener import Screener
+from dal_fast.imaging.nifti import read_volume
 from dal_fast.ops import VoxelMetrics, components3d
+from dal_fast.screening.model_input import load_case
+from dal_fast.screening.postprocess import smooth
+from dal_fast.screening.screener import Screener
 
 SIZE_LIMITS_ML = (0.1, 1.0, 10.0)  # lesions below, between, and above
 _NAN = math.nan
@@ -122,7 +122,7 @@ def validate(
     for case in calibrating:
         maps, brain, _ = _maps(case, screener, atlas, methods)
         for method, score in maps.items():
-            exceeded[case.contrast, method].append(healthy_level(score[brain]))
+            exceeded[case.contrast, method].append(healthy_quantile(score[brain]))
         advance()
     result.thresholds = {key: fmean(values) for key, values in exceeded.items()}
     for case in (c for c in cases if c not in calibrating):

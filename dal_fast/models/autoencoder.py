@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.models.model import Model, brain_box
 
 PARTS = ("encoder", "decoder", "critic")
@@ -97,7 +97,7 @@ class Autoencoder(Model):
         self.config = config
         stride = 2 ** (len(config.widths) - 1)
         if any(side % stride for side in config.shape):
-            raise InputError("value", f"sides of {config.shape} must be multiples of {stride}")
+            raise InputError(Code.VALUE, f"sides of {config.shape} must be multiples of {stride}")
         self.small = (config.widths[-1], *(side // stride for side in config.shape))
         build: dict[str, Callable[[], nn.Module]] = {
             "encoder": lambda: _encoder(config, self.small),
@@ -123,7 +123,7 @@ class Autoencoder(Model):
 
         Args:
             x: ``(N, 1, D, H, W)`` on a ``config.voxel_mm`` grid, axes right, anterior, superior,
-                median of the brain 0.5 (:func:`dal_fast.data.normalise.normalise`).
+                median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`).
             mask: brain, bool ``(N, 1, D, H, W)``.
         """
         pads = _pads(mask, self.config.shape)

@@ -108,7 +108,7 @@ class DAL(Model):
 
         Args:
             x: ``(N, 1, D, H, W)`` on a ``config.voxel_mm`` grid, axes right, anterior, superior,
-                median of the brain 0.5 (:func:`dal_fast.data.normalise.normalise`).
+                median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`).
             mask: brain, bool ``(N, 1, D, H, W)``.
         """
         pads = brain_pads(mask, self.stride)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dal_fast.data.grid import bounding_box
+from dal_fast.imaging.grid import bounding_box
 from dal_fast.models.recouple import lattice
 
 ATLAS_SIDES = (40, 48, 40)  # a brain's bounding box in the atlas

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from dal_fast.data.grid import bounding_box
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
+from dal_fast.imaging.grid import bounding_box
 
 
 class Model(nn.Module):
@@ -31,7 +31,8 @@ class Model(nn.Module):
         if name not in self.parts:
             held = ", ".join(self.parts)
             raise InputError(
-                "weights-part", f"the network {name!r} is not part of this model, which has {held}"
+                Code.WEIGHTS_PART,
+                f"the network {name!r} is not part of this model, which has {held}",
             )
         return self.get_submodule(name)
 
@@ -48,5 +49,5 @@ def brain_box(mask: Tensor) -> tuple[slice, ...]:
     """
     whole = mask.flatten(0, 1).any(dim=0)
     if not bool(whole.any()):
-        raise InputError("mask-empty", f"the mask {tuple(mask.shape)} holds no voxel")
+        raise InputError(Code.MASK_EMPTY, f"the mask {tuple(mask.shape)} holds no voxel")
     return bounding_box(whole)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dal_fast.data.normalise import CEILING
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.models.blocks import SLOPE, FiLMBlock
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dal_fast.data.grid import bounding_box
+from dal_fast.imaging.grid import bounding_box
 
 CERTAIN = 0.8  # probability from which a voxel counts for its tissue's mean
 KEEP_MADS = 2.5  # voxels further from the tissue's median than this do not count

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.models import autoencoder, dal
 from dal_fast.models.autoencoder import Autoencoder, AutoencoderConfig, Reconstruction
 from dal_fast.models.config import DALConfig
@@ -55,7 +55,7 @@ def create_model(name: str) -> AnyModel:
     """
     if name not in _MODELS:
         raise InputError(
-            "model-unknown", f"there is no model {name!r}; choose of {', '.join(model_names())}"
+            Code.MODEL_UNKNOWN, f"there is no model {name!r}; choose of {', '.join(model_names())}"
         )
     return _MODELS[name]()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.models.blocks import ConvBlock
 
 
@@ -44,7 +44,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if any(size % self.stride for size in x.shape[2:]):
             raise InputError(
-                "shape", f"sides {tuple(x.shape[2:])} are not all multiples of {self.stride}"
+                Code.SHAPE, f"sides {tuple(x.shape[2:])} are not all multiples of {self.stride}"
             )
         x = self.stem(self.fold(x))
         skips = []

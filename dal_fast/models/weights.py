@@ -20,7 +20,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.models.autoencoder import AutoencoderConfig
 from dal_fast.models.config import DALConfig
 from dal_fast.models.dal import DAL
@@ -92,7 +92,7 @@ def load_weights(source: str | Path = "default") -> DAL:
     model = load_model(source)
     if not isinstance(model, DAL):
         raise InputError(
-            "weights-kind", f"{source} holds an {model.config.kind}, and this needs a DAL"
+            Code.WEIGHTS_KIND, f"{source} holds an {model.config.kind}, and this needs a DAL"
         )
     return model
 
@@ -112,15 +112,15 @@ def load_model(source: str | Path = "default") -> AnyModel:
     metadata, tensors = _read(path)
     if metadata.get("format") != FORMAT:
         raise InputError(
-            "weights-mismatch", f"{path} is not of format {FORMAT}: {metadata.get('format')!r}"
+            Code.WEIGHTS_MISMATCH, f"{path} is not of format {FORMAT}: {metadata.get('format')!r}"
         )
     try:
         config = _CONFIG.validate_json(metadata["config"])
         parts = tuple(json.loads(metadata["parts"]))
     except (KeyError, ValueError, ValidationError) as error:
-        raise InputError("weights-mismatch", f"{path}: bad metadata: {error}") from None
+        raise InputError(Code.WEIGHTS_MISMATCH, f"{path}: bad metadata: {error}") from None
     if not set(parts) <= set(PARTS_OF[config.kind]):
-        raise InputError("weights-mismatch", f"{path} has unknown parts {parts}")
+        raise InputError(Code.WEIGHTS_MISMATCH, f"{path} has unknown parts {parts}")
     model = build_model(config, parts)
     _check_tensors(path, model, tensors)
     model.load_state_dict(
@@ -143,7 +143,7 @@ def weights_path(source: str | Path = "default") -> Path:
     """
     path = DEFAULT if source == "default" else Path(source)
     if not path.is_file():
-        raise InputError("weights-missing", f"there is no weight file {path}")
+        raise InputError(Code.WEIGHTS_MISSING, f"there is no weight file {path}")
     return path
 
 
@@ -158,7 +158,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         with safetensors.safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
-        raise InputError("weights-corrupt", f"{path} is not readable: {error}") from None
+        raise InputError(Code.WEIGHTS_CORRUPT, f"{path} is not readable: {error}") from None
 
 
 def _check_tensors(path: Path, model: AnyModel, tensors: dict[str, torch.Tensor]) -> None:
@@ -168,9 +168,11 @@ def _check_tensors(path: Path, model: AnyModel, tensors: dict[str, torch.Tensor]
         names = want.keys() | have.keys()
         wrong = sorted(name for name in names if want.get(name) != have.get(name))
         raise InputError(
-            "weights-mismatch",
+            Code.WEIGHTS_MISMATCH,
             f"{path} does not fit its configuration: {len(wrong)} tensors differ, first {wrong[0]}",
         )
     broken = [name for name, value in tensors.items() if not value.isfinite().all()]
     if broken:
-        raise InputError("weights-corrupt", f"{path}: {broken[0]} holds values that are not finite")
+        raise InputError(
+            Code.WEIGHTS_CORRUPT, f"{path}: {broken[0]} holds values that are not finite"
+        )

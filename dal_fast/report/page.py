@@ -8,7 +8,6 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from dal_fast.inference.result import Image, Region, Result
 from dal_fast.report import colour
 from dal_fast.report.html import NOTICE, card, document, fact, pairs
 from dal_fast.report.planes import (
@@ -23,6 +22,7 @@ from dal_fast.report.planes import (
     sample,
 )
 from dal_fast.report.png import data_uri
+from dal_fast.screening.result import Image, Region, Result
 
 SCALE_TOP = 3.0  # the colour scale ends at this multiple of the threshold, the same on every page
 _STRIP_SLICES = 12

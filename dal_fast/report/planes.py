@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dal_fast.data.grid import Mode, resample
-from dal_fast.data.mask import run_ends
-from dal_fast.inference.result import Image
+from dal_fast.imaging.grid import Mode, resample
+from dal_fast.imaging.mask import run_ends
+from dal_fast.screening.result import Image
 
 PIXEL_MM = 1.0  # side of a pixel
 _MARGIN_MM = 13.0  # black rim around the brain, where the letters stand

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from dal_fast.data.atomic import open_atomic
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
+from dal_fast.imaging.atomic import open_atomic
 
 KEYS = {"config", "done", "model", "average", "optimiser"}
 
@@ -33,7 +33,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError("train-corrupt", f"{path} is not a checkpoint: {error}") from None
+        raise InputError(Code.TRAIN_CORRUPT, f"{path} is not a checkpoint: {error}") from None
     if not isinstance(state, dict) or set(state) != KEYS:
-        raise InputError("train-corrupt", f"{path} is not a checkpoint of dal_fast")
+        raise InputError(Code.TRAIN_CORRUPT, f"{path} is not a checkpoint of dal_fast")
     return state

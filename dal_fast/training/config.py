@@ -35,7 +35,7 @@ from pydantic import (
     model_validator,
 )
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.models import AnyConfig, AutoencoderConfig, DALConfig
 from dal_fast.models.registry import PARTS_OF
 
@@ -73,7 +73,7 @@ class SampleConfig(_Table):
         contrasts: of every brain; the same anatomy, deformed alike. For an autoencoder 1.
         maps: share of brains that come from label maps without a scan, where there are any.
         painted, remapped, recoloured, kept: relative shares of the ways to make a contrast, see
-            :mod:`dal_fast.data.synthesis`; ``kept`` are real scans.
+            :mod:`dal_fast.synthesis.synthesiser`; ``kept`` are real scans.
         lesions: share of samples with synthetic lesions, once training is of full hardness. For an
             autoencoder 0.
     """
@@ -228,12 +228,12 @@ def read_config(source: str | Path) -> TrainConfig:
     except OSError:
         names = ", ".join(recipe_names())
         raise InputError(
-            "config", f"{source} is neither a TOML file nor one of the recipes {names}"
+            Code.CONFIG, f"{source} is neither a TOML file nor one of the recipes {names}"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError("config", f"{path} is not TOML: {error}") from None
+        raise InputError(Code.CONFIG, f"{path} is not TOML: {error}") from None
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
         )
-        raise InputError("config", f"{path}: {wrong}") from None
+        raise InputError(Code.CONFIG, f"{path}: {wrong}") from None

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from dal_fast.data.fields import chance, smooth_field, uniform
+from dal_fast.synthesis.fields import chance, smooth_field, uniform
 
 _DROPPED = (0.05, 0.35)  # share of the brain whose edges go
 _BLOBS = 6  # at the most

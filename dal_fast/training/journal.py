@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from dal_fast.data.atomic import write_bytes
+from dal_fast.imaging.atomic import write_bytes
 from dal_fast.report import png
 from dal_fast.training.config import LOSS_NAMES
 from dal_fast.training.loop import Step

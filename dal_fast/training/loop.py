@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dal_fast.data.synthesis import Sample
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.models import AnyModel, Autoencoder
+from dal_fast.synthesis.synthesiser import Sample
 from dal_fast.training import checkpoint
 from dal_fast.training.config import StageConfig, TrainConfig
 from dal_fast.training.losses import Pass
@@ -99,7 +99,7 @@ class Training:
     ) -> None:
         if config.samples.brains % fabric.world_size:
             raise InputError(
-                "value",
+                Code.VALUE,
                 f"samples.brains = {config.samples.brains} cannot be shared evenly by "
                 f"{fabric.world_size} processes",
             )
@@ -195,7 +195,7 @@ class Training:
         state = checkpoint.load(self.path)
         if state["config"] != self.config.model_dump_json():
             raise InputError(
-                "train-mismatch",
+                Code.TRAIN_MISMATCH,
                 f"{self.path.parent} holds a training with another configuration; choose another "
                 "folder, or --overwrite",
             )

@@ -32,11 +32,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from dal_fast.data.synthesis import Sample
 from dal_fast.evaluation.agreement import label_dice
 from dal_fast.models.dal import DAL
 from dal_fast.models.recouple import closed_form
 from dal_fast.ops import anatomy_image, canny3d, l1_ssim_loss, onehot_ste
+from dal_fast.synthesis.synthesiser import Sample
 from dal_fast.training.corruption import corrupt_edges
 
 L1_SHARE = 2 / 3  # of reconstruction: L1 + (1 - SSIM) / 2, in units of 3/2

@@ -21,9 +21,9 @@ from functools import cached_property
 import torch
 from torch import Generator, Tensor
 
-from dal_fast.data.synthesis import Sample
 from dal_fast.models import Autoencoder
 from dal_fast.models.autoencoder import drawn
+from dal_fast.synthesis.synthesiser import Sample
 
 PENALTY = 10.0  # of the critic's slope, Gulrajani's lambda
 _VOLUME = (1, 2, 3, 4)

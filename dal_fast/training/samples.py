@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator
 
-from dal_fast.data.brains import Brain, fit
-from dal_fast.data.synthesis import Recipe, Sample, Synthesiser, join
+from dal_fast.synthesis.brains import Brain, fit
+from dal_fast.synthesis.synthesiser import Recipe, Sample, Synthesiser, join
 from dal_fast.training.config import SampleConfig
 
 _CUT = (4, 8)  # voxels of a brain's margin, four on either side, that may be lost
@@ -49,7 +49,7 @@ class Samples:
 
         Args:
             step: of the training.
-            hardness: 0 to 1, see :meth:`dal_fast.data.synthesis.Recipe.eased`.
+            hardness: 0 to 1, see :meth:`dal_fast.synthesis.synthesiser.Recipe.eased`.
             device: to draw on.
             rank, world: this process makes brains ``rank``, ``rank + world``, ... of the step.
         """

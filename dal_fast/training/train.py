@@ -12,10 +12,8 @@ from typing import Any
 
 import torch
 
-from dal_fast.data.brains import Brain, Source, bids_sources, load_brains, map_sources
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError, RuntimeUnavailable
 from dal_fast.evaluation.calibration import calibrate
-from dal_fast.inference.signed import Healthy
 from dal_fast.models import (
     DAL,
     AnyModel,
@@ -25,6 +23,8 @@ from dal_fast.models import (
     save_weights,
 )
 from dal_fast.models.evidence import average_tissue, widened
+from dal_fast.screening.calibration import Calibration
+from dal_fast.synthesis.brains import Brain, Source, bids_sources, load_brains, map_sources
 from dal_fast.training.config import TrainConfig
 from dal_fast.training.journal import Journal
 from dal_fast.training.loop import Step, Training
@@ -65,12 +65,14 @@ def make_fabric(device: str, devices: int, config: TrainConfig) -> Any:
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
-        raise InputError(
-            "extra-missing",
+        raise RuntimeUnavailable(
+            Code.EXTRA_MISSING,
             f"training needs Lightning Fabric: pip install 'dal_fast[train]' ({error})",
         ) from None
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError("device-unavailable", "there is no CUDA device; use --device cpu")
+        raise RuntimeUnavailable(
+            Code.DEVICE_UNAVAILABLE, "there is no CUDA device; use --device cpu"
+        )
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
     turns = any(stage.critic_steps for stage in config.stages)
@@ -98,7 +100,7 @@ def run(
 
     Args:
         config: of the training.
-        data: BIDS derivative, see :func:`dal_fast.data.brains.bids_sources`.
+        data: BIDS derivative, see :func:`dal_fast.synthesis.brains.bids_sources`.
         out: folder of checkpoint, logs, pictures and weights.
         fabric: of :func:`make_fabric`.
         maps: folder of FreeSurfer label maps.
@@ -172,7 +174,7 @@ def _take_over(model: AnyModel, earlier: AnyModel, source: str) -> None:
     """Copy the networks that both have; the others stay fresh, and the atlas is of these brains."""
     if model.config.kind != earlier.config.kind:
         raise InputError(
-            "weights-mismatch", f"{source} holds another kind of model, {earlier.config.kind}"
+            Code.WEIGHTS_MISMATCH, f"{source} holds another kind of model, {earlier.config.kind}"
         )
     common = [name for name in model.parts if name in earlier.parts and name != "evidence"]
     for name in common:
@@ -183,10 +185,11 @@ def _take_over(model: AnyModel, earlier: AnyModel, source: str) -> None:
             own.load_state_dict(state)
         except RuntimeError:
             raise InputError(
-                "weights-mismatch", f"the network {name!r} of {source} has other sizes than [model]"
+                Code.WEIGHTS_MISMATCH,
+                f"the network {name!r} of {source} has other sizes than [model]",
             ) from None
     if not common:
-        raise InputError("weights-mismatch", f"{source} has none of the networks of [model]")
+        raise InputError(Code.WEIGHTS_MISMATCH, f"{source} has none of the networks of [model]")
 
 
 def _sees_more(model: AnyModel, earlier: AnyModel) -> bool:
@@ -202,7 +205,7 @@ def _write(
     path: Path,
     used: dict[str, Any],
     seen: Validation,
-    healthy: Healthy,
+    healthy: Calibration,
 ) -> Path:
     card = {
         **used,

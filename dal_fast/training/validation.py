@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from dal_fast.data.brains import Brain
-from dal_fast.data.synthesis import Recipe, Sample
 from dal_fast.evaluation.agreement import SHOWN, agreement, placed, seed_of, shown_as
-from dal_fast.inference.postprocess import smooth
-from dal_fast.inference.restored import PLAIN, PLAIN_MEDIAN, beside
 from dal_fast.models import DAL, AnyModel, Autoencoder
 from dal_fast.ops import VoxelMetrics
 from dal_fast.report import colour
+from dal_fast.screening.model_output import PLAIN, PLAIN_MEDIAN, beside
+from dal_fast.screening.postprocess import smooth
+from dal_fast.synthesis.brains import Brain
+from dal_fast.synthesis.synthesiser import Recipe, Sample
 from dal_fast.training.losses import tissue_dice
 
 _PIXELS = 2  # of a picture, a voxel

@@ -6,9 +6,9 @@ import pytest
 from phantom import T1_LIKE, T2_LIKE, phantom, save
 from tiny import needs_default_weights
 
-from dal_fast.inference.screener import Screener
-from dal_fast.inference.signed import Healthy
 from dal_fast.models.weights import load_weights, read_card
+from dal_fast.screening.calibration import Calibration
+from dal_fast.screening.screener import Screener
 
 
 @needs_default_weights
@@ -20,7 +20,7 @@ def test_stock_parts_give_the_same_images(tmp_path, intensities):
 
     data, affine, _ = phantom("RAS", (1.0, 1.0, 1.0), intensities)
     scan = save(tmp_path / "scan.nii.gz", data, affine)
-    healthy = Healthy.model_validate(read_card()["healthy"])
+    healthy = Calibration.model_validate(read_card()["healthy"])
     stock = screen(scan, tmp_path / "stock", load_weights(), healthy)
     ours = Screener(runtime="torch").screen(scan)
     assert ours.anomaly.data.max() > 1

@@ -9,9 +9,9 @@ from tiny import tiny_weights
 from typer.testing import CliRunner
 
 from dal_fast.cli import app
-from dal_fast.data.brains import bids_sources, is_held_out, load_brains
 from dal_fast.evaluation import checks
 from dal_fast.models import DAL, DALConfig, load_weights, save_weights
+from dal_fast.synthesis.brains import bids_sources, is_held_out, load_brains
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import pytest
 from study import write_study
 from typer.testing import CliRunner
 
-from dal_fast import InputError
+from dal_fast import DalFastError
 from dal_fast.cli import app
 from dal_fast.evaluation import detectors
-from dal_fast.evaluation.judged import MapFolder, read_anatomy
+from dal_fast.evaluation.case_metrics import MapFolder, read_anatomy
+from dal_fast.evaluation.ground_truth import bids_truths
 from dal_fast.evaluation.protocols import min_to_max, protocol
-from dal_fast.evaluation.truth import bids_truths
 
 
 def inverted(scan, brain, affine):
@@ -101,7 +101,7 @@ def test_names(study):
      ("=detector:intensity", "detector-name"), ("no-such-folder", "not-a-folder")],
 )  # fmt: skip
 def test_refused_names(text, code):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         detectors.source_of(text)
     assert refused.value.code == code
 
@@ -109,6 +109,6 @@ def test_refused_names(text, code):
 @pytest.mark.parametrize("entry", ["of_wrong_shape", "not_finite", "failing"])
 def test_what_a_broken_one_does_is_told(study, entry):
     anatomy = read_anatomy(bids_truths(study.data, "group=control")[-1], protocol("default"))
-    with pytest.raises(InputError, match=f"detector {entry}") as refused:
+    with pytest.raises(DalFastError, match=f"detector {entry}") as refused:
         detectors.LiveDetector("x", entry).read(anatomy)
     assert refused.value.code == "detector-broken"

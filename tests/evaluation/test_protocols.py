@@ -8,11 +8,11 @@ from scipy import ndimage
 from sklearn import metrics
 from study import save, write_study
 
-from dal_fast import InputError
+from dal_fast import DalFastError
+from dal_fast.evaluation.case_metrics import MapFolder, read_anatomy
 from dal_fast.evaluation.evaluate import evaluate
-from dal_fast.evaluation.judged import MapFolder, read_anatomy
+from dal_fast.evaluation.ground_truth import bids_truths, matching
 from dal_fast.evaluation.protocols import PROTOCOLS, protocol
-from dal_fast.evaluation.truth import bids_truths, matching
 
 TESTED, HELD, HEALTHY = ("sub-p1", "sub-p2", "sub-p3"), ("sub-p0",), ("sub-h0", "sub-h1")
 
@@ -208,7 +208,7 @@ def test_pddpm_judges_at_two_millimetres(tmp_path):
 
 
 def test_unknown_protocols_name_the_known_ones():
-    with pytest.raises(InputError, match="uad-imag") as refused:
+    with pytest.raises(DalFastError, match="uad-imag") as refused:
         protocol("brats")
     assert refused.value.code == "protocol-unknown"
     assert set(PROTOCOLS) == {"default", "uad-imag", "pddpm", "luo2023"}

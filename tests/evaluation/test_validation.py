@@ -12,14 +12,14 @@ from brains import write_dataset
 from tiny import tiny_weights
 from typer.testing import CliRunner
 
-from dal_fast import InputError
+from dal_fast import DalFastError
 from dal_fast.cli import app
-from dal_fast.data.brains import bids_sources, is_held_out, load_brains
 from dal_fast.evaluation import agreement, calibration, cases, floors, validate
-from dal_fast.inference.scoring import SCORES
-from dal_fast.inference.screener import Screener
-from dal_fast.inference.signed import PAIRS
 from dal_fast.models import load_weights
+from dal_fast.screening.calibration import PAIRS
+from dal_fast.screening.scoring import SCORES
+from dal_fast.screening.screener import Screener
+from dal_fast.synthesis.brains import bids_sources, is_held_out, load_brains
 
 
 @pytest.fixture(scope="module")
@@ -201,10 +201,10 @@ def test_atlas_finds_its_own_brain_again():
 
 
 def test_no_table_no_validation(tmp_path):
-    with pytest.raises(InputError, match=r"cases\.tsv"):
+    with pytest.raises(DalFastError, match=r"cases\.tsv"):
         cases.read_table(tmp_path)
     (tmp_path / cases.TABLE).write_text("case\tnothing\na\tb\n")
-    with pytest.raises(InputError, match="make-validation"):
+    with pytest.raises(DalFastError, match="make-validation"):
         cases.read_table(tmp_path)
 
 
@@ -234,5 +234,5 @@ def test_calibration_is_of_healthy_brains_and_repeatable(brains, weights):
 
 def test_healthy_level_is_what_one_voxel_in_a_thousand_exceeds():
     inside = torch.arange(10_000.0)[torch.randperm(10_000, generator=torch.Generator())]
-    level = calibration.healthy_level(inside)
+    level = calibration.healthy_quantile(inside)
     assert (inside > level).sum() == 10

@@ -4,7 +4,7 @@ import autoencoders
 import pytest
 import torch
 
-from dal_fast import InputError
+from dal_fast import DalFastError
 from dal_fast.models import (
     Autoencoder,
     AutoencoderConfig,
@@ -87,13 +87,13 @@ def test_what_lies_outside_the_box_is_not_seen():
     want = torch.zeros_like(mask)
     want[:, :, 4:36, :, 4:36] = True
     assert torch.equal(output.seen, want)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         model(torch.rand(1, 1, 40, 40, 40), ~mask)
     assert refused.value.code == "mask-empty"
 
 
 def test_shapes_that_do_not_fit():
-    with pytest.raises(InputError, match="multiples of 4"):
+    with pytest.raises(DalFastError, match="multiples of 4"):
         Autoencoder(AutoencoderConfig(**{**BOX, "shape": (16, 22, 8)}))
 
 
@@ -106,6 +106,6 @@ def test_weights_come_back(code, tmp_path):
     torch.testing.assert_close(
         model.restore(x), autoencoders.model(code).restore(x), atol=1e-2, rtol=1e-2
     )
-    with pytest.raises(InputError, match="autoencoder") as refused:
+    with pytest.raises(DalFastError, match="autoencoder") as refused:
         load_weights(path)
     assert refused.value.code == "weights-kind"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from brains import probabilities, structures, t1w
 
-from dal_fast import InputError
+from dal_fast import DalFastError
 from dal_fast.models import DAL, DALConfig, create_model, model_names
 from dal_fast.models.dal import brain_pads
 from dal_fast.models.unet import UNet
@@ -113,20 +113,20 @@ def test_fluid_is_what_the_tissue_or_the_atlas_expects():
 
 
 def test_a_part_that_is_absent_says_so():
-    with pytest.raises(InputError, match="decoder") as refused:
+    with pytest.raises(DalFastError, match="decoder") as refused:
         _model().part("decoder")
     assert refused.value.code == "weights-part"
 
 
 def test_an_empty_mask_is_refused():
     x, mask = _scan()
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         _model()(x, torch.zeros_like(mask))
     assert refused.value.code == "mask-empty"
 
 
 def test_unet_refuses_sides_that_do_not_halve():
-    with pytest.raises(InputError, match="multiples of 4"):
+    with pytest.raises(DalFastError, match="multiples of 4"):
         UNet(1, 3, (4, 4, 4))(torch.zeros(1, 1, 8, 8, 6))
 
 
@@ -134,7 +134,7 @@ def test_models_by_name():
     for name in model_names():
         with torch.device("meta"):
             assert isinstance(create_model(name), DAL) == name.startswith("dal")
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         create_model("nothing")
     assert refused.value.code == "model-unknown"
 

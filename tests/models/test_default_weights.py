@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dal_fast.data.brains import bids_sources, load_brains
-from dal_fast.data.normalise import normalise
+from dal_fast.imaging.normalise import normalise
 from dal_fast.models import load_weights, read_card
+from dal_fast.synthesis.brains import bids_sources, load_brains
 from dal_fast.training.losses import tissue_dice
 
 

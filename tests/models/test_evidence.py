@@ -4,7 +4,7 @@ import pytest
 import torch
 from brains import structures
 
-from dal_fast.data.grid import bounding_box
+from dal_fast.imaging.grid import bounding_box
 from dal_fast.models import DAL, DALConfig
 from dal_fast.models.evidence import (
     TissueEvidence,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from brains import structures, t1w
 
-from dal_fast import InputError
+from dal_fast import DalFastError
 from dal_fast.models import DAL, DALConfig, load_weights, read_card, save_weights, weights_sha256
 from dal_fast.models.weights import DEFAULT
 
@@ -62,7 +62,7 @@ def test_saving_leaves_no_temporary_file_and_replaces(model, file):
 
 
 def test_missing(tmp_path):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         load_weights(tmp_path / "none.safetensors")
     assert refused.value.code == "weights-missing"
 
@@ -70,7 +70,7 @@ def test_missing(tmp_path):
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
 def test_cut_short(file, keep):
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         load_weights(file)
     assert refused.value.code == "weights-corrupt"
 
@@ -79,7 +79,7 @@ def test_values_that_are_not_finite(model, file):
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
     save_weights(file, model, {}, parts=("tissue",))
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         load_weights(file)
     assert refused.value.code == "weights-corrupt"
 
@@ -98,7 +98,7 @@ def test_values_that_are_not_finite(model, file):
 )
 def test_mismatch(file, change):
     _rewrite(file, change)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         load_weights(file)
     assert refused.value.code == "weights-mismatch"
 
@@ -107,7 +107,7 @@ def test_film_weights_without_its_networks_refuse_to_run(file):
     config = CONFIG.model_copy(update={"recoupler": "film"})
     _rewrite(file, lambda h: h["__metadata__"].update(config=config.model_dump_json()))
     maps = structures((16, 16, 16))
-    with pytest.raises(InputError, match="restorer") as refused:
+    with pytest.raises(DalFastError, match="restorer") as refused:
         load_weights(file)(t1w(maps), maps > 0)
     assert refused.value.code == "weights-part"
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from phantom import phantom
 
-from dal_fast.inference.result import Flag, Image, Region, Result
 from dal_fast.report import colour, index_page, png, scan_page
 from dal_fast.report.index import IndexEntry
 from dal_fast.report.page import peak_of, scan_pictures
@@ -23,6 +22,7 @@ from dal_fast.report.planes import (
     position,
     sample,
 )
+from dal_fast.screening.result import Flag, Image, Region, Result
 
 
 def make_result(axes="RAS", voxel_mm=(2.0, 2.0, 2.0), lesion=True):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dal_fast import InputError
+from dal_fast import DalFastError
 from dal_fast.models import build_model, inference_parts, load_weights
 from dal_fast.training.config import read_config, recipe_names
 
@@ -38,11 +38,11 @@ def test_there_are_recipes():
 def test_a_mistake_is_named(tmp_path, text, what):
     path = tmp_path / "c.toml"
     path.write_text(text)
-    with pytest.raises(InputError, match=what) as refused:
+    with pytest.raises(DalFastError, match=what) as refused:
         read_config(path)
     assert refused.value.code == "config"
 
 
 def test_no_such_recipe():
-    with pytest.raises(InputError, match="default"):
+    with pytest.raises(DalFastError, match="default"):
         read_config("nothing")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from brains import subjects, write_dataset
 
-from dal_fast import InputError
+from dal_fast import DalFastError
 from dal_fast.models import load_weights, read_card
 from dal_fast.training import checkpoint, train
 from dal_fast.training.config import TrainConfig
@@ -138,7 +138,7 @@ def test_a_training_goes_on_where_another_ended(data, tmp_path):
     gone_on = _run(_config(nothing, init=str(first), ema=0.0), data, tmp_path / "b")
     a, b = load_weights(first).state_dict(), load_weights(gone_on).state_dict()
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
-    with pytest.raises(InputError, match="tissue") as refused:
+    with pytest.raises(DalFastError, match="tissue") as refused:
         _run(_config(model={**MODEL, "tissue_widths": (4, 4)}, init=str(first)), data, tmp_path)
     assert refused.value.code == "weights-mismatch"
 
@@ -180,18 +180,18 @@ def test_interrupted_anywhere_the_end_is_the_same(data, tmp_path):
 
 def test_another_training_in_the_folder_is_refused(data, tmp_path):
     _run(_config(), data, tmp_path)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         _run(_config(seed=5), data, tmp_path)
     assert refused.value.code == "train-mismatch"
 
 
 def test_what_is_no_checkpoint_is_refused(data, tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"nothing")
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         _run(_config(), data, tmp_path)
     assert refused.value.code == "train-corrupt"
     torch.save({"config": ""}, tmp_path / "last.ckpt")
-    with pytest.raises(InputError, match="dal_fast"):
+    with pytest.raises(DalFastError, match="dal_fast"):
         checkpoint.load(tmp_path / "last.ckpt")
 
 
@@ -200,7 +200,7 @@ def test_processes_that_cannot_share_a_step_are_refused(data, tmp_path):
         world_size = 3
 
     config = _config()
-    with pytest.raises(InputError, match="3 processes"):
+    with pytest.raises(DalFastError, match="3 processes"):
         train.Training(config, None, None, Three(), tmp_path)
 
 

@@ -5,9 +5,9 @@ import torch
 from brains import probabilities, structures, t1w
 from torch.nn import functional as F
 
-from dal_fast.data.synthesis import Sample
 from dal_fast.models import DAL, PARTS, DALConfig
 from dal_fast.ops import ssim3d
+from dal_fast.synthesis.synthesiser import Sample
 from dal_fast.training.config import LOSS_NAMES
 from dal_fast.training.corruption import corrupt_edges
 from dal_fast.training.losses import LOSSES, Pass, l1_and_ssim, tissue_dice

@@ -10,9 +10,9 @@ import torch
 from brains import labels, structures, subjects, t1w, write_dataset
 from torch.distributions import Normal, kl_divergence
 
-from dal_fast import InputError
-from dal_fast.data.synthesis import Sample
+from dal_fast import DalFastError
 from dal_fast.models import load_model, read_card
+from dal_fast.synthesis.synthesiser import Sample
 from dal_fast.training import train
 from dal_fast.training.config import StageConfig, TrainConfig, read_config
 from dal_fast.training.loop import make_optimiser, rate_factor
@@ -224,6 +224,6 @@ def test_it_learns(data, tmp_path):
 
 
 def test_weights_of_another_kind_are_not_taken_over(data, tmp_path):
-    with pytest.raises(InputError, match="another kind") as refused:
+    with pytest.raises(DalFastError, match="another kind") as refused:
         _run(_config("dense", init="default"), data, tmp_path)
     assert refused.value.code == "weights-mismatch"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from brains import structures, t1w
 
-from dal_fast.data.brains import Brain
+from dal_fast.synthesis.brains import Brain
 from dal_fast.training.config import SampleConfig
 from dal_fast.training.samples import Samples
 

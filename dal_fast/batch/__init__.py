@@ -1,0 +1,1 @@
+"""Many scans: jobs, worker processes, outputs on disk, and cohorts."""

@@ -1,0 +1,112 @@
+"""Where each scan of a screened dataset stands among its healthy participants.
+
+Scores are compared on a logarithmic scale, scans with scans of the same suffix: z is the distance
+from the healthy mean in healthy standard deviations, the percentile the share of healthy scores
+below (ties count half). A healthy participant is compared with the others. Not in the paper.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from dal_fast.batch.records import Record
+from dal_fast.errors import Code, InputError
+
+FEWEST = 5  # healthy participants below which there is no comparison
+EVERYONE = "all"
+_LEAST_SCORE = 1e-6
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One scan among those of ``n`` healthy participants.
+
+    Attributes:
+        z: in standard deviations of the healthy log scores.
+        percentile: 0 to 100.
+        n: healthy scans that it was compared with.
+    """
+
+    z: float
+    percentile: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"z {self.z:+.1f}, {self.percentile:.0f} %"
+
+
+def rank_scores(records: Sequence[Record], healthy: Collection[str]) -> dict[str, Standing]:
+    """Standing by the record's name; scans with fewer than ``FEWEST`` healthy others have none.
+
+    Args:
+        records: of the dataset.
+        healthy: labels of the healthy participants.
+    """
+    standings = {}
+    for record in records:
+        others = [
+            other
+            for other in records
+            if other.suffix == record.suffix
+            and other.participant in healthy
+            and other.participant != record.participant
+        ]
+        if len({other.participant for other in others}) >= FEWEST:
+            standings[record.name] = _standing(record.score, [other.score for other in others])
+    return standings
+
+
+def _standing(score: float, healthy: list[float]) -> Standing:
+    own, logs = _log(score), [_log(value) for value in healthy]
+    below = sum(value < own for value in logs) + 0.5 * sum(value == own for value in logs)
+    spread = stdev(logs) or math.nan
+    return Standing((own - fmean(logs)) / spread, 100 * below / len(logs), len(logs))
+
+
+def _log(score: float) -> float:
+    return math.log(max(score, _LEAST_SCORE))
+
+
+def read_participants(dataset: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Columns of ``participants.tsv`` and its rows by label; both empty where there is none.
+
+    Raises:
+        InputError: ``participants-table`` for a file without the column ``participant_id``.
+    """
+    path = dataset / "participants.tsv"
+    if not path.is_file():
+        return [], {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        rows = {(row.get("participant_id") or "").removeprefix("sub-"): row for row in table}
+        columns = list(table.fieldnames or [])
+    if "participant_id" not in columns:
+        raise InputError(Code.PARTICIPANTS_TABLE, f"{path} has no column participant_id")
+    return columns[1:] if columns[0] == "participant_id" else columns, rows
+
+
+def healthy_participants(
+    rule: str, columns: Sequence[str], rows: dict[str, dict[str, str]], labels: Collection[str]
+) -> set[str]:
+    """Labels that a rule names: ``"all"``, or ``"COLUMN=VALUE"`` of ``participants.tsv``.
+
+    Raises:
+        InputError: ``healthy-rule`` when there is no such column, or nobody has that value.
+    """
+    if rule == EVERYONE:
+        return set(labels)
+    column, _, value = rule.partition("=")
+    if column not in columns:
+        known = ", ".join(columns) or "none"
+        raise InputError(
+            Code.HEALTHY_RULE, f"participants.tsv has no column {column!r}; its columns: {known}"
+        )
+    found = {label for label in labels if rows.get(label, {}).get(column) == value}
+    if not found:
+        raise InputError(Code.HEALTHY_RULE, f"no screened participant has {column} = {value!r}")
+    return found

@@ -1,0 +1,71 @@
+"""What was screened into a folder, read back from the sidecars that lie there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dal_fast.imaging.bids import parse_name
+
+
+@dataclass(frozen=True)
+class Record:
+    """One complete scan.
+
+    Attributes:
+        name: path of the scan's results below the folder, without extension.
+        participant, session, suffix: labels of its name; empty where it is not BIDS.
+        score: the scan's one number.
+        volume_ml: above the threshold.
+        flags: codes of its quality flags.
+        page, thumbnail: paths below the folder.
+        outputs: names of the files beside its sidecar, by what they are.
+        folder: of the files.
+    """
+
+    name: str
+    participant: str
+    session: str
+    suffix: str
+    score: float
+    volume_ml: float
+    flags: tuple[str, ...]
+    page: str
+    thumbnail: str
+    outputs: dict[str, str]
+    folder: Path
+
+
+def read_record(sidecar: Path, out: Path) -> Record | None:
+    """The scan of a sidecar below ``out``; ``None`` where there is no complete one."""
+    try:
+        facts: dict[str, Any] = json.loads(sidecar.read_text(encoding="utf-8"))
+        names = facts["Outputs"]
+        if not all((sidecar.parent / name).is_file() for name in names.values()):
+            return None
+        below = sidecar.parent.relative_to(out)
+        scan = parse_name(Path(names["report"]).stem)
+        return Record(
+            name=(below / scan.stem).as_posix(),
+            participant=scan.entities.get("sub", ""),
+            session=scan.entities.get("ses", ""),
+            suffix=scan.suffix or "",
+            score=float(facts["Score"]),
+            volume_ml=float(facts["VolumeAboveThresholdML"]),
+            flags=tuple(flag["code"] for flag in facts["QualityFlags"]),
+            page=(below / names["report"]).as_posix(),
+            thumbnail=(below / names["thumbnail"]).as_posix(),
+            outputs=names,
+            folder=sidecar.parent,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def collect_records(out: Path, participant: str = "*") -> list[Record]:
+    """Every complete scan of a BIDS derivative, or of one participant, the highest score first."""
+    sidecars = out.glob(f"sub-{participant}/**/*_desc-anomaly_*.json")
+    found = [record for path in sidecars if (record := read_record(path, out)) is not None]
+    return sorted(found, key=lambda record: (-record.score, record.name))

@@ -1,0 +1,320 @@
+"""Between a scan's own grid and the model's: axis-aligned RAS, isotropic, a multiple of 16.
+
+Tensor axes are (1, 1, D, H, W): D runs to the patient's right, H anterior, W superior, so that
+``tensor[0, 0, d, h, w]`` is the voxel (d, h, w) of an image in RAS orientation.
+
+When every scan axis lies along a world axis (any permutation and flip), resampling is separable
+(:mod:`dal_fast.imaging.separable`). Oblique scans take a Gaussian of the variance (r² − 1)/6 that
+is still missing along each of their own axes, then trilinear sampling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dal_fast.errors import Code, InputError
+from dal_fast.imaging.mask import run_ends
+from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.separable import linear_taps, nearest_taps, sample_separable
+
+MULTIPLE = 16
+"""Sides of the model grid: what four halvings need."""
+MARGIN_MM = 6.0
+"""Background kept around the brain."""
+Mode = Literal["linear", "nearest"]
+
+_ALIGNED_VOXELS = 0.1
+"""Axes count as aligned when no voxel is further than this, in voxels, from where it would be."""
+_SLAB_POINTS = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class ModelGrid:
+    """The model's grid and the scan's, both ways.
+
+    Attributes:
+        shape: (D, H, W) of the model grid.
+        affine: (4, 4) float64, model index to world millimetres, diagonal and positive.
+        scan_shape: (I, J, K).
+        scan_affine: (4, 4) float64.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    scan_shape: tuple[int, int, int]
+    scan_affine: NDArray[np.float64]
+
+    def to_model(self, data: NDArray[np.generic] | Tensor, mode: Mode = "linear") -> Tensor:
+        """(I, J, K) on the scan's grid to (1, 1, D, H, W) float32; 0 outside the scan."""
+        x = torch.as_tensor(data)
+        if tuple(x.shape) != self.scan_shape:
+            raise InputError(Code.GRID_MISMATCH, f"{tuple(x.shape)} is not {self.scan_shape}")
+        return resample(x, self.scan_affine, self.shape, self.affine, mode)[None, None]
+
+    def to_scan(self, tensor: Tensor, mode: Mode = "linear") -> NDArray[np.float32]:
+        """(1, 1, D, H, W) back to (I, J, K) on the scan's own grid; 0 outside the model grid.
+
+        In Fortran order, as scans are stored.
+        """
+        if tuple(tensor.shape) != (1, 1, *self.shape):
+            raise InputError(
+                Code.GRID_MISMATCH, f"{tuple(tensor.shape)} is not (1, 1, *{self.shape})"
+            )
+        x = tensor.detach()[0, 0].cpu()
+        i, j, k = self.scan_shape
+        out = resample(x, self.affine, (k, j, i), self.scan_affine[:, [2, 1, 0, 3]], mode)
+        array: NDArray[np.float32] = out.numpy().T
+        return array
+
+
+@dataclass(frozen=True, eq=False)
+class ModelVolume:
+    """A scan on the model grid.
+
+    Attributes:
+        image: (1, 1, D, H, W) float32, in the scan's intensities.
+        mask: (1, 1, D, H, W) bool, at least half inside the scan's mask; ``None`` without one.
+        grid: the way back.
+    """
+
+    image: Tensor
+    mask: Tensor | None
+    grid: ModelGrid
+
+
+def to_model_grid(
+    volume: Volume, mask: NDArray[np.bool_] | None = None, voxel_mm: float = 2.0
+) -> ModelVolume:
+    """Bring a scan onto the model grid around its brain.
+
+    Args:
+        volume: the scan.
+        mask: (I, J, K) bool brain mask on the scan's grid; without one the whole field of view.
+        voxel_mm: side of the model's voxels, millimetres.
+    """
+    grid = plan_grid(volume.data.shape, volume.affine, mask, voxel_mm)
+    image = grid.to_model(volume.data)
+    if mask is None:
+        return ModelVolume(image, None, grid)
+    return ModelVolume(image, grid.to_model(mask) >= 0.5, grid)
+
+
+def from_model_grid(tensor: Tensor, grid: ModelGrid, mode: Mode = "linear") -> NDArray[np.float32]:
+    """A map of the model, (1, 1, D, H, W), on the scan's own grid, (I, J, K)."""
+    return grid.to_scan(tensor, mode)
+
+
+def plan_grid(
+    scan_shape: tuple[int, ...],
+    scan_affine: NDArray[np.float64],
+    mask: NDArray[np.bool_] | None = None,
+    voxel_mm: float = 2.0,
+) -> ModelGrid:
+    """The model grid of a scan: the mask's box and a margin, padded to a multiple of 16.
+
+    Along an aligned axis the grid starts on the centre of a scan voxel, so that a scan which
+    already has the model's voxel size is cropped and padded, not interpolated.
+
+    Raises:
+        InputError: ``value`` for a voxel size that is not positive, ``mask-empty``,
+            ``grid-mismatch`` for a mask of another shape.
+    """
+    if not voxel_mm > 0:
+        raise InputError(Code.VALUE, f"voxel_mm must be positive, not {voxel_mm}")
+    if mask is not None and mask.shape != tuple(scan_shape):
+        raise InputError(
+            Code.GRID_MISMATCH, f"mask {mask.shape} and scan {tuple(scan_shape)} differ"
+        )
+    corners = _box_points(tuple(scan_shape), mask)
+    world = corners @ scan_affine[:3, :3].T + scan_affine[:3, 3]
+    # wide enough that starting on a scan voxel's centre, below, cuts nothing off
+    margin = max(MARGIN_MM, float(np.linalg.norm(scan_affine[:3, :3], axis=0).sum()) / 2)
+    low, high = world.min(0) - margin, world.max(0) + margin
+    count = np.floor((high - low) / voxel_mm + 1e-6).astype(int) + 1
+    sides = -(-count // MULTIPLE) * MULTIPLE
+    origin = (low + high - (sides - 1) * voxel_mm) / 2
+    # the scan voxel nearest to the origin: on aligned axes the grids share that voxel's centre
+    nearest = np.rint(np.linalg.solve(scan_affine[:3, :3], origin - scan_affine[:3, 3]))
+    origin = scan_affine[:3, :3] @ nearest + scan_affine[:3, 3]
+    affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
+    affine[:3, 3] = origin
+    d, h, w = (int(side) for side in sides)
+    i, j, k = scan_shape
+    return ModelGrid((d, h, w), affine, (i, j, k), scan_affine)
+
+
+def bounding_box(mask: Tensor, margin: int = 0) -> tuple[slice, ...]:
+    """Of a mask ``(D, H, W)`` and ``margin`` voxels around it; empty where the mask is."""
+    box = []
+    for axis in range(3):
+        others = tuple(a for a in (2, 1, 0) if a != axis)
+        line = mask.any(dim=others[0]).any(dim=others[1]).nonzero()
+        first, last = (int(line[0]), int(line[-1]) + 1) if len(line) else (margin, -margin)
+        box.append(slice(max(0, first - margin), last + margin))
+    return tuple(box)
+
+
+def _box_points(shape: tuple[int, ...], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """Voxel indices (P, 3) whose extremes along any direction are the mask's, or the image's."""
+    if mask is None:
+        ends = [(0, size - 1) for size in shape]
+        return np.array(np.meshgrid(*ends)).reshape(3, -1).T.astype(np.float64)
+    voxels = run_ends(mask)
+    if len(voxels) == 0:
+        raise InputError(Code.MASK_EMPTY, "the brain mask has no voxel")
+    return voxels.astype(np.float64)
+
+
+def resample(
+    x: Tensor,
+    affine: NDArray[Any],
+    shape: tuple[int, int, int],
+    target_affine: NDArray[Any],
+    mode: Mode = "linear",
+) -> Tensor:
+    """Sample (I, J, K) voxels at the centres of another grid; 0 beyond half a voxel outside.
+
+    The same bits for any number of threads.
+
+    Args:
+        x: (I, J, K) finite values, any dtype and strides, CPU.
+        affine: (4, 4) of ``x``.
+        shape: of the result.
+        target_affine: (4, 4) of the result.
+        mode: ``"linear"`` with anti-aliasing, or ``"nearest"`` for labels.
+
+    Returns:
+        float32 of ``shape``, contiguous.
+    """
+    if mode not in ("linear", "nearest"):
+        raise InputError(Code.VALUE, f"mode must be 'linear' or 'nearest', not {mode!r}")
+    # scans are stored in Fortran order: go on with the axes in the order of memory
+    order = sorted(range(3), key=lambda axis: -x.stride()[axis])
+    x, affine = x.permute(order), affine[:, [*order, 3]]
+    transform = np.linalg.solve(affine, target_affine)  # target index -> source index
+    half = np.full(3, 0.5)
+    target = _box(np.linalg.inv(transform), -half, np.array(x.shape) - half, shape, 0)
+    first, last = target
+    if (last < first).any():
+        return torch.zeros(shape)
+    spacing = np.linalg.norm(transform[:3, :3], axis=0).max()
+    source = _box(transform, first, last, tuple(x.shape), 2 * max(1.0, spacing) + 2)
+    moved = transform.copy()  # from the target's box to the source's
+    moved[:3, 3] += transform[:3, :3] @ first - source[0]
+    x = x[_slices(*source)]
+    inner = tuple(int(size) for size in last - first + 1)
+    out = torch.empty(shape) if inner == shape else torch.zeros(shape)
+    axes = _aligned_axes(moved, inner)
+    if axes is None:
+        if mode == "linear":
+            x = _prefilter(x.float(), affine, target_affine)
+        _sample(x.float().contiguous(), moved, out[_slices(*target)], mode)
+    else:
+        _separable(x, moved, axes, out[_slices(*target)], mode)
+    return out
+
+
+def _box(
+    transform: NDArray[Any],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    shape: tuple[int, ...],
+    reach: float,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """First and last index, within ``shape``, that a transformed box and its reach touch."""
+    corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1)
+    points = transform[:3, :3] @ corners + transform[:3, 3:]
+    first = np.maximum(np.floor(points.min(1) - reach), 0)
+    last = np.minimum(np.ceil(points.max(1) + reach), np.array(shape) - 1)
+    return first.astype(np.int64), last.astype(np.int64)
+
+
+def _slices(first: NDArray[Any], last: NDArray[Any]) -> tuple[slice, ...]:
+    return tuple(slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True))
+
+
+def _aligned_axes(transform: NDArray[Any], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Source axis that each target axis runs along; ``None`` when the grids are oblique."""
+    matrix = np.abs(transform[:3, :3])
+    a, b, c = (int(row) for row in matrix.argmax(0))
+    if {a, b, c} != {0, 1, 2}:
+        return None
+    matrix[[a, b, c], [0, 1, 2]] = 0
+    drift = matrix @ np.array(shape)  # source voxels, over the whole grid
+    return (a, b, c) if drift.max() <= _ALIGNED_VOXELS else None
+
+
+def _separable(
+    x: Tensor, transform: NDArray[Any], axes: tuple[int, int, int], out: Tensor, mode: Mode
+) -> None:
+    """Samples of ``x`` into ``out``, whose axes run along ``axes`` of ``x``."""
+    taps = []
+    for axis, size in enumerate(out.shape):
+        scale, offset = float(transform[axes[axis], axis]), transform[axes[axis], 3]
+        position = scale * np.arange(size) + offset
+        if mode == "nearest":
+            taps.append(nearest_taps(position, x.shape[axes[axis]]))
+        else:
+            taps.append(linear_taps(position, abs(scale), x.shape[axes[axis]]))
+    sample_separable(x.permute(axes), taps, out)
+
+
+def _sample(x: Tensor, transform: NDArray[Any], out: Tensor, mode: Mode) -> None:
+    """Trilinear or nearest samples of ``x`` anywhere, into ``out``, a slab of targets at a time."""
+    source, transform = x[None, None], transform[[2, 1, 0, 3]]  # grid_sample's x is the last axis
+    size = np.array(x.shape[::-1])  # and it wants the first and last voxel's centres at -1 and 1
+    half = np.maximum(size - 1, 1)[:, None] / 2
+    matrix = torch.from_numpy((transform[:3] / half).astype(np.float32))
+    limit = torch.from_numpy((1 + 0.5 / half[:, 0]).astype(np.float32))
+    depth, height, width = out.shape
+    h = torch.arange(height, dtype=torch.float32)[:, None, None] * matrix[:, 1]
+    w = torch.arange(width, dtype=torch.float32)[:, None] * matrix[:, 2]
+    plane = h + w + (matrix[:, 3] - 1)  # (H, W, 3)
+    step = max(1, _SLAB_POINTS // (height * width))
+    for start in range(0, depth, step):
+        d = torch.arange(start, min(start + step, depth), dtype=torch.float32)
+        points = d[:, None, None, None] * matrix[:, 0] + plane
+        sampled = F.grid_sample(
+            source,
+            points[None],
+            mode="bilinear" if mode == "linear" else "nearest",
+            padding_mode="border",
+            align_corners=True,
+        )[0, 0]
+        i, j, k = (points[..., axis].abs_() <= limit[axis] for axis in range(3))
+        torch.mul(sampled, i & j & k, out=out[start : start + step])
+
+
+def _prefilter(x: Tensor, affine: NDArray[Any], target_affine: NDArray[Any]) -> Tensor:
+    """Remove what the target grid cannot hold, along each of the source's own axes.
+
+    The spacing that counts along a source axis is that of the target axis closest to it.
+    """
+    size, target_size = (np.linalg.norm(a[:3, :3], axis=0) for a in (affine, target_affine))
+    cosine = (affine[:3, :3] / size).T @ (target_affine[:3, :3] / target_size)
+    for axis, partner in enumerate(np.abs(cosine).argmax(1)):
+        spacing = target_size[partner] / size[axis]
+        if spacing > 1 + 1e-6:
+            x = _gaussian(x, axis, np.sqrt((spacing**2 - 1) / 6))
+    return x
+
+
+def _gaussian(x: Tensor, axis: int, sigma: float) -> Tensor:
+    """Gaussian along one axis, ``sigma`` in voxels, cut at 3 sigma, the edge voxels repeating."""
+    radius = int(np.ceil(3 * sigma))
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    weights /= weights.sum()
+    size = x.shape[axis]
+    index = torch.arange(-radius, size + radius).clamp(0, size - 1)
+    padded = x.index_select(axis, index)
+    out = padded.narrow(axis, 0, size) * float(weights[0])
+    for tap in range(1, 2 * radius + 1):
+        out.add_(padded.narrow(axis, tap, size), alpha=float(weights[tap]))
+    return out

@@ -1,0 +1,135 @@
+"""Quality flags: what about a scan makes its anomaly map less trustworthy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dal_fast.screening.result import Flag, Image
+
+MAX_VOXEL_MM = 3.0
+MAX_ANISOTROPY = 2.5
+BRAIN_ML = (700.0, 2200.0)
+MAX_CUT_CM2 = 4.0
+MIN_CONTRAST = 0.8
+TISSUE_SHARE = (0.05, 0.75)
+MAX_ABOVE = 0.15
+
+
+def quality_flags(
+    scan: Image,
+    brain: NDArray[np.bool_],
+    tissue: NDArray[np.uint8] | None,
+    normalised: NDArray[np.float32],
+    above: NDArray[np.bool_],
+    replaced: int,
+) -> list[Flag]:
+    """Every flag that is raised, in the order of the processing.
+
+    Args:
+        scan: as read.
+        brain: ``(I, J, K)`` on the scan's grid.
+        tissue: ``(D, H, W)`` labels 0 to 3 on the model's grid, where there are any.
+        normalised: ``(D, H, W)`` scan on the model's grid.
+        above: ``(I, J, K)`` anomaly mask.
+        replaced: non-finite voxels that were replaced.
+    """
+    checks: list[Callable[[], Flag | None]] = [
+        lambda: _replaced(replaced),
+        lambda: _resolution(scan),
+        lambda: _anisotropy(scan),
+        lambda: _cropped(scan, brain),
+        lambda: _volume(scan, brain),
+        lambda: None if tissue is None else _shares(tissue),
+        lambda: None if tissue is None else _contrast(tissue, normalised),
+        lambda: _widespread(brain, above),
+    ]
+    return [flag for check in checks if (flag := check()) is not None]
+
+
+def _replaced(count: int) -> Flag | None:
+    if count == 0:
+        return None
+    return Flag("nonfinite-replaced", f"{count} NaN or infinite voxels were replaced by 0")
+
+
+def _spacing(scan: Image) -> NDArray[np.float64]:
+    sizes: NDArray[np.float64] = np.linalg.norm(scan.affine[:3, :3], axis=0)
+    return sizes
+
+
+def _resolution(scan: Image) -> Flag | None:
+    largest = float(_spacing(scan).max())
+    if largest <= MAX_VOXEL_MM:
+        return None
+    return Flag("low-resolution", f"voxels reach {largest:.2g} mm; small lesions are not seen")
+
+
+def _anisotropy(scan: Image) -> Flag | None:
+    spacing = _spacing(scan)
+    ratio = float(spacing.max() / spacing.min())
+    if ratio <= MAX_ANISOTROPY:
+        return None
+    return Flag("anisotropic", f"voxels are {ratio:.2g} times longer along one axis")
+
+
+def _cropped(scan: Image, brain: NDArray[np.bool_]) -> Flag | None:
+    """The brain touches the rim of the field of view with more than 4 cm²."""
+    spacing = _spacing(scan)
+    for axis in range(3):
+        area = spacing[(axis + 1) % 3] * spacing[(axis + 2) % 3] / 100  # cm² a voxel face
+        for end in (0, -1):
+            cut = float(np.count_nonzero(np.moveaxis(brain, axis, 0)[end]) * area)
+            if cut > MAX_CUT_CM2:
+                return Flag(
+                    "cropped-brain", f"the brain mask is cut off at the scan's rim ({cut:.0f} cm²)"
+                )
+    return None
+
+
+def _volume(scan: Image, brain: NDArray[np.bool_]) -> Flag | None:
+    ml = float(np.count_nonzero(brain) * np.prod(_spacing(scan)) / 1000)
+    low, high = BRAIN_ML
+    if low <= ml <= high:
+        return None
+    return Flag("brain-volume", f"the brain mask has {ml:.0f} mL; expected {low:.0f} to {high:.0f}")
+
+
+def _shares(tissue: NDArray[np.uint8]) -> Flag | None:
+    """One tissue is nearly absent or nearly everything: the network did not understand the scan."""
+    counts = np.bincount(tissue[tissue > 0], minlength=4)[1:]
+    if counts.sum() == 0:
+        return None
+    shares = counts / counts.sum()
+    low, high = TISSUE_SHARE
+    if (shares[1:] >= low).all() and (shares <= high).all():
+        return None
+    listed = ", ".join(
+        f"{name} {share:.0%}" for name, share in zip(("CSF", "GM", "WM"), shares, strict=True)
+    )
+    return Flag("tissue-share", f"implausible shares of tissue: {listed}")
+
+
+def _contrast(tissue: NDArray[np.uint8], x: NDArray[np.float32]) -> Flag | None:
+    """The best-separated two tissues are less than 0.8 robust standard deviations apart."""
+    groups = [x[tissue == label] for label in (1, 2, 3)]
+    groups = [g for g in groups if g.size > 100]
+    if len(groups) < 2:
+        return None
+    middle = np.array([np.median(g) for g in groups])
+    spread = np.mean(
+        [1.4826 * np.median(np.abs(g - m)) for g, m in zip(groups, middle, strict=True)]
+    )
+    contrast = float(np.ptp(middle) / max(float(spread), 1e-6))
+    if contrast >= MIN_CONTRAST:
+        return None
+    return Flag("low-contrast", f"tissues differ by only {contrast:.2f} of their own spread")
+
+
+def _widespread(brain: NDArray[np.bool_], above: NDArray[np.bool_]) -> Flag | None:
+    share = int(np.count_nonzero(above)) / max(1, int(np.count_nonzero(brain)))
+    if share <= MAX_ABOVE:
+        return None
+    return Flag("widespread", f"{share:.0%} of the brain is above the threshold")

@@ -1,0 +1,75 @@
+"""ONNX Runtime: the portable engine."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dal_fast.imaging.cache import keep
+from dal_fast.models import AnyModel
+from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, quiet
+
+OPSET = 18
+
+
+def onnx_runtime(model: AnyModel) -> CompiledRuntime:
+    """``model`` on ONNX Runtime's CPU provider, with as many threads as torch has."""
+    import onnxruntime
+
+    return CompiledRuntime("onnx", onnxruntime.__version__, model, build)
+
+
+def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path) -> Engine:
+    """Compile ``net``; its ONNX form is kept in ``folder``."""
+    session = _kept(folder)
+    if session is None:
+        content = convert(net, examples, free)
+        keep(folder, lambda path: save(content, path))
+        session = _session(content)
+    names = [entry.name for entry in session.get_inputs()]
+
+    def run(inputs: tuple[Tensor, ...]) -> Tensor:
+        feed = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+        return torch.from_numpy(session.run(None, feed)[0])
+
+    return run
+
+
+def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> bytes:
+    """``net`` as an ONNX model whose volumes have any sides, if those are free."""
+    sides = dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO)
+    shapes = tuple(sides if free and x.dim() == 5 else None for x in examples)
+    with quiet():
+        program = torch.onnx.export(
+            net, examples, dynamo=True, dynamic_shapes=shapes, opset_version=OPSET, verbose=False
+        )
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def save(content: bytes, folder: Path) -> None:
+    """``network.onnx`` in a new ``folder``."""
+    folder.mkdir()
+    (folder / "network.onnx").write_bytes(content)
+
+
+def _session(model: bytes | str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _kept(folder: Path) -> Any:
+    """A session of what an earlier run saved, or None."""
+    path = folder / "network.onnx"
+    if path.is_file():
+        with contextlib.suppress(Exception):  # its errors have no common base; then build anew
+            return _session(str(path))
+    return None

@@ -1,0 +1,76 @@
+"""OpenVINO, the fastest way through the networks on a CPU."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dal_fast.imaging.cache import keep
+from dal_fast.models import AnyModel
+from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, quiet
+
+
+def openvino_runtime(model: AnyModel) -> CompiledRuntime:
+    """``model`` on OpenVINO's CPU device, with as many threads as torch has."""
+    import openvino
+
+    return CompiledRuntime("openvino", openvino.__version__, model, build)
+
+
+def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path) -> Engine:
+    """Compile ``net``; its intermediate form is kept in ``folder``."""
+    import openvino
+
+    core = openvino.Core()
+    network = _kept(core, folder)
+    if network is None:
+        network = convert(net, examples, free)
+        keep(folder, lambda path: save(network, path))
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
+    }
+    compiled = core.compile_model(network, "CPU", settings)
+
+    def run(inputs: tuple[Tensor, ...]) -> Tensor:
+        found = compiled([x.numpy() for x in inputs])  # a request of its own for every call
+        return torch.from_numpy(found[0])
+
+    return run
+
+
+def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> Any:
+    """``net`` as an OpenVINO model whose volumes have any sides, if those are free."""
+    import openvino
+
+    with quiet():
+        network = openvino.convert_model(net, example_input=examples)
+    any_sides = [-1, -1, -1]
+    shapes = [
+        [*x.shape[:2], *any_sides] if free and x.dim() == 5 else list(x.shape) for x in examples
+    ]
+    network.reshape(dict(zip(network.inputs, map(openvino.PartialShape, shapes), strict=True)))
+    return network
+
+
+def save(network: Any, folder: Path) -> None:
+    """``network.xml`` and ``network.bin`` in a new ``folder``, in single precision."""
+    import openvino
+
+    folder.mkdir()
+    openvino.save_model(network, folder / "network.xml", compress_to_fp16=False)
+
+
+def _kept(core: Any, folder: Path) -> Any:
+    """What an earlier run saved, or None."""
+    path = folder / "network.xml"
+    if path.is_file():
+        with contextlib.suppress(RuntimeError):
+            return core.read_model(path)
+    return None

@@ -1,0 +1,152 @@
+"""From scan and pseudo-healthy image to an anomaly map.
+
+With residual r = x - phi, phi's range [lo, hi] in the 3x3x3 neighbourhood (inside the mask), and
+the probability of cerebrospinal fluid p_CSF (by the network or by the atlas):
+
+    hybrid              |r| (1 - SSIM(x, phi))         the paper's
+    absolute            |r|
+    positive, negative  max(r, 0), max(-r, 0)
+    tolerant_positive   max(x - hi, 0)                 a boundary off by a voxel is no anomaly
+    tolerant_negative   max(lo - x, 0)
+    gated_positive      (1 - p_CSF) max(x - hi, 0)     nor is a sulcus wider than expected
+    gated_negative      (1 - p_CSF) max(lo - x, 0)
+    standard_positive   gated_positive / sigma         in units of what is usual in the tissue
+    standard_negative   gated_negative / sigma
+    blended_positive    (1 - p_CSF) max(x - (3 hi + 0.5) / 4, 0) / sigma
+
+sigma is the spread of r around 0 in each tissue of the scan itself, mixed by the tissue's
+probability. ``blended`` leans on the plain intensity (the brain's median is 0.5), which is strong
+where lesions are the brightest of all. All but ``hybrid`` are ours ("not specified in the paper").
+``signed``, the default, weighs two of them by the scan: :mod:`dal_fast.screening.calibration`.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from dal_fast.errors import Code, InputError
+from dal_fast.imaging.normalise import BRAIN_LEVEL
+from dal_fast.ops import hybrid_score
+
+_MAD_TO_SIGMA = 1.4826
+NAMED = (
+    "hybrid",
+    "absolute",
+    "positive",
+    "negative",
+    "tolerant_positive",
+    "tolerant_negative",
+    "gated_positive",
+    "gated_negative",
+    "standard_positive",
+    "standard_negative",
+    "blended_positive",
+)
+WITHOUT_TISSUE = NAMED[:6]
+"""Those that ask for no tissue maps."""
+SCORES = ("auto", "signed", *NAMED)
+
+LEAN = 0.25  # share of the plain intensity in ``blended``
+CERTAIN, ENOUGH = 0.8, 50  # probability and number of the voxels that a spread is taken from
+LEAST_SPREAD, UNKNOWN_SPREAD = 0.02, 0.1  # of a tissue without noise, of one with too few voxels
+T1_SHARE = 0.25  # least (white - grey) / (white - fluid) of a T1-like scan
+
+
+def check_score(score: str) -> str:
+    """``score`` itself.
+
+    Raises:
+        InputError: ``value``, when there is no such score.
+    """
+    if score not in SCORES:
+        raise InputError(Code.VALUE, f"score must be one of {', '.join(SCORES)}, not {score!r}")
+    return score
+
+
+def anomaly_score(
+    x: Tensor,
+    phi: Tensor,
+    p: Tensor | None,
+    mask: Tensor,
+    score: str,
+    fluid: Tensor | None = None,
+    spread: Tensor | None = None,
+) -> Tensor:
+    """The anomaly map of a batch, at least 0; 0 outside the mask.
+
+    In the unit of ``x``; ``standard`` and ``blended`` in spreads of the tissue.
+
+    Args:
+        x: normalised scan, ``(N, 1, D, H, W)``.
+        phi: pseudo-healthy image, the same shape.
+        p: tissue probabilities (CSF, GM, WM), ``(N, 3, D, H, W)``; None is enough for a score of
+            ``WITHOUT_TISSUE``.
+        mask: where the scan has signal inside the brain, bool ``(N, 1, D, H, W)``.
+        score: one of ``NAMED``.
+        fluid: probability of fluid, ``(N, 1, D, H, W)``; default that of ``p``.
+        spread: :func:`usual_spread` of these volumes, where it is known already.
+
+    Raises:
+        InputError: ``value``, when there is no such score.
+    """
+    if score not in NAMED:
+        raise InputError(Code.VALUE, f"a map's score is one of {', '.join(NAMED)}, not {score!r}")
+    if score == "hybrid":
+        return hybrid_score(x, phi) * mask
+    if score == "absolute":
+        return (x - phi).abs() * mask
+    kind, _, sign = score.rpartition("_")
+    flip = -1.0 if sign == "negative" else 1.0
+    healthy = _dilate(flip * phi, mask) if kind else flip * phi
+    if kind == "blended":
+        healthy = (1 - LEAN) * healthy + LEAN * flip * BRAIN_LEVEL
+    residual = (flip * x - healthy).clamp_min(0) * mask
+    if score in WITHOUT_TISSUE:
+        return residual
+    if p is None:
+        raise InputError(Code.VALUE, f"the score {score!r} needs tissue maps")
+    residual = residual * (1 - (p[:, :1] if fluid is None else fluid))
+    if kind == "gated":
+        return residual
+    return residual / (usual_spread(x, phi, p, mask) if spread is None else spread)
+
+
+def contrast_of(x: Tensor, p: Tensor, mask: Tensor) -> str:
+    """``"T1w"``, ``"T2w"`` or ``"FLAIR"``: what one scan ``(1, 1, D, H, W)`` looks like.
+
+    By the means of ``x`` weighted by each tissue's probability: fluid is brightest in a T2w, and
+    white matter in a T1w, where it exceeds grey by at least a quarter of the way from fluid to
+    white (a healthy one reaches about 0.4, and where tissues are confused their means blur).
+    """
+    weight = p * mask
+    fluid, grey, white = ((x * weight).sum((0, 2, 3, 4)) / weight.sum((0, 2, 3, 4))).tolist()
+    if fluid > max(grey, white):
+        return "T2w"
+    return "T1w" if grey > fluid and white - grey > T1_SHARE * (white - fluid) else "FLAIR"
+
+
+def usual_spread(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor) -> Tensor:
+    """sigma of every voxel ``(N, 1, D, H, W)``, from the tissues' robust spreads of ``x - phi``."""
+    residual = x - phi
+    spreads = residual.new_full(p.shape[:2], UNKNOWN_SPREAD)
+    for n, k in itertools.product(range(p.shape[0]), range(p.shape[1])):
+        own = residual[n, 0][(p[n, k] > CERTAIN) & mask[n, 0]]
+        if len(own) >= ENOUGH:
+            spreads[n, k] = (_MAD_TO_SIGMA * own.abs().median()).clamp_min(LEAST_SPREAD)
+    mixed = torch.einsum("nkdhw,nk->ndhw", p, spreads)[:, None]
+    return torch.where(mask, mixed, 1.0).clamp_min(LEAST_SPREAD)
+
+
+def _dilate(phi: Tensor, mask: Tensor) -> Tensor:
+    """Largest phi inside the mask among a voxel and its 26 neighbours."""
+    highest = phi.masked_fill(~mask, -torch.inf)
+    for axis in (2, 3, 4):
+        one, size = highest, highest.shape[axis]
+        highest = one.clone()
+        for start, shift in ((0, 1), (1, -1)):
+            part = highest.narrow(axis, start, size - 1)
+            torch.maximum(part, one.narrow(axis, start + shift, size - 1), out=part)
+    return highest.clamp_min_(-1e6)

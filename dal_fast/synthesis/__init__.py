@@ -1,0 +1,1 @@
+"""Synthetic scans of any contrast, with and without lesions, from label maps."""

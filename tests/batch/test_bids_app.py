@@ -1,0 +1,273 @@
+"""The BIDS App: selection, parts, resuming, the derivative's names, and the group level."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+from phantom import phantom, save
+from tiny import tiny_weights
+from typer.testing import CliRunner
+
+from dal_fast.batch.cohort import FEWEST, rank_scores
+from dal_fast.batch.records import Record
+from dal_fast.cli import app
+
+run = CliRunner().invoke
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return str(tiny_weights(tmp_path_factory.mktemp("weights")))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Two participants, one of them with two sessions, T2w and FLAIR."""
+    root = tmp_path_factory.mktemp("study") / "ds"
+    for n, place in enumerate(("sub-01", "sub-02/ses-a", "sub-02/ses-b")):
+        folder = root / place / "anat"
+        folder.mkdir(parents=True)
+        stem = place.replace("/", "_")
+        for suffix in ("T2w", "FLAIR")[: 1 + (n == 0)]:
+            data, affine, _ = phantom("LAS", seed=n)
+            save(folder / f"{stem}_{suffix}.nii.gz", data, affine)
+    about = {"Name": "phantoms", "BIDSVersion": "1.10.0"}
+    (root / "dataset_description.json").write_text(json.dumps(about))
+    table = "participant_id\tage\tgroup\nsub-01\t31\tcontrol\nsub-02\tn/a\tpatient\n"
+    (root / "participants.tsv").write_text(table)
+    return root
+
+
+@pytest.fixture(scope="module")
+def derivative(dataset, weights, tmp_path_factory):
+    """Everything screened, by two job arrays' parts, then the group level."""
+    out = tmp_path_factory.mktemp("derivative") / "dal_fast"
+    for part in "01":
+        done = app_run(dataset, out, "participant", weights, "--num-parts", "2", "--part-id", part)
+        assert done.exit_code == 0, done.output
+    assert app_run(dataset, out, "group", weights).exit_code == 0
+    return out
+
+
+def app_run(dataset, out, level, weights, *more):
+    words = ["bids", str(dataset), str(out), level, "--weights", weights, "--runtime", "torch"]
+    return run(app, [*words, *more])
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_every_scan_has_its_maps_and_every_subject_a_page(derivative):
+    maps = {p.name for p in derivative.rglob("*_desc-anomaly_*.nii.gz")}
+    assert maps == {
+        "sub-01_desc-anomaly_T2w.nii.gz",
+        "sub-01_desc-anomaly_FLAIR.nii.gz",
+        "sub-02_ses-a_desc-anomaly_T2w.nii.gz",
+        "sub-02_ses-b_desc-anomaly_T2w.nii.gz",
+    }
+    for label, count in (("01", 2), ("02", 2)):
+        page = (derivative / f"sub-{label}.html").read_text()
+        links = set(re.findall(r'href="([^"]+)"', page))
+        assert len(links) == count
+        assert all((derivative / link).is_file() for link in links)
+
+
+def test_group_tables(derivative):
+    people = rows(derivative / "participants.tsv")
+    assert [row["participant_id"] for row in people] == ["sub-01", "sub-02"]
+    assert [row["age"] for row in people] == ["31", "n/a"]
+    assert people[1]["score_FLAIR"] == "n/a"
+    scores = rows(derivative / "scores.tsv")
+    assert len(scores) == 4
+    values = [float(row["score"]) for row in scores]
+    assert values == sorted(values, reverse=True)
+    best = max(float(row["score"]) for row in scores if row["scan"].startswith("sub-02"))
+    assert float(people[1]["score_T2w"]) == best
+    assert {row["z"] for row in scores} == {"n/a"}
+    page = (derivative / "index.html").read_text()
+    assert page.count("<img") == 4
+    assert "among healthy" not in page
+    assert "not-screened" not in page
+
+
+def test_the_official_validator_has_no_complaint(derivative):
+    if shutil.which("bids-validator-deno") is None:
+        pytest.skip("needs bids-validator-deno")
+    done = subprocess.run(
+        ["bids-validator-deno", "--json", str(derivative)],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    errors = [(i["code"], i.get("location")) for i in issues if i.get("severity") == "error"]
+    assert errors == []
+
+
+def test_labels_select(dataset, derivative, weights, tmp_path):
+    out = tmp_path / "out"
+    done = app_run(
+        dataset, out, "participant", weights,
+        "--participant-label", "sub-01", "02", "--suffix", "T2w", "--session_label", "b",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert [p.name for p in out.rglob("*_T2w.json") if "anomaly" in p.name] == [
+        "sub-02_ses-b_desc-anomaly_T2w.json"
+    ]
+    group = app_run(dataset, out, "group", weights)
+    assert "1 scans with a result, 3 without" in group.stdout
+    assert (out / "index.html").read_text().count("not-screened") == 3
+
+
+def test_a_second_run_keeps_and_a_bad_scan_is_listed(dataset, weights, tmp_path):
+    root, out = tmp_path / "ds", tmp_path / "ds" / "derivatives" / "dal_fast"
+    shutil.copytree(dataset, root)
+    (root / "sub-01" / "anat" / "sub-01_T2w.nii.gz").write_bytes(b"poison")
+    done = app_run(root, out, "participant", weights, "--workers", "2")
+    assert done.exit_code == 1
+    assert "3 screened, 0 already there, 1 failed" in done.stdout
+    (failure,) = rows(out / "failures.tsv")
+    assert failure["scan"] == "sub-01/anat/sub-01_T2w.nii.gz"
+    assert failure["code"] == "not-gzip"
+    assert "not-gzip" in (out / "sub-01.html").read_text()
+    again = app_run(root, out, "participant", weights)
+    assert "0 screened, 3 already there, 1 failed" in again.stdout
+    assert app_run(root, out, "group", weights).exit_code == 0
+    assert "not-gzip" in (out / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        (["--participant-label", "99"], "label-unknown"),
+        (["--suffix", "T1w"], "label-unknown"),
+        (["--num-parts", "2", "--part-id", "2"], "value"),
+        (["--weights", "nowhere"], "weights-missing"),
+        (["--patience", "0"], "value"),
+    ],
+)
+def test_refusals(dataset, weights, tmp_path, more, code):
+    done = app_run(dataset, tmp_path / "o", "participant", weights, *more)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error [{code}]: ")
+    assert not (tmp_path / "o").exists()
+
+
+def test_refusals_of_the_group_level(dataset, derivative, weights, tmp_path):
+    for out, more, code in (
+        (tmp_path, [], "no-results"),
+        (derivative, ["--healthy", "sex=F"], "healthy-rule"),
+        (derivative, ["--healthy", "group=martian"], "healthy-rule"),
+    ):
+        done = app_run(dataset, out, "group", weights, *more)
+        assert done.exit_code == 2
+        assert done.stderr.startswith(f"error [{code}]: ")
+    (tmp_path / "ds").mkdir()
+    done = app_run(tmp_path / "ds", tmp_path / "o", "group", weights)
+    assert "error [no-scans]" in done.stderr
+
+
+def content(out):
+    """Every file's bytes; of sidecars, all but the seconds."""
+    found = {}
+    for path in sorted(p for p in out.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        if path.name.endswith(".json") and "desc-anomaly" in path.name:
+            facts = json.loads(data)
+            assert facts.pop("Seconds")
+            data = json.dumps(facts).encode()
+        found[path.relative_to(out).as_posix()] = data
+    return found
+
+
+def test_a_killed_run_goes_on_where_it_was(weights, tmp_path):
+    root = tmp_path / "ds"
+    for n in range(8):
+        (root / f"sub-{n}" / "anat").mkdir(parents=True)
+        data, affine, _ = phantom("RAS", seed=n)
+        save(root / f"sub-{n}" / "anat" / f"sub-{n}_T2w.nii.gz", data, affine)
+    about = {"Name": "phantoms", "BIDSVersion": "1.10.0"}
+    (root / "dataset_description.json").write_text(json.dumps(about))
+    assert app_run(root, tmp_path / "whole", "participant", weights).exit_code == 0
+    out = tmp_path / "killed"
+    words = ["bids", str(root), str(out), "participant", "--weights", weights, "--runtime", "torch"]
+    process = subprocess.Popen([sys.executable, "-m", "dal_fast.cli", *words])
+    deadline = time.monotonic() + 120
+    while len(list(out.rglob("*.json"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    before = len(list(out.rglob("*_desc-anomaly_*.json")))
+    assert before < 8
+    again = app_run(root, out, "participant", weights)
+    done, kept = map(int, re.match(r"(\d+) screened, (\d+) already there", again.stdout).groups())
+    assert kept >= before  # a worker may have ended one more
+    assert done + kept == 8
+    assert done > 0
+    assert content(out) == content(tmp_path / "whole")
+
+
+def test_maps_among_the_healthy(weights, tmp_path):
+    """Six alike and one with a lesion: it stands out where the lesion is, and nobody else does."""
+    root, out = tmp_path / "ds", tmp_path / "out"
+    for n in range(FEWEST + 2):
+        (root / f"sub-{n}" / "anat").mkdir(parents=True)
+        data, affine, centre = phantom("LPS" if n % 2 else "RAS", seed=n, lesion=n == 0)
+        save(root / f"sub-{n}" / "anat" / f"sub-{n}_T2w.nii.gz", data, affine)
+    about = {"Name": "phantoms", "BIDSVersion": "1.10.0"}
+    (root / "dataset_description.json").write_text(json.dumps(about))
+    assert app_run(root, out, "participant", weights, "--score", "absolute").exit_code == 0
+    done = app_run(root, out, "group", weights, "--healthy", "all")
+    assert done.exit_code == 0, done.output
+    peaks = []
+    for n in range(FEWEST + 2):
+        image = nib.load(out / f"sub-{n}" / "anat" / f"sub-{n}_desc-anomalyZ_T2w.nii.gz")
+        scan = nib.load(root / f"sub-{n}" / "anat" / f"sub-{n}_T2w.nii.gz")
+        assert image.shape == scan.shape
+        assert np.allclose(image.affine, scan.affine)
+        z = image.get_fdata()
+        assert (z[scan.get_fdata() == 0] == 0).all()
+        place = np.array(np.unravel_index(z.argmax(), z.shape))
+        peaks.append((z.max(), image.affine[:3, :3] @ place + image.affine[:3, 3]))
+        percentile = image.from_filename(
+            str(out / f"sub-{n}" / "anat" / f"sub-{n}_desc-anomalyPercentile_T2w.nii.gz")
+        ).get_fdata()
+        assert percentile.min() >= 0
+        assert percentile.max() <= 100
+    assert peaks[0][0] > 1.5 * max(z for z, _ in peaks[1:])
+    data, affine, centre = phantom("RAS", seed=0, lesion=True)
+    assert np.linalg.norm(peaks[0][1] - centre) < 15
+    page = (out / "index.html").read_text()
+    assert page.count("among healthy") == 1
+    assert len(rows(out / "scores.tsv")) == FEWEST + 2
+    again = app_run(root, out, "participant", weights, "--score", "absolute")
+    assert f"0 screened, {FEWEST + 2} already there" in again.stdout
+
+
+def record(label, score, suffix="T2w", session=""):
+    name = f"sub-{label}{session}_{suffix}"
+    return Record(name, label, session, suffix, score, 0.0, (), "", "", {}, None)
+
+
+def test_standing_among_healthy_others():
+    people = [record(f"{n:02}", 2.0**n) for n in range(FEWEST + 1)]
+    healthy = [r.participant for r in people]
+    found = rank_scores([*people, record("x", 2.0**20), record("x", 1.0, "FLAIR")], healthy)
+    assert set(found) == {r.name for r in people} | {"sub-x_T2w"}
+    assert found["sub-x_T2w"].percentile == 100
+    assert found["sub-x_T2w"].n == FEWEST + 1
+    # mean and SD of 0 to 5, in powers of two, by hand
+    assert found["sub-x_T2w"].z == pytest.approx((20 - 2.5) / 1.8708287)
+    # a healthy one is compared with the five others: 1 to 5
+    assert found["sub-00_T2w"].z == pytest.approx((0 - 3) / 1.5811388)
+    assert found["sub-00_T2w"].percentile == 0
+    assert rank_scores(people, healthy[:FEWEST])["sub-05_T2w"].n == 5
+    assert "sub-00_T2w" not in rank_scores(people, healthy[:FEWEST])

@@ -1,0 +1,152 @@
+"""Where the brain is: given, found, or told from the scan; a skull is refused."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from imaging.bad_inputs import BAD_FILES, ball, nifti_bytes, write
+from scipy import ndimage
+
+from dal_fast import DalFastError
+from dal_fast.imaging.mask import brain_mask, skull_reason, solid, sphericity
+from dal_fast.imaging.nifti import read_volume
+
+AFFINE = np.diag([2.0, 2, 2, 1])
+
+
+def refusal(call):
+    with pytest.raises(DalFastError) as refused:
+        call()
+    return refused.value
+
+
+def mask_file(folder, name, data=None, affine=AFFINE):
+    data = (ball() > 100).astype(np.uint8) if data is None else data
+    return write(folder, nifti_bytes(data, affine), name)
+
+
+def test_a_given_mask_comes_first(tmp_path):
+    scan = read_volume(write(tmp_path, nifti_bytes()))
+    beside = mask_file(tmp_path, "scan_desc-brain_mask.nii.gz")
+    assert brain_mask(scan).source == "bids"
+    assert brain_mask(scan).path == beside
+    soft = np.where(ball() > 110, 0.51, 0.5).astype(np.float32)
+    soft[0, 0, 0] = np.nan
+    given = brain_mask(scan, mask_file(tmp_path, "mine.nii", soft))
+    assert given.source == "file"
+    np.testing.assert_array_equal(given.data, soft > 0.505)
+
+
+def test_a_mask_may_be_off_by_rounding_only(tmp_path):
+    scan = read_volume(write(tmp_path, nifti_bytes()))
+    rounded, shifted = AFFINE.copy(), AFFINE.copy()
+    rounded[0, 3], shifted[0, 3] = 1e-3, 0.5
+    assert brain_mask(scan, mask_file(tmp_path, "a.nii", affine=rounded)).source == "file"
+    for wrong in (
+        mask_file(tmp_path, "b.nii", affine=shifted),
+        mask_file(tmp_path, "c.nii", (ball((18, 20, 17)) > 0).astype(np.uint8)),
+    ):
+        assert refusal(lambda wrong=wrong: brain_mask(scan, wrong)).code == "mask-grid"
+
+
+def test_a_neighbour_on_another_grid_is_not_this_scans(tmp_path):
+    scan = read_volume(write(tmp_path, nifti_bytes()))
+    mask_file(tmp_path, "scan_desc-brain_mask.nii.gz", affine=2 * AFFINE)
+    assert brain_mask(scan).source == "nonzero"
+
+
+def test_masks_that_cannot_be_read_are_refused(tmp_path):
+    scan = read_volume(write(tmp_path, nifti_bytes()))
+    faint = (ball() > 100).astype(np.float32) / 4
+    path = mask_file(tmp_path, "faint.nii", faint)
+    assert refusal(lambda: brain_mask(scan, path)).code == "mask-empty"
+    (tmp_path / "bad").mkdir()
+    damaged = BAD_FILES["flipped bit"][0](tmp_path / "bad")
+    assert refusal(lambda: brain_mask(scan, damaged)).code == "gzip-corrupt"
+    damaged.rename(tmp_path / "scan_desc-brain_mask.nii.gz")
+    assert refusal(lambda: brain_mask(scan)).code == "gzip-corrupt"
+
+
+def test_a_stripped_scan_is_its_own_mask(tmp_path):
+    data = ball((40, 44, 36))
+    data[20, 22, 18] = 0  # a hole
+    data[0, 0, 0] = 50  # a speck
+    scan = read_volume(write(tmp_path, nifti_bytes(data)))
+    mask = brain_mask(scan)
+    assert (mask.source, mask.path) == ("nonzero", None)
+    np.testing.assert_array_equal(mask.data, ball((40, 44, 36)) > 0)
+
+
+def test_solid_is_scipys_largest_component_filled():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        noise = ndimage.gaussian_filter(rng.normal(size=(20, 23, 17)), 1)
+        mask = noise > rng.uniform(-0.1, 0.3)
+        labels, _ = ndimage.label(mask)
+        sizes = np.bincount(labels.ravel())[1:]
+        largest = np.flatnonzero(sizes == sizes.max()) + 1
+        got = solid(mask)
+        assert any(np.array_equal(got, ndimage.binary_fill_holes(labels == n)) for n in largest)
+    one = np.zeros((5, 6, 7), bool)
+    one[4, 0, 6] = True
+    np.testing.assert_array_equal(solid(one), one)
+    assert solid(np.ones((3, 4, 5), bool)).all()
+
+
+def test_sphericity_of_a_ball_is_one_at_any_resolution():
+    for shape, voxel in (((60, 60, 60), (1, 1, 1)), ((60, 30, 20), (1, 2, 3))):
+        assert sphericity(ball(shape) > 0, voxel) == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("noise", [1e-6, 0.5, 20])
+def test_any_noise_in_the_background_is_a_skull(noise):
+    data = ball((40, 44, 36)) + np.random.default_rng(0).uniform(0, noise, (40, 44, 36))
+    assert "non-zero" in skull_reason(data != 0, (2, 2, 2))
+
+
+@pytest.mark.shared
+def test_no_stripped_brain_is_refused_and_its_mask_is_scipys(shared_data):
+    paths = sorted(shared_data.glob("ixi-hh-2mm/*/anat/*_desc-brain_T1w.nii.gz"))
+    paths += [p for p in shared_data.glob("mslub/*/anat/*.nii.gz") if "mask" not in p.name]
+    assert len(paths) >= 100
+    for number, path in enumerate(paths):
+        scan = read_volume(path)
+        assert skull_reason(scan.data != 0, scan.voxel_mm) is None, path.name
+        if number % 20 == 0:
+            mask = brain_mask(scan)
+            labels, _ = ndimage.label(scan.data != 0)
+            largest = labels == np.bincount(labels.ravel())[1:].argmax() + 1
+            np.testing.assert_array_equal(mask.data, ndimage.binary_fill_holes(largest))
+
+
+HEADS = {
+    "as acquired": lambda x: x,
+    "background cut off": lambda x: np.where(x > 30, x, 0),
+    "background cut off, filled": lambda x: np.where(
+        ndimage.binary_fill_holes(ndimage.binary_opening(x > 30)), x, 0
+    ),
+    "faint noise instead of zeros": lambda x: np.where(
+        x > 30, x, np.random.default_rng(0).uniform(1e-3, 0.1, x.shape)
+    ),
+    "in float with an offset": lambda x: x * 0.37 + 4.5,
+}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("change", "scale"),
+    [(change, scale) for change in HEADS for scale in (1, 0.85)]
+    + [(change, 0.7) for change in HEADS if change != "background cut off, filled"],
+)
+def test_every_whole_head_is_refused(shared_data, tmp_path, change, scale):
+    paths = [p for p in shared_data.glob("ixi-hh-2mm/*/anat/*_T1w.nii.gz") if "desc" not in p.name]
+    assert len(paths) == 5
+    for path in paths:
+        head = read_volume(path)
+        data = HEADS[change](head.data).astype(np.float32)
+        affine = head.affine @ np.diag([scale, scale, scale, 1])
+        again = tmp_path / "head.nii"
+        again.write_bytes(nib.Nifti1Image(data, affine).to_bytes())
+        refused = refusal(lambda again=again: brain_mask(read_volume(again)))
+        assert refused.code == "skull-present"
+        for way_out in ("--mask", "HD-BET", "SynthStrip"):
+            assert way_out in refused.message

@@ -1,0 +1,75 @@
+"""Each quality flag is raised by its own defect and by nothing else."""
+
+import numpy as np
+import pytest
+
+from dal_fast.screening.qc import quality_flags
+from dal_fast.screening.result import Image
+
+
+def case(voxel_mm=(2.0, 2.0, 2.0), side=128, radius=68):
+    """A ball of about 1.3 litres in thirds of tissue, well inside its field of view."""
+    shape = tuple(round(side * 2 / v / 1.6) for v in voxel_mm)
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+    middle = (np.array(shape) - 1) / 2
+    distance = np.linalg.norm((index - middle) * voxel_mm, axis=-1)
+    brain = distance < radius
+    tissue = np.where(brain, 1 + (distance < 0.87 * radius) + (distance < 0.69 * radius), 0)
+    noise = np.random.default_rng(0).normal(0, 0.02, shape)
+    return {
+        "scan": Image(brain.astype(np.float32), np.diag([*voxel_mm, 1.0])),
+        "brain": brain,
+        "tissue": tissue.astype(np.uint8),
+        "normalised": (np.array([0, 0.2, 0.5, 0.7])[tissue] + noise).astype(np.float32),
+        "above": np.zeros(shape, bool),
+        "replaced": 0,
+    }
+
+
+def codes(**inputs):
+    return [flag.code for flag in quality_flags(**inputs)]
+
+
+def test_a_good_scan_has_no_flag():
+    assert codes(**case()) == []
+    assert codes(**case((1.0, 1.2, 2.0))) == []
+
+
+def test_resolution():
+    assert codes(**case((1.5, 1.5, 3.5))) == ["low-resolution"]
+    assert codes(**case((1.0, 1.0, 2.8))) == ["anisotropic"]
+    assert codes(**case((1.0, 1.0, 6.0))) == ["low-resolution", "anisotropic"]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("end", [0, 1])
+def test_cropped(axis, end):
+    good = case()
+    half = good["brain"].shape[axis] // 2 + (20 if end else -20)
+    keep = slice(None, half) if end else slice(half, None)
+    cut = tuple(keep if a == axis else slice(None) for a in range(3))
+    inputs = {k: v[cut] for k, v in good.items() if isinstance(v, np.ndarray)}
+    scan = Image(good["scan"].data[cut], good["scan"].affine)
+    assert "cropped-brain" in codes(**inputs, scan=scan, replaced=0)
+
+
+def test_brain_volume():
+    assert codes(**case(radius=50)) == ["brain-volume"]
+    assert codes(**case(side=170, radius=90)) == ["brain-volume"]
+
+
+def test_tissue():
+    inputs = case()
+    one = np.where(inputs["brain"], 3, 0).astype(np.uint8)
+    assert codes(**{**inputs, "tissue": one}) == ["tissue-share"]
+    flat = np.random.default_rng(1).normal(0.5, 0.1, one.shape).astype(np.float32)
+    assert codes(**{**inputs, "normalised": flat}) == ["low-contrast"]
+    nothing = {**inputs, "tissue": np.zeros_like(one)}
+    assert codes(**nothing) == []
+
+
+def test_counts():
+    inputs = case()
+    assert codes(**{**inputs, "replaced": 3}) == ["nonfinite-replaced"]
+    half = inputs["brain"] & (np.arange(inputs["brain"].shape[0]) % 2 == 0)[:, None, None]
+    assert codes(**{**inputs, "above": half}) == ["widespread"]

@@ -1,0 +1,122 @@
+"""Compiled engines: the same map as eager torch, and refusals where they are not."""
+
+import copy
+import importlib
+
+import pytest
+import torch
+
+from dal_fast import DalFastError
+from dal_fast.models import DAL, DALConfig
+from dal_fast.screening.runtimes import compiled, make_runtime
+
+ENGINES = ["openvino", "onnx"]
+
+
+def _need(engine):
+    pytest.importorskip({"onnx": "onnxruntime"}.get(engine, engine))
+    if engine == "onnx":
+        pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="module", params=["closed_form", "film"])
+def model(request):
+    torch.manual_seed(0)
+    config = DALConfig(recoupler=request.param, tissue_widths=(4, 8), anatomy_widths=(4, 8))
+    return DAL(config).eval()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.getbasetemp() / "engines"  # shared: building is slow
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+def _scan(space=(24, 32, 18)):
+    g = torch.Generator().manual_seed(1)
+    x = torch.rand((1, 1, *space), generator=g)
+    mask = torch.zeros((1, 1, *space), dtype=torch.bool)
+    mask[..., 3:-4, 2:-5, 4:-3] = True
+    return x * mask, mask
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_same_result_as_eager_torch_for_any_size(model, engine):
+    _need(engine)
+    served = make_runtime(engine, copy.deepcopy(model), "cpu")
+    assert served.name == engine
+    for space in ((24, 32, 18), (40, 26, 50)):
+        x, mask = _scan(space)
+        eager = make_runtime("torch", copy.deepcopy(model), "cpu").run(x, mask)
+        other = served.run(x, mask)
+        worst = (eager.pseudo_healthy - other.pseudo_healthy).abs().max()
+        assert worst < 1e-3
+        assert (eager.probabilities - other.probabilities).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_second_start_uses_what_the_first_kept(engine, monkeypatch, tmp_path):
+    _need(engine)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    torch.manual_seed(0)
+    model = DAL(DALConfig(tissue_widths=(4, 8)))
+    make_runtime(engine, copy.deepcopy(model), "cpu")
+    kept = sorted(p for p in tmp_path.rglob("network.*"))
+    assert kept
+    module = importlib.import_module(f"dal_fast.screening.runtimes.{engine}_runtime")
+
+    def never(*_):
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(module, "convert", never)
+    x, mask = _scan()
+    first = make_runtime(engine, copy.deepcopy(model), "cpu").run(x, mask)
+    assert first.pseudo_healthy.isfinite().all()
+    with pytest.raises(AssertionError, match="built again"):  # other weights, another engine
+        make_runtime(engine, DAL(DALConfig(tissue_widths=(4, 8))), "cpu")
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for path in kept:
+        path.write_bytes(b"damaged")
+    again = make_runtime(engine, copy.deepcopy(model), "cpu").run(x, mask)
+    assert torch.equal(first.pseudo_healthy, again.pseudo_healthy)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_unwritable_cache_is_no_obstacle(engine, monkeypatch, tmp_path):
+    _need(engine)
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    runtime = make_runtime(engine, DAL(DALConfig(tissue_widths=(4, 8))), "cpu")
+    assert runtime.run(*_scan()).pseudo_healthy.isfinite().all()
+
+
+def test_an_engine_that_computes_something_else_is_refused():
+    def wrong(net, examples, free, folder):
+        return lambda inputs: net(inputs[0]).detach() * 1.01
+
+    with pytest.raises(DalFastError) as refused:
+        compiled.CompiledRuntime("wrong", "1", DAL(DALConfig(tissue_widths=(4, 8))), wrong)
+    assert refused.value.code == "engine-parity"
+
+
+def test_tensorrt_needs_a_gpu(monkeypatch):
+    from dal_fast.screening import runtimes
+
+    monkeypatch.setattr(runtimes, "_installed", lambda name: True)
+    with pytest.raises(DalFastError, match="GPU") as refused:
+        make_runtime("tensorrt", DAL(DALConfig(tissue_widths=(4, 8))), "cpu")
+    assert refused.value.code == "device-unavailable"
+
+
+def test_what_is_not_installed_is_said(monkeypatch):
+    from dal_fast.screening import runtimes
+
+    monkeypatch.setattr(runtimes, "_installed", lambda name: False)
+    model = DAL(DALConfig(tissue_widths=(4, 8)))
+    assert make_runtime("auto", model, "cpu").name == "torch"
+    for engine in (*ENGINES, "tensorrt"):
+        with pytest.raises(DalFastError, match=rf"pip install 'dal_fast\[{engine}\]'") as refused:
+            make_runtime(engine, model, "cpu")
+        assert refused.value.code == "runtime-unavailable"

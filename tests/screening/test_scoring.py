@@ -1,0 +1,150 @@
+"""Anomaly scores: each by its formula, and which sign ``auto`` shows."""
+
+import pytest
+import torch
+from brains import probabilities, structures
+
+from dal_fast import DalFastError, ops
+from dal_fast.screening.calibration import PAIRS, SIGNED, Calibration, score_scan
+from dal_fast.screening.scoring import NAMED, anomaly_score
+
+HEALTHY = Calibration(thresholds={contrast: dict.fromkeys(NAMED, 2.0) for contrast in PAIRS})
+T2W, FLAIR, T1W = (0.9, 0.5, 0.4), (0.1, 0.6, 0.5), (0.2, 0.5, 0.8)
+
+
+def _case(means, lesion):
+    """Scan with a lesion of the given intensity, its healthy truth, tissue, mask, lesion."""
+    maps = structures()
+    p, mask = probabilities(maps), maps > 0
+    phi = torch.einsum("k,nkdhw->ndhw", torch.tensor(means), p)[:, None]
+    x, where = phi.clone(), torch.zeros_like(mask)
+    where[..., 21:25, 18:22, 14:18] = True
+    x[where] = lesion
+    return x, phi, p, mask, where
+
+
+@pytest.mark.parametrize("score", NAMED)
+@pytest.mark.parametrize("means", [T2W, FLAIR, T1W])
+def test_every_score_is_a_map(score, means):
+    x, phi, p, mask, _ = _case(means, 0.7)
+    got = anomaly_score(x, phi, p, mask, score)
+    assert got.shape == x.shape
+    assert got.min() >= 0
+    assert got.isfinite().all()
+    assert (got[~mask] == 0).all()
+
+
+@pytest.mark.parametrize(("means", "contrast"), [(T2W, "T2w"), (FLAIR, "FLAIR"), (T1W, "T1w")])
+@pytest.mark.parametrize(("lesion", "sign"), [(0.98, "bright"), (0.02, "dark")])
+def test_auto_finds_lesions_of_either_sign(means, contrast, lesion, sign):
+    x, phi, p, mask, where = _case(means, lesion)
+    scored = score_scan(x, phi, p, mask, p[:, :1], HEALTHY)
+    assert (scored.contrast, scored.score, scored.sign) == (contrast, SIGNED, sign)
+    got = scored.anomaly
+    assert got[where].mean() > 1
+    grey = p[:, 1:2] == 1  # in a FLAIR brighter than its median, which blended leans on
+    assert got[~where & ~grey].max() < 0.2 * got[where].mean()
+
+
+def test_the_usual_sign_has_the_benefit_of_the_doubt():
+    """Bright and dark alike: bright in a T2w, dark in a T1w, and the other one is not lost."""
+    for means, sign in ((T2W, "bright"), (T1W, "dark")):
+        x, phi, p, mask, _ = _case(means, 0.7)
+        noise = 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        both = phi + noise
+        shift = torch.zeros_like(x)
+        shift[..., 21:25, 18:22, 14:18], shift[..., 7:11, 18:22, 14:18] = 0.3, -0.3
+        scored = score_scan(both + shift, phi, p, mask, p[:, :1], HEALTHY)
+        assert scored.sign == sign
+        assert all(scored.anomaly[s * shift > 0].mean() > 0.2 for s in (1, -1))
+
+
+def test_the_sign_is_the_one_that_stands_out_from_healthy_scans():
+    """Where healthy scans show much of the usual sign, the other one is believed sooner."""
+    x, phi, p, mask, where = _case(T2W, 0.98)
+    x[..., 7:11, 18:22, 14:18] = 0.02
+    usual, other = PAIRS["T2w"]
+    for level, sign in ((0.0, "bright"), (3.0, "dark")):
+        peaks = {"T2w": {usual: (level, 0.2), other: (0.0, 0.2)}}
+        healthy = HEALTHY.model_copy(update={"peaks": peaks})
+        scored = score_scan(x, phi, p, mask, p[:, :1], healthy)
+        assert scored.sign == sign
+        assert (scored.anomaly[where].mean() > 1) == (sign == "bright")
+
+
+def test_a_named_score_is_itself():
+    x, phi, p, mask, _ = _case(T2W, 0.85)
+    for name, sign in (("hybrid", "both"), ("gated_positive", "bright"), ("negative", "dark")):
+        scored = score_scan(x, phi, p, mask, p[:, :1], Calibration(), name)
+        assert (scored.score, scored.sign) == (name, sign)
+        assert torch.equal(scored.anomaly, anomaly_score(x, phi, p, mask, name))
+
+
+def test_signs_add_up_and_hybrid_is_the_op():
+    x, phi, p, mask, _ = _case(T2W, 0.85)
+    x = x + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    both = anomaly_score(x, phi, p, mask, "absolute")
+    up, down = (anomaly_score(x, phi, p, mask, s) for s in ("positive", "negative"))
+    assert torch.allclose(both, up + down)
+    hybrid = anomaly_score(x, phi, p, mask, "hybrid")
+    assert torch.equal(hybrid, ops.hybrid_score(x, phi) * mask)
+
+
+def test_a_boundary_off_by_one_voxel_is_tolerated():
+    _, phi, p, mask, _ = _case(T2W, 0.4)
+    moved = phi.roll(1, dims=2)
+    inner = torch.zeros_like(mask)
+    inner[..., 4:-4, 4:-4, 4:-4] = True
+    inner &= mask & mask.roll(1, dims=2) & mask.roll(-1, dims=2)
+    for sign in ("positive", "negative"):
+        plain = anomaly_score(moved, phi, p, mask, sign)[inner]
+        tolerant = anomaly_score(moved, phi, p, mask, f"tolerant_{sign}")[inner]
+        assert plain.max() > 0.05
+        assert tolerant.max() == pytest.approx(0, abs=1e-6)
+        assert (tolerant <= plain).all()
+
+
+def test_fluid_is_gated():
+    x, phi, p, mask, _ = _case(FLAIR, 0.5)
+    bright = x + 0.2
+    gated = anomaly_score(bright, phi, p, mask, "gated_positive")
+    assert (gated[p[:, :1] == 1] == 0).all()
+    by_place = anomaly_score(bright, phi, p, mask, "gated_positive", torch.full_like(x, 0.5))
+    plain = anomaly_score(bright, phi, p, mask, "tolerant_positive")
+    assert torch.allclose(by_place, 0.5 * plain)
+
+
+def test_standard_is_in_units_of_the_tissues_spread():
+    x, phi, p, mask, where = _case(T2W, 0.9)
+    noise = 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    grey, white = (p[:, k : k + 1] == 1 for k in (1, 2))
+    x = torch.where(where, x, x + noise * (grey + 3.0 * white))
+    got = anomaly_score(x, phi, p, mask, "standard_positive")
+    plain = anomaly_score(x, phi, p, mask, "gated_positive")
+    for tissue, spread in ((grey, 0.05), (white, 0.15)):
+        there = tissue & (plain > 0)
+        ratio = plain[there] / got[there]
+        assert ratio.mean() == pytest.approx(spread, rel=0.1)
+        assert ratio.std() < 1e-5
+    # a scan without noise has a least spread, and nothing is divided by 0
+    clean = anomaly_score(*_case(T2W, 0.9)[:4], "standard_positive")
+    assert clean.max() <= 0.5 / 0.02 + 1e-3
+
+
+def test_blended_leans_on_the_intensity():
+    x, phi, p, mask, _ = _case(FLAIR, 0.95)
+    blended = anomaly_score(x + 0.2, phi, p, mask, "blended_positive")
+    standard = anomaly_score(x + 0.2, phi, p, mask, "standard_positive")
+    brain = (p[:, :1] == 0) & (standard > 0)
+    assert (blended[brain] >= standard[brain]).all()  # none is darker than the brain's median
+    grey = brain & (p[:, 1:2] == 1)  # 0.1 brighter than it, a quarter of which is leant on
+    torch.testing.assert_close(blended[grey], 1.125 * standard[grey], rtol=1e-4, atol=0)
+
+
+def test_unknown_score_is_refused():
+    x, phi, p, mask, _ = _case(T2W, 0.5)
+    with pytest.raises(DalFastError) as refused:
+        anomaly_score(x, phi, p, mask, "best")
+    assert refused.value.code == "value"
+    with pytest.raises(DalFastError, match="signed"):
+        score_scan(x, phi, p, mask, p[:, :1], Calibration(), "best")
