@@ -102,7 +102,7 @@ compare: $(VENV)/.installed-train,evaluate,openvino
 		--out $(OUT)/report
 
 docs: $(VENV)/.installed-docs
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # Machine code for every architecture. The C++ library is linked in, as a user's may be older than the compiler's;
 # the oldest glibc that the wheel runs with is then the one that auditwheel names.

@@ -113,6 +113,14 @@ EXIT_STATUS = """| exit status | meaning |
 | 2 | wrong usage, or an error that concerns the whole command: one line, `error [code]: …` |"""
 
 
+def variable_table() -> str:
+    """Every environment variable that the package reads."""
+    from dal_fast.context import VARIABLES
+
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items()]
+    return "\n".join(["| variable | meaning |", "|---|---|", *rows])
+
+
 def command_line() -> str:
     """The page of the command line: every command, argument and option."""
     from dal_fast.cli import app
@@ -156,13 +164,20 @@ def _parameters(function: Any) -> Iterator[Parameter]:
     for name, given in inspect.signature(function).parameters.items():
         kind, info = typing.get_args(hints[name])[:2]
         argument = isinstance(info, typer.models.ArgumentInfo)
-        flag = f"--{name.replace('_', '-')}"
-        shown = info.metavar or name.upper() if argument else "/".join(info.param_decls or (flag,))
-        if kind is bool and not info.param_decls:
-            shown = f"{flag}/--no-{flag[2:]}"
+        shown = info.metavar or name.upper() if argument else _names_of(name, info, kind is bool)
         is_enum = inspect.isclass(kind) and issubclass(kind, enum.Enum)
         choices = tuple(str(member.value) for member in kind) if is_enum else ()
         yield Parameter(argument, shown, choices, _default(given.default), info.help or "")
+
+
+def _names_of(name: str, info: Any, flag: bool) -> str:
+    """``--overwrite``, ``--work-dir/-w`` or ``--pictures/--no-pictures``."""
+    # the first name of an annotated option arrives in the place of its default
+    given = [word for word in (info.default, *(info.param_decls or ())) if str(word)[0:1] == "-"]
+    if given:
+        return "/".join(given)
+    option = f"--{name.replace('_', '-')}"
+    return f"{option}/--no-{option[2:]}" if flag else option
 
 
 def _default(value: Any) -> str:
@@ -209,6 +224,7 @@ MARKERS = {
     "<!-- speed -->": speed_table,
     "<!-- milliseconds -->": milliseconds_table,
     "<!-- codes -->": error_table,
+    "<!-- variables -->": variable_table,
 }
 """Comments of written pages that a generated table takes the place of."""
 
