@@ -4,7 +4,7 @@
 # make sanitized  the CPU kernels on random shapes and values, on every path, under sanitizers
 # make aarch64    the same, compiled for 64-bit Arm and run by an emulator (needs aarch64-linux-gnu-g++, qemu-aarch64)
 # make instructions   the CPU kernels' instruction counts against the recorded ones (needs valgrind)
-# make lint   ruff, clang-format, mypy
+# make lint   ruff, clang-format, mypy, and the order of the rooms' imports
 # make compare DATA=…   trains an autoencoder for minutes, screens with it and with DAL, judges both
 #                       and an intensity detector side by side: one report
 # make docs   the documentation, strictly, to site/
@@ -87,6 +87,7 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(wildcard tests/fuzz/*.cpp tests/fuzz/*.h tests/instructions/*.cpp)
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # DATA: BIDS derivative with label maps, as for dal-fast train; OUT: where everything goes.
 OUT ?= compare-out

@@ -146,19 +146,19 @@ def stock_pace(scans: list[Path], out: Path, weights: Path, processes: int) -> f
 
 def run_ours(scans: list[Path], out: Path, weights: Path, runtime: str) -> Measured:
     from dal_fast.memory import keep_freed_memory
-    from dal_fast.screening.model_input import load_case
+    from dal_fast.screening.scan import load_scan
     from dal_fast.screening.screener import Screener
 
     keep_freed_memory()
     torch.set_num_threads(THREADS)
     screener = Screener(weights, runtime=runtime)
     seconds, stages = [], []
-    for scan in (scans[0], *scans):
+    for path in (scans[0], *scans):
         start = time.perf_counter()
-        case = load_case(scan)
-        result = screener.screen_case(case)
+        scan = load_scan(path)
+        result = screener.screen_scan(scan)
         computed = time.perf_counter()
-        save(case, result, out)
+        save(scan, result, out)
         seconds.append(time.perf_counter() - start)
         stages.append({**result.timings, "write": time.perf_counter() - computed})
     names = stages[0]

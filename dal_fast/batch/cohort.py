@@ -7,11 +7,9 @@ below (ties count half). A healthy participant is compared with the others. Not 
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 
 from dal_fast.batch.records import Record
@@ -70,24 +68,6 @@ def _standing(score: float, healthy: list[float]) -> Standing:
 
 def _log(score: float) -> float:
     return math.log(max(score, _LEAST_SCORE))
-
-
-def read_participants(dataset: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Columns of ``participants.tsv`` and its rows by label; both empty where there is none.
-
-    Raises:
-        InputError: ``participants-table`` for a file without the column ``participant_id``.
-    """
-    path = dataset / "participants.tsv"
-    if not path.is_file():
-        return [], {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        rows = {(row.get("participant_id") or "").removeprefix("sub-"): row for row in table}
-        columns = list(table.fieldnames or [])
-    if "participant_id" not in columns:
-        raise InputError(Code.PARTICIPANTS_TABLE, f"{path} has no column participant_id")
-    return columns[1:] if columns[0] == "participant_id" else columns, rows
 
 
 def healthy_participants(

@@ -26,7 +26,7 @@ from dal_fast.batch.cohort import FEWEST
 from dal_fast.batch.records import Record
 from dal_fast.imaging.atomic import write_volume
 from dal_fast.imaging.bids import output_name
-from dal_fast.imaging.mask import extent
+from dal_fast.imaging.morphology import bounding_box
 from dal_fast.imaging.nifti import Volume
 
 orientations: Any = nib.orientations
@@ -107,7 +107,7 @@ def _read(record: Record) -> _Map:
     mask: Any = nib.load(record.folder / record.outputs["brain_mask"])
     brain = orientations.apply_orientation(np.asanyarray(mask.dataobj) > 0, turn)
     data = orientations.apply_orientation(np.asanyarray(image.dataobj), turn)
-    box = extent(brain)
+    box = bounding_box(brain)
     inside, values = (torch.from_numpy(np.ascontiguousarray(v[box])) for v in (brain, data))
     return _Map(path, image, turn, values.float() * inside, inside, brain.shape, box)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import dal_fast
+from dal_fast._version import generated_by
 from dal_fast.batch.records import Record
 from dal_fast.imaging.atomic import write_bytes, write_json
 from dal_fast.imaging.bids import STRUCTURAL
@@ -31,7 +31,7 @@ def write_derivative(out: Path, source: Path, suffixes: Iterable[str]) -> None:
         "Name": f"dal_fast anomaly maps of {source.resolve().name}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "dal_fast", "Version": dal_fast.__version__}],
+        "GeneratedBy": [generated_by()],
     }
     write_json(out / "dataset_description.json", description)
     write_bytes(out / ".bidsignore", "".join(f"{name}\n" for name in _NOT_BIDS).encode())

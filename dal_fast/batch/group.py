@@ -11,7 +11,6 @@ from dal_fast.batch.cohort import (
     Standing,
     healthy_participants,
     rank_scores,
-    read_participants,
 )
 from dal_fast.batch.cohort_maps import Track, in_silence, write_cohort_maps
 from dal_fast.batch.derivative import index_entry, write_derivative, write_tsv
@@ -20,6 +19,7 @@ from dal_fast.batch.records import Record, collect_records
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.atomic import write_bytes, write_json
 from dal_fast.imaging.bids import select_scans
+from dal_fast.imaging.participants import read_participants
 from dal_fast.report.index import Failure, index_page
 
 _SCORES = ("participant_id", "session", "suffix", "scan", "score", "z", "percentile", "healthy_n",

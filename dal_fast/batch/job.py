@@ -17,8 +17,8 @@ import dal_fast
 from dal_fast.batch.outputs import output_names, read_sidecar, write_result
 from dal_fast.errors import Code, DalFastError
 from dal_fast.imaging.bids import find_brain_masks
-from dal_fast.screening.model_input import Case, load_case
 from dal_fast.screening.result import Result
+from dal_fast.screening.scan import Scan, load_scan
 
 if TYPE_CHECKING:
     from dal_fast.screening.screener import Screener
@@ -56,7 +56,7 @@ class Outcome:
 class Stages:
     """Reading, computing and writing of jobs, to be called one after the other, from any thread.
 
-    What a stage gives is what the next one takes: a case, a result, an outcome, or the outcome of
+    What a stage gives is what the next one takes: a scan, a result, an outcome, or the outcome of
     a job that has ended already.
 
     Args:
@@ -68,21 +68,21 @@ class Stages:
         self.screener = screener
         self.overwrite = overwrite
 
-    def read(self, job: Job) -> Case | Outcome:
-        def work() -> Case | Outcome:
+    def read(self, job: Job) -> Scan | Outcome:
+        def work() -> Scan | Outcome:
             parameters = self.screener.parameters
             if not self.overwrite and is_unchanged(job, parameters):
                 return Outcome(job.scan, job.folder, "kept")
-            return load_case(job.scan, nonfinite=self.screener.nonfinite)
+            return load_scan(job.scan, nonfinite=self.screener.nonfinite)
 
         return attempt(job, work)
 
-    def compute(self, job: Job, case: Case | Outcome) -> tuple[Case, Result] | Outcome:
-        if isinstance(case, Outcome):
-            return case
-        return attempt(job, lambda: (case, self.screener.screen_case(case)))
+    def compute(self, job: Job, scan: Scan | Outcome) -> tuple[Scan, Result] | Outcome:
+        if isinstance(scan, Outcome):
+            return scan
+        return attempt(job, lambda: (scan, self.screener.screen_scan(scan)))
 
-    def write(self, job: Job, work: tuple[Case, Result] | Outcome) -> Outcome:
+    def write(self, job: Job, work: tuple[Scan, Result] | Outcome) -> Outcome:
         if isinstance(work, Outcome):
             return work
 
@@ -109,23 +109,23 @@ def failed(job: Job, code: str, message: str) -> Outcome:
     return Outcome(job.scan, job.folder, "failed", code, message)
 
 
-def save(case: Case, result: Result, folder: Path) -> dict[str, Path]:
+def save(scan: Scan, result: Result, folder: Path) -> dict[str, Path]:
     """All outputs of one scan, and the picture that stands for it in the index."""
     from dal_fast.report.page import scan_pictures
     from dal_fast.report.png import encode
 
     page, thumbnail = scan_pictures(result)
-    return write_result(result, case.volume, page, encode(thumbnail), folder)
+    return write_result(result, scan.volume, page, encode(thumbnail), folder)
 
 
-def up_to_date(case: Case, folder: Path, parameters: dict[str, Any]) -> bool:
+def up_to_date(scan: Scan, folder: Path, parameters: dict[str, Any]) -> bool:
     """Whether ``folder`` holds complete outputs of this very scan and mask, with these parameters.
 
     Told by the hashes of the files, wherever they lie now.
     """
-    return _made_from(case.volume.path, folder, parameters) == (
-        case.volume.sha256,
-        case.mask.sha256,
+    return _made_from(scan.volume.path, folder, parameters) == (
+        scan.volume.sha256,
+        scan.mask.sha256,
     )
 
 

@@ -10,10 +10,41 @@ from typing import Annotated
 import typer
 
 from dal_fast import __version__
-from dal_fast.cli import bids, evaluate, research, screen
-from dal_fast.cli.console import app
+from dal_fast.cli import (
+    bids,
+    checks,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    make_validation,
+    screen,
+    train,
+)
+from dal_fast.cli.console import app, tolerate_any_name
 
-__all__ = ["app", "bids", "evaluate", "main", "research", "screen"]
+__all__ = [
+    "app",
+    "bids",
+    "checks",
+    "compare",
+    "demo",
+    "doctor",
+    "evaluate",
+    "export",
+    "main",
+    "make_validation",
+    "screen",
+    "train",
+]
+
+_PANELS = {
+    "Screen scans": ("screen", "bids", "demo"),
+    "Evaluate detectors": ("evaluate", "make-validation", "compare", "checks"),
+    "Train models and take them elsewhere": ("train", "export"),
+    "This installation": ("doctor",),
+}
 
 
 def _version(wanted: bool) -> None:
@@ -32,6 +63,23 @@ def _options(
     pass
 
 
+def _arrange() -> None:
+    """Put the commands into panels of ``--help``, in the order of ``_PANELS``."""
+    commands = {
+        command.name or getattr(command.callback, "__name__", ""): command
+        for command in app.registered_commands
+    }
+    app.registered_commands.clear()
+    for panel, names in _PANELS.items():
+        for name in names:
+            commands[name].rich_help_panel = panel
+            app.registered_commands.append(commands[name])
+
+
+_arrange()
+
+
 def main() -> None:
     """Entry point of the ``dal-fast`` command."""
+    tolerate_any_name()
     app()

@@ -21,7 +21,7 @@ from dal_fast.cli.console import (
     refusals,
     tracked,
 )
-from dal_fast.cli.many import Engine, Overwrite, Patience, PoolOptions, Workers, screen_jobs
+from dal_fast.cli.pool import Engine, Overwrite, Patience, PoolOptions, Workers, screen_jobs
 from dal_fast.errors import Code, InputError
 
 _LISTS = ("--participant-label", "--session-label", "--suffix")

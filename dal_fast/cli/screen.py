@@ -1,4 +1,4 @@
-"""Commands for those who screen scans."""
+"""``dal-fast screen``: one scan, or every scan of a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dal_fast.cli.console import (
     refusals,
     status,
 )
-from dal_fast.cli.many import Overwrite, Patience, PoolOptions, Workers, screen_jobs
+from dal_fast.cli.pool import Overwrite, Patience, PoolOptions, Workers, screen_jobs
 from dal_fast.errors import Code, InputError
 
 if TYPE_CHECKING:
@@ -91,93 +91,31 @@ def screen(
             crew = PoolOptions(workers, patience, overwrite)
             failed = _screen_folder(source, out, settings, crew)
             raise typer.Exit(1 if failed else 0)
-        _screen_one(source, out, mask, settings, overwrite)
+        screen_one(source, out, mask, settings, overwrite)
 
 
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="Folder of the results.")] = Path(
-        "demo-out"
-    ),
-    weights: Weights = "default",
-    runtime: Runtime = "auto",
-    device: Device = "auto",
-) -> None:
-    """Screen a template brain with a lesion painted in, and say what was found.
-
-    Needs nilearn, which carries the MNI152 template: pip install 'dal_fast[demo]'
-    """
-    with refusals():
-        from dal_fast.batch.outputs import check_folder
-        from dal_fast.demo import LESION_CENTRE, write_demo_scan
-
-        check_folder(out)
-        scan = write_demo_scan(out)
-        x, y, z = LESION_CENTRE
-        typer.echo(f"painted a lesion into the MNI152 template at {x:+.0f}, {y:+.0f}, {z:+.0f} mm")
-        settings = {"weights": weights, "runtime": runtime, "device": device}
-        _screen_one(scan, out, None, settings, overwrite=True)
-
-
-@app.command()
-def export(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
-    to: Annotated[str, typer.Option(help="onnx, openvino or tensorrt.")] = "onnx",
-    weights: Weights = "default",
-    gpu: Annotated[
-        str | None,
-        typer.Option(
-            help="tensorrt: build for this GPU, e.g. sm80 or sm120 (with tensorrt-rtx, no GPU is "
-            "needed). Default: the GPU of this machine."
-        ),
-    ] = None,
-) -> None:
-    """Write the networks for another program, with a model.json that says what goes in.
-
-    [bold]Examples[/bold]
-
-    dal-fast export onnx-networks/
-
-    dal-fast export engines/ --to tensorrt --gpu sm80
-    """
-    with refusals():
-        from dal_fast.screening.export import export as write
-
-        with status(f"exporting to {to}"):
-            parts = write(weights, out, to, gpu)
-        typer.echo(f"networks {', '.join(parts)}: {out}")
-
-
-@app.command()
-def doctor() -> None:
-    """Print what a bug report needs: versions, processor, backends, weights, extras."""
-    from dal_fast.doctor import report
-
-    lines, healthy = report()
-    typer.echo("\n".join(lines))
-    raise typer.Exit(0 if healthy else 1)
-
-
-def _screen_one(
+def screen_one(
     source: Path, out: Path, mask: Path | None, settings: dict[str, Any], overwrite: bool
 ) -> None:
-    from dal_fast.batch.outputs import check_folder, output_names
-    from dal_fast.screening.model_input import load_case
+    """Screen one scan, write its outputs and say what was found."""
+    from dal_fast.batch.outputs import output_names
+    from dal_fast.imaging.atomic import check_folder
+    from dal_fast.screening.scan import load_scan
 
-    case = load_case(source, mask, settings.get("nonfinite", "refuse"))
+    scan = load_scan(source, mask, settings.get("nonfinite", "refuse"))
     check_folder(out)
     with status("loading the model"):  # torch loads here, after everything that may be refused
         from dal_fast.batch.job import save, up_to_date
         from dal_fast.screening.screener import Screener
 
         screener = Screener(**settings)
-    if not overwrite and up_to_date(case, out, screener.parameters):
+    if not overwrite and up_to_date(scan, out, screener.parameters):
         page = out / output_names(source)["report"]
         typer.echo(f"{source} is already screened with these parameters: {page}")
         return
     with status("screening"):
-        result = screener.screen_case(case)
-        paths = save(case, result, out)
+        result = screener.screen_scan(scan)
+        paths = save(scan, result, out)
     _say(result, paths)
 
 

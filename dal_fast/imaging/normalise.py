@@ -26,10 +26,6 @@ class Normalisation:
     scale: float
     offset: float
 
-    def difference_to_scan(self, difference: Tensor) -> Tensor:
-        """A difference of normalised images, such as an anomaly map, in units of the scan."""
-        return difference / self.scale
-
     def scan_to_image(self, scan: Tensor) -> Tensor:
         """Intensities of the scan, normalised and cut off."""
         return ((scan - self.offset) * self.scale).clamp(0, CEILING)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
-from dal_fast.models.model import Model, brain_box
+from dal_fast.models.model import Model, batch_box
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
 from dal_fast.models.unet import UNet
@@ -74,14 +74,14 @@ class DAL(Model):
         self.config = config
         tissues, code, patch = len(config.tissues), config.anatomy_channels, config.patch
         maps = 1 if config.tissue_mode == "nearest_level" else tissues
-        seen = 1
+        channels = 1
         if config.tissue_input == "evidence":
-            seen, maps = 1 + 2 * tissues, tissues + 1
+            channels, maps = 1 + 2 * tissues, tissues + 1
         widths = config.anatomy_widths
         v = tissues if config.modality == "means" else config.modality_length
         build: dict[str, Callable[[], nn.Module]] = {
             "evidence": lambda: TissueEvidence(tissues),
-            "tissue": lambda: UNet(seen, maps, config.tissue_widths, patch),
+            "tissue": lambda: UNet(channels, maps, config.tissue_widths, patch),
             "code": lambda: UNet(tissues, code, widths, patch),
             "modality": lambda: ModalityEncoder(config.modality_length),
             "restorer": lambda: UNet(1, code, widths, patch),
@@ -120,8 +120,8 @@ class DAL(Model):
     def tissue_logits(self, x: Tensor, mask: Tensor) -> Tensor:
         """E_A: ``(N, 1, D, H, W)`` to ``(N, K, D, H, W)``, sides multiples of ``stride``."""
         if self.config.tissue_input == "evidence":
-            seen = self.part("evidence")(x, mask)
-            logits: Tensor = combine(seen, self.part("tissue")(seen))
+            evidence = self.part("evidence")(x, mask)
+            logits: Tensor = combine(evidence, self.part("tissue")(evidence))
         else:
             logits = self.part("tissue")(x)
         if self.config.tissue_mode == "logits":
@@ -178,7 +178,7 @@ def brain_pads(mask: Tensor, multiple: int) -> list[int]:
         InputError: ``mask-empty``.
     """
     pads: list[int] = []
-    for side, size in zip(reversed(brain_box(mask)), reversed(mask.shape[2:]), strict=True):
+    for side, size in zip(reversed(batch_box(mask)), reversed(mask.shape[2:]), strict=True):
         length = side.stop - side.start
         want = -(-(length + 2 * _MARGIN) // multiple) * multiple
         before = (want - length) // 2

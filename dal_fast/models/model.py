@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.grid import bounding_box
+from dal_fast.imaging.morphology import bounding_box
 
 
 class Model(nn.Module):
@@ -41,7 +41,7 @@ class Model(nn.Module):
         """Sides of the volume that the networks see of a brain with these sides."""
 
 
-def brain_box(mask: Tensor) -> tuple[slice, ...]:
+def batch_box(mask: Tensor) -> tuple[slice, ...]:
     """Of all brains of a batch ``(N, 1, D, H, W)``, one box.
 
     Raises:

@@ -16,10 +16,10 @@ from dal_fast.report.planes import (
     Box,
     Plane,
     View,
-    brain_box,
     plane,
     position,
     sample,
+    world_box,
 )
 from dal_fast.report.png import data_uri
 from dal_fast.screening.result import Image, Region, Result
@@ -38,7 +38,7 @@ def scan_page(result: Result) -> str:
 
 def scan_pictures(result: Result) -> tuple[str, NDArray[np.uint8]]:
     """The report, and the axial slice of its maximum, ``(H, W, 3)``, for an overview."""
-    box, peak, white = brain_box(result.brain_mask), peak_of(result), _white(result)
+    box, peak, white = world_box(result.brain_mask), peak_of(result), _white(result)
     thumbnail = _anomaly(result, plane(AXIAL, peak, box), white)[::2, ::2]
     page = document(
         f"{result.name}: anomaly report",
@@ -59,7 +59,7 @@ def peak_of(result: Result) -> NDArray[np.float64]:
     data = result.anomaly.data.T  # as it lies in memory
     place = np.unravel_index(int(np.argmax(data)), data.shape)
     if not data[place] > 0:
-        box = brain_box(result.brain_mask)
+        box = world_box(result.brain_mask)
         return (box.low + box.high) / 2
     return result.anomaly.world(np.array(place[::-1]))
 

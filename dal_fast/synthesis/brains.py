@@ -23,7 +23,8 @@ from torch import Tensor
 from dal_fast import __version__
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.cache import cache_home, keep
-from dal_fast.imaging.grid import bounding_box, plan_grid, resample
+from dal_fast.imaging.grid import plan_grid, resample
+from dal_fast.imaging.morphology import bounding_box
 from dal_fast.imaging.normalise import BRAIN_LEVEL
 from dal_fast.synthesis.synthesiser import encode_structures
 
@@ -164,7 +165,7 @@ def _read(source: Source, voxel_mm: float) -> Brain:
     structures = encode_structures(torch.from_numpy(labels.astype(np.int32)), source.tissue_of)
     grid = plan_grid(labels.shape, affine, (structures > 0).numpy(), voxel_mm)
     structures = grid.to_model(structures, "nearest").short()
-    box = (slice(None), slice(None), *_box(structures[0, 0]))
+    box = (slice(None), slice(None), *bounding_box(structures[0, 0] > 0, _MARGIN))
     scans = {}
     for contrast, path in source.scans.items():
         voxels, own = _load(path)
@@ -184,11 +185,6 @@ def _load(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         return np.asarray(image.dataobj), np.asarray(image.affine, np.float64)  # type: ignore[attr-defined]
     except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
         raise InputError(Code.NO_DATA, f"{path} is not readable: {error}") from None
-
-
-def _box(structures: Tensor) -> tuple[slice, ...]:
-    sides = bounding_box(structures > 0)
-    return tuple(slice(max(s.start - _MARGIN, 0), s.stop + _MARGIN) for s in sides)
 
 
 # -- the cache: all volumes one after the other in volumes.bin, index.json says where -------------

@@ -32,7 +32,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from dal_fast.evaluation.agreement import label_dice
+from dal_fast.metrics import label_dice
 from dal_fast.models.dal import DAL
 from dal_fast.models.recouple import closed_form
 from dal_fast.ops import anatomy_image, canny3d, l1_ssim_loss, onehot_ste

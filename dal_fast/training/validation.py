@@ -21,7 +21,7 @@ from dal_fast.evaluation.agreement import SHOWN, agreement, placed, seed_of, sho
 from dal_fast.models import DAL, AnyModel, Autoencoder
 from dal_fast.ops import VoxelMetrics
 from dal_fast.report import colour
-from dal_fast.screening.model_output import PLAIN, PLAIN_MEDIAN, beside
+from dal_fast.screening.model_output import PLAIN, PLAIN_MEDIAN, ModelOutput
 from dal_fast.screening.postprocess import smooth
 from dal_fast.synthesis.brains import Brain
 from dal_fast.synthesis.synthesiser import Recipe, Sample
@@ -95,14 +95,15 @@ def _of_residuals(model: Autoencoder, brains: list[Brain], seed: int) -> Validat
             recipe = replace(Recipe(), lesions=lesions)
             sample = shown_as(contrast, structures, scans, generator, recipe)
             output = model(sample.image, sample.mask)
-            pair = beside(sample.image, sample.mask & (sample.image > 0), output, model)
-            residual = pair.named(PLAIN)
+            signal = sample.mask & (sample.image > 0)
+            judged = ModelOutput.of(sample.image, signal, output, model)
+            residual = judged.score_map(PLAIN)
             if not lesions:
-                errors.append(float(residual[pair.view].mean()))
-            elif bool((sample.lesion & pair.view).any()):
+                errors.append(float(residual[judged.field_of_view].mean()))
+            elif bool((sample.lesion & judged.field_of_view).any()):
                 metrics = VoxelMetrics()
-                smoothed = smooth(residual, pair.view, PLAIN_MEDIAN)
-                metrics.update(smoothed.cpu(), sample.lesion.cpu(), pair.view.cpu())
+                smoothed = smooth(residual, judged.field_of_view, PLAIN_MEDIAN)
+                metrics.update(smoothed.cpu(), sample.lesion.cpu(), judged.field_of_view.cpu())
                 precisions.append(metrics.average_precision())
             if number == 0:
                 panels = (sample.image, output.pseudo_healthy, 2 * residual, sample.lesion.float())

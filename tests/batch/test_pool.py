@@ -46,7 +46,7 @@ def through(stages, job):
 
 def test_stages_end_in_an_outcome_whatever_happens(screener, tmp_path, monkeypatch):
     good, bad = scans(tmp_path, 2)
-    monkeypatch.setattr(Screener, "screen_case", _fragile(Screener.screen_case, "sub-01_T2w"))
+    monkeypatch.setattr(Screener, "screen_scan", _fragile(Screener.screen_scan, "sub-01_T2w"))
     stages = Stages(screener)
     assert through(stages, good).status == "done"
     outcome = through(stages, bad)
@@ -56,12 +56,12 @@ def test_stages_end_in_an_outcome_whatever_happens(screener, tmp_path, monkeypat
 
 
 def _fragile(honest, name):
-    def screen_case(self, case):
-        if case.name == name:
+    def screen_scan(self, scan):
+        if scan.name == name:
             raise RuntimeError("something\nbroke")
-        return honest(self, case)
+        return honest(self, scan)
 
-    return screen_case
+    return screen_scan
 
 
 def test_what_is_complete_is_told_by_its_hashes(screener, tmp_path):

@@ -17,10 +17,10 @@ from dal_fast.report.planes import (
     SAGITTAL,
     VIEWS,
     Box,
-    brain_box,
     plane,
     position,
     sample,
+    world_box,
 )
 from dal_fast.screening.result import Flag, Image, Region, Result
 
@@ -87,7 +87,7 @@ def test_letters_are_on_their_side(axes, voxel_mm):
     shape = (90, 90, 90)
     towards = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
     index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
-    box = brain_box(Image(np.ones(shape, bool), affine))
+    box = world_box(Image(np.ones(shape, bool), affine))
     middle = (box.low + box.high) / 2
     for view in VIEWS:
         left, right, top, bottom = view.letters
@@ -106,7 +106,7 @@ def test_aspect_is_the_bodys_own(voxel_mm):
     shape = tuple(int(n) for n in np.ceil(np.array([150, 186, 150]) / voxel_mm))
     index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
     ball = Image((np.linalg.norm(index @ affine[:3, :3].T + affine[:3, 3], axis=-1) < 40), affine)
-    box = brain_box(Image(np.ones(shape, bool), affine))
+    box = world_box(Image(np.ones(shape, bool), affine))
     for view in VIEWS:
         seen = sample(ball, plane(view, np.zeros(3), box)) > 0.5
         height, width = seen.any(axis=1).sum(), seen.any(axis=0).sum()
@@ -141,7 +141,7 @@ def test_the_slices_pass_through_the_maximum(axes):
     result, centre = make_result(axes, (2.0, 2.0, 3.0))
     peak = peak_of(result)
     assert np.abs(peak - centre).max() < 3
-    box = brain_box(result.brain_mask)
+    box = world_box(result.brain_mask)
     for view in VIEWS:
         picture = sample(result.anomaly, plane(view, peak, box))
         row, column = np.unravel_index(picture.argmax(), picture.shape)

@@ -60,8 +60,8 @@ class CompiledRuntime:
             served = _Served(build(net, smaller[part], free_sides(model), folder / part))
             net.to(device)
             for inputs in (smaller[part], larger[part]):
-                own = tuple(x.to(device) for x in inputs)
-                _check_parity(f"{name} engine of {part}", net, served, own)
+                on_device = tuple(x.to(device) for x in inputs)
+                _check_parity(f"{name} engine of {part}", net, served, on_device)
             setattr(model, part, served)
         self.model.to(device)
 
@@ -112,9 +112,9 @@ def example_inputs(model: AnyModel, more: int = 0) -> dict[str, tuple[Tensor, ..
     mask = volume(1) > 0.3  # no pattern that a wrong engine might survive
     length = len(config.tissues) if config.modality == "means" else config.modality_length
     v = torch.rand((1, length), generator=g)
-    seen = 1 + 2 * len(config.tissues) if config.tissue_input == "evidence" else 1
+    channels = 1 + 2 * len(config.tissues) if config.tissue_input == "evidence" else 1
     return {
-        "tissue": (volume(seen),),
+        "tissue": (volume(channels),),
         "modality": (volume(1), mask),
         "restorer": ((volume(1) > 0.8).float(),),
         "head": (volume(config.anatomy_channels),),

@@ -8,9 +8,10 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from dal_fast.evaluation.measures import Row
-from dal_fast.evaluation.plots import curves, group_plot
-from dal_fast.evaluation.results import GROUPED, Results
+from dal_fast.evaluation.case_metrics import CaseMetrics
+from dal_fast.evaluation.compare import DetectorResults
+from dal_fast.evaluation.report.plots import curves, group_plot
+from dal_fast.evaluation.report.results import GROUPED, Summary
 from dal_fast.evaluation.statistics import Mean
 from dal_fast.report.html import NOTICE, card, document, fact, pairs
 
@@ -23,7 +24,8 @@ _TOTALS = {
     "best_mean_dice": "best mean Dice of one threshold (oracle)",
     "auroc": "AUROC, voxels pooled, brain",
     "scan_auroc": "AUROC of scans by their score",
-    "slice_auroc": "AUROC of slices",
+    "slice_auroc": "AUROC of slices, by their sum",
+    "slice_peak_auroc": "AUROC of the brain's slices, by their highest value",
     "slice_average_precision": "AP of slices, positive: lesion",
     "slice_auprc_normal": "AUPRC of slices, positive: normal",
     "lesion_sensitivity": "lesions found",
@@ -41,73 +43,91 @@ _MEANS = {
 
 
 def evaluation_page(
-    results: Results, about: Mapping[str, Any], title: str, pictures: bool = True
+    summary: Summary, about: Mapping[str, Any], title: str, pictures: bool = True
 ) -> str:
     """Everything that a reader compares, on one page.
 
     Args:
-        results: summed up.
-        about: what was judged.
+        summary: of at least one case.
+        about: what was evaluated: dataset, folders, rules.
         title: of the page.
         pictures: whether there is a picture of every case beside the page.
     """
-    protocol, found = results.protocol, results.found
+    protocol, detectors = summary.comparison.protocol, summary.comparison.detectors
     body = [
         f'<header><h1>{escape(title)}</h1><p class="sub">protocol {escape(protocol.name)}</p>'
         f'<p class="notice">{NOTICE}</p></header>',
-        f'<section class="card"><div class="facts" style="margin-top:0">{_facts(results)}</div>'
+        f'<section class="card"><div class="facts" style="margin-top:0">{_facts(summary)}</div>'
         "</section>",
-        card("Detectors", _summary(results)),
-        card("Curves", curves(found, protocol)),
+        card("Detectors", _totals(summary)),
+        card("Curves", curves(detectors, protocol)),
     ]
-    if results.paired:
-        body.append(card("Paired by case", _paired(results)))
+    if summary.failures:
+        body.insert(2, card("Cases that could not be evaluated", _failures(summary)))
+    if summary.paired:
+        body.append(card("Paired by case", _paired(summary)))
     for measure in GROUPED:
-        own = [(one.name, results.groups[one.name, measure]) for one in found]
-        if any(groups for _, groups in own):
-            body.append(card(f"{_MEANS[measure]}, by what is known", group_plot(own, measure)))
+        by_detector = [(d.name, summary.groups[d.name, measure]) for d in detectors]
+        if any(groups for _, groups in by_detector):
+            plot = group_plot(by_detector, measure)
+            body.append(card(f"{_MEANS[measure]}, by what is known of the cases", plot))
     body += [
-        card("Worst and best cases", _extremes(results, pictures)),
-        card("Cases", _cases(results, pictures)),
-        card("What was judged", pairs({**about, "protocol": protocol.name})),
+        card("Worst and best cases", _extremes(detectors, pictures)),
+        card("Cases", _cases(detectors, pictures)),
+        card("What was evaluated", pairs({**about, "protocol": protocol.name})),
     ]
     return document(f"{title}: evaluation", "\n".join(body))
 
 
-def _facts(results: Results) -> str:
-    first = results.found[0]
-    people = len({str(row["participant"]) for row in first.rows})
+def _facts(summary: Summary) -> str:
+    first = summary.comparison.detectors[0]
+    participants = len({case.participant for case in first.cases})
+    failed = len({name for name, _, _ in summary.failures})
     return (
-        fact(str(len(first.rows)), "scans judged")
-        + fact(str(first.sick), "with lesions")
-        + fact(str(people), "participants")
-        + fact(str(len(results.found)), "detectors")
+        fact(str(len(first.cases)), "scans evaluated")
+        + fact(str(first.with_lesion), "with lesions")
+        + fact(str(participants), "participants")
+        + fact(str(len(summary.comparison.detectors)), "detectors")
+        + (fact(str(failed), "scans failed") if failed else "")
     )
 
 
-def _summary(results: Results) -> str:
-    names = [one.name for one in results.found]
+def _failures(summary: Summary) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{escape(code)}</td><td>{escape(message)}</td></tr>"
+        for name, code, message in summary.failures
+    )
+    return (
+        '<div class="wide"><table><thead><tr><th>case</th><th>code</th><th>reason</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _totals(summary: Summary) -> str:
+    detectors, protocol = summary.comparison.detectors, summary.comparison.protocol
+    names = [detector.name for detector in detectors]
     head = "".join(f'<th class="n">{escape(name)}</th>' for name in names)
-    protocol = results.protocol
     pooled = "average_precision_volume" if protocol.whole_volume else "average_precision"
     lines = []
     for measure, label in _TOTALS.items():
-        cells = [_number(results.totals[name][measure]) for name in names]
+        cells = [_number(summary.totals[name][measure]) for name in names]
         if measure == pooled:
-            cells = [c + _between(results.intervals[n]) for c, n in zip(cells, names, strict=True)]
+            intervals = (_between(summary.intervals[name]) for name in names)
+            cells = [cell + ends for cell, ends in zip(cells, intervals, strict=True)]
         lines.append(_line(label, cells, measure in protocol.headline))
     for measure, label in _MEANS.items():
-        cells = [_mean(results.means[name][measure]) for name in names]
+        cells = [_mean(summary.means[name][measure]) for name in names]
         name = f"mean_{measure}" if measure in _TOTALS else measure  # a total has the plain name
-        own = {name, f"mean_{measure}"} & {*protocol.headline}
-        lines.append(_line(label, cells, bool(own)))
-    thresholds = [next(iter(one.thresholds.items())) for one in results.found]
+        bold = bool({name, f"mean_{measure}"} & {*protocol.headline})
+        lines.append(_line(label, cells, bold))
+    thresholds = [next(iter(detector.thresholds.items())) for detector in detectors]
     lines.append(_line("threshold", [f"{v:.4g} ({k})" for k, v in thresholds], False))
     return (
         f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
         '<p class="notice">Bold: what the protocol\'s authors report. Brackets: 95 % interval over '
-        "participants (bootstrap). An oracle chooses its threshold on the very cases.</p>"
+        "participants (bootstrap). An oracle chooses its threshold on the evaluated cases "
+        "themselves.</p>"
     )
 
 
@@ -117,13 +137,13 @@ def _line(label: str, cells: Sequence[str], bold: bool) -> str:
     return f"<tr><th><{mark}>{escape(label)}</{mark}></th>{values}</tr>"
 
 
-def _paired(results: Results) -> str:
+def _paired(summary: Summary) -> str:
     rows = "".join(
         f"<tr><td>{escape(p.first)} less {escape(p.second)}</td>"
         f"<td>{escape(_MEANS[p.measure])}</td>"
         f'<td class="n">{_mean(p.difference, signed=True)}</td>'
         f'<td class="n">{_number(p.p)}</td><td class="n">{p.difference.participants}</td></tr>'
-        for p in results.paired
+        for p in summary.paired
     )
     return (
         '<div class="wide"><table><thead><tr><th>detectors</th><th>measure</th>'
@@ -133,13 +153,13 @@ def _paired(results: Results) -> str:
     )
 
 
-def _extremes(results: Results, pictures: bool) -> str:
+def _extremes(detectors: Sequence[DetectorResults], pictures: bool) -> str:
     """The cases of the first detector with the lowest and highest AP."""
-    first = results.found[0]
-    known = [row for row in first.rows if not math.isnan(float(row["average_precision"]))]
-    ranked = sorted(known, key=lambda row: float(row["average_precision"]))
+    first = detectors[0]
+    known = [case for case in first.cases if not math.isnan(case.values["average_precision"])]
+    ranked = sorted(known, key=lambda case: case.values["average_precision"])
     worst, best = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:][::-1]
-    order = ", ".join(["lesion", *(one.name for one in results.found)])
+    order = ", ".join(["lesion", *(detector.name for detector in detectors)])
     return (
         f'<p class="notice">By the AP of {escape(first.name)}. From left to right: '
         f"{escape(order)}.</p>"
@@ -147,14 +167,14 @@ def _extremes(results: Results, pictures: bool) -> str:
     )
 
 
-def _gallery(rows: Sequence[Row], pictures: bool) -> str:
+def _gallery(cases: Sequence[CaseMetrics], pictures: bool) -> str:
     style = "width:100%;border-radius:6px"
     items = "".join(
-        f"<div>{_picture(row, style) if pictures else ''}"
-        f'<br><span class="notice">{escape(str(row["case"]))}: '
-        f"AP {_number(float(row['average_precision']))}, "
-        f"{float(row['lesion_ml']):.1f} mL</span></div>"
-        for row in rows
+        f"<div>{_picture(case, style) if pictures else ''}"
+        f'<br><span class="notice">{escape(case.case)}: '
+        f"AP {_number(case.values['average_precision'])}, "
+        f"{case.values['lesion_ml']:.1f} mL</span></div>"
+        for case in cases
     )
     return (
         '<div style="display:grid;gap:12px;'
@@ -162,24 +182,23 @@ def _gallery(rows: Sequence[Row], pictures: bool) -> str:
     )
 
 
-def _cases(results: Results, pictures: bool) -> str:
-    names = [one.name for one in results.found]
+def _cases(detectors: Sequence[DetectorResults], pictures: bool) -> str:
     head = "".join(
-        f'<th class="n">AP {escape(name)}</th><th class="n">Dice {escape(name)}</th>'
-        for name in names
+        f'<th class="n">AP {escape(d.name)}</th><th class="n">Dice {escape(d.name)}</th>'
+        for d in detectors
     )
     lines = []
-    for rows in zip(*(one.rows for one in results.found), strict=True):
+    for of_detectors in zip(*(detector.cases for detector in detectors), strict=True):
         cells = "".join(
-            f'<td class="n">{_number(float(row["average_precision"]))}</td>'
-            f'<td class="n">{_number(float(row["dice"]))}</td>'
-            for row in rows
+            f'<td class="n">{_number(case.values["average_precision"])}</td>'
+            f'<td class="n">{_number(case.values["dice"])}</td>'
+            for case in of_detectors
         )
-        row = rows[0]
-        small = _picture(row, "height:64px;border-radius:4px") if pictures else ""
+        case = of_detectors[0]
+        picture = _picture(case, "height:64px;border-radius:4px") if pictures else ""
         lines.append(
-            f"<tr><td>{small}</td><td>{escape(str(row['case']))}</td>"
-            f'<td class="n">{float(row["lesion_ml"]):.2f}</td>{cells}</tr>'
+            f"<tr><td>{picture}</td><td>{escape(case.case)}</td>"
+            f'<td class="n">{case.values["lesion_ml"]:.2f}</td>{cells}</tr>'
         )
     return (
         '<div class="wide"><table><thead><tr><th></th><th>case</th><th class="n">lesion, mL</th>'
@@ -187,11 +206,10 @@ def _cases(results: Results, pictures: bool) -> str:
     )
 
 
-def _picture(row: Row, style: str) -> str:
-    name = str(row["case"])
+def _picture(case: CaseMetrics, style: str) -> str:
     return (
-        f'<img loading="lazy" style="{style}" src="{quote(f"{PICTURES}/{name}.png")}" '
-        f'alt="{escape(name)}">'
+        f'<img loading="lazy" style="{style}" src="{quote(f"{PICTURES}/{case.case}.png")}" '
+        f'alt="{escape(case.case)}">'
     )
 
 

@@ -21,7 +21,7 @@ def write_table(
     """Atomically write ``rows``, all of one ``kind``, under a header.
 
     Raises:
-        InputError: ``output-unwritable`` or ``disk-full``.
+        OutputError: ``output-unwritable`` or ``disk-full``.
     """
     names = [field.name for field in fields(kind)]
     write_rows(path, names, (asdict(row) for row in rows), delimiter)
@@ -33,7 +33,7 @@ def write_rows(
     """Atomically write ``rows`` under a header of ``names``; what a row lacks is left empty.
 
     Raises:
-        InputError: ``output-unwritable`` or ``disk-full``.
+        OutputError: ``output-unwritable`` or ``disk-full``.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, names, delimiter=delimiter, lineterminator="\n")

@@ -77,7 +77,7 @@ def screen_jobs(
     Raises:
         InputError: ``output-unwritable``, ``disk-full``, or what a screener refuses.
     """
-    from dal_fast.batch.outputs import check_folder
+    from dal_fast.imaging.atomic import check_folder
 
     check_folder(out)
     crew = options.crew(settings, len(jobs))
