@@ -1,7 +1,7 @@
 """Docstrings are written as Sphinx reads them; the site renders Markdown.
 
-``:func:`dal_fast.ops.ssim3d` `` becomes code, ``::`` before an indented block a colon, and a table drawn with
-``====`` a block of text.
+A role such as ``:func:`` becomes code, ``::`` before an indented block a colon, a table drawn with
+``====`` a block of text, and ``low, high: of it`` an entry for each name.
 """
 
 from __future__ import annotations
@@ -13,13 +13,20 @@ import griffe
 
 _ROLE = re.compile(r":(?:py:)?(?:func|class|meth|attr|data|mod|exc):`~?([^`]+)`")
 _BLOCK = re.compile(r"::(\n\n {4})")
+_NAMES = re.compile(r"^( {4})(\w+(?:, \w+)+):((?: .*)(?:\n {8}.*)*)", re.MULTILINE)
 _TABLE = re.compile(r"^=+ +=.*\n(?:.*\n)*?=+ +=.*$(?:\n(?:.+\n)*?=+ +=.*$)?", re.MULTILINE)
 
 
 def as_markdown(text: str) -> str:
     """A docstring in Markdown."""
     text = _BLOCK.sub(r":\1", _ROLE.sub(r"`\1`", text))
+    text = _NAMES.sub(_one_each, text)
     return _TABLE.sub(lambda table: f"```text\n{table[0].replace('``', '')}\n```", text)
+
+
+def _one_each(entry: re.Match[str]) -> str:
+    indent, names, meaning = entry.groups()
+    return "\n".join(f"{indent}{name}:{meaning}" for name in names.split(", "))
 
 
 class Sphinx(griffe.Extension):

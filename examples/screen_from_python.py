@@ -40,9 +40,8 @@ def main(folder: Path) -> None:
     head = save(folder / "head_T2w.nii.gz", (stripped + background).astype(np.float32))
     mask = save(folder / "head_mask.nii.gz", (labels > 0).astype(np.uint8))
     result = screener.screen(head, mask=mask)
-    print(
-        f"2. {result.name}: score {result.score:.2f}, mask from {Path(result.source['mask']).name}"
-    )
+    used = Path(result.source["mask"]).name
+    print(f"2. {result.name}: score {result.score:.2f}, with the mask {used}")
 
     # 3. Many scans, one model. An error concerns one scan; its code says why.
     empty = save(folder / "sub-03_T2w.nii.gz", np.zeros((40, 40, 40), np.float32))

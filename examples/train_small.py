@@ -2,8 +2,8 @@
 
     python examples/train_small.py [FOLDER]
 
-The data are synthetic and the network is tiny, so that this takes less than a minute on a CPU. A real
-training needs a derivative with label maps (see docs/howto/train.md). Needs dal_fast[train].
+The data are synthetic and the network is tiny, so that this takes less than a minute on a CPU. A
+real training needs a derivative with label maps (see docs/howto/train.md). Needs dal_fast[train].
 """
 
 import sys
