@@ -16,7 +16,7 @@ from dal_fast import DalFastError
 from dal_fast.models import load_weights, read_card
 from dal_fast.training import checkpoint, train
 from dal_fast.training.config import TrainConfig
-from dal_fast.training.loop import Step, hardness, rate_factor
+from dal_fast.training.loop import Step, difficulty, rate_factor
 
 pytest.importorskip("lightning_fabric")
 MODEL = {
@@ -206,8 +206,8 @@ def test_processes_that_cannot_share_a_step_are_refused(data, tmp_path):
 
 def test_schedules():
     stage = _config({**TISSUE, "steps": 100, "easy_until": 0.2, "hard_from": 0.6}).stages[0]
-    assert [hardness(stage, s) for s in (0, 20, 60, 99)] == [0, 0, 1, 1]
-    assert hardness(stage, 40) == pytest.approx(0.5)
+    assert [difficulty(stage, s) for s in (0, 20, 60, 99)] == [0, 0, 1, 1]
+    assert difficulty(stage, 40) == pytest.approx(0.5)
     assert rate_factor(0, 1000) == pytest.approx(1 / 20)
     assert rate_factor(500, 1000) == pytest.approx(0.5)
     assert rate_factor(999, 1000) < 1e-4
