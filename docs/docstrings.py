@@ -1,7 +1,8 @@
 """Docstrings are written as Sphinx reads them; the site renders Markdown.
 
 A role such as ``:func:`` becomes code, ``::`` before an indented block a colon, a table drawn with
-``====`` a block of text, and ``low, high: of it`` an entry for each name.
+``====`` a block of text, an indented definition a definition, and ``low, high: of it`` an entry for
+each name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import griffe
 
 _ROLE = re.compile(r":(?:py:)?(?:func|class|meth|attr|data|mod|exc):`~?([^`]+)`")
 _BLOCK = re.compile(r"::(\n\n {4})")
+_DEFINITION = re.compile(r"^(``.+)\n {4}(?=\S)", re.MULTILINE)
 _NAMES = re.compile(r"^( {4})(\w+(?:, \w+)+):((?: .*)(?:\n {8}.*)*)", re.MULTILINE)
 _TABLE = re.compile(r"^=+ +=.*\n(?:.*\n)*?=+ +=.*$(?:\n(?:.+\n)*?=+ +=.*$)?", re.MULTILINE)
 
@@ -20,7 +22,7 @@ _TABLE = re.compile(r"^=+ +=.*\n(?:.*\n)*?=+ +=.*$(?:\n(?:.+\n)*?=+ +=.*$)?", re
 def as_markdown(text: str) -> str:
     """A docstring in Markdown."""
     text = _BLOCK.sub(r":\1", _ROLE.sub(r"`\1`", text))
-    text = _NAMES.sub(_one_each, text)
+    text = _DEFINITION.sub(r"\1\n:   ", _NAMES.sub(_one_each, text))
     return _TABLE.sub(lambda table: f"```text\n{table[0].replace('``', '')}\n```", text)
 
 
