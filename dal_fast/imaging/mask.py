@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.bids import mask_files
-from dal_fast.imaging.morphology import Bool, largest_component_filled
+from dal_fast.imaging.morphology import Bool, empty_slices, largest_component_filled
 from dal_fast.imaging.nifti import Volume, read_volume
 
 FULLEST_VIEW, LARGEST_BRAIN_ML, ROUGHEST_BRAIN = 0.7, 2300.0, 0.5
@@ -159,6 +159,8 @@ def skull_reason(nonzero: Bool, voxel_mm: tuple[float, float, float]) -> str | N
     if volume_mm3 > LARGEST_BRAIN_ML * 1000:
         return f"its non-zero voxels take {volume_mm3 / 1e6:.1f} L, more than a brain"
     shape = sphericity(nonzero, voxel_mm)
+    if shape < ROUGHEST_BRAIN and (empty := empty_slices(nonzero)):
+        return f"{empty} of its slices hold nothing but 0 and lie between others"
     if shape < ROUGHEST_BRAIN:
         return f"its non-zero voxels are too rough for a brain (sphericity {shape:.2f})"
     return None

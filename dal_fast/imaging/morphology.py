@@ -7,7 +7,7 @@ is imported when a function needs it: most refusals of a scan come earlier.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +28,42 @@ def bounding_box(mask: Bool | Tensor, margin: int = 0) -> tuple[slice, ...]:
     Returns:
         One slice an axis, within the volume; empty slices where the mask is empty.
     """
-    across = mask.any(2)
-    lines = (across.any(1), across.any(0), mask.any(1).any(0))
+    across, along = cast(Any, mask.any(2)), cast(Any, mask.any(1))
     box = []
-    for line in lines:
-        inside = line.tolist()
+    for line in (across.any(1), across.any(0), along.any(0)):
+        inside: list[bool] = line.tolist()
         if True not in inside:
             box.append(slice(0, 0))
             continue
         first, last = inside.index(True), len(inside) - 1 - inside[::-1].index(True)
         box.append(slice(max(0, first - margin), min(len(inside), last + 1 + margin)))
     return tuple(box)
+
+
+def empty_slices(values: NDArray[Any]) -> int:
+    """Slices of a scan or mask that are all 0 between larger ones, along the worst axis.
+
+    A slice counts as larger from a twentieth of the largest on, so that specks do not.
+    """
+    most = 0
+    for axis, areas in enumerate(slice_areas(values)):
+        large = np.flatnonzero(areas > areas.max() / 20)
+        if len(large):
+            between = large[0] + np.flatnonzero(areas[large[0] : large[-1]] == 0)
+            most = max(most, sum(not np.take(values, index, axis).any() for index in between))
+    return most
+
+
+def slice_areas(values: NDArray[Any]) -> list[NDArray[np.intp]]:
+    """For each axis, how many of the voxels of :func:`thin_slices` are not 0 in each slice."""
+    return [(thin_slices(values, axis) != 0).sum((1, 2)) for axis in range(3)]
+
+
+def thin_slices(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    """All slices across an axis, which comes first, with about 40 of their rows and columns."""
+    slices = np.moveaxis(values, axis, 0)
+    rows, columns = (max(1, size // 40) for size in slices.shape[1:])
+    return slices[:, ::rows, ::columns]
 
 
 def outermost_voxels(mask: Bool) -> NDArray[np.intp]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dal_fast.imaging.orientation import SIDE_UNKNOWN, position_in_words
+
 
 @dataclass(frozen=True)
 class Image:
@@ -95,3 +97,12 @@ class Result:
     def threshold(self) -> float:
         """The anomaly value from which a voxel belongs to the anomaly mask."""
         return float(self.parameters["threshold"])
+
+    @property
+    def side_known(self) -> bool:
+        """Whether the header says which side of the patient is left."""
+        return all(flag.code != SIDE_UNKNOWN for flag in self.flags)
+
+    def place_in_words(self, region: Region) -> str:
+        """Where a region's peak lies, such as ``28 mm left, 0 mm anterior, 19 mm superior``."""
+        return position_in_words(region.centre, self.side_known)

@@ -147,7 +147,9 @@ class Screener:
         tissue, edges = _anatomy(model_input, model_output)
         image = Image(volume.data, volume.affine)
         labels, normalised = None if tissue is None else tissue.data, model_input.image[0, 0]
-        flags = quality_flags(image, brain, labels, normalised.numpy(), above, volume.nonfinite)
+        flags = quality_flags(
+            volume, brain, labels, normalised.numpy(), above, anomaly_map.contrast
+        )
         flags += self._model_flags(model_output, model_input.mask)
         clock.lap("regions")
         return Result(

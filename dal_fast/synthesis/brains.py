@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast import __version__
+from dal_fast.cache import cache_home, keep
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.cache import cache_home, keep
 from dal_fast.imaging.grid import plan_grid, resample
 from dal_fast.imaging.morphology import bounding_box
 from dal_fast.imaging.normalise import BRAIN_LEVEL
@@ -134,7 +134,8 @@ def load_brains(
     Raises:
         InputError: ``no-data`` where a file is not readable.
     """
-    folder = cache_home() / "brains" / _key(sources, voxel_mm)
+    home = cache_home()
+    folder = None if home is None else home / "brains" / _key(sources, voxel_mm)
     brains = _open(folder)
     if brains is None:
         read = [_read(source, voxel_mm) for source in track(sources)]
@@ -219,8 +220,10 @@ def _write(folder: Path, brains: list[Brain]) -> None:
     (folder / "index.json").write_text(json.dumps(index))
 
 
-def _open(folder: Path) -> list[Brain] | None:
+def _open(folder: Path | None) -> list[Brain] | None:
     """The brains of an entry, mapped into memory; None where there is none, or it is broken."""
+    if folder is None:
+        return None
     try:
         index = json.loads((folder / "index.json").read_text())
         # copy on write: torch insists on memory that it may write to

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from dal_fast import DalFastError, Screener
 from dal_fast.cli import app
 from dal_fast.models import Autoencoder, load_model
-from dal_fast.report.page import scan_page
+from dal_fast.report.page import scan_pictures
 from dal_fast.screening.export import export
 from dal_fast.screening.model_output import ModelOutput
 from dal_fast.screening.runtimes import make_runtime
@@ -85,7 +85,7 @@ def test_a_brain_larger_than_its_volume_is_flagged(tmp_path, scan):
     result = Screener(small, "torch").screen(scan)
     codes = {flag.code for flag in result.flags}
     assert {"outside-model", "uncalibrated"} <= codes
-    assert "Anomaly" in scan_page(result)
+    assert "Anomaly" in scan_pictures(result)[0]
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
