@@ -36,8 +36,9 @@ def main() -> None:
     torch_nn.init.zeros_(network[-1].weight)  # starts as the identity
     torch_nn.init.zeros_(network[-1].bias)
     optimiser = torch.optim.Adam(network.parameters(), lr=5e-3)
+    training = [volumes(seed) for seed in range(4)]
     for step in range(STEPS):
-        clean, noisy, brain = volumes(step % 4)
+        clean, noisy, brain = training[step % len(training)]
         restored = (noisy + network(noisy)) * brain
         loss = ops.l1_ssim_loss(restored, clean, alpha=0.5)
         optimiser.zero_grad()

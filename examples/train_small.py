@@ -18,7 +18,7 @@ from dal_fast.training.config import read_config
 
 RECIPE = """
 seed = 0
-validate_every = 20
+validate_every = 10
 
 [model]
 voxel_mm = 4.0                  # the shipped network works at 2 mm
@@ -31,7 +31,7 @@ lesions = 0.5                   # half of the samples get synthetic lesions
 [[stages]]
 name = "tissue"
 trains = ["tissue"]
-steps = 20
+steps = 10
 losses = { tissue = 1.0, dice = 0.5, lesion = 0.5, consistency = 0.3 }
 """
 
