@@ -13,7 +13,8 @@ import dal_fast
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+CARD = ROOT / "dal_fast/weights/default.md"
+PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", CARD])
 OTHERS_OPTIONS = {  # of sbatch, cmake and the benchmarks
     "--array", "--build", "--cpus-per-task", "--mem", "--record",
 }  # fmt: skip
