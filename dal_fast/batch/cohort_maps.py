@@ -39,12 +39,12 @@ Track = Callable[[Sequence[Record], str], Iterable[Record]]
 """Goes through records, and may tell somebody how far it is; the words say what is done."""
 
 
-def in_silence(records: Sequence[Record], what: str) -> Iterable[Record]:
+def quiet(records: Sequence[Record], what: str) -> Iterable[Record]:
     return records
 
 
 def write_cohort_maps(
-    records: Sequence[Record], healthy: Collection[str], track: Track = in_silence
+    records: Sequence[Record], healthy: Collection[str], track: Track = quiet
 ) -> None:
     """``desc-anomalyZ`` and ``desc-anomalyPercentile`` beside each anomaly map.
 

@@ -20,7 +20,8 @@ from dal_fast.evaluation.baselines import BASELINES
 from dal_fast.evaluation.case_metrics import CaseMetrics
 from dal_fast.evaluation.cases import Case
 from dal_fast.evaluation.compare import NO_HOOKS, Comparison, Hooks, compare
-from dal_fast.evaluation.model_scores import AUTO, ModelScores
+from dal_fast.evaluation.detectors import Detector
+from dal_fast.evaluation.model_scores import AUTO
 from dal_fast.evaluation.protocols import protocol
 from dal_fast.evaluation.validation_set import HEALTHY, REAL
 
@@ -28,13 +29,13 @@ PROTOCOL = "validation-set"
 
 
 def compare_on_set(
-    cases: Sequence[Case], detector: ModelScores, hooks: Hooks = NO_HOOKS
+    cases: Sequence[Case], detector: Detector, hooks: Hooks = NO_HOOKS
 ) -> dict[str, Comparison]:
     """Compare the scores of a weight file with the baselines.
 
     Args:
         cases: of one set, see :func:`dal_fast.evaluation.validation_set.read_set`.
-        detector: the scores of a weight file, and the baselines.
+        detector: of several maps, such as :class:`dal_fast.evaluation.model_scores.ModelScores`.
         hooks: called on the way.
 
     Returns:

@@ -130,7 +130,7 @@ def patient_rows(folder: Path) -> tuple[list[SetRow], list[Failure]]:
         raise InputError(
             Code.NO_DATA, f"{folder} holds no scan with a label-lesion_mask.nii.gz beside it"
         )
-    return rows, failures
+    return sorted(rows, key=lambda row: (row.subject, SCANS.index(row.contrast))), failures
 
 
 def write_set(out: Path, rows: Sequence[SetRow], seed: int) -> None:

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from dal_fast.errors import Code, InputError, OutputError
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.temporary import TEMPORARY_SUFFIX, remove_leftovers, temporary_name
+from dal_fast.imaging.text import printable
 
 _FREE_TEXT = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -147,7 +148,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write text atomically, as UTF-8; see :func:`printable`.
+    """Write text atomically, as UTF-8; see :func:`dal_fast.imaging.text.printable`.
 
     Raises:
         OutputError: ``output-unwritable`` or ``disk-full``.
@@ -166,11 +167,6 @@ def write_json(path: str | Path, content: dict[str, Any]) -> None:
     """
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
-
-
-def printable(text: str) -> str:
-    """The text with ``\\xNN`` for every byte of a file name that is not UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def write_volume(
@@ -258,6 +254,23 @@ def check_folder(folder: str | Path) -> None:
             file.write(b"x")
 
 
+def make_folder(folder: str | Path) -> None:
+    """Make a folder and its parents, even while another process that has failed removes them.
+
+    Raises:
+        OutputError: ``output-unwritable`` or ``disk-full``.
+    """
+    folder = Path(folder)
+    with _refusals(folder):
+        for attempt in range(_ATTEMPTS):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                return
+            except (FileNotFoundError, FileExistsError):  # the latter: it was there a moment ago
+                if attempt == _ATTEMPTS - 1 or os.path.lexists(folder):
+                    raise
+
+
 def refusal(path: str | Path, error: OSError) -> OutputError:
     """What an error of the file system means for the user."""
     code = Code.DISK_FULL if error.errno in _FULL else Code.OUTPUT_UNWRITABLE
@@ -308,7 +321,7 @@ def _created(folder: Path) -> Iterator[None]:
     """The folder while the block runs; what was created for it goes again if the block fails."""
     with _refusals(folder):
         created = [p for p in (folder, *folder.parents) if not p.exists()]
-        _make_folder(folder)
+    make_folder(folder)
     try:
         yield
     except BaseException:
@@ -323,8 +336,7 @@ def _stage(folder: Path) -> Iterator[Path]:
     """A hidden folder below ``folder`` that is gone when the block ends."""
     remove_leftovers(folder)
     stage = temporary_name(folder)
-    with _refusals(folder):
-        _make_folder(stage)
+    make_folder(stage)
     try:
         yield stage
     except OSError as error:  # other libraries write into the stage, too
@@ -333,17 +345,6 @@ def _stage(folder: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-
-
-def _make_folder(folder: Path) -> None:
-    """With its parents, even while another process that has failed removes them."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            return
-        except (FileNotFoundError, FileExistsError):  # the latter: it was there a moment ago
-            if attempt == _ATTEMPTS - 1 or os.path.lexists(folder):
-                raise
 
 
 def _publish(stage: Path, folder: Path, names: Sequence[str]) -> None:

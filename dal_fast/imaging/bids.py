@@ -96,17 +96,33 @@ def is_scan(path: str | Path) -> bool:
     )
 
 
+@dataclass(frozen=True, order=True)
+class LeftOut:
+    """A file or folder that was passed over although it may hold a scan.
+
+    Attributes:
+        path: of it.
+        code: ``left-out`` where that is as it should be, ``file-missing`` for a link that leads
+            nowhere, ``file-unreadable`` for a folder that cannot be read.
+        reason: a sentence without its subject.
+    """
+
+    path: Path
+    code: Code
+    reason: str
+
+
 @dataclass(frozen=True)
 class FoundScans:
     """What a folder holds.
 
     Attributes:
         scans: files to screen, in a stable order.
-        left_out: files and folders that were passed over although they may hold a scan, and why.
+        left_out: what was passed over.
     """
 
     scans: list[Path]
-    left_out: list[tuple[Path, str]]
+    left_out: list[LeftOut]
 
 
 def collect_scans(folder: str | Path) -> list[Path]:
@@ -135,44 +151,57 @@ def find_scans(folder: str | Path) -> FoundScans:
         raise InputError(Code.FILE_MISSING, f"{root} does not exist")
     if not root.is_dir():
         raise InputError(Code.NOT_A_FOLDER, f"{root} is not a folder")
-    left_out: list[tuple[Path, str]] = []
+    left_out: list[LeftOut] = []
     chosen: dict[Path, Path] = {}
     for path in _files(root, (os.path.realpath(root),), left_out):
         if not is_scan(path):
+            if (suffix := _misspelt_suffix(path)) is not None:
+                reason = f"its suffix is no BIDS suffix; is it meant to be {suffix}?"
+                left_out.append(LeftOut(path, Code.LEFT_OUT, reason))
             continue
         result = path.with_name(output_name(path, "anomaly"))
         taken, other = chosen.get(result), path
         if taken is None or parse_name(path).entities.get("desc") == "brain":
             chosen[result], other = path, taken or path
         if taken is not None:
-            left_out.append((other, f"{chosen[result].name} is the same scan, and was taken"))
+            reason = f"its results would have the names of those of {chosen[result].name}"
+            left_out.append(LeftOut(other, Code.LEFT_OUT, reason))
     if not chosen:
+        hint = f". Left out: {left_out[0].path}, as {left_out[0].reason}" if left_out else ""
         raise InputError(
-            Code.NO_SCANS, f"{root} holds no structural NIfTI image (T1w, T2w, FLAIR, …)"
+            Code.NO_SCANS, f"{root} holds no structural NIfTI image (T1w, T2w, FLAIR, …){hint}"
         )
     return FoundScans(sorted(chosen.values()), sorted(left_out))
 
 
-def _files(
-    folder: Path, inside: tuple[str, ...], left_out: list[tuple[Path, str]]
-) -> Iterator[Path]:
+def _misspelt_suffix(path: Path) -> str | None:
+    """The suffix of a structural image that a NIfTI file's name nearly has, as in ``_T1.nii``."""
+    name = parse_name(path)
+    if name.suffix in STRUCTURAL or not path.name.lower().endswith((".nii", ".nii.gz")):
+        return None
+    near = (name.suffix or "").lower().removesuffix("w")
+    return next((s for s in sorted(STRUCTURAL) if s.lower().removesuffix("w") == near), None)
+
+
+def _files(folder: Path, inside: tuple[str, ...], left_out: list[LeftOut]) -> Iterator[Path]:
     """Files below a folder that lies in the folders ``inside``, whose paths hold no links."""
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
-        left_out.append((folder, f"the folder cannot be read: {error.strerror}"))
+        reason = f"the folder cannot be read: {error.strerror}"
+        left_out.append(LeftOut(folder, Code.FILE_UNREADABLE, reason))
         return
     for name in names:
         path = folder / name
         if not path.is_dir():
             if path.is_symlink() and not path.suffix and not path.exists():
-                reason = f"its target {os.readlink(path)} is missing (datalad get?)"
-                left_out.append((path, f"it is a link, and {reason}"))
+                reason = f"it is a link, and its target {os.readlink(path)} is missing"
+                left_out.append(LeftOut(path, Code.FILE_MISSING, f"{reason} (datalad get?)"))
             yield path
         elif name not in _SKIPPED_FOLDERS and not name.startswith("."):
             place = os.path.realpath(path)
             if place in inside:
-                left_out.append((path, f"it is a link back to {place}"))
+                left_out.append(LeftOut(path, Code.LEFT_OUT, f"it is a link back to {place}"))
             else:
                 yield from _files(path, (*inside, place), left_out)
 
@@ -182,19 +211,23 @@ def select_scans(
     participants: Sequence[str] = (),
     sessions: Sequence[str] = (),
     suffixes: Sequence[str] = (),
+    *,
+    found: FoundScans | None = None,
 ) -> list[Path]:
     """Scans of a BIDS dataset by label; ``sub-`` and ``ses-`` may be left out or kept.
 
     Args:
         dataset: a folder with ``dataset_description.json``.
         participants, sessions, suffixes: which ones; none means all.
+        found: in the dataset, where that is known already.
 
     Raises:
         InputError: ``not-bids``, ``label-unknown`` for a label without any scan, or as
             :func:`collect_scans`.
     """
     root = Path(dataset)
-    scans = [scan for scan in collect_scans(root) if parse_name(scan).suffix is not None]
+    scans = (found or find_scans(root)).scans
+    scans = [scan for scan in scans if parse_name(scan).suffix is not None]
     if not (root / "dataset_description.json").is_file():
         raise InputError(
             Code.NOT_BIDS,

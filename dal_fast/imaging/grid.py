@@ -37,7 +37,7 @@ _SLAB_POINTS = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class ModelGrid:
-    """The model's grid and the scan's, both ways.
+    """The model's grid, the scan's grid, and resampling from either to the other.
 
     Attributes:
         shape: (D, H, W) of the model grid.
@@ -81,7 +81,7 @@ class ResampledVolume:
     Attributes:
         image: (1, 1, D, H, W) float32, in the scan's intensities.
         mask: (1, 1, D, H, W) bool, at least half inside the scan's mask; ``None`` without one.
-        grid: the way back.
+        grid: for bringing maps back to the scan's grid.
     """
 
     image: Tensor

@@ -105,7 +105,7 @@ def parse_header(block: bytes, name: str) -> CheckedHeader:
 
 
 def _decode(block: bytes, name: str) -> tuple[Any, str]:
-    """nibabel's header and the byte order, told by the header's own length or number of axes."""
+    """nibabel's header and the byte order, from the header's own length or number of axes."""
     if len(block) < 348:
         if other := other_format(block):
             raise InputError(Code.NOT_NIFTI, f"{name} is not a NIfTI file: {other}")
@@ -116,9 +116,10 @@ def _decode(block: bytes, name: str) -> tuple[Any, str]:
     for order in "<>":
         (length,) = struct.unpack(order + "i", block[:4])
         (axes,) = struct.unpack(order + "h", block[40:42])
-        if block[344:348] == b"n+1\0" and (length == 348 or 1 <= axes <= 7):
+        single = block[344:348] == b"n+1\0" or (block[344:348] == b"ni1\0" and len(block) > 352)
+        if single and (length == 348 or 1 <= axes <= 7):
             raw = nib.Nifti1Header(block[:348], order, check=False)  # type: ignore[no-untyped-call]
-            raw["sizeof_hdr"] = 348
+            raw["sizeof_hdr"], raw["magic"] = 348, b"n+1"
             return raw, order
         if length == 540 and block[4:12] == b"n+2\0\r\n\x1a\n":
             if len(block) < 540:
@@ -194,23 +195,17 @@ def _check_dtype(code: int, order: str, name: str) -> np.dtype[Any]:
 
 
 def _check_offset(offset: float, least: int, name: str) -> int:
-    """0 means right after the header, as other readers take it; noise of a float is rounded off."""
+    """0 means right after the header; a fraction is cut off, less the noise of a float."""
     if offset == 0:
         return least
-    if not (np.isfinite(offset) and abs(offset - round(offset)) <= _OFFSET_NOISE):
+    if not least <= offset + _OFFSET_NOISE <= least + MOST_EXTENSION_BYTES:
         raise InputError(
             Code.VOX_OFFSET,
-            f"{name} puts its voxels at byte {offset}; where no extension follows the header, "
-            f"vox_offset is {least}",
-        )
-    if not least <= round(offset) <= least + MOST_EXTENSION_BYTES:
-        raise InputError(
-            Code.VOX_OFFSET,
-            f"{name} puts its voxels at byte {offset:.0f}, outside {least} to "
+            f"{name} puts its voxels at byte {offset:g}, outside {least} to "
             f"{least + MOST_EXTENSION_BYTES}; where no extension follows the header, vox_offset "
             f"is {least}",
         )
-    return round(offset)
+    return int(offset + _OFFSET_NOISE)
 
 
 def _check_scaling(slope: float, inter: float, name: str) -> tuple[float, float]:

@@ -1,8 +1,8 @@
 """The brain mask of a scan: given, found beside it, or its non-zero voxels if it is stripped.
 
-Whether a scan is already skull-stripped is told from its non-zero voxels alone. Measured on 185
-stripped T1w brains, one stripped T1w, T2w and FLAIR at 1 mm and five whole heads, the latter also
-with their background set to zero by a threshold, filled or not:
+Whether a scan is skull-stripped is decided from its non-zero voxels alone. The limits were measured
+on 185 stripped T1w brains, one stripped T1w, T2w and FLAIR at 1 mm, and five whole heads. These
+were also tried with their background set to zero by a threshold, with and without holes filled:
 
 =============================== ================= ================ =======
 non-zero voxels                 stripped          whole head       limit
@@ -12,10 +12,11 @@ volume                          1.1 to 1.9 L      2.8 to 7.0 L     2.3 L
 sphericity                      0.82 to 0.89      0.18 to 0.31     0.5
 =============================== ================= ================ =======
 
-A scanner's background is never quite zero, so an untouched head fills its whole field of view;
-one with a masked background is larger than any brain; a child's is rough: its surface, air
-spaces and noise specks have several times the area of a brain's of that volume. What may pass:
-a newborn's head whose background was cleaned and holes filled by hand (sphericity up to 0.75).
+A scanner's background is never quite zero, so that an untouched head fills its field of view. A
+head with a masked background is larger than any brain. A child's head is not, but it is rough: its
+surface, air spaces and specks of noise have several times the area of a brain of that volume. One
+kind of head is not recognised: a newborn's whose background was cleaned and whose holes were filled
+by hand (sphericity up to 0.75).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Read a NIfTI volume through a gate: either every voxel is as it was written, or one refusal.
+"""Read a NIfTI volume: either every voxel is as it was written, or the file is refused.
 
-The header is checked before anything is allocated; a gzip stream is decompressed exactly as far
-as its header promises, its CRC and length verified (nibabel alone reads most bit-flipped files as
-valid); a refusal takes about a second at most and no more memory than the file's own voxels.
-An uncompressed ``.nii`` has no checksum: there a flipped voxel bit cannot be known.
+The header is checked before anything is allocated. A gzip stream is decompressed exactly as far as
+the header promises, and its CRC and length are verified (nibabel alone reads most files with a
+flipped bit as valid). A refusal takes about a second at most and no more memory than the file's own
+voxels. An uncompressed ``.nii`` has no checksum, so that a flipped bit of a voxel goes unnoticed.
 
 What is read is what nibabel and ITK read. A header that leaves something in doubt, above all which
 side is left, is read with a note, see :mod:`dal_fast.imaging.orientation`.
@@ -35,9 +35,9 @@ the header
 ``dtype-complex``     complex numbers
 ``dtype-colour``      RGB or RGBA
 ``dtype-unknown``     any other datatype code that is not an integer or float of 8 to 64 bits
-``vox-offset``        voxels inside the header, at half a byte or 16 MiB away
+``vox-offset``        voxels inside the header, or 16 MiB behind it
 ``scaling``           infinite scl_slope or scl_inter
-``affine-invalid``    a qform that is no rotation or has negative voxel sizes, and no sform
+``affine-invalid``    a qform that is no rotation, and no usable sform
 ``affine-nonfinite``  NaN or infinity in the affine, and no usable qform
 ``affine-singular``   an affine that cannot be inverted, and no usable qform
 ``voxel-size``        voxels finer than 0.05 mm or coarser than 20 mm
@@ -145,7 +145,9 @@ def _check_file(path: Path) -> int:
         raise InputError(Code.NOT_A_FILE, f"{path} is not a regular file")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(
-            Code.UNSUPPORTED_FORMAT, f"{path} is not a .nii or .nii.gz file; convert it to NIfTI"
+            Code.UNSUPPORTED_FORMAT,
+            f"{path} is not a .nii or .nii.gz file; convert it to NIfTI. An Analyze 7.5 pair "
+            "(.hdr, .img) does not say which side is left; better convert its DICOM files",
         )
     if status.st_size == 0:
         raise InputError(Code.EMPTY_FILE, f"{path} is empty; copy or download it again")

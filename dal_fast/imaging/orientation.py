@@ -35,6 +35,7 @@ _LAST_CODE = 5  # NIFTI_XFORM_TEMPLATE_OTHER
 _QUATERNION_EXCESS = 0.01  # by which b² + c² + d² may exceed 1: rounding of a text or of a float
 _ANOTHER_AXIS = 45.0  # degrees from which two affines disagree about which side is left
 _SAME_PLACE_DEGREES, _SAME_PLACE_MM = 10.0, 20.0
+_OTHER_UNITS = {1: "metres", 3: "micrometres"}
 _SAME_SIZE = 0.25  # share by which the voxel sizes of sform and pixdim may differ
 _DEFAULTS = ((1, 1, 1), (-1, -1, 1))  # signs of the diagonals that numpy and ITK users get unasked
 
@@ -80,23 +81,22 @@ def read_affine(raw: Any, shape: tuple[int, int, int], name: str) -> tuple[Affin
             raise fault
         qform = _usable(_qform(raw, name), name)
         why = "all zero" if not sform[:3, :3].any() else "not usable"
-        doubts = [*_default_doubts(qform), *_qfac_doubts(raw)]
+        doubts = [*_default_doubts(qform), *_pixdim_doubts(raw, qform)]
         _repair_qform(raw)
         raw["sform_code"] = 0
         note = Note(SFORM_UNUSABLE, f"the header's sform is {why}; its qform was used instead")
         return qform, [note, *doubts]
     if qform_code > 0:
         qform = _usable(_qform(raw, name), name)
-        doubts = [*_code_doubts(raw), *_default_doubts(qform), *_qfac_doubts(raw)]
+        doubts = [*_code_doubts(raw), *_default_doubts(qform), *_pixdim_doubts(raw, qform)]
         _repair_qform(raw)
         return qform, doubts
-    sizes = np.abs(np.asarray(raw["pixdim"][1:4], np.float64))
     neither = Note(
         SIDE_UNKNOWN,
         "the header does not say how the patient lay (its sform and qform codes are 0); "
         "left and right may be swapped",
     )
-    return _usable(_without_orientation(shape, sizes), name), [neither]
+    return _usable(_without_orientation(shape, _sizes(raw)), name), [neither]
 
 
 def affine_fault(affine: Affine, name: str) -> InputError | None:
@@ -155,35 +155,40 @@ def _qform(raw: Any, name: str) -> Affine:
     A quaternion that rounding made a little longer than 1 is shortened; a ``pixdim[0]`` below 0
     counts as -1, any other as 1.
     """
-    vector = np.array([raw["quatern_b"], raw["quatern_c"], raw["quatern_d"]], np.float64)
-    sizes = np.asarray(raw["pixdim"][1:4], np.float64)
+    vector = _vector(raw)
     with np.errstate(all="ignore"):
-        excess = float(vector @ vector) - 1
-        fault = None
-        if excess > _QUATERNION_EXCESS:
-            fault = f"quaternion ({', '.join(f'{v:.4g}' for v in vector)}) is no rotation"
-        elif sizes.min() < 0:
-            fault = f"voxel sizes {sizes.tolist()} are negative"
-        if fault is not None:
+        if vector @ vector - 1 > _QUATERNION_EXCESS:
+            shown = ", ".join(f"{value:.4g}" for value in vector)
             raise InputError(
                 Code.AFFINE_INVALID,
-                f"{name} has no usable orientation: its {fault}; copy the header of the original "
-                "scan to it",
+                f"{name} has no usable orientation: its quaternion ({shown}) is no rotation; copy "
+                "the header of the original scan to it",
             )
         header = raw.copy()
         _repair_qform(header)
         return np.asarray(header.get_qform(), np.float64)
 
 
+def _vector(raw: Any) -> Affine:
+    return np.array([raw["quatern_b"], raw["quatern_c"], raw["quatern_d"]], np.float64)
+
+
+def _sizes(raw: Any) -> Affine:
+    """Voxel sizes in mm; a size of 0 counts as 1, as other readers take it."""
+    sizes = np.abs(np.asarray(raw["pixdim"][1:4], np.float64))
+    return np.where(sizes == 0, 1.0, sizes)
+
+
 def _repair_qform(header: Any) -> None:
-    """``pixdim[0]`` becomes 1 or -1, and a quaternion longer than 1 is shortened to 1."""
+    """``pixdim[0]`` becomes 1 or -1, sizes positive, and a quaternion longer than 1 becomes 1."""
     if header["pixdim"][0] not in (-1, 1):
         header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
-    vector = np.array([header[f"quatern_{axis}"] for axis in "bcd"], np.float64)
-    if vector @ vector - 1 > header.quaternion_threshold:
-        header["quatern_b"], header["quatern_c"], header["quatern_d"] = vector / np.linalg.norm(
-            vector
-        )
+    if not (header["pixdim"][1:4] > 0).all():
+        header["pixdim"][1:4] = _sizes(header)
+    vector = _vector(header)
+    length = float(np.linalg.norm(vector))
+    if length**2 - 1 > header.quaternion_threshold:
+        header["quatern_b"], header["quatern_c"], header["quatern_d"] = vector / length
 
 
 def _without_orientation(shape: tuple[int, int, int], sizes: Affine) -> Affine:
@@ -196,7 +201,7 @@ def _without_orientation(shape: tuple[int, int, int], sizes: Affine) -> Affine:
 
 def _doubts(raw: Any, sform: Affine, shape: tuple[int, int, int]) -> list[Note]:
     """What is doubtful about a header whose sform is used."""
-    notes = [*_code_doubts(raw), *_default_doubts(sform), *_size_doubts(raw, sform)]
+    notes = [*_code_doubts(raw), *_default_doubts(sform), *_pixdim_doubts(raw, sform, qfac=False)]
     if int(raw["qform_code"]) > 0:
         try:
             qform = _qform(raw, "")
@@ -251,17 +256,6 @@ def _code_doubts(raw: Any) -> list[Note]:
     return []
 
 
-def _size_doubts(raw: Any, sform: Affine) -> list[Note]:
-    """Some readers take the voxel sizes of ``pixdim``, others those of the sform."""
-    sizes = np.linalg.norm(sform[:3, :3], axis=0)
-    stated = np.asarray(raw["pixdim"][1:4], np.float64)
-    if not (stated > 0).all() or (np.abs(stated / sizes - 1) <= _SAME_SIZE).all():
-        return []
-    first, second = (" × ".join(f"{size:.3g}" for size in each) for each in (stated, sizes))
-    text = f"the header's pixdim says {first} mm and its sform {second} mm"
-    return [Note(SIZE_UNCERTAIN, f"{text}; the voxel sizes of the sform were used")]
-
-
 def _default_doubts(affine: Affine) -> list[Note]:
     """An affine that programs write when nobody told them the orientation."""
     axes, offset = affine[:3, :3], affine[:3, 3]
@@ -279,10 +273,32 @@ def _default_doubts(affine: Affine) -> list[Note]:
     ]
 
 
-def _qfac_doubts(raw: Any) -> list[Note]:
-    """``pixdim[0]``, which mirrors the qform, is neither 1 nor -1, and readers differ about it."""
-    qfac = float(raw["pixdim"][0])
-    if qfac >= 0 or qfac == -1 or np.isnan(qfac):
-        return []
-    text = f"the header's pixdim[0] is {qfac:g}, neither 1 nor -1"
-    return [Note(SIDE_UNKNOWN, f"{text}; readers differ in which side they call left")]
+def _pixdim_doubts(raw: Any, affine: Affine, qfac: bool = True) -> list[Note]:
+    """What ``pixdim`` says against the affine that is used; ITK takes voxel sizes from it.
+
+    Args:
+        raw: the header.
+        affine: that is used.
+        qfac: whether ``pixdim[0]``, which mirrors the qform, has a say in it.
+    """
+    first = float(raw["pixdim"][0])
+    if qfac and first < 0 and first != -1:
+        text = f"the header's pixdim[0] is {first:g}, neither 1 nor -1"
+        return [Note(SIDE_UNKNOWN, f"{text}; readers differ in which side they call left")]
+    stated = np.asarray(raw["pixdim"][1:4], np.float64)
+    shown = " × ".join(f"{size:.3g}" for size in stated)
+    if (stated < 0).any():
+        text = (
+            f"the header's pixdim says {shown} mm, and readers differ in what negative sizes mean"
+        )
+        return [Note(SIDE_UNKNOWN, f"{text}; left and right may be swapped")]
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    used = " × ".join(f"{size:.3g}" for size in sizes)
+    if not (np.abs(stated / sizes - 1) <= _SAME_SIZE).all():
+        text = f"the header's pixdim says {shown} mm, and readers differ in what they make of it"
+        return [Note(SIZE_UNCERTAIN, f"{text}; voxels of {used} mm were assumed")]
+    unit = _OTHER_UNITS.get(int(raw["xyzt_units"]) & 7)
+    if unit is not None:
+        text = f"the header gives its lengths in {unit}, which would be implausible"
+        return [Note(SIZE_UNCERTAIN, f"{text}; millimetres were assumed")]
+    return []

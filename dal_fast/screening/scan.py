@@ -32,11 +32,14 @@ class Scan:
 
     @property
     def source(self) -> dict[str, str]:
-        """Path and SHA-256 of the file, and of its mask, or the rule that replaces a mask."""
-        source = {"path": str(self.volume.path), "sha256": self.volume.sha256}
+        """Path and SHA-256 of the file, and of its mask, or the rule that replaces a mask.
+
+        Paths are absolute, and links in them stay.
+        """
+        source = {"path": str(self.volume.path.absolute()), "sha256": self.volume.sha256}
         if self.mask.path is None or self.mask.sha256 is None:
             return source | {"mask": "non-zero voxels"}
-        return source | {"mask": str(self.mask.path), "mask_sha256": self.mask.sha256}
+        return source | {"mask": str(self.mask.path.absolute()), "mask_sha256": self.mask.sha256}
 
 
 def load_scan(

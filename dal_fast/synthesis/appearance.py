@@ -33,9 +33,9 @@ def draw_structures(means: Tensor, spread: float, generator: Generator) -> Tenso
         brain.
     """
     contrast = means.amax(1, keepdim=True) - means.amin(1, keepdim=True)
-    own = spread * uniform((len(means), 1), 0.0, 1.0, generator) * contrast
+    sd = spread * uniform((len(means), 1), 0.0, 1.0, generator) * contrast
     table = per_tissue(means)
-    table = table + own * torch.randn(table.shape, generator=generator, device=generator.device)
+    table = table + sd * torch.randn(table.shape, generator=generator, device=generator.device)
     table[:, :256] = 0
     return table.clamp_min(0)
 
@@ -78,9 +78,9 @@ def remap(
         scan, structures: ``(N, 1, D, H, W)``.
         means, spread, generator: see :func:`draw_structures`.
     """
-    own = tissue_means(scan, structures)
-    gain = contrast_gain(own, means) * uniform((len(scan), 3), *_GAIN, generator)
-    tables = (draw_structures(means, spread, generator), per_tissue(own), per_tissue(gain))
+    before = tissue_means(scan, structures)
+    gain = contrast_gain(before, means) * uniform((len(scan), 3), *_GAIN, generator)
+    tables = (draw_structures(means, spread, generator), per_tissue(before), per_tissue(gain))
     new, old, gains = _blurred(tables, structures).chunk(3, dim=1)
     return (new + gains * (scan - old)).clamp_min(0)
 

@@ -108,7 +108,8 @@ class Training:
         if self._optimiser_state is not None:
             optimiser.load_state_dict(self._optimiser_state)
             self._optimiser_state = None
-        objective = make_objective(model, stage, self.config.samples.contrasts)
+        mixed = self.config.precision == "bf16-mixed"
+        objective = make_objective(model, stage, self.config.samples.contrasts, mixed)
         if self.config.compile:
             for name in stage.trains:
                 model.part(name).compile(dynamic=True)
@@ -177,7 +178,7 @@ class Training:
 def make_optimiser(
     stage: StageConfig, parameters: list[nn.Parameter], fused: bool
 ) -> torch.optim.Optimizer:
-    """The stage's own; a parameter without a gradient is left as it is."""
+    """The optimiser of a stage; it leaves a parameter without a gradient as it is."""
     rate, decay = stage.rate, stage.weight_decay
     if stage.optimiser == "rmsprop":
         return torch.optim.RMSprop(parameters, rate, weight_decay=decay)

@@ -26,11 +26,13 @@ class Objective(nn.Module):
     Args:
         model: with every network that the stage trains or uses.
         stage: its losses and their weights.
+        mixed: run the networks in bfloat16 where torch's autocast does so. (Fabric's own mixed
+            precision would also round the batch, whose intensities the closed form needs in full.)
     """
 
-    def __init__(self, model: AnyModel, stage: StageConfig) -> None:
+    def __init__(self, model: AnyModel, stage: StageConfig, mixed: bool = False) -> None:
         super().__init__()
-        self.model, self.stage = model, stage
+        self.model, self.stage, self.mixed = model, stage, mixed
         self.learning, self.names = stage.turn(0)
 
     def start_step(self, step: int) -> None:
@@ -43,9 +45,15 @@ class Objective(nn.Module):
     def prepare(self, sample: Sample, generator: Generator) -> Batch:
         """The tensors that ``forward`` takes; every random number of the step is drawn here."""
 
-    @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Every loss of the step by its name, unweighted, mean over the samples."""
+        device = batch["image"].device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.mixed):
+            return self.losses(batch)
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """As ``forward``, in whatever precision is set."""
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum."""
@@ -61,12 +69,13 @@ class DALObjective(Objective):
         model: with every network that the stage trains or uses.
         stage: its losses and their weights.
         contrasts: samples of one brain, which follow each other in a batch.
+        mixed: see :class:`Objective`.
     """
 
     model: DAL
 
-    def __init__(self, model: DAL, stage: StageConfig, contrasts: int) -> None:
-        super().__init__(model, stage)
+    def __init__(self, model: DAL, stage: StageConfig, contrasts: int, mixed: bool = False) -> None:
+        super().__init__(model, stage, mixed)
         self.contrasts = contrasts
         self.terms = {name: LOSSES[name] for name in stage.losses}
 
@@ -77,7 +86,7 @@ class DALObjective(Objective):
             batch["edges_kept"], batch["edges_added"] = kept, added
         return batch
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
         outputs = DALOutputs(self.model, batch, self.contrasts, self.learning)
         return {name: self.terms[name](batch, outputs).mean() for name in self.names}
 
@@ -87,26 +96,29 @@ class AutoencoderObjective(Objective):
 
     model: Autoencoder
 
-    def __init__(self, model: Autoencoder, stage: StageConfig) -> None:
-        super().__init__(model, stage)
+    def __init__(self, model: Autoencoder, stage: StageConfig, mixed: bool = False) -> None:
+        super().__init__(model, stage, mixed)
         self.terms = {name: RECONSTRUCTION_LOSSES[name] for name in stage.losses}
 
     def prepare(self, sample: Sample, generator: Generator) -> Batch:
         return add_noise(batch_of(sample), self.model, generator)
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
         outputs = AutoencoderOutputs(self.model, batch, self.learning)
         return {name: self.terms[name](batch, outputs).mean() for name in self.names}
 
 
-def make_objective(model: AnyModel, stage: StageConfig, contrasts: int) -> Objective:
+def make_objective(
+    model: AnyModel, stage: StageConfig, contrasts: int, mixed: bool = False
+) -> Objective:
     """The objective of the model's kind.
 
     Args:
         model: with every network that the stage trains or uses.
         stage: its losses and their weights.
         contrasts: samples of one brain, which follow each other in a batch.
+        mixed: run the networks in bfloat16 where torch's autocast does so.
     """
     if isinstance(model, Autoencoder):
-        return AutoencoderObjective(model, stage)
-    return DALObjective(model, stage, contrasts)
+        return AutoencoderObjective(model, stage, mixed)
+    return DALObjective(model, stage, contrasts, mixed)

@@ -32,7 +32,7 @@ class Samples:
         config: shares.
         seed: of the training.
         space_for: sides of the volume that the model sees of a brain with these sides.
-        healthy: samples come with their twins without lesions.
+        healthy: samples come with their images without lesions.
         contrast: of every sample; default any.
     """
 

@@ -15,6 +15,7 @@ import torch
 
 from dal_fast.errors import Code, InputError, RuntimeUnavailable
 from dal_fast.evaluation.calibration import calibrate
+from dal_fast.extras import isolate
 from dal_fast.models import (
     DAL,
     AnyModel,
@@ -59,11 +60,12 @@ def make_fabric(device: str, devices: int, config: TrainConfig) -> Any:
     Args:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         devices: processes on this machine.
-        config: gives the precision, and whether networks take turns.
+        config: tells whether networks take turns.
 
     Raises:
         RuntimeUnavailable: ``extra-missing``, ``device-unavailable``.
     """
+    isolate("torch_compiler")
     try:
         from lightning_fabric import Fabric
         from lightning_fabric.strategies.ddp import DDPStrategy
@@ -88,7 +90,6 @@ def make_fabric(device: str, devices: int, config: TrainConfig) -> Any:
             if local * nodes > 1
             else "auto"
         ),
-        precision=config.precision,
     )
     fabric.launch()
     return fabric
@@ -211,18 +212,18 @@ def build(config: TrainConfig, brains: list[Brain]) -> AnyModel:
 
 
 def _take_over(model: AnyModel, earlier: AnyModel, source: str) -> None:
-    """Copy the networks that both have; the others stay fresh, and the atlas is of these brains."""
+    """Copy the networks that both have; the others, and the atlas of these brains, stay."""
     if model.config.kind != earlier.config.kind:
         raise InputError(
             Code.WEIGHTS_MISMATCH, f"{source} holds another kind of model, {earlier.config.kind}"
         )
     common = [name for name in model.parts if name in earlier.parts and name != "evidence"]
     for name in common:
-        own, state = model.part(name), earlier.part(name).state_dict()
+        network, state = model.part(name), earlier.part(name).state_dict()
         try:
-            if name == "tissue" and _sees_more(model, earlier):
-                state = widened(state, own.state_dict())
-            own.load_state_dict(state)
+            if name == "tissue" and _other_input(model, earlier):
+                state = widened(state, network.state_dict())
+            network.load_state_dict(state)
         except RuntimeError:
             raise InputError(
                 Code.WEIGHTS_MISMATCH,
@@ -232,8 +233,8 @@ def _take_over(model: AnyModel, earlier: AnyModel, source: str) -> None:
         raise InputError(Code.WEIGHTS_MISMATCH, f"{source} has none of the networks of [model]")
 
 
-def _sees_more(model: AnyModel, earlier: AnyModel) -> bool:
-    """Whether E_A has other inputs than before."""
+def _other_input(model: AnyModel, earlier: AnyModel) -> bool:
+    """Whether E_A has other input channels than it had."""
     if not isinstance(model, DAL) or not isinstance(earlier, DAL):
         return False
     return model.config.tissue_input != earlier.config.tissue_input

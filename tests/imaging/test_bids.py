@@ -233,11 +233,18 @@ def test_linked_subjects_are_searched_and_circles_are_not(tmp_path):
         "sub-01/anat/sub-01_T1w.nii.gz",
         "sub-02/anat/sub-02_T1w.nii.gz",
     ]
-    reasons = {str(path.relative_to(tmp_path / "data")): why for path, why in found.left_out}
-    assert "link back" in reasons["sub-01/all"]
-    assert "link back" in reasons["sub-02/back"]
-    assert "missing (datalad get?)" in reasons["sub-03"]
-    assert "missing" in reasons["loop"]
+    left = {str(one.path.relative_to(tmp_path / "data")): one for one in found.left_out}
+    assert "link back" in left["sub-01/all"].reason
+    assert "link back" in left["sub-02/back"].reason
+    assert "missing (datalad get?)" in left["sub-03"].reason
+    assert "missing" in left["loop"].reason
+    codes = {name: str(one.code) for name, one in left.items()}
+    assert codes == {
+        "sub-01/all": "left-out",
+        "sub-02/back": "left-out",
+        "sub-03": "file-missing",
+        "loop": "file-missing",
+    }
     (tmp_path / "study").symlink_to(tmp_path / "data")
     assert len(find_scans(tmp_path / "study").scans) == 2
     with pytest.raises(DalFastError, match=r"its target .* is missing"):
@@ -251,10 +258,28 @@ def test_one_of_two_versions_is_left_out_and_named(tmp_path):
     )  # fmt: skip
     found = find_scans(tmp_path)
     assert [path.name for path in found.scans] == ["case.nii", "sub-01_desc-brain_T1w.nii.gz"]
-    assert [(path.name, why) for path, why in found.left_out] == [
-        ("case.nii.gz", "case.nii is the same scan, and was taken"),
-        ("sub-01_T1w.nii.gz", "sub-01_desc-brain_T1w.nii.gz is the same scan, and was taken"),
+    same = "its results would have the names of those of"
+    assert [(one.path.name, str(one.code), one.reason) for one in found.left_out] == [
+        ("case.nii.gz", "left-out", f"{same} case.nii"),
+        ("sub-01_T1w.nii.gz", "left-out", f"{same} sub-01_desc-brain_T1w.nii.gz"),
     ]
+
+
+def test_a_suffix_that_is_misspelt_is_named(tmp_path):
+    touch(
+        tmp_path, "sub-01_T1w.nii.gz", "sub-02_T1.nii.gz", "sub-03_flair.NII", "sub-04_bold.nii.gz",
+        "sub-05_T1map.nii.gz", "sub-06_T1.json", "sub-07_T2star.nii.gz",
+    )  # fmt: skip
+    found = find_scans(tmp_path)
+    assert [path.name for path in found.scans] == ["sub-01_T1w.nii.gz", "sub-07_T2star.nii.gz"]
+    assert [(one.path.name, one.reason.split()[-1]) for one in found.left_out] == [
+        ("sub-02_T1.nii.gz", "T1w?"),
+        ("sub-03_flair.NII", "FLAIR?"),
+    ]
+    for path in found.scans:
+        path.unlink()
+    with pytest.raises(DalFastError, match="Left out: .*sub-02_T1.nii.gz"):
+        find_scans(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from itertools import pairwise
 import autoencoders
 import pytest
 import torch
-from brains import labels, structures, subjects, t1w, write_dataset
+from brains import labels, structures, t1w
 from torch.distributions import Normal, kl_divergence
 
 from dal_fast import DalFastError
@@ -23,6 +23,7 @@ from dal_fast.training.reconstruction import (
     add_noise,
 )
 
+SHAPE = (20, 24, 20)
 SAMPLES = {"contrasts": 1, "lesions": 0.0, "maps": 0.0, "brains": 2}
 STAGE = {
     "name": "both", "trains": ("encoder", "decoder"), "steps": 3, "losses": {"l2": 1.0},
@@ -46,14 +47,9 @@ STAGES = {
 
 
 def _config(code, *stages, **changes):
-    model = autoencoders.config(code).model_dump()
+    model = autoencoders.config(code, shape=SHAPE).model_dump()
     settings = {"model": model, "samples": SAMPLES, "stages": stages or STAGES[code], **changes}
     return TrainConfig.model_validate({"validate_on": 1, "validate_every": 3, **settings})
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("data") / "bids", subjects(2, 1))
 
 
 def _run(config, data, out, **progress):
@@ -179,7 +175,7 @@ def test_every_code_trains_to_the_end(code, data, tmp_path):
     weights = _run(_config(code), data, tmp_path)
     model = load_model(weights)
     assert model.parts == ("encoder", "decoder")
-    assert model.config == autoencoders.config(code)
+    assert model.config == autoencoders.config(code, shape=SHAPE)
     card = read_card(weights)
     assert set(card["healthy"]["thresholds"]) == {"T1w"}
     assert 0 < card["metrics"]["error"] < 1
@@ -191,6 +187,7 @@ def test_every_code_trains_to_the_end(code, data, tmp_path):
     assert list((tmp_path / "pictures").glob("*.png"))
 
 
+@pytest.mark.usefixtures("no_calibration")
 def test_only_who_has_the_turn_learns(data, tmp_path):
     config = _config("adversarial", {**GAN, "steps": 3}, checkpoint_every=1)
     states = []
@@ -207,6 +204,7 @@ def test_only_who_has_the_turn_learns(data, tmp_path):
         assert changed == {learning}
 
 
+@pytest.mark.usefixtures("no_calibration")
 @pytest.mark.parametrize("code", ["variational", "adversarial"])
 def test_interrupted_the_end_is_the_same(code, data, tmp_path):
     config = _config(code, checkpoint_every=1)
@@ -225,6 +223,7 @@ def test_interrupted_the_end_is_the_same(code, data, tmp_path):
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+@pytest.mark.usefixtures("no_calibration")
 def test_it_learns(data, tmp_path):
     losses = []
     stage = {**STAGE, "steps": 60, "rate": 1e-2}
