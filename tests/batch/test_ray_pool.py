@@ -10,7 +10,8 @@ from phantom import phantom, save
 from tiny import tiny_weights
 
 from dal_fast import DalFastError
-from dal_fast.batch import ray_pool as ray_crew
+from dal_fast.batch import ray_pool
+from dal_fast.batch.job import Job
 
 SCANS = 12
 
@@ -79,8 +80,16 @@ def test_what_a_screener_refuses_is_refused(cluster, dataset, tmp_path):
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(ray_crew, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray_pool, "find_spec", lambda name: None)
     with pytest.raises(DalFastError) as refused:
-        ray_crew.RayPool({})
+        ray_pool.RayPool({})
     assert refused.value.code == "ray-unavailable"
     assert "dal_fast[ray]" in refused.value.message
+
+
+def test_any_file_name_reaches_a_machine(tmp_path):
+    """Ray's tables take UTF-8 only."""
+    job = Job(tmp_path / os.fsdecode(b"caf\xe9\n.nii"), tmp_path / "Zürich")
+    encoded = ray_pool._encoded(job)
+    assert encoded.isascii()
+    assert ray_pool._decoded(encoded) == job
