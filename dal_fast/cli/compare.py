@@ -56,6 +56,7 @@ def compare(
                 detector = ModelScores(screener, atlas=atlas)
             hooks = Hooks(case_failed=failures.add)
             usable = [check_cases(cases, [detector], hooks)[0] for cases, _ in listed]
+            failures.check_any_left(sum(map(len, usable)))
             comparisons = []
             with progress(sum(map(len, usable)), "comparing") as advance:
                 for cases in usable:

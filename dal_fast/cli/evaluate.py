@@ -125,6 +125,7 @@ def _evaluate(
     with progress(len(cases), "checking") as advance:
         hooks = Hooks(lambda: advance(None), failures.add)
         usable, _ = check_cases(cases, detectors, hooks)
+    failures.check_any_left(len(usable))
     scans = {case.scan for case in usable}
     with progress(len(usable), "comparing") as advance:
         hooks = Hooks(lambda: advance(None), failures.add, draw)

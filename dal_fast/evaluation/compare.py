@@ -234,9 +234,11 @@ def compare(
         hooks: called on the way.
 
     Raises:
-        InputError: ``detector-twice``, ``no-cases``, ``validation-missing``; what is wrong with one
-            case is a failure in the result instead.
+        InputError: ``value``, ``detector-twice``, ``no-cases``, ``validation-missing``; what is
+            wrong with one case is a failure in the result instead.
     """
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(Code.VALUE, f"the threshold must be finite, not {threshold}")
     names = _different_names(detectors)
     reserved = {case.scan for case in validation}
     evaluated = [case for case in cases if case.scan not in reserved]

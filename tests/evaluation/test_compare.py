@@ -280,6 +280,7 @@ def test_what_cannot_be_written_ends_everything(study):
 def test_refusals_of_the_whole(study):
     cases, default = cases_of(study), protocol("default")
     for arguments, code in (
+        ((cases, folders(study), default, (), float("nan")), "value"),
         ((cases, [*folders(study), folders(study)[0]], default), "detector-twice"),
         (([], folders(study), default), "no-cases"),
         ((cases, folders(study), default, cases), "no-cases"),
