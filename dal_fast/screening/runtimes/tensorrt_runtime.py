@@ -42,10 +42,12 @@ def tensorrt_runtime(model: AnyModel, device: str) -> CompiledRuntime:
         net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path | None
     ) -> Engine:
         with torch.cuda.device(device):
-            plan = _kept(folder)
-            if plan is None:
-                plan = build_plan(convert(net, examples, free), examples)
-                keep(folder, lambda path: save(plan, path))
+            kept = _kept(folder)
+            if kept is not None:
+                with contextlib.suppress(RuntimeUnavailable):  # damaged; then build anew
+                    return _load(kept, device)
+            plan = build_plan(convert(net, examples, free), examples)
+            keep(folder, lambda path: save(plan, path))
             return _load(plan, device)
 
     gpu = torch.cuda.get_device_properties(device)
