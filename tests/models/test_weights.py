@@ -1,7 +1,9 @@
 """Weight files: the way there and back, and everything that must be refused."""
 
+import errno
 import hashlib
 import json
+import os
 import struct
 
 import pytest
@@ -58,6 +60,22 @@ def test_saving_leaves_no_temporary_file_and_replaces(model, file):
     assert [p.name for p in file.parent.iterdir()] == [file.name]
     with pytest.raises(TypeError):
         save_weights(file, model, {"seed": object()}, parts=("tissue",))
+
+
+def test_a_full_disk_is_said_and_the_old_file_stays(model, file, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DalFastError) as refused:
+        save_weights(file, model, {"seed": 5}, parts=("tissue",))
+    assert refused.value.code == "disk-full"
+    monkeypatch.undo()
+    assert read_card(file) == {"seed": 3}
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+    with pytest.raises(DalFastError) as refused:
+        save_weights(file.parent / "nowhere" / "w.safetensors", model, {}, parts=("tissue",))
+    assert refused.value.code == "output-unwritable"
     assert [p.name for p in file.parent.iterdir()] == [file.name]
 
 
