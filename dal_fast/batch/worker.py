@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from dal_fast.batch.job import STAGES, Job, Outcome, Stages, failure
+from dal_fast.batch.threads import limit_threads
 from dal_fast.errors import DalFastError
 
 A = TypeVar("A")
@@ -104,11 +105,9 @@ def serve(messages: IO[str], channel: Channel) -> None:
     """
     settings = json.loads(messages.readline())
     try:
-        import torch
-
         from dal_fast.screening.screener import Screener
 
-        torch.set_num_threads(min(settings["threads"], torch.get_num_threads()))
+        limit_threads(settings["threads"])
         screener = Screener(**settings["settings"])
     except DalFastError as error:
         channel.send(refused=(error.code, error.message))

@@ -107,8 +107,10 @@ def screen_one(
     with status("loading the model"):  # torch loads here, after everything that may be refused
         from dal_fast.batch.job import save
         from dal_fast.batch.resume import up_to_date
+        from dal_fast.batch.threads import limit_threads
         from dal_fast.screening.screener import Screener
 
+        limit_threads()
         screener = Screener(**settings)
     if not overwrite and up_to_date(scan, out, screener.parameters):
         page = out / output_names(source)["report"]

@@ -174,6 +174,26 @@ def test_refusals_of_the_group_level(dataset, derivative, weights, tmp_path):
     assert "error [no-scans]" in done.stderr
 
 
+def test_a_table_of_participants_that_is_not_utf8_is_refused_before_the_work(
+    derivative, dataset, weights, tmp_path
+):
+    root, out = tmp_path / "ds", tmp_path / "out"
+    shutil.copytree(dataset, root)
+    shutil.copytree(derivative, out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    for encoding, text in (
+        ("latin-1", "participant_id\tcity\nsub-01\tZürich\nsub-02\tBern\n"),
+        ("cp1252", "participant_id\tcity\nsub-01\t“Köln”\nsub-02\tBern\n"),
+        ("shift-jis", "participant_id\tcity\nsub-01\t東京\nsub-02\t大阪\n"),
+    ):
+        (root / "participants.tsv").write_bytes(text.encode(encoding))
+        done = app_run(root, out, "group", weights, "--healthy", "city=Bern")
+        assert done.exit_code == 2
+        assert done.stderr.startswith("error [participants-table]: ")
+        assert done.stderr.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
 def content(out):
     """Every file's bytes; of sidecars, all but the seconds."""
     found = {}

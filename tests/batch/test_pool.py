@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -380,3 +381,27 @@ def test_cores_are_shared_out(monkeypatch):
     for workers, threads in ((1, 6), (4, 1), (3, 2), (9, 1)):
         assert WorkerPool({}, workers=workers)._settings["threads"] == threads
     assert WorkerPool({}, workers=2, threads=5)._settings["threads"] == 5
+
+
+CORES = """
+import os, sys
+if sys.argv[1]:
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+from dal_fast.batch.pool import WorkerPool
+print(WorkerPool({}, workers=1)._settings["threads"], "torch" in sys.modules)
+from dal_fast.batch.threads import limit_threads
+limit_threads()
+import torch
+print(torch.get_num_threads())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+@pytest.mark.parametrize(("bound", "variable"), [("yes", "64"), ("", "1")])
+def test_the_cores_are_those_that_the_process_may_use(bound, variable):
+    """Bound to one core, or told to use one: not the machine's."""
+    done = subprocess.run(
+        [sys.executable, "-c", CORES, bound], capture_output=True, text=True, check=True,
+        env=os.environ | {"OMP_NUM_THREADS": variable}, timeout=100,
+    )  # fmt: skip
+    assert done.stdout.split() == ["1", "False", "1"]

@@ -260,6 +260,18 @@ def test_compressed_bytes_do_not_depend_on_addresses(tmp_path, monkeypatch):
         kept.clear()
 
 
+def test_other_names_of_the_old_file_keep_it(tmp_path):
+    """A hard link, or the object that an annexed file links to, is not written through."""
+    (tmp_path / "object").write_bytes(b"old")
+    (tmp_path / "annexed").symlink_to("object")
+    os.link(tmp_path / "object", tmp_path / "linked")
+    for name in ("annexed", "linked"):
+        write_bytes(tmp_path / name, b"new")
+        assert (tmp_path / name).read_bytes() == b"new"
+        assert not (tmp_path / name).is_symlink()
+    assert (tmp_path / "object").read_bytes() == b"old"
+
+
 class Steps:
     """What reaches the disk, in order: ``("sync", path)`` and ``("rename", path)``."""
 
