@@ -42,11 +42,11 @@ def screen(path: Path, out: Path, model: DAL, healthy: Calibration) -> Array:
     step = round(voxel_mm / image.header.get_zooms()[0])
     x = _to_grid(data, start, grid, step)
     mask = _to_grid(brain.astype(np.float32), start, grid, step) >= 0.5
-    view = mask & (x > 0)
-    scale = 0.5 / float(torch.from_numpy(x[view]).median())  # of an even number, the lower one
-    x = np.clip(x * scale, 0, 1) * view
+    scanned = mask & (x > 0)
+    scale = 0.5 / float(torch.from_numpy(x[scanned]).median())  # of an even number, the lower one
+    x = np.clip(x * scale, 0, 1) * scanned
     output = _network(model, x, mask)
-    anomaly, threshold = _anomaly(x, view, output, healthy)
+    anomaly, threshold = _anomaly(x, scanned, output, healthy)
     phi = output.pseudo_healthy[0, 0].numpy() / scale * mask
     on_scan, restored = (_back(one, start, data.shape, step) * brain for one in (anomaly, phi))
     above = _without_specks(on_scan >= threshold, abs(np.linalg.det(image.affine)) / 1000)
@@ -82,10 +82,10 @@ def _to_grid(volume: Array, start: NDArray[np.int_], grid: ModelGrid, step: int)
 
 
 def _back(volume: Array, start: NDArray[np.int_], shape: tuple[int, ...], step: int) -> Array:
-    found: Array = ndimage.affine_transform(
+    result: Array = ndimage.affine_transform(
         volume, np.full(3, 1 / step), -start / step, output_shape=shape, order=step - 1
     )
-    return found
+    return result
 
 
 def _network(model: DAL, x: Array, mask: NDArray[np.bool_]) -> DALOutput:
@@ -101,60 +101,63 @@ def _network(model: DAL, x: Array, mask: NDArray[np.bool_]) -> DALOutput:
 
 
 def _anomaly(
-    x: Array, view: NDArray[np.bool_], output: DALOutput, healthy: Calibration
+    x: Array, scanned: NDArray[np.bool_], output: DALOutput, healthy: Calibration
 ) -> tuple[Array, float]:
     """The default score, smoothed, and its threshold."""
     p, phi = output.probabilities[0].numpy(), output.pseudo_healthy[0, 0].numpy()
-    tensors = (torch.from_numpy(v)[None] for v in (x[None], p, view[None]))
+    tensors = (torch.from_numpy(v)[None] for v in (x[None], p, scanned[None]))
     contrast = contrast_of(*tensors)
-    spread = _spread(x - phi, p, view)
+    spread = _spread(x - phi, p, scanned)
     maps, stands = [], []
     for name in PAIRS[contrast]:
         flip = -1.0 if name.endswith("negative") else 1.0
-        highest = ndimage.maximum_filter(np.where(view, flip * phi, -np.inf), footprint=_CUBE)
+        highest = ndimage.maximum_filter(np.where(scanned, flip * phi, -np.inf), footprint=_CUBE)
         if name.startswith("blended"):
             highest = (1 - LEAN) * highest + LEAN * flip * 0.5
-        residual = np.where(view, np.maximum(flip * x - highest, 0), 0)
-        own = residual * (1 - output.fluid[0, 0].numpy()) / spread
-        own = (own / healthy.threshold(contrast, name)).astype(np.float32)
-        peak = math.log(max(1e-6, _top(_smooth(own, view, contrast), view)))
-        maps.append(own)
+        residual = np.where(scanned, np.maximum(flip * x - highest, 0), 0)
+        score = residual * (1 - output.fluid[0, 0].numpy()) / spread
+        score = (score / healthy.threshold(contrast, name)).astype(np.float32)
+        peak = math.log(max(1e-6, _top(_smooth(score, scanned, contrast), scanned)))
+        maps.append(score)
         stands.append(healthy.outstanding(contrast, name, peak))
     doubt = BENEFIT + stands[0] - stands[1]
     weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
     signed = np.maximum(weights[0] * maps[0], weights[1] * maps[1]).astype(np.float32)
-    return _smooth(signed, view, contrast), healthy.threshold(contrast, SIGNED)
+    return _smooth(signed, scanned, contrast), healthy.threshold(contrast, SIGNED)
 
 
-def _spread(residual: Array, p: Array, view: NDArray[np.bool_]) -> Array:
+def _spread(residual: Array, p: Array, scanned: NDArray[np.bool_]) -> Array:
     spreads = [
-        max(LEAST_SPREAD, 1.4826 * float(np.median(np.abs(residual[(share > CERTAIN) & view]))))
+        max(
+            LEAST_SPREAD,
+            1.4826 * float(np.median(np.abs(residual[(share > CERTAIN) & scanned]))),
+        )
         for share in p
     ]
     mixed = np.einsum("kdhw,k->dhw", p, np.array(spreads, np.float32))
-    return np.maximum(np.where(view, mixed, 1), LEAST_SPREAD)
+    return np.maximum(np.where(scanned, mixed, 1), LEAST_SPREAD)
 
 
-def _smooth(volume: Array, view: NDArray[np.bool_], contrast: str) -> Array:
+def _smooth(volume: Array, scanned: NDArray[np.bool_], contrast: str) -> Array:
     if contrast == "T1w":
-        return _median(volume, 3) * view
-    wide = _median(volume, 5) * view
+        return _median(volume, 3) * scanned
+    wide = _median(volume, 5) * scanned
     for size, weight in SMALLER.items():
         smaller = _median(volume, size) if size else volume
-        wide = np.maximum(wide, weight * smaller * view)
+        wide = np.maximum(wide, weight * smaller * scanned)
     return wide.astype(np.float32)
 
 
 def _median(volume: Array, size: int) -> Array:
     """SimpleITK's: half as long as scipy's."""
-    found: Array = sitk.GetArrayFromImage(
+    result: Array = sitk.GetArrayFromImage(
         sitk.Median(sitk.GetImageFromArray(volume), [size // 2] * 3)
     )
-    return found
+    return result
 
 
-def _top(volume: Array, view: NDArray[np.bool_]) -> float:
-    inside = volume[view]
+def _top(volume: Array, scanned: NDArray[np.bool_]) -> float:
+    inside = volume[scanned]
     count = math.ceil(TOP_FRACTION * inside.size)
     return float(np.partition(inside, -count)[-count:].mean(dtype=np.float64))
 

@@ -23,7 +23,8 @@ def write_demo_scan(folder: Path) -> Path:
     """Write the template with its lesion as ``folder/sub-demo_T1w.nii.gz``, brain only.
 
     Raises:
-        InputError: ``extra-missing`` without nilearn; ``output-unwritable``.
+        RuntimeUnavailable: ``extra-missing`` without nilearn.
+        OutputError: ``output-unwritable``, ``disk-full``.
     """
     import nibabel as nib
 
@@ -44,7 +45,7 @@ def demo_brain() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """The masked template with its lesion, ``(I, J, K)`` from 0 to about 1000, and its affine.
 
     Raises:
-        InputError: ``extra-missing`` without nilearn.
+        RuntimeUnavailable: ``extra-missing`` without nilearn.
     """
     template, mask = _template()
     data = np.where(mask.get_fdata() > 0.5, template.get_fdata(), 0)

@@ -73,7 +73,7 @@ class TissueEvidence(nn.Module):
     def place(self, mask: Tensor, tissue: int) -> Tensor:
         """How often a tissue lies where, ``(N, 1, D, H, W)``, 0 outside ``mask (N, 1, ...)``."""
         atlas = self.atlas[:, tissue : tissue + 1]
-        return torch.stack([_laid_out(atlas, one[0]) for one in mask])
+        return torch.stack([_laid_out(atlas, brain[0]) for brain in mask])
 
     @torch.no_grad()
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -31,8 +31,9 @@ def export(weights: str | Path, out: Path, target: str, gpu: str | None = None) 
         Names of the networks.
 
     Raises:
-        InputError: ``value``, ``runtime-unavailable``, ``output-exists``, ``engine-build``,
-            ``weights-…``, ``output-unwritable``.
+        InputError: ``value``, ``weights-missing``, ``weights-corrupt``, ``weights-mismatch``.
+        RuntimeUnavailable: ``runtime-unavailable``, ``engine-build``.
+        OutputError: ``output-exists``, ``output-unwritable``, ``disk-full``.
     """
     if target not in FORMATS:
         raise InputError(

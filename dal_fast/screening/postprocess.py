@@ -96,7 +96,7 @@ def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
     mean = np.add.reduceat(value[order].astype(np.float64), first) / size
     peaks = order[first]
     centre = anomaly.world(places[peaks])
-    found = [
+    described = [
         Region(
             volume_ml=float(n * _voxel_ml(anomaly)),
             peak=float(value[p]),
@@ -105,7 +105,7 @@ def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
         )
         for n, p, m, c in zip(size, peaks, mean, centre, strict=True)
     ]
-    return sorted(found, key=lambda region: -region.peak)
+    return sorted(described, key=lambda region: -region.peak)
 
 
 def _voxel_ml(image: Image) -> float:

@@ -1,7 +1,11 @@
-"""The shipped weights on real brains that they were not trained on."""
+"""The shipped weights on brains that they were not trained on."""
 
+import warnings
+
+import numpy as np
 import pytest
 import torch
+from tiny import needs_default_weights
 
 from dal_fast.imaging.normalise import normalise
 from dal_fast.models import load_weights, read_card
@@ -21,3 +25,25 @@ def test_tissue_of_held_out_brains(shared_data):
         with torch.inference_mode():
             logits = model(x, mask).tissue_logits
         assert tissue_dice(logits, tissue, mask).mean().item() > claimed - 0.1
+
+
+@needs_default_weights
+def test_tissue_of_the_template():
+    """MNI152, an average of 152 people, which nilearn brings along with its tissue maps."""
+    datasets = pytest.importorskip("nilearn.datasets")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nilearn's own deprecations
+        brain = datasets.load_mni152_brain_mask(resolution=2).get_fdata() > 0.5
+        scan = datasets.load_mni152_template(resolution=2).get_fdata() * brain
+        grey = datasets.load_mni152_gm_template(resolution=2).get_fdata()
+        white = datasets.load_mni152_wm_template(resolution=2).get_fdata()
+    fluid = np.clip(1 - grey - white, 0, 1)
+    tissue = torch.from_numpy(np.stack([fluid, grey, white]).argmax(0))[None]
+    mask = torch.from_numpy(brain)[None, None]
+    x, _, _ = normalise(torch.from_numpy(scan.astype(np.float32))[None, None], mask)
+    with torch.inference_mode():
+        logits = load_weights()(x, mask).tissue_logits
+    fluid_dice, grey_dice, white_dice = tissue_dice(logits, tissue, mask)[0].tolist()
+    assert fluid_dice > 0.5
+    assert grey_dice > 0.7
+    assert white_dice > 0.7

@@ -30,9 +30,9 @@ def test_onnx_computes_what_torch_does(weights, tmp_path):
     model = load_weights(weights)
     session = onnxruntime.InferenceSession(str(tmp_path / "o" / "tissue" / "network.onnx"))
     (x,) = example_inputs(model, 2)["tissue"]
-    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    (computed,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     with torch.inference_mode():
-        assert np.abs(found - model.part("tissue")(x).numpy()).max() < 1e-3
+        assert np.abs(computed - model.part("tissue")(x).numpy()).max() < 1e-3
     about = json.loads((tmp_path / "o" / "model.json").read_text())
     assert about["Inputs"]["tissue"] == [[1, x.shape[1], "D", "H", "W"]]
     assert about["Config"]["voxel_mm"] == 2.0

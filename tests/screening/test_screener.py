@@ -132,11 +132,11 @@ def test_thresholds_come_from_the_weight_file(weights, tmp_path):
     data, affine, _ = phantom("RAS", intensities=T1_LIKE)
     path = save(tmp_path / "scan.nii.gz", data, affine)
     thresholds = {c: {"absolute": 0.123, "signed": 0.8} for c in ("T1w", "T2w", "FLAIR")}
-    own = tmp_path / "own.safetensors"
+    calibrated = tmp_path / "own.safetensors"
     model = load_weights(weights)
-    save_weights(own, model, {"healthy": {"thresholds": thresholds}}, parts=model.parts)
-    assert Screener(own, score="absolute").screen(path).threshold == 0.123
-    result = Screener(own).screen(path)
+    save_weights(calibrated, model, {"healthy": {"thresholds": thresholds}}, parts=model.parts)
+    assert Screener(calibrated, score="absolute").screen(path).threshold == 0.123
+    result = Screener(calibrated).screen(path)
     assert result.threshold == 0.8
     assert "uncalibrated" not in [flag.code for flag in result.flags]
 

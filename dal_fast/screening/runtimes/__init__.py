@@ -24,7 +24,8 @@ def make_runtime(name: str, model: AnyModel, device: str) -> Runtime:
     """The runtime called ``name``; ``"auto"`` is OpenVINO on a CPU where it is installed, or torch.
 
     Raises:
-        InputError: ``runtime-unavailable``, ``device-unavailable``, ``engine-parity``.
+        RuntimeUnavailable: ``runtime-unavailable``, ``device-unavailable``, ``engine-build``, or
+            ``engine-parity``.
     """
     if name not in ("auto", *RUNTIMES):
         raise RuntimeUnavailable(
@@ -60,7 +61,7 @@ def check_installed(name: str) -> None:
     """Refuse an engine whose library is missing.
 
     Raises:
-        InputError: ``runtime-unavailable``, with the way to get it.
+        RuntimeUnavailable: ``runtime-unavailable``; the message says how to install it.
     """
     if not _installed(name):
         raise RuntimeUnavailable(

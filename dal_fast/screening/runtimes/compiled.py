@@ -48,7 +48,7 @@ class CompiledRuntime:
         device: that the engine runs on.
 
     Raises:
-        InputError: ``engine-parity`` when an engine's output is not eager torch's.
+        RuntimeUnavailable: ``engine-parity`` when an engine's output is not eager torch's.
     """
 
     def __init__(

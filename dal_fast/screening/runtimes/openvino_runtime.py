@@ -51,9 +51,9 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path
     requests = threading.local()  # a request serves one caller at a time
 
     def run(inputs: tuple[Tensor, ...]) -> Tensor:
-        if not hasattr(requests, "own"):
-            requests.own = compiled.create_infer_request()
-        outputs = requests.own.infer([x.numpy() for x in inputs], share_inputs=True)
+        if not hasattr(requests, "infer"):
+            requests.infer = compiled.create_infer_request().infer
+        outputs = requests.infer([x.numpy() for x in inputs], share_inputs=True)
         return torch.from_numpy(outputs[0])
 
     return run

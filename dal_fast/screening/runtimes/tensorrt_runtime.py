@@ -70,7 +70,8 @@ def build_plan(onnx: bytes, examples: tuple[Tensor, ...], gpu: str | None = None
         gpu: compute capability to build for, such as ``"sm80"``; default the GPU of this machine.
 
     Raises:
-        InputError: ``engine-build``, with what the builder says; ``value`` for an unknown GPU.
+        RuntimeUnavailable: ``engine-build``, with what the builder says.
+        InputError: ``value`` for an unknown GPU.
     """
     trt = library()
     log = _log(trt)

@@ -19,7 +19,7 @@ class TorchRuntime:
         device: ``"auto"`` (a GPU where torch sees one, else the CPU) or a torch device.
 
     Raises:
-        InputError: ``device-unavailable``.
+        RuntimeUnavailable: ``device-unavailable``.
     """
 
     name = "torch"
@@ -42,7 +42,7 @@ def choose_device(device: str) -> str:
     """``device`` itself, or what ``"auto"`` means here.
 
     Raises:
-        InputError: ``device-unavailable``.
+        RuntimeUnavailable: ``device-unavailable``.
     """
     if torch.version.cuda is not None:
         isolate("cuda")
