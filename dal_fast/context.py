@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError, RuntimeUnavailable
 
 try:
     from dal_fast import _C as _C  # the ops take it from here
@@ -103,7 +103,7 @@ def set_instruction_set(name: str) -> None:
     Results do not depend on it, except in the last digits that README.md of a kernel names.
 
     Raises:
-        InputError: ``instruction-set`` for one that is unknown or that cannot run here.
+        RuntimeUnavailable: ``instruction-set`` for one that is unknown or that cannot run here.
     """
     _set_instruction_set(name, "instruction set ")
 
@@ -189,24 +189,24 @@ def available_cores() -> int:
 def _checked_backend(name: str) -> str:
     if name != "auto" and name not in BACKENDS:
         raise InputError(
-            "value", f"backend must be auto or one of {', '.join(BACKENDS)}, not {name!r}"
+            Code.VALUE, f"backend must be auto or one of {', '.join(BACKENDS)}, not {name!r}"
         )
     return name
 
 
 def _checked_threads(number: int | None) -> int | None:
     if number is not None and number < 1:
-        raise InputError("value", f"threads must be 1 or more, not {number}")
+        raise InputError(Code.VALUE, f"threads must be 1 or more, not {number}")
     return number
 
 
 def _set_instruction_set(name: str, source: str) -> None:
     if _C is None:
-        raise InputError("instruction-set", f"{source}{name}: {_EXTENSION_PROBLEM}")
+        raise RuntimeUnavailable(Code.INSTRUCTION_SET, f"{source}{name}: {_EXTENSION_PROBLEM}")
     try:
         _C.set_isa(name)
     except ValueError as error:
-        raise InputError("instruction-set", f"{source}{name}: {error}") from None
+        raise RuntimeUnavailable(Code.INSTRUCTION_SET, f"{source}{name}: {error}") from None
 
 
 def _schedulable() -> int:
@@ -266,7 +266,7 @@ def _quotas_of(folder: Path) -> Iterator[int]:
 def _apply_environment() -> None:
     if _process.backend != "auto" and _process.backend not in BACKENDS:
         raise InputError(
-            "value",
+            Code.VALUE,
             f"DAL_FAST_BACKEND={_process.backend}: choose auto or one of {', '.join(BACKENDS)}",
         )
     name = os.environ.get("DAL_FAST_CPU")

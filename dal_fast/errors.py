@@ -38,6 +38,7 @@ class Code(StrEnum):
     MASK_SHAPE = "mask-shape", "A mask does not have the shape of its volume."
     MASK_DEVICE = "mask-device", "A mask lies on another device than its volume."
     LEVELS = "levels", "There is not one grey level for each class."
+    DEVICE = "device", "Two tensors that belong together lie on different devices."
     SIZE = "size", "A filter's size is not supported."
     WINDOW = "window", "An SSIM window is not an odd number within the supported range."
     KIND = "kind", "An SSIM window is neither Gaussian nor uniform."

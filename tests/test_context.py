@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from dal_fast import InputError, context, ops
+from dal_fast import DalFastError, context, ops
 from dal_fast.ops import _dispatch, onehot_ste
 
 
 @pytest.mark.parametrize("name", ["cuda", "triton", "nonsense"])
 def test_a_backend_that_cannot_run_says_why(name):
-    with pytest.raises(InputError, match=name) as refused:
+    with pytest.raises(DalFastError, match=name) as refused:
         _dispatch.resolve(name, torch.zeros(1))
     assert refused.value.code == "backend-unavailable"
     assert _dispatch.why_not(name, torch.device("cpu"))
@@ -130,7 +130,7 @@ def test_threads_are_set_for_the_process():
     ],
 )
 def test_refusals(call, code):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         call()
     assert refused.value.code == code
     assert context.backend() == "auto"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dal_fast import context
 from dal_fast.context import _C, BACKENDS
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.extras import isolate
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def resolve(backend: str, tensor: Tensor, *, triton: bool = False) -> str:
     """The backend that will serve ``tensor``, for an op with or without Triton kernels.
 
     Raises:
-        InputError: ``backend-unavailable`` when the named backend cannot run, with the reason.
+        RuntimeUnavailable: ``backend-unavailable`` when the named backend cannot run, with the
+            reason.
     """
     if backend == "auto":
         backend = context.backend()
@@ -97,7 +98,9 @@ def resolve(backend: str, tensor: Tensor, *, triton: bool = False) -> str:
         return next(able, "reference")
     reason = why_not(backend, device, dtype, triton=triton)
     if reason is not None:
-        raise InputError("backend-unavailable", f"backend {backend!r} cannot run: {reason}")
+        raise RuntimeUnavailable(
+            Code.BACKEND_UNAVAILABLE, f"backend {backend!r} cannot run: {reason}"
+        )
     return backend
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 
 FORWARD_MODE = "use reverse mode (backward, torch.func.grad), or backend='reference'"
 SECOND_ORDER = "use backend='reference' for second derivatives and forward mode"
@@ -73,7 +73,7 @@ class Op:
         self._refuse("derivative")
 
     def _refuse(self, what: str) -> NoReturn:
-        raise InputError("no-gradient", f"{self.name} has no {what}: {self._remedy}")
+        raise InputError(Code.NO_GRADIENT, f"{self.name} has no {what}: {self._remedy}")
 
 
 def _apply(function: Any, *args: Any) -> Any:
@@ -91,7 +91,7 @@ def _function_of(op: Op, backward: Any, setup_context: Any) -> Any:
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
         """The op for each element of the batch; nested transforms are handled by the call."""
         if info.batch_size == 0:
-            raise InputError("shape", f"{op.name}: vmap over an axis of length 0")
+            raise InputError(Code.SHAPE, f"{op.name}: vmap over an axis of length 0")
         results = [
             op(*(_element(a, axis, i) for a, axis in zip(args, in_dims, strict=True)))
             for i in range(info.batch_size)

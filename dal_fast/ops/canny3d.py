@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.context import _C
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.ops._checks import (
     DTYPE_CODES,
     address,
@@ -151,9 +151,9 @@ def anatomy_edges(
 def _check_parameters(sigma: float, low: float, high: float) -> None:
     check_constants(sigma=sigma, low=low, high=high)
     if not (0 <= sigma < math.inf):
-        raise InputError("value", f"sigma must be 0 or positive, not {sigma}")
+        raise InputError(Code.VALUE, f"sigma must be 0 or positive, not {sigma}")
     if not (0 <= low <= high < math.inf):
-        raise InputError("value", f"thresholds must be 0 <= low <= high, not {low} and {high}")
+        raise InputError(Code.VALUE, f"thresholds must be 0 <= low <= high, not {low} and {high}")
 
 
 @op("canny3d", remedy="pass x.detach()")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.context import _C
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.ops._checks import address, check_shape
 from dal_fast.ops._dispatch import launcher, resolve
 from dal_fast.ops._register import op
@@ -79,7 +79,7 @@ def remove_small(
     """
     _check(mask, connectivity)
     if min_voxels < 0:
-        raise InputError("value", f"min_voxels must not be negative, not {min_voxels}")
+        raise InputError(Code.VALUE, f"min_voxels must not be negative, not {min_voxels}")
     backend = resolve(backend, mask)
     if backend == "reference":
         from dal_fast import reference
@@ -90,14 +90,16 @@ def remove_small(
 
 def _check(mask: Tensor, connectivity: int) -> None:
     if not isinstance(mask, Tensor):
-        raise InputError("not-a-tensor", f"mask must be a torch.Tensor, not {type(mask).__name__}")
+        raise InputError(
+            Code.NOT_A_TENSOR, f"mask must be a torch.Tensor, not {type(mask).__name__}"
+        )
     if mask.dtype != torch.bool:
-        raise InputError("mask-dtype", f"mask must be a bool tensor, not {mask.dtype}")
+        raise InputError(Code.MASK_DTYPE, f"mask must be a bool tensor, not {mask.dtype}")
     check_shape(mask, "mask")
     if connectivity not in (6, 18, 26):
-        raise InputError("connectivity", f"connectivity must be 6, 18 or 26, not {connectivity}")
+        raise InputError(Code.CONNECTIVITY, f"connectivity must be 6, 18 or 26, not {connectivity}")
     if mask.shape[2] * mask.shape[3] * mask.shape[4] > _MOST_VOXELS:
-        raise InputError("shape", f"mask has 2**32 voxels a volume or more: {tuple(mask.shape)}")
+        raise InputError(Code.SHAPE, f"mask has 2**32 voxels a volume or more: {tuple(mask.shape)}")
 
 
 def _shape(mask: Tensor, connectivity: int) -> _C.Components3dShape:

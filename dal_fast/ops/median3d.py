@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.context import _C
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume, wants_derivative
 from dal_fast.ops._dispatch import launcher, resolve
 from dal_fast.ops._register import op
@@ -56,12 +56,12 @@ def median3d(
     check_volume(x, "x")
     check_mask(mask, x)
     if size not in (3, 4, 5):
-        raise InputError("size", f"size must be 3, 4 or 5, not {size}")
+        raise InputError(Code.SIZE, f"size must be 3, 4 or 5, not {size}")
     if wants_derivative(x):
-        raise InputError("no-gradient", "median3d has no gradient: pass x.detach()")
+        raise InputError(Code.NO_GRADIENT, "median3d has no gradient: pass x.detach()")
     backend = resolve(backend, x)
     if size == 4 and backend == "cuda":
-        raise InputError("size", "a median of size 4 has no GPU kernel: pass x.cpu(), or 3 or 5")
+        raise InputError(Code.SIZE, "a median of size 4 has no GPU kernel: pass x.cpu(), or 3 or 5")
     if backend == "reference":
         from dal_fast import reference
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.ops._checks import check_constants, check_pair, check_positive, check_volume
 from dal_fast.ops._dispatch import resolve
 from dal_fast.ops._ssim_kernels import arithmetic
@@ -76,7 +76,7 @@ def ssim3d(
         torch.Size([1, 1, 16, 16, 16])
     """
     if reduction not in ("mean", "none"):
-        raise InputError("reduction", f"reduction must be 'mean' or 'none', not {reduction!r}")
+        raise InputError(Code.REDUCTION, f"reduction must be 'mean' or 'none', not {reduction!r}")
     _check(x, y, window, sigma, kind, data_range)
     x, y, dtype, _, data_range = _prepared(x, y, data_range)
     backend = resolve(backend, x, triton=True)
@@ -193,7 +193,7 @@ def l1_ssim_loss(
     _check(x, y, window, sigma, kind, data_range)
     check_constants(alpha=alpha)
     if not 0 <= alpha <= 1:
-        raise InputError("value", f"alpha must lie in [0, 1], not {alpha}")
+        raise InputError(Code.VALUE, f"alpha must lie in [0, 1], not {alpha}")
     x, y, _, unit, data_range = _prepared(x, y, data_range)
     backend = resolve(backend, x, triton=True)
     options = window, sigma, kind, data_range
@@ -213,9 +213,9 @@ def _check(x: Tensor, y: Tensor, window: int, sigma: float, kind: str, data_rang
     check_pair(x, y)
     check_constants(sigma=sigma, data_range=data_range)
     if window % 2 != 1 or not 3 <= window <= MAX_WINDOW:
-        raise InputError("window", f"window must be odd, from 3 to {MAX_WINDOW}, not {window}")
+        raise InputError(Code.WINDOW, f"window must be odd, from 3 to {MAX_WINDOW}, not {window}")
     if kind not in ("gaussian", "uniform"):
-        raise InputError("kind", f"kind must be 'gaussian' or 'uniform', not {kind!r}")
+        raise InputError(Code.KIND, f"kind must be 'gaussian' or 'uniform', not {kind!r}")
     check_positive(sigma, "sigma")
     check_positive(data_range, "data_range")
 
@@ -239,7 +239,7 @@ def _prepared(
     limits = torch.finfo(arithmetic(x))
     if not limits.tiny <= data_range <= limits.max:
         raise InputError(
-            "value",
+            Code.VALUE,
             f"data_range must lie between {limits.tiny:.1e} and {limits.max:.1e} for "
             f"{dtype} volumes, not {data_range}",
         )

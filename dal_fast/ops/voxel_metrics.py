@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dal_fast.errors import InputError
+from dal_fast.errors import Code, InputError
 from dal_fast.ops._checks import check_mask, check_volume
 from dal_fast.ops._dispatch import resolve
 from dal_fast.ops._score_curve import ScoreCurve, ThresholdedDice
@@ -98,7 +98,9 @@ class VoxelMetrics:
         backend: str = "auto",
     ) -> None:
         if not MIN_BINS <= bins <= MAX_BINS:
-            raise InputError("bins", f"bins must be between {MIN_BINS} and {MAX_BINS}, not {bins}")
+            raise InputError(
+                Code.BINS, f"bins must be between {MIN_BINS} and {MAX_BINS}, not {bins}"
+            )
         for fpr in fprs:
             _check_rate(fpr)
         self.bins, self.fprs, self.backend = int(bins), tuple(float(f) for f in fprs), backend
@@ -129,7 +131,7 @@ class VoxelMetrics:
         """
         check_volume(score, "score")
         if score.shape[1] != 1:
-            raise InputError("shape", f"score must have one channel, not {tuple(score.shape)}")
+            raise InputError(Code.SHAPE, f"score must have one channel, not {tuple(score.shape)}")
         check_mask(target, score, "target")
         check_mask(mask, score)
         names = self._names(case, score.shape[0])
@@ -138,7 +140,7 @@ class VoxelMetrics:
         counted = [score_pages(s, m, backend) for s, m in zip(score, masks, strict=True)]
         nans = sum(n for _, n in counted)
         if nans:
-            raise InputError("nan", f"score has {nans} NaN inside the mask")
+            raise InputError(Code.NAN, f"score has {nans} NaN inside the mask")
         histogram, cases = self._histogram, []
         for s, t, m, (pages, _) in zip(score, target, masks, counted, strict=True):
             part = ScoreHistogram.count(s, t, m, pages, self.bins, backend)
@@ -159,12 +161,12 @@ class VoxelMetrics:
         """
         if (self.bins, self.fprs) != (other.bins, other.fprs):
             raise InputError(
-                "bins",
+                Code.BINS,
                 f"bins {self.bins} and {other.bins}, fprs {self.fprs} and {other.fprs} must agree",
             )
         both = sorted(self.cases.keys() & other.cases.keys())
         if both:
-            raise InputError("case", f"both have seen {len(both)} cases, among them {both[0]!r}")
+            raise InputError(Code.CASE, f"both have seen {len(both)} cases, among them {both[0]!r}")
         self.cases.update(other.cases)
         self._histogram = self._histogram.add(other._histogram)
         self._cached_curve = None
@@ -241,13 +243,15 @@ class VoxelMetrics:
             return []
         names = [case] if isinstance(case, str) else list(case)
         if len(names) != batch or len(set(names)) != batch:
-            raise InputError("case", f"{batch} volumes need {batch} different names, not {names}")
+            raise InputError(
+                Code.CASE, f"{batch} volumes need {batch} different names, not {names}"
+            )
         known = [name for name in names if name in self.cases]
         if known:
-            raise InputError("case", f"case {known[0]!r} has been counted already")
+            raise InputError(Code.CASE, f"case {known[0]!r} has been counted already")
         return names
 
 
 def _check_rate(fpr: float) -> None:
     if not 0 <= fpr <= 1:
-        raise InputError("value", f"a false-positive rate lies in [0, 1], not {fpr}")
+        raise InputError(Code.VALUE, f"a false-positive rate lies in [0, 1], not {fpr}")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support import DTYPES, each_isa
 
-from dal_fast import InputError, context, reference
+from dal_fast import DalFastError, context, reference
 from dal_fast.ops import LEVELS, anatomy_edges, anatomy_image, canny3d
 from dal_fast.ops.canny3d import _canny3d
 
@@ -370,6 +370,6 @@ def test_compiles_without_graph_break():
     ],
 )
 def test_refusals(call, code):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         call(torch.zeros(1, 2, 4, 4, 4))
     assert refused.value.code == code

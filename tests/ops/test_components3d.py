@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 from support import LAYOUTS, SHAPES, each_isa
 
-from dal_fast import InputError, reference
+from dal_fast import DalFastError, reference
 from dal_fast.ops import components3d, remove_small
 from dal_fast.ops.components3d import _components3d, _remove_small
 
@@ -196,6 +196,6 @@ def test_compiles_without_graph_break():
     ],
 )
 def test_refusals(call, code):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         call(torch.ones(1, 1, 4, 1, 6, dtype=torch.bool))
     assert refused.value.code == code

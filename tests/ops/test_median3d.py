@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from support import DTYPES, each_isa
 
-from dal_fast import InputError, context, reference
+from dal_fast import DalFastError, context, reference
 from dal_fast.ops import median3d
 from dal_fast.ops.median3d import _median3d
 
@@ -148,7 +148,7 @@ def test_compiles_without_graph_break():
 def test_gradient_is_refused_but_not_under_no_grad():
     x = torch.rand(1, 1, 4, 5, 6, requires_grad=True)
     for backend in ("cpu", "reference"):
-        with pytest.raises(InputError) as refused:
+        with pytest.raises(DalFastError) as refused:
             median3d(x, 3, backend=backend)
         assert refused.value.code == "no-gradient"
         with torch.no_grad():
@@ -167,10 +167,11 @@ def test_gradient_is_refused_but_not_under_no_grad():
         (lambda x, m: median3d(x, 7), "size"),
         (lambda x, m: median3d(x, 3, m.int()), "mask-dtype"),
         (lambda x, m: median3d(x, 3, m[..., 1:]), "mask-shape"),
+        (lambda x, m: median3d(x, 3, m.to("meta")), "mask-device"),
         (lambda x, m: median3d(x, backend="cuda"), "backend-unavailable"),
     ],
 )
 def test_refusals(call, code):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         call(torch.zeros(1, 1, 4, 5, 6), torch.ones(1, 1, 4, 5, 6, dtype=torch.bool))
     assert refused.value.code == code

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dal_fast import InputError
+from dal_fast import DalFastError
 from dal_fast.ops import anatomy_image, onehot_ste
 from dal_fast.ops.onehot import _onehot, _onehot_backward
 
@@ -75,6 +75,6 @@ def test_compiles_without_graph_break():
     ],
 )
 def test_refusals(call, code):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         call()
     assert refused.value.code == code

@@ -7,7 +7,7 @@ import torch
 from skimage.metrics import structural_similarity
 from support import TOLERANCE, each_isa
 
-from dal_fast import InputError, context, reference
+from dal_fast import DalFastError, context, reference
 from dal_fast.ops import _ssim_ops, hybrid_score, l1_ssim_loss, ssim3d
 
 WINDOWS = [(11, "gaussian"), (7, "uniform"), (5, "gaussian"), (33, "uniform")]
@@ -364,6 +364,6 @@ V = torch.zeros(1, 1, 4, 4, 4)
     ],
 )
 def test_refusals(call, code):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         call()
     assert refused.value.code == code

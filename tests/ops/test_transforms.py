@@ -18,7 +18,7 @@ from torch.func import (
     vmap,
 )
 
-from dal_fast import InputError, ops
+from dal_fast import DalFastError, ops
 
 SPACE = (3, 4, 5)
 
@@ -166,7 +166,7 @@ def test_batches_of_gradients(op, nesting):
 @each("op", [*SMOOTH, MEDIAN])
 @pytest.mark.parametrize("transform", REFUSED)
 def test_forward_mode_and_second_derivatives_are_refused(op, transform):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         REFUSED[transform](weighted(op.call), op.example())
     assert refused.value.code == "no-gradient"
     assert "detach" in refused.value.message or "reference" in refused.value.message
@@ -195,7 +195,7 @@ def test_the_reference_has_what_is_refused(op, transform):
 @each("op", [MEDIAN])
 @pytest.mark.parametrize("transform", REVERSE)
 def test_median_refuses_gradients(op, transform):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         REVERSE[transform](weighted(op.call), op.example())
     assert refused.value.code == "no-gradient"
 
@@ -242,7 +242,7 @@ def test_vmap_over_two_inputs_and_over_one():
 
 
 def test_vmap_over_nothing_is_refused():
-    with pytest.raises((InputError, RuntimeError)):
+    with pytest.raises((DalFastError, RuntimeError)):
         vmap(ops.canny3d)(torch.zeros(0, 1, 1, *SPACE))
 
 
@@ -262,7 +262,7 @@ def test_metrics_refuse_transforms():
             metrics.update(s, target)
             return s.sum()
 
-        with pytest.raises((RuntimeError, InputError)):
+        with pytest.raises((RuntimeError, DalFastError)):
             transform(call)(score if transform is grad else score[None])
         assert not metrics.cases
         assert torch.isnan(torch.tensor(metrics.average_precision()))
@@ -286,6 +286,6 @@ Z, V = random(1, 3, *SPACE), random(1, 1, *SPACE)
     ],
 )
 def test_derivatives_by_options_are_refused(call):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         call()
     assert refused.value.code == "no-gradient"

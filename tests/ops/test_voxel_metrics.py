@@ -8,7 +8,7 @@ import pytest
 import torch
 from support import DTYPES, each_isa
 
-from dal_fast import InputError, reference
+from dal_fast import DalFastError, reference
 from dal_fast.context import _C
 from dal_fast.ops import VoxelMetrics
 from dal_fast.ops import _score_histogram as histogram_module
@@ -79,7 +79,7 @@ def test_nan_is_counted_and_refused(isa, dtype):
     mask[0, 0, 0, 0, :2] = False
     mask[0, 0, 0, 0, 2] = mask[1, 0, 1, 1, 1] = True
     metrics = VoxelMetrics()
-    with pytest.raises(InputError, match="2 NaN inside") as refused:
+    with pytest.raises(DalFastError, match="2 NaN inside") as refused:
         metrics.update(score, target, mask, case=["a", "b"])
     assert refused.value.code == "nan"
     assert metrics.cases == {}
@@ -331,6 +331,6 @@ def _merge_same_case():
     ],
 )
 def test_refusals(call, code):
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(DalFastError) as refused:
         call()
     assert refused.value.code == code
