@@ -36,10 +36,11 @@ _LEAST_SPREAD = 0.5  # of the median spread of all places: where healthy maps ar
 
 
 Track = Callable[[Sequence[Record], str], Iterable[Record]]
-"""Goes through records, and may tell somebody how far it is; the words say what is done."""
+"""Iterates over records and may show the progress; the text says what is being done."""
 
 
 def quiet(records: Sequence[Record], what: str) -> Iterable[Record]:
+    """Iterate without showing any progress."""
     return records
 
 
@@ -51,18 +52,18 @@ def write_cohort_maps(
     Args:
         records: of the dataset; scans are compared with scans of the same suffix.
         healthy: labels of the healthy participants; with fewer than ``FEWEST`` others no map.
-        track: what goes through the records, healthy ones first, then all.
+        track: iterates over the records: first the healthy ones, then all.
 
     Raises:
-        InputError: ``output-unwritable``, ``disk-full``.
+        OutputError: ``output-unwritable``, ``disk-full``.
     """
-    usual: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+    healthy_maps: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     chosen = [record for record in records if record.participant in healthy]
     for record in track(chosen, "reading healthy maps"):
-        usual[record.suffix][record.participant].append(_read(record).places())
+        healthy_maps[record.suffix][record.participant].append(_read(record).places())
     for record in track(records, "comparing maps"):
-        own = usual[record.suffix]
-        others = [maps for label, maps in own.items() if label != record.participant]
+        of_suffix = healthy_maps[record.suffix]
+        others = [maps for label, maps in of_suffix.items() if label != record.participant]
         if len(others) >= FEWEST:
             _write(_read(record), torch.stack([m for maps in others for m in maps]))
 
@@ -112,13 +113,14 @@ def _read(record: Record) -> _Map:
     return _Map(path, image, turn, values.float() * inside, inside, brain.shape, box)
 
 
-def _write(scan: _Map, usual: Tensor) -> None:
-    """z and percentile of one scan among ``usual (N, 2, *SIDES)``."""
-    mean, square = _average(usual.mean(dim=0))
+def _write(scan: _Map, others: Tensor) -> None:
+    """Write the maps of z and percentile of one scan among ``others (N, 2, *SIDES)``."""
+    mean, square = _average(others.mean(dim=0))
     spread = (square - mean.square()).clamp_min(0).sqrt()
     spread = spread.clamp_min(_LEAST_SPREAD * float(spread[spread > 0].median().nan_to_num(1.0)))
-    own, usual = scan.places()[0], usual[:, 0]
-    below = (usual < own).float().mean(dim=0) + 0.5 * (usual == own).float().mean(dim=0)
+    average, averages = scan.places()[0], others[:, 0]
+    below = (averages < average).float().mean(dim=0)
+    below += 0.5 * (averages == average).float().mean(dim=0)
     z = (scan.anomaly - _enlarge(mean, scan)) / _enlarge(spread, scan)
     back = orientations.ornt_transform(orientations.axcodes2ornt(("R", "A", "S")), scan.turn)
     for description, values in (

@@ -45,7 +45,8 @@ def is_unchanged(scan: Path, folder: Path, parameters: dict[str, Any]) -> bool:
     """Whether ``folder`` holds the complete result of a scan, without decoding its voxels.
 
     The mask is the one that :func:`dal_fast.imaging.mask.brain_mask` would choose: the first one
-    on the scan's grid. What cannot be told this way is false; reading the scan then tells.
+    on the scan's grid. Where that takes more than headers
+    and hashes, the answer is no.
 
     Args:
         scan: its file.

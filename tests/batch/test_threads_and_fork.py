@@ -1,6 +1,7 @@
-"""One screener of several threads, several pools side by side, and a fork while an op runs."""
+"""One screener of several threads, pools side by side, a fork while an op runs, and the cores."""
 
 import os
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -94,3 +95,27 @@ def test_a_fork_while_an_op_runs():
     finally:
         stop.set()
         worker.join()
+
+
+CORES = """
+import os, sys
+if sys.argv[1]:
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+from dal_fast.batch.pool import WorkerPool
+print(WorkerPool({}, workers=1)._settings["threads"], "torch" in sys.modules)
+from dal_fast.batch.threads import limit_threads
+limit_threads()
+import torch
+print(torch.get_num_threads())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+@pytest.mark.parametrize(("bound", "variable"), [("yes", "64"), ("", "1")])
+def test_the_cores_are_those_that_the_process_may_use(bound, variable):
+    """Bound to one core, or told to use one: not the machine's."""
+    done = subprocess.run(
+        [sys.executable, "-c", CORES, bound], capture_output=True, text=True, check=True,
+        env=os.environ | {"OMP_NUM_THREADS": variable}, timeout=100,
+    )  # fmt: skip
+    assert done.stdout.split() == ["1", "False", "1"]
