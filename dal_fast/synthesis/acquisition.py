@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from dal_fast.imaging.normalise import normalise
 from dal_fast.synthesis import fields
+from dal_fast.synthesis.anatomy import random_voxel
 from dal_fast.synthesis.fields import chance, uniform
 from dal_fast.synthesis.sample import Draft, Sample
+from dal_fast.synthesis.shapes import box_around, length, offsets
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,22 @@ class BiasField:
         log_sd: range of the standard deviation of the field's logarithm. Corrected scans have
             about 0.05, raw scans at 3 T up to 0.4.
         nodes: control points along each axis, at least 4, the smoothest.
+        exact: the standard deviation is that of the field in the volume; otherwise that of its
+            control points, of which about half is lost in a smooth field.
     """
 
     log_sd: tuple[float, float]
     nodes: int = 4
+    exact: bool = False
 
     def __call__(self, draft: Draft, generator: Generator) -> None:
         n, space = len(draft.images), draft.images.shape[2:]
         sd = uniform((n, 1, 1, 1, 1), *self.log_sd, generator)
-        bias = sd * fields.smooth_field(n, 1, space, self.nodes, generator)
-        draft.images = draft.images * torch.exp(bias)
+        field = fields.smooth_field(n, 1, space, self.nodes, generator)
+        if self.exact:
+            field = field - field.mean((2, 3, 4), keepdim=True)
+            field = field / field.std((2, 3, 4), keepdim=True).clamp_min(1e-3)
+        draft.images = draft.images * torch.exp(sd * field)
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,85 @@ class Noise:
         draft.images = draft.images + sigma * noise
 
 
+@dataclass(frozen=True)
+class Motion:
+    """Ghosts: faint copies of the image along one axis, as breathing and pulsation leave them.
+
+    Attributes:
+        probability: of each sample.
+        strength: range of a ghost's intensity, relative to the image.
+        shift: range of its distance, voxels.
+    """
+
+    probability: float
+    strength: tuple[float, float] = (0.01, 0.06)
+    shift: tuple[float, float] = (6.0, 30.0)
+
+    def __call__(self, draft: Draft, generator: Generator) -> None:
+        chosen = chance(len(draft.images), self.probability, generator)
+        for n in chosen.nonzero().flatten().tolist():
+            axis = int(torch.randint(3, (), generator=generator, device=generator.device))
+            shift = int(uniform((), *self.shift, generator))
+            strength = float(uniform((), *self.strength, generator))
+            image = draft.images[n]
+            ghosts = [image.roll(sign * shift, dims=1 + axis) for sign in (-1, 1)]
+            draft.images[n] = (1 - 2 * strength) * image + strength * (ghosts[0] + ghosts[1])
+
+
+@dataclass(frozen=True)
+class MaskGaps:
+    """Parts that a skull stripper loses: balls at the brain's surface are cut out of the mask.
+
+    Attributes:
+        probability: of each sample.
+        radius: range, voxels.
+        most: balls of a sample at the most.
+    """
+
+    probability: float
+    radius: tuple[float, float] = (3.0, 9.0)
+    most: int = 3
+
+    def __call__(self, draft: Draft, generator: Generator) -> None:
+        chosen = chance(len(draft.mask), self.probability, generator)
+        for n in chosen.nonzero().flatten().tolist():
+            mask = draft.mask[n, 0]
+            shrunk = -F.max_pool3d(-mask[None, None].float(), 3, 1, 1)[0, 0] > 0
+            surface = mask & ~shrunk
+            count = torch.randint(self.most, (), generator=generator, device=generator.device)
+            for _ in range(1 + int(count)):
+                centre = random_voxel(surface, generator).tolist()
+                radius = float(uniform((), *self.radius, generator))
+                box = box_around(centre, int(radius) + 1, mask.shape)
+                mask[box] &= length(offsets(box, centre, mask.device)) > radius
+
+
+@dataclass(frozen=True)
+class PartialFieldOfView:
+    """Slices at the top or the bottom that were not scanned: no signal, and not in the mask.
+
+    Attributes:
+        probability: of each sample.
+        share: range of the brain's height that is missing.
+    """
+
+    probability: float
+    share: tuple[float, float] = (0.05, 0.3)
+
+    def __call__(self, draft: Draft, generator: Generator) -> None:
+        chosen = chance(len(draft.mask), self.probability, generator)
+        for n in chosen.nonzero().flatten().tolist():
+            slices = draft.mask[n, 0].any(dim=0).any(dim=0).nonzero().flatten()
+            if len(slices) < 2:
+                continue
+            missing = round(float(uniform((), *self.share, generator)) * len(slices))
+            top = bool(chance(1, 0.5, generator))
+            bottom, highest = int(slices[0]), int(slices[-1]) + 1
+            side = slice(highest - missing, None) if top else slice(0, bottom + missing)
+            draft.images[n, ..., side] = 0
+            draft.mask[n, ..., side] = False
+
+
 def finish(draft: Draft) -> Sample:
     """The sample of a draft: inside its mask, normalised as the screener normalises a scan.
 
@@ -137,4 +225,5 @@ def finish(draft: Draft) -> Sample:
         draft.mask,
         draft.lesion & draft.mask,
         torch.cat(healthy) if draft.images.shape[1] > 1 else None,
+        draft.decoy & draft.mask,
     )

@@ -25,30 +25,48 @@ class Anatomy:
         structures: structure map as float32, ``(N, 1, D, H, W)``.
         scan: real scans of the brains, ``(N, C, D, H, W)``, or None.
         origin: where every voxel of the deformed volume comes from, ``(N, 3, D, H, W)``, voxels.
+        mass: centre, in the deformed volume, and radius of a mass effect, ``(N, 4)``, voxels;
+            radius 0 for none.
     """
 
     structures: Tensor
     scan: Tensor | None
     origin: Tensor
-
-    def warped(self) -> tuple[Tensor, Tensor | None]:
-        """Structure map, int16, and scan in their new shape."""
-        structures = fields.warp(self.structures, self.origin, nearest=True).short()
-        return structures, None if self.scan is None else fields.warp(self.scan, self.origin)
+    mass: Tensor
 
 
 AnatomyStep = Callable[[Anatomy, Generator], None]
 """Changes an anatomy in place; all its random numbers come from the generator."""
 
 
+@dataclass(frozen=True)
+class Deformed:
+    """Brains in their new shape.
+
+    Attributes:
+        structures: structure map, int16 ``(N, 1, D, H, W)``.
+        scan: ``(N, C, D, H, W)`` or None.
+        mass: see :class:`Anatomy`.
+    """
+
+    structures: Tensor
+    scan: Tensor | None
+    mass: Tensor
+
+
 def deform(
     structures: Tensor, scan: Tensor | None, steps: Sequence[AnatomyStep], generator: Generator
-) -> tuple[Tensor, Tensor | None]:
+) -> Deformed:
     """Structure map and scan after the steps; the inputs are left as they are."""
-    anatomy = Anatomy(structures.float(), scan, fields.identity(len(structures), structures))
+    n, origin = len(structures), fields.identity(len(structures), structures)
+    anatomy = Anatomy(structures.float(), scan, origin, torch.zeros(n, 4, device=origin.device))
     for step in steps:
         step(anatomy, generator)
-    return anatomy.warped()
+    return Deformed(
+        fields.warp(anatomy.structures, anatomy.origin, nearest=True).short(),
+        None if anatomy.scan is None else fields.warp(anatomy.scan, anatomy.origin),
+        anatomy.mass,
+    )
 
 
 @dataclass(frozen=True)
@@ -132,6 +150,34 @@ class Enlarge:
         return corner + random_voxel(tissue_of(brain[thirds]) == 0, generator)
 
 
+@dataclass(frozen=True)
+class MassEffect:
+    """A place grows and pushes its surroundings away, and a tumour may be painted there later.
+
+    Attributes:
+        probability: of each sample.
+        strength: range of the displacement at the centre, relative to the distance from it.
+        radius: range of the standard deviation of the Gaussian falloff, voxels; log-uniform.
+    """
+
+    probability: float
+    strength: tuple[float, float] = (0.1, 0.6)
+    radius: tuple[float, float] = (4.0, 14.0)
+
+    def __call__(self, anatomy: Anatomy, generator: Generator) -> None:
+        n = len(anatomy.structures)
+        chosen = chance(n, self.probability, generator)
+        strength = uniform((n,), *self.strength, generator) * chosen
+        low, high = (torch.tensor(r).log().item() for r in self.radius)
+        radius = uniform((n,), low, high, generator).exp()
+        centres = torch.stack([random_voxel(s[0] >= 512, generator) for s in anatomy.structures])
+        anatomy.origin = fields.swell(anatomy.origin, centres, radius, strength)
+        distance = (anatomy.origin - centres.view(n, 3, 1, 1, 1)).square().sum(dim=1).flatten(1)
+        place = torch.unravel_index(distance.argmin(dim=1), anatomy.origin.shape[2:])
+        anatomy.mass[:, :3] = torch.stack(place, dim=1).float()
+        anatomy.mass[:, 3] = radius * chosen
+
+
 def random_voxel(mask: Tensor, generator: Generator) -> Tensor:
     """Index ``(3,)``, float32, of a voxel drawn from a mask ``(D, H, W)``; 0 if it is empty."""
     voxels = mask.nonzero()
@@ -139,3 +185,13 @@ def random_voxel(mask: Tensor, generator: Generator) -> Tensor:
         return torch.zeros(3, device=mask.device)
     pick = torch.randint(len(voxels), (), generator=generator, device=generator.device)
     return voxels[pick].float()
+
+
+def random_voxels(weights: Tensor, count: int, generator: Generator) -> Tensor | None:
+    """Voxels ``(count, 3)``, float32, drawn by their weights; None where all are 0."""
+    total = weights.flatten().double().cumsum(0)
+    if not float(total[-1]) > 0:
+        return None
+    at = torch.rand(count, generator=generator, device=generator.device).double() * total[-1]
+    flat = torch.searchsorted(total, at).clamp_max(total.numel() - 1)
+    return torch.stack(torch.unravel_index(flat, weights.shape), dim=1).float()

@@ -11,6 +11,8 @@ from torch import Generator, Tensor
 from dal_fast.synthesis.fields import uniform
 
 CONTRASTS = ("T2w", "FLAIR", "T1w", "random")
+BRIGHT_LESIONS = torch.tensor([0.9, 0.9, 0.2, 0.6])
+"""By contrast, the probability that a lesion is brighter than the tissue around it."""
 
 # darkest tissue, then by how much the next is brighter, then the brightest: [low, high) each
 _RANGES = torch.tensor(
@@ -48,8 +50,8 @@ def tissue_means(scan: Tensor, structures: Tensor) -> Tensor:
 def bend(scan: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """A scan through the piecewise linear map of tissue means ``before`` to ``after``.
 
-    ``scan (N, 1, D, H, W)``, means ``(N, 3)``. The two outer pieces are continued by 0.3 of their length; beyond, the map is
-    flat.
+    ``scan (N, 1, D, H, W)``, means ``(N, 3)``. The two outer pieces are continued by 0.3 of their
+    length; beyond, the map is flat.
     """
     order = before.argsort(dim=1)
     shape = (-1, 1, 1, 1, 1)

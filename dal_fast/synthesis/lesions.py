@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
+from dal_fast.synthesis.contrast import BRIGHT_LESIONS
 from dal_fast.synthesis.fields import chance, smooth_field, uniform
 from dal_fast.synthesis.sample import Draft
 
 CSF, GM, WM = 0, 1, 2
-_BRIGHT = torch.tensor([0.9, 0.9, 0.2, 0.6])  # probability that a lesion is bright, of CONTRASTS
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class AddLesions:
     recipe: LesionRecipe = field(default_factory=LesionRecipe)
 
     def __call__(self, draft: Draft, generator: Generator) -> None:
-        bright = _BRIGHT.to(generator.device)[draft.contrast]
+        bright = BRIGHT_LESIONS.to(generator.device)[draft.contrast]
         if self.bright is not None:
             bright = torch.full_like(bright, self.bright)
         chosen = chance(len(bright), self.probability, generator)

@@ -21,6 +21,7 @@ class Sample:
         mask: bool ``(N, 1, D, H, W)``, as a skull stripper might have drawn it.
         lesion: bool ``(N, 1, D, H, W)``.
         healthy: ``image`` without its lesions, in the same unit, where it was asked for.
+        decoy: bool ``(N, 1, D, H, W)``: what may look abnormal and is healthy.
     """
 
     image: Tensor
@@ -28,6 +29,7 @@ class Sample:
     mask: Tensor
     lesion: Tensor
     healthy: Tensor | None = None
+    decoy: Tensor | None = None
 
 
 @dataclass
@@ -42,6 +44,10 @@ class Draft:
             for, the same scan without lesions.
         mask: the brain mask that comes with the scan, bool ``(N, 1, D, H, W)``.
         lesion: bool ``(N, 1, D, H, W)``.
+        decoy: bool ``(N, 1, D, H, W)``: what may look abnormal and is healthy.
+        mass: centre and radius of a mass effect, ``(N, 4)``, voxels; radius 0 for none.
+        donor: images that lesions may take texture from, ``(N, 1, D, H, W)``; without them, the
+            image's own other hemisphere.
     """
 
     structures: Tensor
@@ -50,6 +56,9 @@ class Draft:
     images: Tensor
     mask: Tensor
     lesion: Tensor
+    decoy: Tensor
+    mass: Tensor
+    donor: Tensor | None = None
 
     @property
     def tissue(self) -> Tensor:

@@ -20,15 +20,16 @@ is needed here is separable and comes to a few small matrix products a sample
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
 
 from dal_fast.synthesis.acquisition import finish
-from dal_fast.synthesis.anatomy import deform
+from dal_fast.synthesis.anatomy import Deformed, deform
 from dal_fast.synthesis.appearance import fill_rim, paint, recolour, remap
 from dal_fast.synthesis.contrast import CONTRASTS, draw_means, tissue_means
-from dal_fast.synthesis.recipe import Recipe
+from dal_fast.synthesis.recipe import AnyRecipe, Recipe
 from dal_fast.synthesis.sample import Draft, Sample, join
 
 __all__ = ["Recipe", "Sample", "Synthesiser"]
@@ -46,35 +47,39 @@ class Synthesiser:
     """
 
     def __init__(
-        self, generator: Generator, recipe: Recipe | None = None, healthy: bool = False
+        self, generator: Generator, recipe: AnyRecipe | None = None, healthy: bool = False
     ) -> None:
         self.generator = generator
-        self.recipe = recipe or Recipe()
+        self.recipe: AnyRecipe = recipe or Recipe()
         self.healthy = healthy
 
     def paint(self, structures: Tensor) -> Sample:
         """From structure maps ``(N, 1, D, H, W)`` alone."""
-        structures, _ = self._deform(structures, None)
-        return self._sample("paint", self._draw_contrasts(len(structures)), structures, None)
+        brain = self._deform(structures, None)
+        return self._sample("paint", self._draw_contrasts(len(structures)), brain)
 
     def remap(self, scan: Tensor, structures: Tensor) -> Sample:
         """From real scans ``(N, 1, D, H, W)`` whose tissue contrast is exchanged."""
-        structures, moved = self._deform(structures, scan)
-        return self._sample("remap", self._draw_contrasts(len(scan)), structures, moved)
+        brain = self._deform(structures, scan)
+        return self._sample("remap", self._draw_contrasts(len(scan)), brain)
 
     def recolour(self, scan: Tensor, structures: Tensor) -> Sample:
         """From real scans ``(N, 1, D, H, W)`` whose intensities are bent."""
-        structures, moved = self._deform(structures, scan)
-        return self._sample("recolour", self._draw_contrasts(len(scan)), structures, moved)
+        brain = self._deform(structures, scan)
+        return self._sample("recolour", self._draw_contrasts(len(scan)), brain)
 
     def keep(self, scan: Tensor, structures: Tensor, contrast: str = "T1w") -> Sample:
         """The real scans ``(N, 1, D, H, W)`` of one contrast, deformed and degraded."""
-        structures, moved = self._deform(structures, scan)
+        brain = self._deform(structures, scan)
         kind = torch.full((len(scan),), CONTRASTS.index(contrast), device=scan.device)
-        return self._sample(contrast, kind, structures, moved)
+        return self._sample(contrast, kind, brain)
 
     def contrasts(
-        self, structures: Tensor, scans: Mapping[str, Tensor], methods: Sequence[str]
+        self,
+        structures: Tensor,
+        scans: Mapping[str, Tensor],
+        methods: Sequence[str],
+        donor: Tensor | None = None,
     ) -> Sample:
         """Several contrasts of one brain, which is deformed once, in one batch.
 
@@ -87,26 +92,29 @@ class Synthesiser:
                 "paint".
             methods: "paint", "remap" or "recolour" (of the first scan), or the name of a scan,
                 which is kept. Drawn contrasts differ from each other and from kept ones.
+            donor: a scan of another brain, ``(1, 1, D, H, W)``, that lesions may take texture
+                from.
         """
         names = list(scans)
-        structures, moved = self._deform(
+        brain = self._deform(
             structures, torch.cat([scans[n] for n in names], dim=1) if names else None
         )
         taken = [CONTRASTS.index(method) for method in methods if method in names]
         samples = []
         for method in methods:
-            scan = None
-            if moved is not None:
-                scan = moved[:, names.index(method) if method in names else 0][:, None]
+            one = brain
+            if brain.scan is not None:
+                channel = names.index(method) if method in names else 0
+                one = replace(brain, scan=brain.scan[:, channel][:, None])
             if method in names:
                 contrast = torch.tensor([CONTRASTS.index(method)], device=structures.device)
             else:
                 contrast = self._draw_contrasts(1, taken)
                 taken.append(int(contrast))
-            samples.append(self._sample(method, contrast, structures, scan))
+            samples.append(self._sample(method, contrast, one, donor))
         return join(samples)
 
-    def _deform(self, structures: Tensor, scan: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _deform(self, structures: Tensor, scan: Tensor | None) -> Deformed:
         return deform(structures, scan, self.recipe.anatomy_steps(), self.generator)
 
     def _draw_contrasts(self, n: int, taken: Sequence[int] = ()) -> Tensor:
@@ -118,27 +126,31 @@ class Synthesiser:
         return torch.multinomial(weights, n, replacement=True, generator=self.generator)
 
     def _sample(
-        self, method: str, contrast: Tensor, structures: Tensor, scan: Tensor | None
+        self, method: str, contrast: Tensor, brain: Deformed, donor: Tensor | None = None
     ) -> Sample:
         """Samples of contrasts ``(N,)``; a method that draws no contrast keeps the scan."""
-        image, means, mask = self._image(method, contrast, structures, scan)
+        image, means, mask = self._image(method, contrast, brain)
         draft = Draft(
-            structures=structures,
+            structures=brain.structures,
             contrast=contrast,
             means=means,
             images=image.repeat(1, 1 + self.healthy, 1, 1, 1),
             mask=mask,
             lesion=torch.zeros_like(mask),
+            decoy=torch.zeros_like(mask),
+            mass=brain.mass,
+            donor=donor,
         )
         for step in self.recipe.scan_steps():
             step(draft, self.generator)
         return finish(draft)
 
     def _image(
-        self, method: str, contrast: Tensor, structures: Tensor, scan: Tensor | None
+        self, method: str, contrast: Tensor, brain: Deformed
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Intensities ``(N, 1, D, H, W)``, the tissues' means and the brain mask."""
         g, spread, draw_mask = self.generator, self.recipe.spread, self.recipe.mask_step()
+        structures, scan = brain.structures, brain.scan
         if method == "paint":
             means = draw_means(contrast, g)
             image = paint(structures, means, spread, g)

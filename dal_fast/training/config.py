@@ -75,6 +75,8 @@ class SampleConfig(_Table):
         painted, remapped, recoloured, kept: relative shares of the methods to make a contrast,
             see :mod:`dal_fast.synthesis.synthesiser`; ``kept`` are real scans.
         lesions: share of samples with synthetic lesions, at full difficulty. For an autoencoder 0.
+        generator: ``"ellipsoids"``, :class:`~dal_fast.synthesis.recipe.Recipe`, or ``"varied"``,
+            :class:`~dal_fast.synthesis.recipe.VariedRecipe`: lesions of many kinds, and decoys.
     """
 
     brains: PositiveInt = 1
@@ -85,6 +87,7 @@ class SampleConfig(_Table):
     recoloured: NonNegativeFloat = 0.30
     kept: NonNegativeFloat = 0.20
     lesions: Share = 0.8
+    generator: Literal["ellipsoids", "varied"] = "ellipsoids"
 
 
 class StageConfig(_Table):
@@ -104,8 +107,8 @@ class StageConfig(_Table):
         clip: largest norm of the gradient; longer ones are scaled down to it.
         critic_steps: number of steps in which the critic alone learns, by its own loss, before
             each step in which the other networks learn by theirs.
-        easy_until, hard_from: shares of the stage. Samples are easy before the first, follow the full
-            recipe from the second, and change linearly between them.
+        easy_until, hard_from: shares of the stage. Samples are easy before the first, follow the
+            full recipe from the second, and change linearly between them.
         edge_corruption: share of samples of whose edges some are dropped and to which outlines of
             blobs are added, see :mod:`dal_fast.training.corruption`.
     """

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from dal_fast.synthesis.brains import Brain, fit
-from dal_fast.synthesis.recipe import Recipe
+from dal_fast.synthesis.recipe import Recipe, TrainingRecipe, VariedRecipe
 from dal_fast.synthesis.sample import Sample, join
 from dal_fast.synthesis.synthesiser import Synthesiser
 from dal_fast.training.config import SampleConfig
@@ -60,22 +60,41 @@ class Samples:
         methods = [self._methods(chooser, brain) for brain in brains]
         seeds = [chooser.getrandbits(62) for _ in brains]
         space = self._space(chooser, brains)
-        recipe = replace(Recipe(), lesions=self.config.lesions).at_difficulty(difficulty)
-        if self.contrast:
-            recipe = recipe.only(self.contrast)
+        recipe = self._recipe(difficulty)
+        donors = self._donors(chooser, brains)
         samples = []
         for number, brain in list(enumerate(brains))[rank::world]:
             generator = Generator(device).manual_seed(seeds[number])
             synthesiser = Synthesiser(generator, recipe, self.healthy)
             structures = fit(brain.structures, space).to(device)
             scans = {c: fit(scan, space).to(device).float() for c, scan in brain.scans.items()}
-            samples.append(synthesiser.contrasts(structures, scans, methods[number]))
+            donor = donors[number]
+            if donor is not None:
+                donor = fit(donor, space).to(device).float()
+            samples.append(synthesiser.contrasts(structures, scans, methods[number], donor))
         return join(samples)
 
     def step_generator(self, step: int, device: torch.device, rank: int) -> Generator:
         """Of the random numbers that this process's losses need in a step."""
         chooser = random.Random(f"{self.seed}/{step}/{rank}/edges")
         return Generator(device).manual_seed(chooser.getrandbits(62))
+
+    def _recipe(self, difficulty: float) -> TrainingRecipe:
+        recipe: TrainingRecipe = Recipe()
+        if self.config.generator == "varied":
+            recipe = VariedRecipe()
+        recipe = recipe.with_lesions(self.config.lesions).at_difficulty(difficulty)
+        return recipe.only(self.contrast) if self.contrast else recipe
+
+    def _donors(self, chooser: random.Random, brains: Sequence[Brain]) -> list[Tensor | None]:
+        """For every brain a scan of another, whose texture its lesions may take."""
+        if self.config.generator == "ellipsoids" or len(self.scans) < 2:
+            return [None] * len(brains)
+        donors: list[Tensor | None] = []
+        for brain in brains:
+            other = chooser.choice([b for b in self.scans if b.name != brain.name])
+            donors.append(other.scans[chooser.choice(sorted(other.scans))])
+        return donors
 
     def _choose(self, chooser: random.Random) -> Brain:
         maps = self.maps and (not self.scans or chooser.random() < self.config.maps)

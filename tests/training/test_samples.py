@@ -81,3 +81,19 @@ def test_share_of_maps(share):
     chooser = Random(0)
     names = {samples._choose(chooser).name for _ in range(30)}
     assert names == ({"m"} if share else {"a", "b"})
+
+
+def test_varied_samples_are_functions_of_their_step_too():
+    a, b = _samples(generator="varied"), _samples(generator="varied")
+    b.batch(0, 1.0, CPU)
+    assert _equal(a.batch(7, 1.0, CPU), b.batch(7, 1.0, CPU))
+    assert not _equal(a.batch(7, 1.0, CPU), _samples().batch(7, 1.0, CPU))
+
+
+def test_texture_comes_from_another_brain():
+    samples = _samples(generator="varied")
+    for seed in range(5):
+        donors = samples._donors(Random(seed), [samples.scans[0], samples.maps[0]])
+        assert donors[0] is samples.scans[1].scans["T1w"]
+        assert donors[1] is not None
+    assert _samples()._donors(Random(0), samples.scans) == [None, None]
