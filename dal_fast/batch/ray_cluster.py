@@ -24,6 +24,10 @@ from dal_fast.extras import isolate
 _LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray's own switch for systems whose firewall asks the user whenever a program listens."""
 
+_LONGEST = 24
+"""Characters of the folder for temporary files: Ray's sockets lie deep below it, and the path of a
+socket has 107 at most."""
+
 
 @contextmanager
 def ray_cluster() -> Iterator[None]:
@@ -58,7 +62,8 @@ def _alone() -> Iterator[None]:
     """A cluster of this machine, with a home of its own that goes with it."""
     ray = import_module("ray")
     constants: Any = import_module("ray._private.ray_constants")
-    home = Path(tempfile.mkdtemp(prefix="dal_fast-ray-"))
+    base = tempfile.gettempdir()
+    home = Path(tempfile.mkdtemp(prefix="ray-", dir=base if len(base) <= _LONGEST else "/tmp"))
     # Ray asks cloud providers only where it does not find this file in its home
     (home / "ray_bootstrap_config.yaml").write_text("{}\n", encoding="utf-8")
     cache = cache_home()
@@ -75,7 +80,7 @@ def _alone() -> Iterator[None]:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _temp_dir=str(home / "ray"),
+            _temp_dir=str(home),
         )
         yield
     finally:
