@@ -18,7 +18,9 @@ from dal_fast.metrics import label_dice
 from dal_fast.models import DAL, AnyModel
 from dal_fast.synthesis.brains import Brain, fit
 from dal_fast.synthesis.contrast import CONTRASTS
-from dal_fast.synthesis.synthesiser import Recipe, Sample, Synthesiser
+from dal_fast.synthesis.recipe import AnyRecipe, Recipe
+from dal_fast.synthesis.sample import Sample
+from dal_fast.synthesis.synthesiser import Synthesiser
 
 SHOWN = CONTRASTS[:3]
 PAIRS = ((0, 1), (0, 2), (1, 2))
@@ -69,7 +71,7 @@ def shown_as(
     structures: Tensor,
     scans: Mapping[str, Tensor],
     generator: Generator,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     method: str = "recolour",
 ) -> Sample:
     """One brain in a contrast: its real scan, or one made from another contrast by ``method``."""

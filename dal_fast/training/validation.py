@@ -25,13 +25,15 @@ from dal_fast.report import colour
 from dal_fast.screening.model_output import PLAIN, PLAIN_MEDIAN, ModelOutput
 from dal_fast.screening.postprocess import smooth
 from dal_fast.synthesis.brains import Brain
-from dal_fast.synthesis.synthesiser import Recipe, Sample
+from dal_fast.synthesis.recipe import Recipe
+from dal_fast.synthesis.sample import Sample
+from dal_fast.synthesis.shifted import ShiftedRecipe
 from dal_fast.training.losses import tissue_dice
 
 _PIXELS = 2  # of a picture, for every voxel
 
 COLUMNS = {
-    "dal": (*(f"dice_{contrast}" for contrast in SHOWN), "agreement"),
+    "dal": (*(f"dice_{contrast}" for contrast in SHOWN), "agreement", "shifted_precision"),
     "autoencoder": ("error", "average_precision"),
 }
 """Names of the metrics, by the kind of model."""
@@ -42,12 +44,18 @@ class ValidationResult:
     """Metrics of a model on held-out brains.
 
     Attributes:
-        metrics: means over brains, by name, see ``COLUMNS``. ``dice_<contrast>``: tissue Dice, mean
-            of the tissues, of real scans where there are, otherwise of a recoloured one; lesions
-            and degradations as in training. ``agreement``: Dice of the tissue maps of two contrasts
-            of one brain, the same anatomy without lesions, least of the pairs and tissues.
-            ``error``: mean |x - phi| in the brain of healthy scans. ``average_precision``: of the
-            smoothed |x - phi|, of scans with synthetic lesions; NaN where no brain has one.
+        metrics: means over brains, by name, see ``COLUMNS``.
+
+            - ``dice_<contrast>``: tissue Dice, mean of the tissues, of real scans where there are,
+              otherwise of a recoloured one; lesions and degradations as in training.
+            - ``agreement``: Dice of the tissue maps of two contrasts of one brain, the same anatomy
+              without lesions, least of the pairs and tissues.
+            - ``shifted_precision``: average precision of the smoothed |x - phi|, mean over
+              contrasts, of lesions that :mod:`dal_fast.synthesis.shifted` draws. They are other
+              lesions than those of training: choose a checkpoint by this.
+            - ``error``: mean |x - phi| in the brain of healthy scans.
+            - ``average_precision``: of the smoothed |x - phi|, of scans with synthetic lesions; NaN
+              where no brain has one.
         picture: uint8 ``(height, width, 3)`` of the first brain, two pixels a voxel. Rows of
             contrasts: scan, true tissue, tissue map, phi; or rows of scans, healthy and not: scan,
             phi, |x - phi|, lesion. Empty on all processes but the first.
@@ -118,6 +126,11 @@ def _tissue_metrics(
         rows.append(_tissue_row(model, sample, logits))
     pairs = agreement(model, brain, seed).values()
     metrics["agreement"] = min(float(pair.min()) for pair in pairs)
+    precisions = []
+    for contrast in SHOWN:
+        sample = shown_as(contrast, structures, scans, generator, ShiftedRecipe())
+        precisions.append(_precision(_output(model, sample)[0], sample))
+    metrics["shifted_precision"] = _mean(precisions)
     return metrics, rows
 
 
@@ -131,20 +144,33 @@ def _residual_metrics(
         generator = Generator(structures.device).manual_seed(seed_of(brain.name, seed))
         recipe = replace(Recipe(), lesions=lesions)
         sample = shown_as(model.config.contrast, structures, scans, generator, recipe)
-        output = model(sample.image, sample.mask)
-        signal = sample.mask & (sample.image > 0)
-        result = ModelOutput.of(sample.image, signal, output, model)
-        residual, view = result.score_map(PLAIN), result.field_of_view
-        if not lesions:
-            metrics["error"] = float(residual[view].mean())
-        elif bool((sample.lesion & view).any()):
-            voxels = VoxelMetrics()
-            smoothed = smooth(residual, view, PLAIN_MEDIAN)
-            voxels.update(smoothed.cpu(), sample.lesion.cpu(), view.cpu())
-            metrics["average_precision"] = voxels.average_precision()
-        panels = (sample.image, output.pseudo_healthy, 2 * residual, sample.lesion.float())
-        rows.append(_scans_row(panels))
+        result, phi = _output(model, sample)
+        residual = result.score_map(PLAIN)
+        if lesions:
+            metrics["average_precision"] = _precision(result, sample)
+        else:
+            metrics["error"] = float(residual[result.field_of_view].mean())
+        rows.append(_scans_row((sample.image, phi, 2 * residual, sample.lesion.float())))
     return metrics, rows
+
+
+def _output(model: AnyModel, sample: Sample) -> tuple[ModelOutput, Tensor]:
+    """What the model makes of a sample, and phi."""
+    prediction = model(sample.image, sample.mask)
+    signal = sample.mask & (sample.image > 0)
+    result = ModelOutput.of(sample.image, signal, prediction, model)
+    return result, prediction.pseudo_healthy
+
+
+def _precision(result: ModelOutput, sample: Sample) -> float:
+    """Average precision of the smoothed |x - phi|; NaN where no lesion can be seen."""
+    view = result.field_of_view
+    if not bool((sample.lesion & view).any()):
+        return math.nan
+    voxels = VoxelMetrics()
+    smoothed = smooth(result.score_map(PLAIN), view, PLAIN_MEDIAN)
+    voxels.update(smoothed.cpu(), sample.lesion.cpu(), view.cpu())
+    return voxels.average_precision()
 
 
 def _tissue_row(model: DAL, sample: Sample, logits: Tensor) -> NDArray[np.uint8]:

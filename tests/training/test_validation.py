@@ -1,5 +1,8 @@
 """Validation: shared by the processes of a training, with the numbers of one."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import autoencoders
 import pytest
 import torch
@@ -7,6 +10,7 @@ from brains import structures, t1w
 
 from dal_fast.models import DAL, DALConfig
 from dal_fast.synthesis.brains import Brain
+from dal_fast.synthesis.sample import Sample
 from dal_fast.training import validation
 from dal_fast.training.validation import COLUMNS, validate
 
@@ -58,6 +62,21 @@ def test_processes_share_the_brains_and_have_the_metrics_of_one(make, monkeypatc
     assert first.metrics == pytest.approx(whole.metrics, abs=1e-9)
     assert (first.picture == whole.picture).all()
     assert second.picture.size == 0
+
+
+def test_precision_is_high_around_the_lesion_and_no_number_without_one():
+    mask = structures((20, 24, 20)) > 0
+    lesion = torch.zeros_like(mask)
+    lesion[..., 6:12, 8:15, 6:12] = True
+    sample = Sample(mask.float(), mask[:, 0].long(), mask, lesion & mask)
+    near = torch.nn.functional.avg_pool3d(lesion.float(), 5, 1, 2)
+    right = SimpleNamespace(field_of_view=mask, score_map=lambda _: near)
+    wrong = SimpleNamespace(field_of_view=mask, score_map=lambda _: 1 - near)
+    assert validation._precision(right, sample) > 0.9
+    chance = float(lesion[mask].float().mean())
+    assert validation._precision(wrong, sample) < 1.2 * chance
+    empty = replace(sample, lesion=torch.zeros_like(mask))
+    assert validation._precision(right, empty) != validation._precision(right, empty)
 
 
 def test_more_processes_than_brains():
