@@ -41,8 +41,7 @@ void report(const char* kind, const char* call, const std::string& what) {
   char program[PATH_MAX] = "?";
   const ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
   if (size > 0) program[size] = 0;
-  const std::string line =
-      std::string(kind) + "\t" + call + "\t" + what + "\t" + program + "\n";
+  const std::string line = std::string(kind) + "\t" + call + "\t" + what + "\t" + program + "\n";
   // past the wrappers below
   const long file = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT, 0666);
   if (file < 0) return;
@@ -76,8 +75,8 @@ void check_address(const char* call, const sockaddr* address) {
 
 bool is_literal(const char* node) {
   unsigned char bytes[sizeof(in6_addr)];
-  return node == nullptr || strcmp(node, "localhost") == 0 ||
-         inet_pton(AF_INET, node, bytes) == 1 || inet_pton(AF_INET6, node, bytes) == 1;
+  return node == nullptr || strcmp(node, "localhost") == 0 || inet_pton(AF_INET, node, bytes) == 1 ||
+         inet_pton(AF_INET6, node, bytes) == 1;
 }
 
 void check_name(const char* call, const char* node) {
@@ -108,8 +107,7 @@ void check_path(const char* call, int folder, const char* path) {
   }
   std::string allowed = std::string(getenv("WATCH_ALLOWED") ? getenv("WATCH_ALLOWED") : "");
   allowed += ":/dev:/proc:";
-  for (size_t start = 0, end; (end = allowed.find(':', start)) != std::string::npos;
-       start = end + 1) {
+  for (size_t start = 0, end; (end = allowed.find(':', start)) != std::string::npos; start = end + 1) {
     if (end > start && is_below(whole, allowed.substr(start, end - start))) return;
   }
   report("write", call, whole);
@@ -143,8 +141,7 @@ EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned n, int flags) {
   return next(sendmmsg, "sendmmsg")(fd, messages, n, flags);
 }
 
-EXPORT int getaddrinfo(const char* node, const char* service, const addrinfo* hints,
-                       addrinfo** result) {
+EXPORT int getaddrinfo(const char* node, const char* service, const addrinfo* hints, addrinfo** result) {
   check_name("getaddrinfo", node);
   return next(getaddrinfo, "getaddrinfo")(node, service, hints, result);
 }
@@ -154,43 +151,43 @@ EXPORT hostent* gethostbyname(const char* name) {
   return next(gethostbyname, "gethostbyname")(name);
 }
 
-EXPORT int gethostbyname_r(const char* name, hostent* entry, char* buffer, size_t size,
-                           hostent** result, int* error) {
+EXPORT int gethostbyname_r(const char* name, hostent* entry, char* buffer, size_t size, hostent** result,
+                           int* error) {
   check_name("gethostbyname_r", name);
   return next(gethostbyname_r, "gethostbyname_r")(name, entry, buffer, size, result, error);
 }
 
-#define OPEN(NAME)                                          \
-  EXPORT int NAME(const char* path, int flags, ...) {       \
-    va_list rest;                                           \
-    va_start(rest, flags);                                  \
-    const mode_t mode = va_arg(rest, mode_t);               \
-    va_end(rest);                                           \
-    if (writes(flags)) check_path(#NAME, AT_FDCWD, path);   \
-    using Open = int (*)(const char*, int, mode_t);         \
-    return next(Open(nullptr), #NAME)(path, flags, mode);   \
+#define OPEN(NAME)                                        \
+  EXPORT int NAME(const char* path, int flags, ...) {     \
+    va_list rest;                                         \
+    va_start(rest, flags);                                \
+    const mode_t mode = va_arg(rest, mode_t);             \
+    va_end(rest);                                         \
+    if (writes(flags)) check_path(#NAME, AT_FDCWD, path); \
+    using Open = int (*)(const char*, int, mode_t);       \
+    return next(Open(nullptr), #NAME)(path, flags, mode); \
   }
 OPEN(open)
 OPEN(open64)
 
-#define OPENAT(NAME)                                                 \
-  EXPORT int NAME(int folder, const char* path, int flags, ...) {    \
-    va_list rest;                                                    \
-    va_start(rest, flags);                                           \
-    const mode_t mode = va_arg(rest, mode_t);                        \
-    va_end(rest);                                                    \
-    if (writes(flags)) check_path(#NAME, folder, path);              \
-    using Open = int (*)(int, const char*, int, mode_t);             \
-    return next(Open(nullptr), #NAME)(folder, path, flags, mode);    \
+#define OPENAT(NAME)                                              \
+  EXPORT int NAME(int folder, const char* path, int flags, ...) { \
+    va_list rest;                                                 \
+    va_start(rest, flags);                                        \
+    const mode_t mode = va_arg(rest, mode_t);                     \
+    va_end(rest);                                                 \
+    if (writes(flags)) check_path(#NAME, folder, path);           \
+    using Open = int (*)(int, const char*, int, mode_t);          \
+    return next(Open(nullptr), #NAME)(folder, path, flags, mode); \
   }
 OPENAT(openat)
 OPENAT(openat64)
 
-#define FOPEN(NAME)                                             \
-  EXPORT FILE* NAME(const char* path, const char* mode) {       \
-    if (writes(mode)) check_path(#NAME, AT_FDCWD, path);        \
-    using Open = FILE* (*)(const char*, const char*);           \
-    return next(Open(nullptr), #NAME)(path, mode);              \
+#define FOPEN(NAME)                                       \
+  EXPORT FILE* NAME(const char* path, const char* mode) { \
+    if (writes(mode)) check_path(#NAME, AT_FDCWD, path);  \
+    using Open = FILE* (*)(const char*, const char*);     \
+    return next(Open(nullptr), #NAME)(path, mode);        \
   }
 FOPEN(fopen)
 FOPEN(fopen64)
