@@ -23,6 +23,7 @@
 
 #include "cuda_errors.h"
 #include "dtype.h"
+#include "integers.h"
 
 #ifdef __CUDACC__
 #define DAL_LAUNCH(kernel, grid, block, shared, stream, ...) \
@@ -89,7 +90,6 @@ __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float v) {
   return __float2bfloat16_rn(v);
 }
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
 
 }  // namespace cuda

@@ -40,12 +40,6 @@ struct Tiles {
   int height;  // rows of a tile
 };
 
-// c b a | a b c | c b a for an axis of any length n.
-__device__ __forceinline__ int reflect(int i, int n) {
-  while (i < 0 || i >= n) i = i < 0 ? -1 - i : 2 * n - 1 - i;
-  return i;
-}
-
 // Keys of one row at a time, in all the planes that two planes of the output look at: shared memory
 // (kPlanes, kPitch). The next row is on its way while the networks work on this one.
 //

@@ -6,7 +6,7 @@
 //   class K-1 ····[vvvv]····
 //
 // Up to kKept classes stay in registers; with more, the backward pass reads the rows again, from cache.
-// See onehot.h for the formulas and README.md for the floor.
+// See onehot.h for the formulas and README.md for the roofline.
 #include <cstring>
 
 #include "gpu.h"

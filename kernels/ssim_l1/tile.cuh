@@ -89,12 +89,6 @@ struct Place {
   }
 };
 
-// Index into 0..n-1 of position i when the edge voxel repeats, c b a | a b c | c b a, as often as needed.
-__device__ __forceinline__ int reflect(int i, int n) {
-  while (i < 0 || i >= n) i = i < 0 ? -1 - i : 2 * n - 1 - i;
-  return i;
-}
-
 // Values are loaded as they are stored and decoded when they are used, so that no load waits for another.
 // `base` is the same for all threads; a 32-bit offset saves half the address arithmetic.
 __device__ __forceinline__ uint32_t load_bits(const void* p, int64_t base, int i, DType dtype) {
