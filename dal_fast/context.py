@@ -16,6 +16,7 @@ It imports neither torch nor anything that does, so that a program can ask
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Iterator
@@ -195,9 +196,17 @@ def _checked_backend(name: str) -> str:
 
 
 def _checked_threads(number: int | None) -> int | None:
-    if number is not None and number < 1:
-        raise InputError(Code.VALUE, f"threads must be 1 or more, not {number}")
-    return number
+    if number is None:
+        return None
+    try:
+        whole = operator.index(number)
+    except TypeError:
+        whole = 0
+    if not 1 <= whole < 2**31:
+        raise InputError(
+            Code.VALUE, f"threads must be a whole number from 1 to 2**31 - 1, not {number!r}"
+        )
+    return whole
 
 
 def _set_instruction_set(name: str, source: str) -> None:

@@ -31,7 +31,7 @@ class Code(StrEnum):
 
     # arguments of ops and commands
     VALUE = "value", "An argument or option is outside its range."
-    NOT_A_TENSOR = "not-a-tensor", "An op was given something that is not a torch tensor."
+    NOT_A_TENSOR = "not-a-tensor", "An op was given something that is not a dense torch tensor."
     DTYPE = "dtype", "A tensor has an element type that the op does not take."
     SHAPE = "shape", "A tensor has the wrong number of axes, or sizes that do not fit another's."
     MASK_DTYPE = "mask-dtype", "A mask is not a bool tensor."

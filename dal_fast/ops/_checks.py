@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import overload
 
@@ -16,15 +17,23 @@ DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloa
 
 def check_volume(x: Tensor, name: str) -> None:
     """``x`` must be a floating ``(N, C, D, H, W)`` tensor without empty axes (N may be 0)."""
-    if not isinstance(x, Tensor):
-        raise InputError(
-            Code.NOT_A_TENSOR, f"{name} must be a torch.Tensor, not {type(x).__name__}"
-        )
+    check_dense(x, name)
     if x.dtype not in DTYPE_CODES:
         raise InputError(
             Code.DTYPE, f"{name} has dtype {x.dtype}; use float32, float64, float16 or bfloat16"
         )
     check_shape(x, name)
+
+
+def check_dense(x: Tensor, name: str) -> None:
+    """``x`` must be a tensor that has an element at every position of its shape."""
+    if not isinstance(x, Tensor):
+        raise InputError(
+            Code.NOT_A_TENSOR, f"{name} must be a torch.Tensor, not {type(x).__name__}"
+        )
+    if x.layout != torch.strided or x.is_nested:
+        layout = "a nested tensor" if x.is_nested else str(x.layout)
+        raise InputError(Code.NOT_A_TENSOR, f"{name} must be a dense tensor, not {layout}")
 
 
 def check_shape(x: Tensor, name: str) -> None:
@@ -50,6 +59,7 @@ def check_mask(mask: Tensor | None, x: Tensor, name: str = "mask") -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise InputError(Code.MASK_DTYPE, f"{name} must be a bool tensor, not {kind}")
+    check_dense(mask, name)
     want = (x.shape[0], 1, *x.shape[2:])
     if tuple(mask.shape) != want:
         raise InputError(Code.MASK_SHAPE, f"{name} must be {want}, not {tuple(mask.shape)}")
@@ -58,9 +68,15 @@ def check_mask(mask: Tensor | None, x: Tensor, name: str = "mask") -> None:
 
 
 def check_levels(levels: Sequence[float], logits: Tensor) -> None:
-    """One grey level for each class of ``logits``."""
+    """One grey level for each class of ``logits``: numbers, by which there is no derivative."""
+    if not hasattr(levels, "__len__"):
+        raise InputError(Code.LEVELS, f"levels must be a sequence of numbers, not {levels!r}")
+    _check_no_derivative(levels, "levels")
     if len(levels) != logits.shape[1]:
         raise InputError(Code.LEVELS, f"{len(levels)} levels for {logits.shape[1]} classes")
+    for level in levels:
+        _check_no_derivative(level, "levels")
+        check_number(level, "each of the levels", Code.LEVELS)
 
 
 def check_triton_planes(x: Tensor) -> None:
@@ -72,17 +88,52 @@ def check_triton_planes(x: Tensor) -> None:
         )
 
 
+def check_whole(value: int, name: str, code: Code = Code.VALUE) -> int:
+    """``value`` must be a whole number, of any integer type; as an int, which torch's ops take."""
+    if isinstance(value, int | torch.SymInt):
+        return value
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError):
+        raise InputError(code, f"{name} must be a whole number, not {value!r}") from None
+
+
+def check_number(value: object, name: str, code: Code = Code.VALUE) -> None:
+    """``value`` must be one real number, of any type that torch takes for one."""
+    if isinstance(value, int | float | torch.SymInt | torch.SymFloat):
+        return
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(code, f"{name} must be a number, not {value!r}") from None
+
+
+def check_temperature(value: float) -> None:
+    """A temperature by which a float32 can be divided: 1 / temperature must be one, too."""
+    check_constants(temperature=value)
+    check_positive(value, "temperature")
+    if value < 1e-38:
+        raise InputError(Code.VALUE, f"temperature must be at least 1e-38, not {value}")
+
+
 def check_positive(value: float, name: str) -> None:
     if not value > 0:
         raise InputError(Code.VALUE, f"{name} must be positive, not {value}")
 
 
 def check_constants(**options: object) -> None:
-    """No derivative by an option may be asked for: it would be lost without a word."""
+    """Options are numbers, by which there is no derivative."""
     for name, value in options.items():
-        for v in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(v, Tensor) and wants_derivative(v):
-                raise InputError(Code.NO_GRADIENT, f"there is no gradient by {name}: pass numbers")
+        _check_no_derivative(value, name)
+        check_number(value, name)
+
+
+def _check_no_derivative(value: object, name: str) -> None:
+    """A derivative by ``value`` may not be asked for: it would be lost without a word."""
+    if isinstance(value, Tensor) and wants_derivative(value):
+        raise InputError(Code.NO_GRADIENT, f"there is no gradient by {name}: pass numbers")
 
 
 def wants_derivative(x: Tensor) -> bool:

@@ -71,8 +71,9 @@ def _why_not_triton(device: torch.device, has_kernels: bool) -> str | None:
         return "Triton is not installed (pip install 'dal_fast[triton]')"
     if device.type == "cuda" and not torch.cuda.is_available():
         return "there is no GPU"
-    if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-        return "its kernels run on GPU tensors and this one is on cpu"
+    interpreted = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
+    if device.type != "cuda" and not interpreted:
+        return f"its kernels run on GPU tensors and this one is on {device.type}"
     return None
 
 
@@ -93,6 +94,8 @@ def resolve(backend: str, tensor: Tensor, *, triton: bool = False) -> str:
         backend = context.backend()
     device, dtype = tensor.device, tensor.dtype
     if backend == "auto":
+        if device.type == "meta":
+            return "cpu"  # no kernel runs: the op's fake gives shape and type
         candidates = ("cpu",) if device.type == "cpu" else ("cuda", "triton")
         able = (b for b in candidates if why_not(b, device, dtype, triton=triton) is None)
         return next(able, "reference")

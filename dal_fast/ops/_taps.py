@@ -18,7 +18,7 @@ def ssim_weights(window: int, sigma: float, kind: str) -> list[float]:
     reach = range(window // 2 + 1)
     if kind == "uniform":
         return [1 / window for _ in reach]
-    half = [math.exp(-0.5 * (k / sigma) ** 2) for k in reach]
+    half = [_gaussian(k, sigma) for k in reach]
     total = half[0] + 2 * math.fsum(half[1:])
     return [w / total for w in half]
 
@@ -33,7 +33,9 @@ def canny_weights(sigma: float, longest_axis: int) -> list[float]:
     """
     radius = longest_axis - 1 if 4 * sigma >= longest_axis else max(2, int(4 * sigma + 0.5))
     radius = min(radius, longest_axis - 1)
-    return [1.0] + [
-        max(1e-10, math.exp(-0.5 * (k / sigma) ** 2) if k / 40 < sigma else 0.0)
-        for k in range(1, radius + 1)
-    ]
+    return [1.0] + [max(1e-10, _gaussian(k, sigma)) for k in range(1, radius + 1)]
+
+
+def _gaussian(k: int, sigma: float) -> float:
+    """``exp(-k² / (2 sigma²))``, which is 0 in floating point where the square would overflow."""
+    return math.exp(-0.5 * (k / sigma) ** 2) if k / 40 < sigma else 0.0

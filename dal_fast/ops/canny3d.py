@@ -136,7 +136,6 @@ def anatomy_edges(
     check_volume(logits, "logits")
     check_mask(mask, logits)
     _check_parameters(sigma, low, high)
-    check_constants(levels=levels)
     check_levels(levels, logits)
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dal_fast.context import _C
 from dal_fast.errors import Code, InputError
-from dal_fast.ops._checks import address, check_shape
+from dal_fast.ops._checks import address, check_dense, check_shape, check_whole
 from dal_fast.ops._dispatch import launcher, resolve
 from dal_fast.ops._register import op
 
@@ -42,7 +42,7 @@ def components3d(mask: Tensor, connectivity: int = 26, *, backend: str = "auto")
         >>> ops.components3d(mask).max().item(), ops.components3d(mask, connectivity=6).max().item()
         (2, 3)
     """
-    _check(mask, connectivity)
+    connectivity = _checked(mask, connectivity)
     backend = resolve(backend, mask)
     if backend == "reference":
         from dal_fast import reference
@@ -77,9 +77,11 @@ def remove_small(
         >>> ops.remove_small(mask, min_voxels=2).sum().item()
         27
     """
-    _check(mask, connectivity)
+    connectivity = _checked(mask, connectivity)
+    min_voxels = check_whole(min_voxels, "min_voxels")
     if min_voxels < 0:
         raise InputError(Code.VALUE, f"min_voxels must not be negative, not {min_voxels}")
+    min_voxels = min(min_voxels, _MOST_VOXELS + 1)
     backend = resolve(backend, mask)
     if backend == "reference":
         from dal_fast import reference
@@ -88,18 +90,18 @@ def remove_small(
     return _remove_small(mask, min_voxels, connectivity, backend)
 
 
-def _check(mask: Tensor, connectivity: int) -> None:
-    if not isinstance(mask, Tensor):
-        raise InputError(
-            Code.NOT_A_TENSOR, f"mask must be a torch.Tensor, not {type(mask).__name__}"
-        )
+def _checked(mask: Tensor, connectivity: int) -> int:
+    """The connectivity, as an int."""
+    check_dense(mask, "mask")
     if mask.dtype != torch.bool:
         raise InputError(Code.MASK_DTYPE, f"mask must be a bool tensor, not {mask.dtype}")
     check_shape(mask, "mask")
+    connectivity = check_whole(connectivity, "connectivity", Code.CONNECTIVITY)
     if connectivity not in (6, 18, 26):
         raise InputError(Code.CONNECTIVITY, f"connectivity must be 6, 18 or 26, not {connectivity}")
     if mask.shape[2] * mask.shape[3] * mask.shape[4] > _MOST_VOXELS:
         raise InputError(Code.SHAPE, f"mask has 2**32 voxels a volume or more: {tuple(mask.shape)}")
+    return connectivity
 
 
 def _shape(mask: Tensor, connectivity: int) -> _C.Components3dShape:

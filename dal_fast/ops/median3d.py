@@ -7,7 +7,14 @@ from torch import Tensor
 
 from dal_fast.context import _C
 from dal_fast.errors import Code, InputError
-from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume, wants_derivative
+from dal_fast.ops._checks import (
+    DTYPE_CODES,
+    address,
+    check_mask,
+    check_volume,
+    check_whole,
+    wants_derivative,
+)
 from dal_fast.ops._dispatch import launcher, resolve
 from dal_fast.ops._register import op
 
@@ -55,6 +62,7 @@ def median3d(
     """
     check_volume(x, "x")
     check_mask(mask, x)
+    size = check_whole(size, "size", Code.SIZE)
     if size not in (3, 4, 5):
         raise InputError(Code.SIZE, f"size must be 3, 4 or 5, not {size}")
     if wants_derivative(x):

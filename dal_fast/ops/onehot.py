@@ -12,10 +12,9 @@ from dal_fast.context import _C
 from dal_fast.ops._checks import (
     DTYPE_CODES,
     address,
-    check_constants,
     check_levels,
     check_mask,
-    check_positive,
+    check_temperature,
     check_volume,
     host_table,
 )
@@ -38,7 +37,7 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto
 
     Args:
         logits: ``(N, K, D, H, W)``, float32, float64, float16 or bfloat16, any strides.
-        temperature: of the surrogate softmax, positive.
+        temperature: of the surrogate softmax, at least 1e-38.
         backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"triton"`` or ``"reference"``.
 
     Returns:
@@ -56,8 +55,7 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto
         [1.0, 0.0, 0.0]
     """
     check_volume(logits, "logits")
-    check_constants(temperature=temperature)
-    check_positive(temperature, "temperature")
+    check_temperature(temperature)
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":
         from dal_fast import reference
@@ -102,9 +100,7 @@ def anatomy_image(
     """
     check_volume(logits, "logits")
     check_mask(mask, logits)
-    check_constants(temperature=temperature)
-    check_positive(temperature, "temperature")
-    check_constants(levels=levels)
+    check_temperature(temperature)
     check_levels(levels, logits)
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":

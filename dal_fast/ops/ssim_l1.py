@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.ops._checks import check_constants, check_pair, check_positive, check_volume
+from dal_fast.ops._checks import (
+    check_constants,
+    check_pair,
+    check_positive,
+    check_volume,
+    check_whole,
+)
 from dal_fast.ops._dispatch import resolve
 from dal_fast.ops._ssim_kernels import arithmetic
 from dal_fast.ops._ssim_ops import hybrid_op, l1_ssim_op, ssim_map_op
@@ -77,7 +83,7 @@ def ssim3d(
     """
     if reduction not in ("mean", "none"):
         raise InputError(Code.REDUCTION, f"reduction must be 'mean' or 'none', not {reduction!r}")
-    _check(x, y, window, sigma, kind, data_range)
+    window = _checked(x, y, window, sigma, kind, data_range)
     x, y, dtype, _, data_range = _prepared(x, y, data_range)
     backend = resolve(backend, x, triton=True)
     options = window, sigma, kind, data_range
@@ -132,7 +138,7 @@ def hybrid_score(
         >>> score.argmax().item() == (8 * 16 + 8) * 16 + 8
         True
     """
-    _check(x, y, window, sigma, kind, data_range)
+    window = _checked(x, y, window, sigma, kind, data_range)
     x, y, dtype, unit, data_range = _prepared(x, y, data_range)
     backend = resolve(backend, x, triton=True)
     options = window, sigma, kind, data_range
@@ -190,7 +196,7 @@ def l1_ssim_loss(
         >>> prediction.grad.shape
         torch.Size([1, 1, 16, 16, 16])
     """
-    _check(x, y, window, sigma, kind, data_range)
+    window = _checked(x, y, window, sigma, kind, data_range)
     check_constants(alpha=alpha)
     if not 0 <= alpha <= 1:
         raise InputError(Code.VALUE, f"alpha must lie in [0, 1], not {alpha}")
@@ -207,17 +213,20 @@ def l1_ssim_loss(
     return l1_ssim_op(x, y, alpha * unit, 1 - alpha, *options, backend, _wants_grad(x, y))[0]
 
 
-def _check(x: Tensor, y: Tensor, window: int, sigma: float, kind: str, data_range: float) -> None:
+def _checked(x: Tensor, y: Tensor, window: int, sigma: float, kind: str, data_range: float) -> int:
+    """The window, as an int."""
     check_volume(x, "x")
     check_volume(y, "y")
     check_pair(x, y)
     check_constants(sigma=sigma, data_range=data_range)
+    window = check_whole(window, "window", Code.WINDOW)
     if window % 2 != 1 or not 3 <= window <= MAX_WINDOW:
         raise InputError(Code.WINDOW, f"window must be odd, from 3 to {MAX_WINDOW}, not {window}")
     if kind not in ("gaussian", "uniform"):
         raise InputError(Code.KIND, f"kind must be 'gaussian' or 'uniform', not {kind!r}")
     check_positive(sigma, "sigma")
     check_positive(data_range, "data_range")
+    return window
 
 
 def _prepared(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.ops._checks import check_mask, check_volume
+from dal_fast.ops._checks import check_mask, check_number, check_volume, check_whole
 from dal_fast.ops._dispatch import resolve
 from dal_fast.ops._score_curve import ScoreCurve, ThresholdedDice
 from dal_fast.ops._score_histogram import ScoreHistogram, score_pages
@@ -97,13 +97,14 @@ class VoxelMetrics:
         *,
         backend: str = "auto",
     ) -> None:
+        bins = check_whole(bins, "bins", Code.BINS)
         if not MIN_BINS <= bins <= MAX_BINS:
             raise InputError(
                 Code.BINS, f"bins must be between {MIN_BINS} and {MAX_BINS}, not {bins}"
             )
         for fpr in fprs:
             _check_rate(fpr)
-        self.bins, self.fprs, self.backend = int(bins), tuple(float(f) for f in fprs), backend
+        self.bins, self.fprs, self.backend = bins, tuple(float(f) for f in fprs), backend
         self.cases: dict[str, CaseScore] = {}
         self._histogram = ScoreHistogram.empty(self.bins)
         self._cached_curve: ScoreCurve | None = None
@@ -253,5 +254,6 @@ class VoxelMetrics:
 
 
 def _check_rate(fpr: float) -> None:
+    check_number(fpr, "a false-positive rate")
     if not 0 <= fpr <= 1:
         raise InputError(Code.VALUE, f"a false-positive rate lies in [0, 1], not {fpr}")

@@ -33,7 +33,7 @@ def test_ops_say_shapes_errors_and_every_argument(name):
     text, function = inspect.getdoc(OPS[name]), OPS[name]
     assert "Args:" in text
     assert "Raises:" in text
-    assert "DalFastError" in text
+    assert "InputError" in text
     shapes = "(N, " in text or (inspect.isclass(function) and "(N, " in function.update.__doc__)
     assert shapes
     for argument in inspect.signature(function).parameters:
