@@ -17,9 +17,9 @@ from isal import igzip, isal_zlib
 
 from dal_fast._version import generated_by
 from dal_fast.batch.outputs import output_names, read_sidecar
-from dal_fast.imaging.bids import find_brain_masks
 from dal_fast.imaging.header import LONGEST_HEADER, parse_header
 from dal_fast.imaging.mask import grid_difference
+from dal_fast.imaging.mask_files import find_brain_masks
 from dal_fast.imaging.nifti import Volume
 from dal_fast.screening.scan import Scan
 

@@ -28,14 +28,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.bids import (
-    INDICES,
-    find_brain_masks,
-    find_lesion_masks,
-    find_scans,
-    parse_name,
-    select_scans,
-)
+from dal_fast.imaging.bids import INDICES, find_scans, parse_name, select_scans
+from dal_fast.imaging.mask_files import find_brain_masks, find_lesion_masks
 from dal_fast.imaging.participants import read_participants
 from dal_fast.report.index import Failure
 

@@ -29,7 +29,8 @@ from dal_fast.errors import Code, InputError
 from dal_fast.evaluation.cases import Case, CaseList, check_exists, decode
 from dal_fast.evaluation.report.tables import write_table
 from dal_fast.imaging.atomic import write_bytes, write_json
-from dal_fast.imaging.bids import collect_scans, find_lesion_masks, parse_name
+from dal_fast.imaging.bids import collect_scans, parse_name
+from dal_fast.imaging.mask_files import find_lesion_masks
 from dal_fast.imaging.nifti import read_volume
 from dal_fast.report.index import Failure
 from dal_fast.synthesis.brains import SCANS, Brain, fit_to_stride

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.bids import mask_files
+from dal_fast.imaging.mask_files import mask_files
 from dal_fast.imaging.morphology import Bool, empty_slices, largest_component_filled
 from dal_fast.imaging.nifti import Volume, read_volume
 
