@@ -1,6 +1,7 @@
 """The command line: exit statuses, messages, folders, resuming, and that refusals leave nothing."""
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -208,6 +209,20 @@ def test_doctor_names_what_matters():
     for word in ("dal_fast", "torch", "instruction set", "cuda", "weights", "sha256"):
         assert word in result.stdout
     assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "code"), [("DAL_FAST_BACKEND", "value"), ("DAL_FAST_CPU", "instruction-set")]
+)
+def test_doctor_refuses_a_variable_that_means_nothing(variable, code):
+    result = command("doctor", env={**os.environ, variable: "nonsense"})
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error [{code}]: {variable}=nonsense: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_help_of_the_demo_names_the_extra():
+    assert "dal_fast[demo]" in run(app, ["demo", "--help"]).stdout
 
 
 @needs_default_weights

@@ -20,9 +20,9 @@ def demo(
     runtime: Runtime = "auto",
     device: Device = "auto",
 ) -> None:
-    """Screen a template brain with a lesion painted in, and say what was found.
+    r"""Screen a template brain with a lesion painted in, and say what was found.
 
-    Needs nilearn, which carries the MNI152 template: pip install 'dal_fast[demo]'
+    Needs nilearn, which carries the MNI152 template: pip install 'dal_fast\[demo]'
     """
     with refusals():
         from dal_fast.demo import LESION_CENTRE, write_demo_scan

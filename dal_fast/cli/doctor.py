@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from dal_fast.cli.console import app
+from dal_fast.cli.console import app, refusals
 
 
 @app.command()
 def doctor() -> None:
     """Print what a bug report needs: versions, processor, backends, weights, extras."""
-    from dal_fast.doctor import report
+    with refusals():
+        from dal_fast.doctor import report
 
-    lines, healthy = report()
+        lines, healthy = report()
     typer.echo("\n".join(lines))
     raise typer.Exit(0 if healthy else 1)
