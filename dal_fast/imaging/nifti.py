@@ -37,7 +37,8 @@ the header
 ``dtype-unknown``     any other datatype code that is not an integer or float of 8 to 64 bits
 ``vox-offset``        voxels inside the header, or 16 MiB behind it
 ``scaling``           infinite scl_slope or scl_inter
-``affine-invalid``    a qform that is no rotation, and no usable sform
+``affine-invalid``    a qform that is no rotation, and no usable sform; a scan that lies a
+                      kilometre away
 ``affine-nonfinite``  NaN or infinity in the affine, and no usable qform
 ``affine-singular``   an affine that cannot be inverted, and no usable qform
 ``voxel-size``        voxels finer than 0.05 mm or coarser than 20 mm
@@ -68,6 +69,7 @@ from dal_fast.imaging.header import LONGEST_HEADER, CheckedHeader, other_format,
 from dal_fast.imaging.orientation import Note
 
 _CHUNK = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
 _DEFLATE_LIMIT = 1032
 """Deflate cannot shrink more than 1032:1."""
 _GZIP_ERRORS: Any = (gzip.BadGzipFile, isal_zlib.error)
@@ -144,11 +146,13 @@ def _check_file(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise InputError(Code.NOT_A_FILE, f"{path} is not a regular file")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise InputError(
-            Code.UNSUPPORTED_FORMAT,
-            f"{path} is not a .nii or .nii.gz file; convert it to NIfTI. An Analyze 7.5 pair "
-            "(.hdr, .img) does not say which side is left; better convert its DICOM files",
-        )
+        how = "convert it to NIfTI; for DICOM files, dcm2niix is a good tool"
+        if path.name.lower().endswith((".hdr", ".img")):
+            how = (
+                "convert the pair to one .nii.gz file, from the DICOM files if you have them, as "
+                "Analyze 7.5 does not say which side is left"
+            )
+        raise InputError(Code.UNSUPPORTED_FORMAT, f"{path} is not a .nii or .nii.gz file; {how}")
     if status.st_size == 0:
         raise InputError(Code.EMPTY_FILE, f"{path} is empty; copy or download it again")
     return status.st_size
@@ -160,7 +164,7 @@ def _read_voxels(file: IO[bytes], size: int, path: Path) -> tuple[CheckedHeader,
     if not name.lower().endswith(".gz"):
         return _read_stream(file, size, size, name)
     start = file.read(4)
-    if start[:2] != b"\x1f\x8b":
+    if start[:2] != _GZIP_MAGIC:
         raise _not_gzip(file, name)
     if start[3:] >= b"\x20":  # the three highest flags are reserved; decoders may ignore them
         raise InputError(
@@ -211,6 +215,8 @@ def _read_stream(
         name: for messages.
     """
     block = _read_up_to(stream, LONGEST_HEADER)
+    if name.lower().endswith(".gz") and block.startswith(_GZIP_MAGIC):
+        raise InputError(Code.NOT_NIFTI, f"{name} is compressed twice; unpack it once")
     header = parse_header(block, name)
     if header.total_bytes > most:
         raise InputError(

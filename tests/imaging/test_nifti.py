@@ -240,3 +240,15 @@ def test_real_scans_read_as_nibabel_reads_them(shared_data):
         assert_reads_as_nibabel(path)
     for path in sorted(shared_data.glob("ixi-hh-2mm/sub-IXI012/anat/*.nii.gz")):
         assert_reads_as_nibabel(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("series.zip", "dcm2niix"), ("scan.dcm", "dcm2niix"), ("a.hdr", "pair")]
+)
+def test_another_format_is_told_how_to_be_converted(tmp_path, name, remedy):
+    path = tmp_path / name
+    path.write_bytes(b"anything")
+    with pytest.raises(DalFastError, match=remedy) as refused:
+        read_volume(path)
+    assert refused.value.code == "unsupported-format"
+    assert ("Analyze" in refused.value.message) == (name == "a.hdr")
