@@ -65,7 +65,7 @@ void run_filter() {
   constexpr int kRows = 5, kWidth = 3 * kTile - 7;
   std::vector<float> in(size_t(kRows * kWidth)), out(in.size(), -1.0f);
   for (size_t i = 0; i < in.size(); ++i) in[i] = float(i * i % 31);
-  const auto blocks = unsigned(dal::cuda::ceil_div(kWidth, kTile));
+  const auto blocks = unsigned(dal::ceil_div(kWidth, kTile));
   DAL_LAUNCH(filter, blocks, kTile, 0, nullptr, in.data(), out.data(), kRows, kWidth, kBug);
   check_launch("filter");
   for (int row = 0; row < kRows; ++row)
