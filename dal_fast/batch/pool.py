@@ -131,11 +131,13 @@ class WorkerPool:
                 self._drop_run()
 
     def _drop_run(self) -> None:
-        """Forget the jobs of a run that is over or was given up."""
-        self._ledger = None
+        """Forget the jobs of a run that is over or was given up, and what they left unfinished."""
+        ledger, self._ledger = self._ledger, None
         for worker in list(self._workers.values()):
             if worker.state is State.BUSY:
                 self._dismiss(worker)
+                if ledger is not None:
+                    _clean(ledger, worker)
 
     def _start_workers(self, most: int) -> None:
         while (
@@ -212,8 +214,7 @@ class WorkerPool:
         if starting:
             self._failed_starts.append(loss)
             return
-        for folder in {held.job.folder for held in ledger.held_by(worker.pid)}:
-            remove_leftovers(folder)
+        _clean(ledger, worker)
         for lost in ledger.lose(worker.pid):
             yield failed(lost.job, loss.code, _explain(lost, loss))
 
@@ -228,6 +229,12 @@ class WorkerPool:
     def _dismiss(self, worker: WorkerProcess) -> None:
         worker.kill()
         del self._workers[worker.pid]
+
+
+def _clean(ledger: Ledger, worker: WorkerProcess) -> None:
+    """Remove the unfinished files of a worker that has ended."""
+    for folder in {held.job.folder for held in ledger.held_by(worker.pid)}:
+        remove_leftovers(folder)
 
 
 class _Clock:

@@ -5,6 +5,7 @@ Exit status: 0 all done, 1 some scans of a folder failed, 2 wrong usage or input
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -22,7 +23,8 @@ from dal_fast.cli import (
     screen,
     train,
 )
-from dal_fast.cli.console import app, check_working_directory, refusals, tolerate_any_name
+from dal_fast.cli.console import app, check_arguments, check_working_directory, refusals
+from dal_fast.cli.terminal import terminal
 
 __all__ = [
     "app",
@@ -62,6 +64,7 @@ def _options(
 ) -> None:
     with refusals():
         check_working_directory()
+        check_arguments(sys.argv[1:])
 
 
 def _arrange() -> None:
@@ -82,5 +85,5 @@ _arrange()
 
 def main() -> None:
     """Entry point of the ``dal-fast`` command."""
-    tolerate_any_name()
-    app()
+    with terminal():
+        app()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -80,11 +78,19 @@ def check_working_directory() -> None:
         ) from None
 
 
-def tolerate_any_name() -> None:
-    """Let the terminal show names that its encoding does not hold, with escapes."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument: as a path it would mean the working directory.
+
+    Args:
+        arguments: of the command line.
+
+    Raises:
+        InputError: ``value``.
+    """
+    if "" in arguments:
+        raise InputError(
+            Code.VALUE, "an argument is empty; does it come from a variable that is not set?"
+        )
 
 
 @contextlib.contextmanager
