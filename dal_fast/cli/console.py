@@ -46,7 +46,11 @@ Median = Annotated[
     ),
 ]
 Score = Annotated[
-    str, typer.Option(help="Anomaly score: auto, or a name that an unknown one lists.")
+    str,
+    typer.Option(
+        help="How the anomaly map is computed: auto (what suits the weights), or the name of a "
+        "score, such as hybrid; an unknown name ends with an error that lists them all."
+    ),
 ]
 Threshold = Annotated[
     float | None, typer.Option(help="From which anomaly value a voxel is marked.")
