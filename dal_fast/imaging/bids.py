@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.other_formats import OtherFormats
 
 STRUCTURAL = frozenset(
     ("T1w", "T2w", "FLAIR", "PDw", "PD", "PDT2", "T2starw", "T2star", "UNIT1", "inplaneT1",
@@ -144,7 +145,8 @@ def find_scans(folder: str | Path) -> FoundScans:
     to folders are followed, except back to a folder that they lie in. Where a folder holds one scan
     in several versions that would share their results' names (``sub-01_T1w`` and
     ``sub-01_desc-brain_T1w``, ``case.nii`` and ``case.nii.gz``), one is taken: the skull-stripped
-    ``desc-brain``, else the first by name.
+    ``desc-brain``, else the first by name. Images of other formats than NIfTI are left out, too:
+    the first of each format stands for all of them.
 
     Raises:
         InputError: ``file-missing``, ``not-a-folder`` or ``no-scans``.
@@ -159,9 +161,11 @@ def find_scans(folder: str | Path) -> FoundScans:
     if not root.is_dir():
         raise InputError(Code.NOT_A_FOLDER, f"{root} is not a folder")
     left_out: list[LeftOut] = []
+    others = OtherFormats()
     chosen: dict[Path, Path] = {}
     for path in _files(root, (os.path.realpath(root),), left_out):
         if not is_scan(path):
+            others.add(path)
             if (suffix := _misspelt_suffix(path)) is not None:
                 reason = f"its suffix is no BIDS suffix; is it meant to be {suffix}?"
                 left_out.append(LeftOut(path, Code.LEFT_OUT, reason))
@@ -173,6 +177,7 @@ def find_scans(folder: str | Path) -> FoundScans:
         if taken is not None:
             reason = f"its results would have the names of those of {chosen[result].name}"
             left_out.append(LeftOut(other, Code.LEFT_OUT, reason))
+    left_out += [LeftOut(path, Code.LEFT_OUT, reason) for path, reason in others.reasons()]
     if not chosen:
         hint = f". Left out: {left_out[0].path}, as {left_out[0].reason}" if left_out else ""
         raise InputError(
