@@ -39,6 +39,11 @@ MIN_LEVELS = 32
 _ENOUGH = 50_000  # voxels for a percentile
 _SIDES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
 
+_INVERTED = Note(
+    "inverted-intensities",
+    "most of what lies outside the brain is brighter than the brain; are the intensities inverted?",
+)
+
 Values = NDArray[np.float32]
 
 
@@ -134,13 +139,14 @@ def _levels(data: Values, brain: Bool, values: Values, clipped: bool) -> list[No
     """Where the brain's and the background's intensities lie."""
     negative = float(np.mean(values < 0))
     median = float(np.median(values))
-    if negative > STANDARDISED_SHARE or median <= 0:
-        return []  # standardised: its zero means nothing
     step = max(1, round((data.size / _ENOUGH) ** 0.5))
     thin = data[:, ::step, ::step]
     outside = thin.T[~brain[:, ::step, ::step].T]
     background = float(np.percentile(outside, 1)) if outside.size else 0.0
     dark, bright = (float(level) for level in np.percentile(values, (0.1, 99)))
+    if negative > STANDARDISED_SHARE or median <= 0:  # standardised: its zero means nothing
+        above = outside.size and float(np.median(outside)) > bright
+        return [_INVERTED] if above else []
     notes: list[Note | None] = []
     if negative > MAX_NEGATIVE:
         notes.append(
@@ -154,13 +160,7 @@ def _levels(data: Values, brain: Bool, values: Values, clipped: bool) -> list[No
             )
         )
     if outside.size and float(np.median(outside)) > median:
-        notes.append(
-            Note(
-                "inverted-intensities",
-                "most of what lies outside the brain is brighter than the brain; are the "
-                "intensities inverted?",
-            )
-        )
+        notes.append(_INVERTED)
     elif (dark > MAX_DARKEST * bright and not clipped) or background > MAX_BACKGROUND * median:
         what, level = "brain", dark
         if background > MAX_BACKGROUND * median:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
@@ -12,6 +13,7 @@ BRAIN_LEVEL, CEILING = 0.5, 1.0
 """The normalised intensities of the median and of everything at or above twice the median."""
 STANDARDISED_SHARE = 0.1
 """A scan with a larger share of negative brain voxels counts as standardised."""
+_SMALLEST = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisatio
         raise InputError(
             Code.NO_SIGNAL,
             "at least half of the brain has no signal; are mask and scan those of one brain?",
+        )
+    if median < _SMALLEST:
+        raise InputError(
+            Code.NO_SIGNAL,
+            f"the brain's median intensity is {median:.2g}, less than float32 holds; multiply the "
+            "intensities, for example by setting scl_slope to 1",
         )
     normalisation = Normalisation(BRAIN_LEVEL / median, offset)
     return normalisation.scan_to_image(image) * field_of_view, field_of_view, normalisation

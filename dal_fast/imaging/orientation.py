@@ -20,6 +20,8 @@ from dal_fast.errors import Code, InputError
 
 FINEST_MM, COARSEST_MM = 0.05, 20.0
 """Voxel sizes outside this range are refused."""
+FARTHEST_MM = 1e6
+"""Distances of the first voxel from the origin up to this are read; float32 holds 0.06 mm there."""
 SIDE_UNKNOWN = "orientation-unknown"
 """The note on every header in which left and right cannot be known."""
 POSITION_UNCERTAIN = "position-uncertain"
@@ -100,7 +102,7 @@ def read_affine(raw: Any, shape: tuple[int, int, int], name: str) -> tuple[Affin
 
 
 def affine_fault(affine: Affine, name: str) -> InputError | None:
-    """Why an affine cannot be used: not finite, not invertible, or implausible voxel sizes."""
+    """Why an affine cannot be used: not finite, not invertible, or implausible lengths."""
     if not np.isfinite(affine).all():
         return InputError(
             Code.AFFINE_NONFINITE,
@@ -120,6 +122,13 @@ def affine_fault(affine: Affine, name: str) -> InputError | None:
             Code.VOXEL_SIZE,
             f"{name} has voxels of {shown} mm, outside {FINEST_MM} to {COARSEST_MM:g} mm; "
             "if its affine is in another unit, write it in millimetres",
+        )
+    farthest = float(np.abs(affine[:3, 3]).max())
+    if farthest > FARTHEST_MM:
+        return InputError(
+            Code.AFFINE_INVALID,
+            f"{name} puts its first voxel {farthest:.3g} mm from the origin; copy the header of "
+            "the original scan to it",
         )
     return None
 

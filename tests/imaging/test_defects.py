@@ -104,6 +104,7 @@ DEFECTS = {
         lambda d, b: (np.where(np.indices(d.shape)[0] == 40, np.roll(d, 1, 0), d), b),
         ["repeated-slices"],
     ),
+    "negated": (lambda d, b: (-d, b), ["inverted-intensities"]),
     "a label map": (
         lambda d, b: (np.ceil(d / 250), b), ["clipped-intensities", "few-intensities"],
     ),

@@ -55,8 +55,12 @@ def test_a_standardised_scan_keeps_its_dark_tissue():
 
 @pytest.mark.parametrize(
     "image",
-    [torch.zeros(1, 1, 4, 4, 4), torch.full((1, 1, 4, 4, 4), -3.0)],
-    ids=["nothing", "one negative value"],
+    [
+        torch.zeros(1, 1, 4, 4, 4),
+        torch.full((1, 1, 4, 4, 4), -3.0),
+        torch.linspace(0, 1e-40, 64).reshape(1, 1, 4, 4, 4),
+    ],
+    ids=["nothing", "one negative value", "too small for float32"],
 )
 def test_no_signal(image):
     with pytest.raises(DalFastError) as refused:

@@ -178,6 +178,10 @@ WAY_OUT = {
     "vox_offset NaN": (
         lambda: put(coded(1, 1), VOX_OFFSET, "f", np.nan), "vox-offset", "vox_offset is 352",
     ),
+    "another planet": (
+        lambda: put(coded(1, 0), SROW, "12f", -2, 0, 0, 1e30, 0, 2, 0, 0, 0, 0, 2, 0),
+        "affine-invalid", "copy the header",
+    ),
     "no rotation": (
         lambda: put(coded(0, 1), QUATERN, "3f", 0.9, 0.9, 0.9), "affine-invalid", "copy the header",
     ),
@@ -224,6 +228,10 @@ def test_what_is_named_nii_and_is_compressed(tmp_path):
     (tmp_path / "scan.nii").write_bytes(gzip.compress(bytes(coded(1, 1))))
     with pytest.raises(DalFastError, match=r"rename it to \.nii\.gz") as refused:
         read_volume(tmp_path / "scan.nii")
+    assert refused.value.code == "not-nifti"
+    (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(gzip.compress(bytes(coded(1, 1)))))
+    with pytest.raises(DalFastError, match="compressed twice; unpack it once") as refused:
+        read_volume(tmp_path / "scan.nii.gz")
     assert refused.value.code == "not-nifti"
 
 
