@@ -227,6 +227,8 @@ def test_names_of_detectors_differ(study, tmp_path):
 
 @pytest.mark.parametrize("module", ["scipy", "matplotlib", "matplotlib.figure"])
 def test_a_missing_package_is_refused_before_the_work(study, tmp_path, monkeypatch, module):
+    for name in [name for name in sys.modules if name.startswith(f"{module}.")]:
+        monkeypatch.delitem(sys.modules, name)  # another test has imported it
     monkeypatch.setitem(sys.modules, module, None)
     result = run(app, arguments(study, tmp_path / "out"))
     assert result.exit_code == 2
