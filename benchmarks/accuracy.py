@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks.results_file import FOLDER
 from benchmarks.volumes import Volumes, brain
 from dal_fast import ops, reference
-from dal_fast.backend import _C
+from dal_fast.context import _C
 
 FULL, QUICK = (64, 72, 60), (20, 22, 24)
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)

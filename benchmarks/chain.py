@@ -5,7 +5,7 @@
 
 Skull-stripped scans of DATASET are brought to 160 x 192 x 160 voxels of 1 mm, right, anterior,
 superior. One after the other: latency by stage (median and 99th percentile) with everything
-resident. Many: volumes a minute of a crew of worker processes, from its first result to its last;
+resident. Many: volumes a minute of a pool of worker processes, from its first result to its last;
 stock parts one after the other with all threads, and as many processes of one thread. The stock
 chain writes the images alone; ours also writes the report, its picture and the sidecar.
 
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table.add_row(f"stock parts, {THREADS} processes", f"{pace:.1f}", f"{pace / own:.1f}", peak)
         for runtime in options.runtimes:
             for workers in options.workers:
-                pace, peak = crew_pace(scans, root / "crew", weights, runtime, workers)
+                pace, peak = pool_pace(scans, root / "pool", weights, runtime, workers)
                 cells = (f"{pace:.1f}", f"{pace / own:.1f}", f"{peak / 2**30:.2f}")
                 table.add_row(f"ours, {runtime}, {workers} workers", *cells)
         console.print(table)
@@ -146,26 +146,26 @@ def stock_pace(scans: list[Path], out: Path, weights: Path, processes: int) -> f
 
 def run_ours(scans: list[Path], out: Path, weights: Path, runtime: str) -> Measured:
     from dal_fast.memory import keep_freed_memory
-    from dal_fast.screening.model_input import load_case
+    from dal_fast.screening.scan import load_scan
     from dal_fast.screening.screener import Screener
 
     keep_freed_memory()
     torch.set_num_threads(THREADS)
     screener = Screener(weights, runtime=runtime)
     seconds, stages = [], []
-    for scan in (scans[0], *scans):
+    for path in (scans[0], *scans):
         start = time.perf_counter()
-        case = load_case(scan)
-        result = screener.screen_case(case)
+        scan = load_scan(path)
+        result = screener.screen_scan(scan)
         computed = time.perf_counter()
-        save(case, result, out)
+        save(scan, result, out)
         seconds.append(time.perf_counter() - start)
         stages.append({**result.timings, "write": time.perf_counter() - computed})
     names = stages[0]
     return seconds[1:], {n: median(s[n] for s in stages[1:]) for n in names}, _peak()
 
 
-def crew_pace(
+def pool_pace(
     scans: list[Path], out: Path, weights: Path, runtime: str, workers: int
 ) -> tuple[float, int]:
     """Volumes a minute, and peak memory of a worker."""
@@ -173,13 +173,13 @@ def crew_pace(
     times = []
     settings = {"weights": str(weights), "runtime": runtime}
     threads = max(1, THREADS // workers)  # 0 would mean torch's own number
-    with WorkerPool(settings, workers=workers, threads=threads, overwrite=True) as crew:
-        for outcome in crew.screen(jobs):
+    with WorkerPool(settings, workers=workers, threads=threads, overwrite=True) as workers_pool:
+        for outcome in workers_pool.screen(jobs):
             times.append(time.perf_counter())
             if outcome.status != "done":
                 raise SystemExit(f"{outcome.scan}: {outcome.message}")
         first = min(workers, len(times) - 1) - 1  # every worker has started
-        return 60 * (len(times) - 1 - first) / (times[-1] - times[first]), crew.peak_bytes
+        return 60 * (len(times) - 1 - first) / (times[-1] - times[first]), workers_pool.peak_bytes
 
 
 def difference(scan: Path, stock: Path, ours: Path) -> float:

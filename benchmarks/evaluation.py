@@ -1,4 +1,4 @@
-"""``dal-fast evaluate --protocol uad-imag`` beside the way of UAD-IMAG's own code, in one run.
+"""``dal-fast evaluate --protocol uad-imag`` beside what UAD-IMAG's own code does, in one run.
 
     python -m benchmarks.evaluation [--volumes 100] [--peer 10]
 

@@ -1,4 +1,7 @@
-"""Times calls on a GPU with events, from a cold L2 cache, and what the GPU can do at best."""
+"""Times calls on a GPU with events, from a cold L2 cache, and what the GPU can do at best.
+
+:class:`HostStopwatch` stands in where there is no GPU, so that everything else can be rehearsed.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.peers import Call
-from benchmarks.timing import Timing
+from benchmarks.timing import Timing, timed
 
 MB = 2**20
 _UNKNOWN_L2 = 128 * MB  # more than any GPU of today has
+_SLOW = 3000.0  # ms; what takes longer in all is repeated less often, three times at least
 
 
 class Stopwatch:
@@ -43,6 +47,22 @@ class Stopwatch:
         return (torch.cuda.max_memory_allocated() - before) / MB
 
 
+class HostStopwatch:
+    """Milliseconds of calls on the CPU, for rehearsals; memory is not measured."""
+
+    name, cache_bytes = "rehearsal", 2**16
+
+    def milliseconds(self, call: Call) -> float:
+        return timed(call)
+
+    def peak_mb(self, call: Call) -> float:
+        call()
+        return 0.0
+
+
+AnyStopwatch = Stopwatch | HostStopwatch
+
+
 @dataclass(frozen=True)
 class Gpu:
     """Measured: bytes per ms copied (read + written), float32 FLOP per ms."""
@@ -51,27 +71,31 @@ class Gpu:
     flops_per_ms: float
 
     @classmethod
-    def measure(cls, watch: Stopwatch, device: str) -> Gpu:
-        """The best of ten copies of 1 GB and of ten float32 products of 8192² matrices."""
-        source = torch.ones(2**28, device=device)
+    def measure(cls, watch: AnyStopwatch, device: str) -> Gpu:
+        """The best of ten copies of 1 GB and of ten float32 products of 8192² matrices; on a CPU
+        of a few MB and 512²."""
+        words, side = (2**22, 512) if device == "cpu" else (2**28, 8192)
+        source = torch.ones(words, device=device)
         target = torch.empty_like(source)
         copy = min(watch.milliseconds(lambda: target.copy_(source)) for _ in range(10))
         allowed = torch.backends.cuda.matmul.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = False
-        matrix = torch.ones(8192, 8192, device=device)
+        matrix = torch.ones(side, side, device=device)
         product = min(watch.milliseconds(lambda: matrix @ matrix) for _ in range(10))
         torch.backends.cuda.matmul.allow_tf32 = allowed
-        return cls(2 * source.nbytes / copy, 2 * 8192**3 / product)
+        return cls(2 * source.nbytes / copy, 2 * side**3 / product)
 
-    def floor_ms(self, traffic: int, flops: int) -> float:
-        """The longer of moving ``traffic`` bytes and computing ``flops``."""
-        return max(traffic / self.bytes_per_ms, flops / self.flops_per_ms)
+    def roofline_ms(self, traffic: int, flops: int) -> tuple[float, str]:
+        """The longer of moving ``traffic`` bytes and computing ``flops``, and which it is."""
+        moving, computing = traffic / self.bytes_per_ms, flops / self.flops_per_ms
+        return max(moving, computing), "bytes" if moving >= computing else "FLOP"
 
 
-def timing(watch: Stopwatch, call: Call, repeats: int) -> Timing:
-    """Three calls to warm up (compilation included), then ``repeats`` measured ones."""
-    for _ in range(3):
-        watch.milliseconds(call)
+def timing(watch: AnyStopwatch, call: Call, repeats: int) -> Timing:
+    """Three calls to warm up (compilation included), then ``repeats`` measured ones, or fewer of
+    a slow call."""
+    last = [watch.milliseconds(call) for _ in range(3)][-1]
+    repeats = min(repeats, max(3, int(_SLOW / max(last, 1e-3))))
     samples = torch.tensor([watch.milliseconds(call) for _ in range(repeats)])
     low, middle, high = samples.quantile(torch.tensor([0.2, 0.5, 0.8])).tolist()
     return Timing(middle, low, high, repeats)

@@ -30,7 +30,7 @@ from benchmarks.run import FULL, OURS, rows_of, set_threads
 from benchmarks.timing import Machine, Timing, interleaved
 from benchmarks.verify import verify
 from benchmarks.volumes import Volumes, brain
-from dal_fast.backend import _C
+from dal_fast.context import _C
 
 Shape = tuple[int, int, int]
 ODD: Shape = (157, 189, 161)

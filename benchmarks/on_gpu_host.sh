@@ -1,47 +1,191 @@
 #!/usr/bin/env bash
-# Everything that a GPU has to show, in one go: build, conformance, streams and graphs, four sanitizers,
-# benchmark. Prints a table at the end; the exit status is the number of steps that failed.
+# What a GPU has to show, for a host that is at hand for minutes and reaches no network. See
+# benchmarks/README.md for how it is used.
 #
-#   benchmarks/on_gpu_host.sh [OUT]      logs and result rows go to OUT (default: out/gpu)
+#   benchmarks/on_gpu_host.sh prepare DATA MAPS [FUSED_SSIM]     before, where there is a network
+#   benchmarks/on_gpu_host.sh evidence OUT [SECONDS]             there: 470 seconds by default
+#   benchmarks/on_gpu_host.sh training OUT [SECONDS [ARGUMENT...]]   there: 530 seconds; gpu_train's arguments
+#   benchmarks/on_gpu_host.sh rehearse OUT                       here: both of them, on a CPU, tiny
 #
-# On a host without a network put the wheels it lacks into .whl/ first (see CONTRIBUTING.md).
+# OUT gets table.txt, logs.tar.gz, *.csv and weights.safetensors, brought up to date after every
+# step; the exit status is the number of steps that failed. BENCHMARK_COMMIT names the commit where
+# there is no repository; PYTHON is the interpreter.
 set -uo pipefail
-cd "$(dirname "$0")/.."
-out=${1:-out/gpu}
-site=$(mktemp -d)
-mkdir -p "$out"
-trap 'rm -rf "$site"' EXIT
-# the installed package goes before the checkout, which has no compiled half
-export PYTHONSAFEPATH=1 PYTHONPATH=$site:$PWD
-pytest=(python3 -m pytest --import-mode=importlib -q -p no:cacheprovider)
+cd "$(dirname "$0")/.." || exit 1
+python=${PYTHON:-python3}
+rehearsal=${REHEARSAL:-}
 failures=0
-table=""
 
-step() { # name, command...: runs it with its output in a log, notes how it ended
-  local name=$1 start=$SECONDS status
-  shift
-  "$@" >"$out/$name.log" 2>&1
+begin() { # out seconds
+  out=$1 deadline=$((SECONDS + $2))
+  mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 1
+  scratch=$(mktemp -d)
+  logs=$scratch/logs table=$out/table.txt
+  mkdir "$logs" && : >"$table"
+  trap 'rm -rf "$scratch"' EXIT
+  # the installed package goes before the checkout, which has no compiled half; a second call on the
+  # same host finds it, and what was compiled, again
+  site=$PWD/build/gpu-host/site
+  [ -z "$rehearsal" ] || site=$scratch/site
+  mkdir -p "$site"
+  export PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 PYTHONPATH=$site:$PWD
+}
+
+note() { # name result seconds remark
+  printf '%-12s %-10s %5ss  %s\n' "$1" "$2" "$3" "$4" | tee -a "$table"
+  tar -czf "$scratch/logs.tar.gz" -C "$scratch" logs && cp "$scratch/logs.tar.gz" "$out/logs.tar.gz"
+}
+
+left() { echo $((deadline - SECONDS)); }
+
+step() { # name limit command...: its output in a log; ends when the limit or the deadline is reached
+  local name=$1 limit=$2 start=$SECONDS status result
+  shift 2
+  [ "$limit" -le "$(left)" ] || limit=$(left)
+  if [ "$limit" -lt 3 ]; then
+    note "$name" 'not run' 0 'no time was left'
+    return 1
+  fi
+  timeout --kill-after=5 "$limit" "$@" >"$logs/$name.log" 2>&1
   status=$?
+  case $status in
+    0) result=ok ;;
+    124 | 137) result='timed out' ;;
+    *) result="exit $status" ;;
+  esac
   [ "$status" = 0 ] || failures=$((failures + 1))
-  table+=$(printf '%-12s %-7s %5ds  %s' "$name" "$([ "$status" = 0 ] && echo ok || echo "exit $status")" \
-    $((SECONDS - start)) "$(tail -n 1 "$out/$name.log" | cut -c1-90)")$'\n'
+  note "$name" "$result" $((SECONDS - start)) "$(grep -av '^[[:space:]]*$' "$logs/$name.log" | tail -n 1 | cut -c1-90)"
+  return "$status"
 }
 
-sanitized() { # tool: the small volumes of the table under compute-sanitizer
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$1" --error-exitcode 9 \
-    "${pytest[@]}" tests/conformance/test_conformance.py -k 'contiguous-1x2x7x13x17'
+skip() { # name reason: what a rehearsal cannot do
+  note "$1" skipped 0 "$2"
 }
 
-compgen -G '.whl/*.whl' >/dev/null &&
-  step wheels python3 -m pip install -q --no-index --no-deps --no-compile --target "$site" .whl/*.whl
-step build python3 -m pip install -q --no-build-isolation --no-deps --no-index --target "$site" .
-export DAL_FAST_ENGINES=cuda,triton
-step conformance "${pytest[@]}" tests/conformance/test_conformance.py
-step gpu "${pytest[@]}" tests/gpu
-export DAL_FAST_ENGINES=cuda
-for tool in memcheck racecheck initcheck synccheck; do step "$tool" sanitized "$tool"; done
-step benchmark python3 -m benchmarks.run --device cuda --repeats 30
-cp benchmarks/results/*.csv "$out"/ 2>/dev/null
-tail -n 60 "$out/benchmark.log"
-printf '\n%s' "$table"
-exit "$failures"
+finish() { # log...: the logs' ends, then the table
+  for log in "$@"; do
+    [ ! -f "$logs/$log.log" ] || { printf '\n== %s\n' "$log" && tail -n 45 "$logs/$log.log"; }
+  done
+  printf '%s seconds, %s steps failed\n' "$SECONDS" "$failures" >>"$table"
+  printf '\n' && cat "$table"
+  exit "$failures"
+}
+
+installed() { # the wheels, and the package for the GPU at hand
+  local pip=("$python" -m pip install -q --disable-pip-version-check --no-index --no-deps --no-compile)
+  if [ -n "$rehearsal" ]; then
+    if compgen -G '.whl/*.whl' >/dev/null; then
+      step wheels 60 "${pip[@]}" --target "$scratch/wheels" --only-binary=:all: --python-version 3.12 --implementation cp \
+        --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 .whl/*.whl
+    else
+      skip wheels 'there are no wheels here yet: run prepare'
+    fi
+    skip build 'the package of this environment is used'
+    return
+  fi
+  step wheels 60 "${pip[@]}" --upgrade --target "$site" .whl/*.whl
+  export CMAKE_ARGS=-DCMAKE_CUDA_ARCHITECTURES=90-real
+  step build 150 "${pip[@]}" --upgrade --no-build-isolation --target "$site" .
+}
+
+evidence() {
+  local pytest=("$python" -m pytest --import-mode=importlib -v -p no:cacheprovider --timeout 60)
+  local pack=.carry/brains.zip device=cuda peer='' tools=(memcheck racecheck initcheck synccheck)
+  local selection=contiguous-1x2x7x13x17 kernels=(--seconds 95) chain=(--seconds 90) filter=()
+  if [ -n "$rehearsal" ]; then
+    device=cpu pack=$scratch/brains.zip
+    selection='hybrid and contiguous-1x1x1x1x1'
+    kernels=(--sides 20 24 28 --repeats 1 --seconds 3)
+    chain=(--sides 32 40 32 --voxel-mm 2 --scans 2 --workers 1 --seconds 60)
+    step pack 60 "$python" -m benchmarks.gpu_pack "$pack" --synthetic 6
+    skip host 'needs a GPU'
+  else
+    step host 20 bash -c 'nvidia-smi; nvcc --version; '"$python"' -m pip list 2>/dev/null; nproc; free -g'
+    if [ -d .carry/fused-ssim ]; then # built beside our own package, for the kernel benchmark
+      CUDA_ARCHITECTURES=90 timeout --kill-after=5 150 "$python" -m pip install -q --no-index --no-deps \
+        --no-build-isolation --target "$scratch/peer" .carry/fused-ssim >"$logs/fused-ssim.log" 2>&1 &
+      peer=$!
+    fi
+  fi
+  installed
+  if [ -z "$rehearsal" ]; then
+    export DAL_FAST_ENGINES=cuda,triton
+    step conformance 100 "${pytest[@]}" -n 8 tests/conformance/test_conformance.py
+    step gpu 70 "${pytest[@]}" tests/gpu
+  else
+    export DAL_FAST_ENGINES=portable
+    step conformance 90 "${pytest[@]}" tests/conformance/test_conformance.py -k "$selection"
+    step gpu 60 "${pytest[@]}" tests/gpu
+  fi
+  if [ -n "$peer" ]; then
+    wait "$peer" || note fused-ssim 'not built' 0 "$(tail -n 1 "$logs/fused-ssim.log" | cut -c1-90)"
+    export PYTHONPATH=$PYTHONPATH:$scratch/peer
+  fi
+  step kernels 120 "$python" -m benchmarks.gpu_run --device "$device" --out "$out" "${kernels[@]}"
+  step chain 120 "$python" -m benchmarks.gpu_chain --device "$device" --out "$out" --pack "$pack" "${chain[@]}"
+  export DAL_FAST_ENGINES=cuda PYTORCH_NO_CUDA_MEMORY_CACHING=1
+  if [ -z "$rehearsal" ]; then # our kernels alone, where this release can be asked for that
+    filter=(--kernel-regex kns=dal)
+    ! compute-sanitizer "${filter[@]}" true 2>&1 | grep -qiE 'unrecogni[sz]ed|unknown|invalid|usage' || filter=()
+  fi
+  for i in "${!tools[@]}"; do # the time that is left, in equal parts
+    if [ -n "$rehearsal" ]; then
+      skip "${tools[i]}" 'needs a GPU'
+    else
+      step "${tools[i]}" $(($(left) / (4 - i))) compute-sanitizer --tool "${tools[i]}" "${filter[@]}" \
+        --error-exitcode 9 "${pytest[@]}" tests/conformance/test_conformance.py -k "$selection"
+    fi
+  done
+  finish kernels chain
+}
+
+training() { # gpu_train's arguments...
+  local pack=.carry/brains.zip device=cuda reserve=20 # seconds to load and to write
+  if [ -n "$rehearsal" ]; then
+    pack=$scratch/brains.zip device=cpu reserve=60
+    step pack 60 "$python" -m benchmarks.gpu_pack "$pack" --synthetic 6
+  fi
+  installed
+  step training $(($(left) - 2)) "$python" -m benchmarks.gpu_train --pack "$pack" --out "$out" --device "$device" \
+    --seconds $(($(left) - reserve)) "$@"
+  finish training
+}
+
+prepare() { # data maps [fused-ssim]
+  local platforms=()
+  for name in manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014 manylinux1; do
+    platforms+=(--platform "${name}_x86_64")
+  done
+  rm -rf .whl .carry
+  "$python" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+    "${platforms[@]}" -d .whl -r benchmarks/gpu_wheels.txt || exit 1
+  "$python" -m benchmarks.gpu_pack .carry/brains.zip --data "$1" --maps "$2" || exit 1
+  if [ -n "${3:-}" ]; then # the source of the peer that is compiled there
+    mkdir .carry/fused-ssim
+    cp -r "$3"/{LICENSE,setup.py,pyproject.toml,fused_ssim} "$3"/*.{cpp,cu,h} .carry/fused-ssim || exit 1
+  fi
+  "$python" -m benchmarks.gpu_prepare
+}
+
+rehearse() { # out
+  local status=0
+  export REHEARSAL=1 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+  "$0" evidence "$1/evidence" 200 || status=$?
+  "$0" training "$1/training" 90 --widths 4 8 || status=$((status + $?))
+  exit "$status"
+}
+
+part=${1:-}
+case $part in
+  prepare)
+    if [ $# -ge 3 ]; then
+      prepare "${@:2}"
+      exit
+    fi
+    ;;
+  evidence) [ $# -ge 2 ] && begin "$2" "${3:-470}" && evidence ;;
+  training) [ $# -ge 2 ] && begin "$2" "${3:-530}" && training "${@:4}" ;;
+  rehearse) [ $# -eq 2 ] && rehearse "$2" ;;
+esac
+sed -n '/^# /s/^# //p' "$0" | head -n 13 >&2
+exit 2

@@ -17,12 +17,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dal_fast.evaluation.cases import ValidationCase, read_table
-from dal_fast.evaluation.validate import Row, validate
-from dal_fast.screening.model_input import load_case
+from dal_fast.evaluation.cases import Case
+from dal_fast.evaluation.model_scores import AUTO, ModelScores
+from dal_fast.evaluation.validation_comparison import compare_on_set, measured_cases
+from dal_fast.evaluation.validation_set import read_sets
+from dal_fast.screening.scan import load_scan
 from dal_fast.screening.screener import Screener
 
-METHOD = "auto"
+Precisions = dict[tuple[str, str], float]
+"""Average precision by draw and case, of the cases with a lesion."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,47 +33,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("sets", type=Path, nargs="+", help="folders of dal-fast make-validation")
     parser.add_argument("--runtimes", nargs="+", default=["openvino", "onnx"])
     options = parser.parse_args(arguments)
-    cases = {folder.name: read_table(folder) for folder in options.sets}
+    sets = [cases for cases, _ in read_sets(options.sets)]
     eager = Screener(runtime="torch")
-    own = precisions(eager, cases)
+    expected = precisions(eager, sets)
     table = Table(
         "runtime", "cases", "mean AP", "its difference", "largest of a case", "largest of a map",
         title="beside eager torch; a map is 1 where one healthy voxel in a thousand exceeds it",
     )  # fmt: skip
-    table.add_row("torch", str(len(own)), f"{fmean(own.values()):.4f}", "", "", "")
+    table.add_row("torch", str(len(expected)), f"{fmean(expected.values()):.4f}", "", "", "")
     for runtime in options.runtimes:
         screener = Screener(runtime=runtime)
-        found = precisions(screener, cases)
-        gaps = [found[key] - value for key, value in own.items()]
+        computed = precisions(screener, sets)
+        gaps = [computed[key] - value for key, value in expected.items()]
         worst = max(
             difference(case, eager, screener)
-            for case in track([c for own in cases.values() for c in own], "comparing maps")
+            for case in track([case for cases in sets for case in cases], "comparing maps")
         )
         table.add_row(
-            runtime, str(len(found)), f"{fmean(found.values()):.4f}", f"{fmean(gaps):+.6f}",
+            runtime, str(len(computed)), f"{fmean(computed.values()):.4f}", f"{fmean(gaps):+.6f}",
             f"{max(map(abs, gaps)):.6f}", f"{worst:.2g}",
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     return 0
 
 
-def precisions(
-    screener: Screener, sets: dict[str, list[ValidationCase]]
-) -> dict[tuple[str, str], float]:
-    """Average precision by draw and case, of the cases with a lesion."""
-    rows: list[Row] = []
-    for draw, cases in track(sets.items(), screener.runtime.name):
-        rows += validate(cases, screener, draw, methods=(METHOD,)).rows
+def precisions(screener: Screener, sets: Sequence[Sequence[Case]]) -> Precisions:
+    """Of the default score."""
+    detector = ModelScores(screener, scores=())
+    comparisons = [compare_on_set(s, detector) for s in track(sets, screener.runtime.name)]
     return {
-        (row.draw, row.case): row.average_precision
-        for row in rows
-        if row.average_precision == row.average_precision
+        (case.facts["draw"], case.case): case.values["average_precision"]
+        for name, case in measured_cases(comparisons)
+        if name == AUTO and case.has_lesion
     }
 
 
-def difference(case: ValidationCase, a: Screener, b: Screener) -> float:
-    loaded = load_case(case.scan, case.brain or None)
-    maps = [screener.screen_case(loaded).anomaly.data for screener in (a, b)]
+def difference(case: Case, a: Screener, b: Screener) -> float:
+    scan = load_scan(case.scan, case.brain)
+    maps = [screener.screen_scan(scan).anomaly.data for screener in (a, b)]
     return float(np.abs(maps[0] - maps[1]).max())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from dal_fast.backend import _C
+from dal_fast.context import _C
 
 FOLDER = Path(__file__).parent / "results"
 

@@ -19,7 +19,8 @@ from benchmarks.results_file import Row, machine_name
 from benchmarks.timing import Machine, Timing, interleaved
 from benchmarks.verify import verify
 from benchmarks.volumes import Volumes, brain
-from dal_fast.backend import _C, why_not
+from dal_fast.context import _C
+from dal_fast.ops._dispatch import why_not
 
 OURS = "dal_fast"
 FULL, QUICK = (160, 192, 160), (96, 96, 96)

@@ -4,7 +4,7 @@
 
 One field of view, 160 x 192 x 160 mm, at 2, 1.5, 1 and 0.75 mm: latency by stage with the model's
 own 2 mm, and with the same networks at the scan's voxel size (of no use, but what a finer model
-would cost). Then 1 mm scans through crews of 1, 2, ... worker processes that share two threads.
+would cost). Then 1 mm scans through pools of 1, 2, ... worker processes that share two threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.chain import alone, crew_pace, make_scans, make_weights, run_ours
+from benchmarks.chain import alone, make_scans, make_weights, pool_pace, run_ours
 
 SIZES = (2.0, 1.5, 1.0, 0.75)
 FINEST_MODEL = 1.0
@@ -43,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sizes = measure_sizes(options.dataset, root, options.scans, options.runtime)
         scans = make_scans(options.dataset, root / "many", 3 * options.scans)
         weights = make_weights(root / "weights.safetensors", 2.0)
-        crews = {
-            workers: crew_pace(scans, root / "crew", weights, options.runtime, workers)
+        pools = {
+            workers: pool_pace(scans, root / "pool", weights, options.runtime, workers)
             for workers in options.workers
         }
-    show(sizes, crews)
+    show(sizes, pools)
     if options.plot is not None:
-        draw(sizes, crews, options.plot)
+        draw(sizes, pools, options.plot)
     return 0
 
 
@@ -81,7 +81,7 @@ def merged(stages: Stages) -> Stages:
 
 
 def show(
-    sizes: dict[tuple[float, float], tuple[Stages, int]], crews: dict[int, tuple[float, int]]
+    sizes: dict[tuple[float, float], tuple[Stages, int]], pools: dict[int, tuple[float, int]]
 ) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)
     names = list(next(iter(sizes.values()))[0])
@@ -91,14 +91,14 @@ def show(
         table.add_row(f"{scan_mm:g}", f"{model_mm:g}", *cells, f"{peak / 2**30:.2f}")
     console.print(table)
     table = Table("workers", "volumes a minute", "peak GiB a worker", title="scans of 1 mm")
-    for workers, (pace, peak) in crews.items():
+    for workers, (pace, peak) in pools.items():
         table.add_row(str(workers), f"{pace:.0f}", f"{peak / 2**30:.2f}")
     console.print(table)
 
 
 def draw(
     sizes: dict[tuple[float, float], tuple[Stages, int]],
-    crews: dict[int, tuple[float, int]],
+    pools: dict[int, tuple[float, int]],
     path: Path,
 ) -> None:
     import matplotlib
@@ -116,12 +116,12 @@ def draw(
     ]
     _stack(left, bars)
     left.set_title("seconds a scan: its voxels, at the model's", loc="left", fontsize=9)
-    workers = [str(n) for n in crews]
-    right.bar(workers, [pace for pace, _ in crews.values()], width=0.6, color="#2b5c8a")
-    for at, (pace, peak) in enumerate(crews.values()):
+    workers = [str(n) for n in pools]
+    right.bar(workers, [pace for pace, _ in pools.values()], width=0.6, color="#2b5c8a")
+    for at, (pace, peak) in enumerate(pools.values()):
         note = f"{pace:.0f}\n{peak / 2**30:.1f} GiB\neach"
         right.text(at, pace, note, ha="center", va="bottom", fontsize=8)
-    right.set_ylim(0, 1.35 * max(pace for pace, _ in crews.values()))
+    right.set_ylim(0, 1.35 * max(pace for pace, _ in pools.values()))
     right.set_title("volumes a minute by workers", loc="left", fontsize=9)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

@@ -27,7 +27,7 @@ from dal_fast.memory import keep_freed_memory
 from dal_fast.synthesis.brains import Brain, load_brains, map_sources
 from dal_fast.training import losses
 from dal_fast.training.config import TrainConfig, read_config
-from dal_fast.training.loop import Objective
+from dal_fast.training.objective import Objective, make_objective
 from dal_fast.training.samples import Samples
 from dal_fast.training.train import build, needs_twins
 
@@ -74,7 +74,7 @@ def measure(
     for name in model.parts:
         model.part(name).requires_grad_(name in stage.trains)
     samples = Samples([], brains, config.samples, 0, model.space_for, needs_twins(config))
-    objective = Objective(model, stage, config.samples.contrasts)
+    objective = make_objective(model, stage, config.samples.contrasts)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     contenders: dict[str, Loss | None] = {"dal_fast": None, "MONAI": _monai()}
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
@@ -98,7 +98,8 @@ def _step(
     marks = [_now(device)]
     sample = samples.batch(number, 1.0, device)
     marks.append(_now(device))
-    total, _ = objective(*objective.of(sample, samples.corruption(number, device, 0)))
+    batch = objective.prepare(sample, samples.step_generator(number, device, 0))
+    total = objective.total(objective(batch))
     marks.append(_now(device))
     optimiser.zero_grad(set_to_none=True)
     total.backward()

@@ -1,4 +1,4 @@
-"""What each variant of DAL is worth: every recipe trained alike, judged on the same sets.
+"""What each variant of DAL is worth: every recipe trained alike, compared on the same sets.
 
     python -m benchmarks.variants SET [SET ...] --data derivative/ --out runs/ [--maps label-maps/]
 
@@ -22,8 +22,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dal_fast.evaluation.cases import ValidationCase, read_table
-from dal_fast.evaluation.validate import Row, validate, write_rows
+from dal_fast.evaluation.case_metrics import CaseMetrics
+from dal_fast.evaluation.cases import Case
+from dal_fast.evaluation.model_scores import AUTO, ModelScores
+from dal_fast.evaluation.report.results import write_cases
+from dal_fast.evaluation.validation_comparison import (
+    compare_on_set,
+    is_synthetic,
+    measured_cases,
+)
+from dal_fast.evaluation.validation_set import read_sets
 from dal_fast.models.weights import read_card
 from dal_fast.screening.screener import Screener
 from dal_fast.training import train
@@ -37,10 +45,12 @@ SMALL = {
     "anatomy_channels": 8,
     "decoder_width": 8,
 }
-METHODS = ("auto", "hybrid", "absolute")
+SCORES = (AUTO, "hybrid", "absolute")
 _LOG_WIDTH = 180
-Found = dict[tuple[str, int, str], list[Row]]
-"""Rows by recipe, seed and draw."""
+Rows = list[tuple[str, CaseMetrics]]
+"""Score and measures of every case."""
+Results = dict[tuple[str, int, str], Rows]
+"""By recipe, seed and draw."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,17 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=400, help="of every stage")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
-    sets = {folder.name: read_table(folder) for folder in options.sets}
+    sets = [cases for cases, _ in read_sets(options.sets)]
     runs = {}
     for seed in options.seeds:
         for name in dict.fromkeys(("default", *options.recipes)):
             first = runs.get(("default", seed))
             runs[name, seed] = _train(name, seed, first, options)
-    found = _judge(runs, sets)
-    for (name, seed, draw), rows in found.items():
-        write_rows(options.out / f"{name}-{seed}" / f"{draw}.csv", rows)
+    results = _compare(runs, sets)
+    for (name, seed, draw), rows in results.items():
+        write_cases(options.out / f"{name}-{seed}" / f"{draw}.csv", rows)
     console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
-    console.print(_table(runs, found, options.steps))
+    console.print(_table(runs, results, options.steps))
     return 0
 
 
@@ -75,8 +85,8 @@ def _train(name: str, seed: int, first: Path | None, options: argparse.Namespace
     config = small(read_config(name), seed, options.steps, first)
     fabric = train.make_fabric(options.device, 1, config)
 
-    def read(sources: Iterable[train.Source]) -> Iterable[train.Source]:
-        return track(sources, f"{name}, seed {seed}: reading")
+    def read(files: Iterable[train.BrainFiles]) -> Iterable[train.BrainFiles]:
+        return track(files, f"{name}, seed {seed}: reading")
 
     def show(step: train.Step, total: int, line: str) -> None:
         if step.number % 50 == 0:
@@ -99,45 +109,50 @@ def small(config: TrainConfig, seed: int, steps: int, first: Path | None) -> Tra
     )
 
 
-def _judge(runs: dict[tuple[str, int], Path], sets: dict[str, list[ValidationCase]]) -> Found:
-    found = {}
-    for (name, seed), weights in track(runs.items(), "validating"):
-        screener = Screener(weights)
-        for draw, cases in sets.items():
-            found[name, seed, draw] = validate(cases, screener, draw, methods=METHODS).rows
-    return found
+def _compare(runs: dict[tuple[str, int], Path], sets: Sequence[Sequence[Case]]) -> Results:
+    results = {}
+    for (name, seed), weights in track(runs.items(), "comparing"):
+        detector = ModelScores(Screener(weights), SCORES)
+        for cases in sets:
+            rows = list(measured_cases([compare_on_set(cases, detector)]))
+            results[name, seed, cases[0].facts["draw"]] = rows
+    return results
 
 
-def _table(runs: dict[tuple[str, int], Path], found: Found, steps: int) -> Table:
-    kinds: dict[tuple[str, str], None] = {}
-    for rows in found.values():
-        kinds |= {(r.contrast, r.sign): None for r in rows if r.synthetic}
-    columns = sorted(kinds)
-    heads = ("variant", "Dice", "agreement", *(f"{c} {s}" for c, s in columns), *METHODS, "runs")
+def _table(runs: dict[tuple[str, int], Path], results: Results, steps: int) -> Table:
+    strata: dict[tuple[str, str], None] = {}
+    for rows in results.values():
+        strata |= {_stratum(case): None for _, case in rows if is_synthetic(case)}
+    columns = sorted(strata)
+    heads = ("variant", "Dice", "agreement", *(f"{c} {s}" for c, s in columns), *SCORES, "runs")
     title = f"average precision of auto by column; mean (SD over cases); {steps} steps a stage"
     table = Table(*heads, title=title)
     for name in dict.fromkeys(name for name, _ in runs):
-        own = {key: rows for key, rows in found.items() if key[0] == name}
+        of_recipe = {key: rows for key, rows in results.items() if key[0] == name}
         cards = [read_card(path)["metrics"] for key, path in runs.items() if key[0] == name]
         dice = fmean(v for card in cards for k, v in card.items() if k.startswith("dice"))
         cells = [f"{dice:.3f}", f"{fmean(card['agreement'] for card in cards):.3f}"]
-        every = [row for rows in own.values() for row in rows]
+        every = [row for rows in of_recipe.values() for row in rows]
         for column in columns:
-            chosen = [r for r in every if (r.contrast, r.sign) == column]
-            cells.append(_mean(_precisions(chosen, "auto")))
-        cells += [_mean(_precisions(every, method)) for method in METHODS]
-        runs_of = [fmean(_precisions(rows, "auto")) for rows in own.values()]
+            chosen = [row for row in every if _stratum(row[1]) == column]
+            cells.append(_mean(_precisions(chosen, AUTO)))
+        cells += [_mean(_precisions(every, score)) for score in SCORES]
+        runs_of = [fmean(_precisions(rows, AUTO)) for rows in of_recipe.values()]
         table.add_row(name, *cells, " ".join(f"{value:.3f}" for value in runs_of))
     return table
 
 
-def _precisions(rows: Iterable[Row], method: str) -> list[float]:
+def _stratum(case: CaseMetrics) -> tuple[str, str]:
+    return case.facts["contrast"], case.facts["sign"]
+
+
+def _precisions(rows: Iterable[tuple[str, CaseMetrics]], score: str) -> list[float]:
     """By case, mean over the seeds of training."""
-    cases = defaultdict(list)
-    for row in rows:
-        if row.synthetic and row.method == method:
-            cases[row.draw, row.case].append(row.average_precision)
-    return [fmean(values) for values in cases.values()]
+    by_case = defaultdict(list)
+    for name, case in rows:
+        if is_synthetic(case) and name == score:
+            by_case[case.facts["draw"], case.case].append(case.values["average_precision"])
+    return [fmean(values) for values in by_case.values()]
 
 
 def _mean(values: list[float]) -> str:

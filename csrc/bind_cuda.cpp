@@ -1,7 +1,8 @@
 // The GPU's half of the module: what there is to run on, and the ops.
+#define DAL_BIND_CUDA
 #include <string>
 
-#include "bindings.h"
+#include "bind_ops.h"
 
 namespace dal {
 namespace {
@@ -22,8 +23,13 @@ std::string why_not(int device) {
   if (device >= count)
     return "there is no CUDA device " + std::to_string(device) + ", only " + std::to_string(count);
   int major = 0, minor = 0;
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+  cudaError_t asked = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  if (asked == cudaSuccess)
+    asked = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+  if (asked != cudaSuccess) {
+    cudaGetLastError();
+    return "CUDA device " + std::to_string(device) + " does not answer (" + cudaGetErrorString(asked) + ")";
+  }
   if (10 * major + minor >= kOldest) return "";
   return "CUDA device " + std::to_string(device) + " has compute capability " + std::to_string(major) +
          "." + std::to_string(minor) + "; 8.0 is the oldest that the kernels are built for";

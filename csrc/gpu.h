@@ -10,6 +10,7 @@
 // - No return before a barrier or a shuffle: predicate instead. Full masks; blocks of whole warps.
 // - No block waits for another: that is a second kernel.
 // - Architecture-specific instructions sit behind a __device__ function with a portable fallback.
+// - Blocks are counted in 64 bits; grid_size(blocks) refuses more than a grid has.
 // - A launcher neither allocates nor synchronises: it can be captured into a CUDA graph.
 #pragma once
 #include <cuda_bf16.h>
@@ -20,28 +21,37 @@
 #include <stdexcept>
 #include <string>
 
+#include "cuda_errors.h"
 #include "dtype.h"
 
 #ifdef __CUDACC__
 #define DAL_LAUNCH(kernel, grid, block, shared, stream, ...) \
-  kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
+  (::dal::cuda::check_before_launch(), kernel<<<grid, block, shared, stream>>>(__VA_ARGS__))
 #define DAL_DYNAMIC_SHARED(T, name)                                 \
   extern __shared__ __align__(16) unsigned char dal_shared_bytes[]; \
   T* name = reinterpret_cast<T*>(dal_shared_bytes)
 #else
 #define DAL_LAUNCH(kernel, grid, block, shared, stream, ...) \
-  coh::launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
+  (::dal::cuda::check_before_launch(),                       \
+   coh::launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__))
 #define DAL_DYNAMIC_SHARED(T, name) T* name = static_cast<T*>(coh::dyn_smem())
 #endif
 
 namespace dal {
 namespace cuda {
 
-// Call after every launch. Throws std::runtime_error, which Python sees as RuntimeError.
+// Call after every launch.
 inline void check_launch(const char* kernel) {
-  const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess)
-    throw std::runtime_error(std::string("CUDA kernel ") + kernel + ": " + cudaGetErrorString(error));
+  check_call(cudaGetLastError(), std::string("CUDA kernel ") + kernel);
+}
+
+// `blocks` as a grid's x, the only one of its sizes that may exceed 65535. Throws std::invalid_argument,
+// which Python sees as ValueError: blocks that are not launched would leave their output unwritten.
+inline unsigned grid_size(int64_t blocks) {
+  if (blocks > INT32_MAX)
+    throw std::invalid_argument("these volumes need " + std::to_string(blocks) +
+                                " blocks, and a grid has not more than 2147483647 blocks: split the batch");
+  return unsigned(blocks);
 }
 
 // Calls f(type_tag<T>{}) for the device's C++ type of `dtype`; float64 is not computed on GPUs.

@@ -4,6 +4,10 @@
 #include <stdexcept>
 #include <string>
 
+#if DAL_X86
+#include <cpuid.h>
+#endif
+
 namespace dal {
 namespace {
 
@@ -18,13 +22,27 @@ std::atomic<Isa>& slot() {
   return chosen;
 }
 
+#if DAL_X86
+// What the builtin does not know by name in every compiler.
+bool has_f16c() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & (1u << 29));
+}
+bool has_lzcnt() {
+  unsigned a, b, c, d;
+  return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & (1u << 5));
+}
+#endif
+
 }  // namespace
 
+// Every extension that CMakeLists.txt allows the compiler to use, one by one: a virtual machine may hide
+// any of them.
 bool isa_supported(Isa isa) {
   if (isa == Isa::portable) return true;
 #if DAL_X86
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
+                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && has_lzcnt() &&
                     __builtin_cpu_supports("popcnt");
   if (isa == Isa::avx2) return avx2;
 #ifdef DAL_AVX512_EMULATED

@@ -2,7 +2,7 @@
 //
 // A kernel's launcher is declared for every instruction set with DAL_DECLARE in kernels/<op>/<op>.h,
 // defined in namespace dal::DAL_ISA in <op>_cpu.cpp (compiled once per instruction set), and called
-// from csrc/bind_<op>.cpp with DAL_DISPATCH.
+// from csrc/bind_ops.h with DAL_DISPATCH.
 #pragma once
 
 #if defined(__x86_64__) || defined(_M_X64)

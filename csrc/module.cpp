@@ -1,10 +1,98 @@
-#include "bindings.h"
+// The module _C: what steers the kernels, the structs that they take, and the CPU's functions.
+#include <pybind11/stl.h>
+
+#include <array>
+#include <stdexcept>
+
+#include "bind_ops.h"
+#include "separable/separable.h"
+
+namespace dal {
+namespace {
+
+Isa parse_isa(const std::string& name) {
+  for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
+    if (name == isa_name(isa)) return isa;
+  throw std::invalid_argument("unknown instruction set '" + name + "': choose portable, avx2 or avx512");
+}
+
+void register_isa(py::module_& m) {
+  m.def("current_isa", [] { return isa_name(current_isa()); });
+  m.def("set_isa", [](const std::string& name) { set_isa(parse_isa(name)); });
+  m.def("supported_isas", [] {
+    py::list names;
+    for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512})
+      if (isa_supported(isa)) names.append(isa_name(isa));
+    return names;
+  });
+}
+
+void register_structs(py::module_& m) {
+  register_struct<OnehotShape>(
+      m, "OnehotShape",
+      {DAL_FIELD(OnehotShape, batch), DAL_FIELD(OnehotShape, classes), DAL_FIELD(OnehotShape, voxels)});
+  register_struct<SsimProblem>(
+      m, "SsimProblem",
+      {DAL_FIELD(SsimProblem, volumes), DAL_FIELD(SsimProblem, depth), DAL_FIELD(SsimProblem, height),
+       DAL_FIELD(SsimProblem, width), DAL_FIELD(SsimProblem, weights), DAL_FIELD(SsimProblem, radius),
+       DAL_FIELD(SsimProblem, c1), DAL_FIELD(SsimProblem, c2), DAL_FIELD(SsimProblem, dtype)});
+  register_struct<CannyInput>(
+      m, "CannyInput",
+      {DAL_FIELD(CannyInput, values), DAL_FIELD(CannyInput, levels), DAL_FIELD(CannyInput, mask),
+       DAL_FIELD(CannyInput, batch), DAL_FIELD(CannyInput, channels), DAL_FIELD(CannyInput, depth),
+       DAL_FIELD(CannyInput, height), DAL_FIELD(CannyInput, width), DAL_FIELD(CannyInput, dtype)});
+  register_struct<CannyParameters>(m, "CannyParameters",
+                                   {DAL_FIELD(CannyParameters, taps), DAL_FIELD(CannyParameters, radius),
+                                    DAL_FIELD(CannyParameters, low), DAL_FIELD(CannyParameters, high)});
+  register_struct<Median3dShape>(
+      m, "Median3dShape",
+      {DAL_FIELD(Median3dShape, batch), DAL_FIELD(Median3dShape, channels), DAL_FIELD(Median3dShape, depth),
+       DAL_FIELD(Median3dShape, height), DAL_FIELD(Median3dShape, width), DAL_FIELD(Median3dShape, size)});
+  register_struct<Components3dShape>(
+      m, "Components3dShape",
+      {DAL_FIELD(Components3dShape, volumes), DAL_FIELD(Components3dShape, depth),
+       DAL_FIELD(Components3dShape, height), DAL_FIELD(Components3dShape, width),
+       DAL_FIELD(Components3dShape, connectivity)});
+  register_struct<ScoreBins>(
+      m, "ScoreBins",
+      {DAL_FIELD(ScoreBins, base), DAL_FIELD(ScoreBins, shift), DAL_FIELD(ScoreBins, bins)});
+  register_struct<AxisTaps>(
+      m, "AxisTaps",
+      {DAL_FIELD(AxisTaps, index), DAL_FIELD(AxisTaps, weight), DAL_FIELD(AxisTaps, taps),
+       DAL_FIELD(AxisTaps, count), DAL_FIELD(AxisTaps, size), DAL_FIELD(AxisTaps, stride)});
+}
+
+// Resampling has no GPU half.
+void register_separable(py::module_& m) {
+  using Axes = const std::array<AxisTaps, 3>&;
+  m.def(
+      "separable3d_workspace",
+      [](Axes axes, Where where) {
+        return DAL_DISPATCH(separable3d_workspace, Separable{{axes[0], axes[1], axes[2]}, 0, 0}, where);
+      },
+      py::kw_only(), "axes"_a, "where"_a);
+  m.def(
+      "separable3d",
+      [](address x, int kind, Axes axes, int64_t stride_d, int64_t stride_h, address out, address workspace,
+         Where where) {
+        const Separable plan{{axes[0], axes[1], axes[2]}, stride_d, stride_h};
+        DAL_DISPATCH(separable3d, pointer<void>(x), Voxel(kind), plan, pointer<float>(out),
+                     pointer<void>(workspace), where);
+      },
+      py::kw_only(), "x"_a, "kind"_a, "axes"_a, "stride_d"_a, "stride_h"_a, "out"_a, "workspace"_a,
+      "where"_a, NoGil());
+}
+
+}  // namespace
+}  // namespace dal
 
 PYBIND11_MODULE(_C, m) {
   m.doc() = "dal_fast's compiled kernels: raw addresses in, results in place";
   dal::register_isa(m);
-  dal::cpu::register_ops(m);
-  dal::cpu::register_separable(m);
+  dal::register_structs(m);
+  pybind11::module_ cpu = m.def_submodule("cpu", "the kernels on the CPU");
+  dal::cpu::register_ops(cpu);
+  dal::register_separable(cpu);
 #ifdef DAL_WITH_CUDA
   pybind11::module_ cuda = m.def_submodule("cuda", "the same functions on a GPU");
   dal::register_cuda(cuda);

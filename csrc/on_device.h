@@ -1,6 +1,6 @@
 // A GPU made the current one for as long as this object lives.
 #pragma once
-#include <cuda_runtime.h>
+#include "cuda_errors.h"
 
 namespace dal {
 namespace cuda {
@@ -8,10 +8,12 @@ namespace cuda {
 class OnDevice {
  public:
   explicit OnDevice(int device) {
-    cudaGetDevice(&before_);
-    changed_ = before_ != device;
-    if (changed_) cudaSetDevice(device);
+    check_call(cudaGetDevice(&before_), "cudaGetDevice");
+    if (before_ == device) return;
+    check_call(cudaSetDevice(device), "cudaSetDevice(" + std::to_string(device) + ")");
+    changed_ = true;
   }
+  // An error on the way back is left for the next launch to find: a destructor must not throw.
   ~OnDevice() {
     if (changed_) cudaSetDevice(before_);
   }

@@ -2,24 +2,27 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace dal {
 namespace {
 
-// How long a thread looks out for work, or for the end of others', before it sleeps. Waking takes about as
-// long, and the parallel parts of an op follow each other closely.
-constexpr std::chrono::microseconds kLookOut{50};
+// How long a thread spins on an event before it sleeps. Waking takes about as long, and the parallel parts
+// of an op follow each other closely.
+constexpr std::chrono::microseconds kSpinTime{50};
 
+// Spins until happened() or until kSpinTime has passed; whether it happened.
 template <class F>
-bool soon(F&& happened) {
-  const auto until = std::chrono::steady_clock::now() + kLookOut;
+bool spin_until(F&& happened) {
+  const auto until = std::chrono::steady_clock::now() + kSpinTime;
   do {
     for (int i = 0; i < 16; ++i) {
       if (happened()) return true;
@@ -51,10 +54,12 @@ void work(Job& job) {
 
 class Pool {
  public:
+  // The calling thread works, too, so the job is done even if no helper can be had.
   void run(Job& job, int helpers) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      for (; workers_ < helpers; ++workers_) std::thread([this] { serve(); }).detach();
+      wanted_ += helpers;
+      start_threads(helpers);
       for (int i = 0; i < helpers; ++i) queue_.push_back(&job);
       waiting_ = queue_.size();
     }
@@ -62,18 +67,31 @@ class Pool {
     work(job);
     {
       std::lock_guard<std::mutex> lock(mutex_);
+      wanted_ -= helpers;
       for (auto it = queue_.begin(); it != queue_.end();) it = *it == &job ? queue_.erase(it) : it + 1;
       waiting_ = queue_.size();
     }
-    if (soon([&] { return job.running == 0; })) return;
+    if (spin_until([&] { return job.running == 0; })) return;
     std::unique_lock<std::mutex> lock(mutex_);
     done_.wait(lock, [&] { return job.running == 0; });
   }
 
  private:
+  // As many threads as all present callers ask for together, so that they do not wait for each other. Not
+  // more than there are processors, unless a single caller asks for more. Fewer where the system has no
+  // more threads to give. Under the mutex.
+  void start_threads(int helpers) {
+    const int processors = static_cast<int>(std::thread::hardware_concurrency());
+    const int most = std::min(wanted_, std::max(helpers, processors));
+    try {
+      for (; workers_ < most; ++workers_) std::thread([this] { serve(); }).detach();
+    } catch (const std::system_error&) {
+    }
+  }
+
   void serve() {
     for (;;) {
-      soon([&] { return waiting_ > 0; });
+      spin_until([&] { return waiting_ > 0; });
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return !queue_.empty(); });
       Job* job = queue_.front();
@@ -92,6 +110,7 @@ class Pool {
   std::deque<Job*> queue_;
   std::atomic<size_t> waiting_{0};  // length of the queue, to be seen without the mutex
   int workers_ = 0;
+  int wanted_ = 0;  // helpers that the present callers ask for together
 };
 
 // Never destroyed: detached workers may outlive static destruction. A forked child has none of the

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "dtype.h"
+#include "integers.h"
 
 #if defined(__F16C__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -30,10 +31,10 @@ constexpr int portable = 16, avx2 = 32, avx512 = 64;  // bytes per vector, by na
 }
 constexpr int kVectorBytes = isa_detail::DAL_ISA;
 
-// Where a layout of scratch that only counts begins, as no offset may be added to null. Aligned to 64
-// bytes; never read, nor written.
+// Where scratch begins while its layout only adds up sizes: no offset may be added to a null pointer. It is
+// aligned to 64 bytes and neither read nor written.
 template <class T>
-T* nowhere() {
+T* base_to_measure_from() {
   return reinterpret_cast<T*>(64);
 }
 
@@ -280,13 +281,6 @@ DAL_INLINE void load_row(const S* p, int64_t n, arithmetic_t<S>* out) {
 template <class S>
 DAL_INLINE void store_row(const arithmetic_t<S>* row, int64_t n, S* out) {
   for (int64_t i = 0; i < n; ++i) from_arithmetic(row[i], out + i);
-}
-
-// Index of the voxel that stands at position i of an axis of n under scipy's "reflect"
-// (the edge voxel repeats: c b a | a b c | c b a), for any i and any n >= 1.
-DAL_INLINE int64_t reflect(int64_t i, int64_t n) {
-  while (i < 0 || i >= n) i = i < 0 ? -1 - i : 2 * n - 1 - i;
-  return i;
 }
 
 }  // namespace DAL_ISA

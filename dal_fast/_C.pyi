@@ -1,84 +1,143 @@
 """The compiled kernels: addresses of contiguous tensors in, results in place.
 
-In a build with CUDA, ``_C.cuda`` has the same functions for a GPU: where these take the number of
-threads, those take ``(device, stream)``.
+Everything is passed by keyword: a depth cannot be taken for a height, nor an input for an output.
+Addresses are integers (``Tensor.data_ptr()``), 0 for none. ``dtype`` is a code of
+``ops._checks.DTYPE_CODES``. What each argument is stands in ``kernels/<op>/<op>.h``.
+
+``where`` says where a function runs: the number of threads for ``cpu``, ``(device, stream)`` for
+``cuda``.
 """
+
+from typing import Protocol, TypeVar
+
+_Where_contra = TypeVar("_Where_contra", contravariant=True)
 
 def current_isa() -> str: ...
 def set_isa(name: str) -> None: ...
 def supported_isas() -> list[str]: ...
-def onehot_forward(
-    logits: int, levels: int, mask: int, out: int,
-    batch: int, classes: int, voxels: int, dtype: int, threads: int,
-) -> None: ...  # fmt: skip
-def onehot_backward(
-    logits: int, grad_out: int, levels: int, mask: int, grad_logits: int,
-    batch: int, classes: int, voxels: int, temperature: float, dtype: int, threads: int,
-) -> None: ...  # fmt: skip
 
-# (volumes, depth, height, width, weights, radius, c1, c2, dtype, workspace)
-_Problem = tuple[int, int, int, int, int, int, float, float, int, int]
+class OnehotShape:
+    def __init__(self, *, batch: int, classes: int, voxels: int) -> None: ...
 
-def ssim_workspace(problem: _Problem, threads: int) -> int: ...
-def ssim_map(
-    x: int, y: int, out: int, hybrid: bool, problem: _Problem, threads: int
-) -> None: ...  # fmt: skip
-def ssim_sums(
-    x: int, y: int, sums: int, fields: int, problem: _Problem, threads: int
-) -> None: ...  # fmt: skip
-def ssim_fields(
-    x: int, y: int, grad: int, fields: int, problem: _Problem, threads: int
-) -> None: ...  # fmt: skip
-def ssim_backward(
-    x: int, y: int, fields: int, upstream: int, scale: float, l1: float, grad_x: int, grad_y: int,
-    problem: _Problem, threads: int,
-) -> None: ...  # fmt: skip
-def canny3d_workspace(
-    values: int, levels: int, mask: int,
-    batch: int, channels: int, depth: int, height: int, width: int, dtype: int,
-    radius: int, threads: int,
-) -> int: ...  # fmt: skip
-def canny3d(
-    values: int, levels: int, mask: int,
-    batch: int, channels: int, depth: int, height: int, width: int, dtype: int,
-    taps: int, radius: int, low: float, high: float,
-    workspace: int, edges: int, threads: int,
-) -> None: ...  # fmt: skip
-def score_histogram_workspace(bins: int, threads: int) -> int: ...
-def score_pages(
-    score: int, mask: int, pages: int, nans: int, voxels: int, dtype: int, threads: int
-) -> None: ...  # fmt: skip
-def score_histogram(
-    score: int, target: int, mask: int, base: int, workspace: int, counts: int, span: int,
-    voxels: int, bins: int, shift: int, segment: int, dtype: int, threads: int,
-) -> None: ...  # fmt: skip
-def median3d_workspace(
-    batch: int, channels: int, depth: int, height: int, width: int, size: int,
-    dtype: int, threads: int,
-) -> int: ...  # fmt: skip
-def median3d(
-    x: int, mask: int, out: int, workspace: int,
-    batch: int, channels: int, depth: int, height: int, width: int, size: int,
-    dtype: int, threads: int,
-) -> None: ...  # fmt: skip
-def components3d_workspace(
-    volumes: int, depth: int, height: int, width: int, connectivity: int, threads: int,
-) -> int: ...  # fmt: skip
-def components3d(
-    mask: int, labels: int, workspace: int,
-    volumes: int, depth: int, height: int, width: int, connectivity: int, threads: int,
-) -> None: ...  # fmt: skip
-def remove_small(
-    mask: int, out: int, workspace: int,
-    volumes: int, depth: int, height: int, width: int, connectivity: int,
-    min_voxels: int, threads: int,
-) -> None: ...  # fmt: skip
+class SsimProblem:
+    """``volumes`` is N * C; ``weights`` the address of ``radius + 1`` doubles on the host."""
 
-# of an axis: (index, weight, taps, count, size, stride)
-_Axis = tuple[int, int, int, int, int, int]
+    def __init__(
+        self, *, volumes: int, depth: int, height: int, width: int,
+        weights: int, radius: int, c1: float, c2: float, dtype: int,
+    ) -> None: ...  # fmt: skip
 
-def separable3d_workspace(axes: list[_Axis], threads: int) -> int: ...
-def separable3d(
-    x: int, kind: int, axes: list[_Axis], out: int, stride_d: int, stride_h: int,
-    workspace: int, threads: int,
-) -> None: ...  # fmt: skip
+class CannyInput:
+    """With ``levels`` (doubles on the host) the ``values`` are logits of ``channels`` classes."""
+
+    def __init__(
+        self, *, values: int, levels: int, mask: int,
+        batch: int, channels: int, depth: int, height: int, width: int, dtype: int,
+    ) -> None: ...  # fmt: skip
+
+class CannyParameters:
+    """``taps`` is the address of ``radius + 1`` doubles on the host."""
+
+    def __init__(self, *, taps: int, radius: int, low: float, high: float) -> None: ...
+
+class Median3dShape:
+    def __init__(
+        self, *, batch: int, channels: int, depth: int, height: int, width: int, size: int
+    ) -> None: ...
+
+class Components3dShape:
+    def __init__(
+        self, *, volumes: int, depth: int, height: int, width: int, connectivity: int
+    ) -> None: ...
+
+class ScoreBins:
+    def __init__(self, *, base: int, shift: int, bins: int) -> None: ...
+
+class AxisTaps:
+    """``index`` and ``weight`` are ``(taps, count)``; ``size`` and ``stride`` are the source's."""
+
+    def __init__(
+        self, *, index: int, weight: int, taps: int, count: int, size: int, stride: int
+    ) -> None: ...
+
+class Kernels(Protocol[_Where_contra]):
+    """The functions of one engine."""
+
+    def onehot_forward(
+        self, *, logits: int, levels: int, mask: int, out: int,
+        shape: OnehotShape, dtype: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def onehot_backward(
+        self, *, logits: int, grad_out: int, levels: int, mask: int, grad_logits: int,
+        shape: OnehotShape, temperature: float, dtype: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def ssim_workspace(self, *, problem: SsimProblem, where: _Where_contra) -> int: ...
+    def ssim_map(
+        self, *, x: int, y: int, out: int, hybrid: bool,
+        problem: SsimProblem, workspace: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def ssim_sums(
+        self, *, x: int, y: int, sums: int, fields: int,
+        problem: SsimProblem, workspace: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def ssim_fields(
+        self, *, x: int, y: int, grad: int, fields: int,
+        problem: SsimProblem, workspace: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def ssim_backward(
+        self, *, x: int, y: int, fields: int, upstream: int, scale: float, l1: float,
+        grad_x: int, grad_y: int, problem: SsimProblem, workspace: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def canny3d_workspace(
+        self, *, input: CannyInput, radius: int, where: _Where_contra
+    ) -> int: ...  # fmt: skip
+    def canny3d(
+        self, *, input: CannyInput, parameters: CannyParameters,
+        workspace: int, edges: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def score_histogram_workspace(self, *, bins: int, where: _Where_contra) -> int: ...
+    def score_pages(
+        self, *, score: int, mask: int, voxels: int, pages: int, nans: int,
+        dtype: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def score_histogram(
+        self, *, score: int, target: int, mask: int, voxels: int, bins: ScoreBins, segment: int,
+        workspace: int, counts: int, span: int, dtype: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def median3d_workspace(
+        self, *, shape: Median3dShape, dtype: int, where: _Where_contra
+    ) -> int: ...  # fmt: skip
+    def median3d(
+        self, *, x: int, mask: int, out: int, workspace: int,
+        shape: Median3dShape, dtype: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def components3d_workspace(
+        self, *, shape: Components3dShape, where: _Where_contra
+    ) -> int: ...  # fmt: skip
+    def components3d(
+        self, *, mask: int, labels: int, workspace: int,
+        shape: Components3dShape, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def remove_small(
+        self, *, mask: int, out: int, workspace: int,
+        shape: Components3dShape, min_voxels: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+
+class CpuKernels(Kernels[int], Protocol):
+    """``where`` is the number of threads."""
+
+    def separable3d_workspace(self, *, axes: list[AxisTaps], where: int) -> int: ...
+    def separable3d(
+        self, *, x: int, kind: int, axes: list[AxisTaps], stride_d: int, stride_h: int,
+        out: int, workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+
+class CudaKernels(Kernels[tuple[int, int]], Protocol):
+    """``where`` is the index of the device and the address of the stream."""
+
+    device_type: str
+    def why_not(self, device: int) -> str: ...
+
+cpu: CpuKernels
+cuda: CudaKernels
+"""Only in a build with CUDA."""

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dal_fast.batch.outputs import refusal
 from dal_fast.errors import Code, RuntimeUnavailable
-from dal_fast.imaging.atomic import write_bytes
+from dal_fast.imaging.atomic import refusal, write_bytes
 
 LESION_CENTRE = (28.0, 24.0, 22.0)  # mm (right, anterior, superior): right frontal white matter
 LESION_RADIUS_MM = 9.0

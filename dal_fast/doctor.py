@@ -1,10 +1,15 @@
-"""``dal-fast doctor``: everything that a bug report needs, in plain text."""
+"""``dal-fast doctor``: everything that a bug report needs, in plain text.
+
+What can be tried is tried: a file is kept in the cache, every engine's library is loaded, and the
+default model is run once on a small volume.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -14,12 +19,14 @@ from dal_fast import __version__
 _CORE = ("torch", "numpy", "nibabel", "isal", "safetensors", "pydantic", "typer", "rich")
 _EXTRAS = {
     "demo": ("nilearn",),
+    "atlas": ("SimpleITK",),
     "train": ("lightning-fabric", "tensorboard"),
     "evaluate": ("matplotlib", "scipy"),
     "lmdb": ("lmdb",),
     "openvino": ("openvino",),
     "onnx": ("onnxruntime", "onnxscript"),
     "ray": ("ray", "pyarrow"),
+    "tensorrt": ("tensorrt-rtx", "tensorrt"),
     "triton": ("triton",),
 }
 
@@ -33,7 +40,9 @@ def report() -> tuple[list[str], bool]:
         ("processor", _processor()),
         ("backends", _backends()),
         ("graphics", _graphics()),
-        ("weights", _weights()),
+        ("engines", _engines()),
+        ("files", _files()),
+        ("screening", _screening()),
         ("extras", _extras()),
     ):
         lines += ["", title] if lines else [title]
@@ -59,15 +68,15 @@ def _versions() -> Section:
 def _processor() -> Section:
     import torch
 
-    from dal_fast import backend
+    from dal_fast import context
 
     yield "model", _cpu_model(), True
-    yield "cores", f"{os.cpu_count()} ({len(_affinity())} usable)", True
+    yield "cores", f"{os.cpu_count()}, of which {context.available_cores()} may be used", True
     yield "threads of torch", str(torch.get_num_threads()), True
-    if backend._C is not None:
-        yield "instruction set", backend._C.current_isa(), True
-        yield "supported", ", ".join(backend._C.supported_isas()), True
-    for name in ("DAL_FAST_CPU", "DAL_FAST_BACKEND", "OMP_NUM_THREADS"):
+    if context.extension_problem() is None:
+        yield "instruction set", context.instruction_set(), True
+        yield "supported", ", ".join(context.supported_instruction_sets()), True
+    for name in (*context.VARIABLES, "OMP_NUM_THREADS"):
         if name in os.environ:
             yield name, os.environ[name], True
 
@@ -75,7 +84,8 @@ def _processor() -> Section:
 def _backends() -> Section:
     import torch
 
-    from dal_fast.backend import BACKENDS, why_not
+    from dal_fast.context import BACKENDS
+    from dal_fast.ops._dispatch import why_not
 
     for name in BACKENDS:
         device = torch.device("cuda" if name in ("cuda", "triton") else "cpu")
@@ -103,17 +113,79 @@ def _graphics() -> Section:
         )
 
 
-def _weights() -> Section:
+def _engines() -> Section:
+    from dal_fast.screening.runtimes import RUNTIMES
+
+    for name in RUNTIMES:
+        if name != "torch":
+            yield name, _engine(name), True
+
+
+def _engine(name: str) -> str:
+    """What the library of an engine says when it is loaded."""
+    import torch
+
     from dal_fast.errors import DalFastError
-    from dal_fast.models.weights import load_weights, weights_path, weights_sha256
+    from dal_fast.screening.runtimes import check_installed, onnx_runtime, openvino_runtime
 
     try:
-        model = load_weights("default")
-        yield "default", str(weights_path("default")), True
-        yield "sha256", weights_sha256("default"), True
-        yield "networks", ", ".join(model.parts), True
+        check_installed(name)
+        if name == "openvino":
+            return f"yes, {openvino_runtime.library().get_version()}"
+        if name == "onnx":
+            return f"yes, {onnx_runtime.library().__version__}"
+        if not torch.cuda.is_available():
+            return "no: it needs an NVIDIA GPU"
+        from dal_fast.screening.runtimes import tensorrt_runtime
+
+        library = tensorrt_runtime.library()
+        return f"yes, {library.__name__} {library.__version__}"
     except DalFastError as error:
-        yield "default", f"problem [{error.code}]: {error.message}", False
+        return f"no: {error.message}"
+    except Exception as error:  # whatever a library may raise when it is loaded
+        return f"no: it is installed, but does not load: {_line(error)}"
+
+
+def _files() -> Section:
+    from dal_fast import cache
+
+    problem = cache.problem()
+    slow = "; engines are compiled anew on every start"
+    yield "cache", str(cache.cache_home()) if problem is None else f"no: {problem}{slow}", True
+    try:
+        yield "temporary files", tempfile.gettempdir(), True
+    except OSError as error:
+        yield "temporary files", f"no: {_line(error)}", True
+
+
+def _screening() -> Section:
+    """The default model, run once."""
+    from dal_fast.errors import DalFastError
+    from dal_fast.models.weights import weights_path
+
+    try:
+        import torch
+
+        from dal_fast.screening.screener import Screener
+
+        yield "weights", str(weights_path("default")), True
+        screener = Screener()
+        yield "sha256", screener.parameters["weights_sha256"], True
+        yield "networks", ", ".join(screener.model.parts), True
+        mask = torch.ones((1, 1, *[4 * 16] * 3), dtype=torch.bool)
+        output = screener.runtime.run(torch.rand(mask.shape), mask)
+        finite = bool(output.pseudo_healthy.isfinite().all())
+        where = f"{screener.runtime.name} on {screener.runtime.device}"
+        yield "a small volume", where if finite else f"problem: not finite by {where}", finite
+    except DalFastError as error:
+        yield "screening", f"problem [{error.code}]: {error.message}", False
+    except Exception as error:  # to be reported here, whatever it is
+        yield "screening", f"problem: {_line(error)}", False
+
+
+def _line(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _extras() -> Section:
@@ -129,12 +201,6 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _affinity() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
 
 
 def _cpu_model() -> str:

@@ -73,7 +73,6 @@ class Code(StrEnum):
     DTYPE_COMPLEX = "dtype-complex", "The voxels are complex numbers."
     DTYPE_COLOUR = "dtype-colour", "The voxels are colours."
     DTYPE_UNKNOWN = "dtype-unknown", "The voxels are of an unknown type."
-    BITPIX = "bitpix", "The header's bits per voxel contradict its data type."
     VOX_OFFSET = "vox-offset", "The header points to an impossible place for the voxels."
     SCALING = "scaling", "The header's slope or intercept is not usable."
     AFFINE_INVALID = "affine-invalid", "The header's orientation cannot be decoded."
@@ -95,6 +94,7 @@ class Code(StrEnum):
 
     # datasets and tables
     NO_SCANS = "no-scans", "There is no scan to screen."
+    LEFT_OUT = "left-out", "A file or folder that may hold a scan was passed over, for a reason."
     NOT_BIDS = "not-bids", "The folder is not a BIDS dataset."
     LABEL_UNKNOWN = "label-unknown", "No participant has the label that was asked for."
     PARTICIPANTS_TABLE = "participants-table", "participants.tsv cannot be used."
@@ -107,11 +107,13 @@ class Code(StrEnum):
     CASES_TABLE = "cases-table", "The table of cases cannot be used."
     CASE_TWICE = "case-twice", "A case is listed twice."
     NO_CASES = "no-cases", "There is no case to evaluate."
+    RULE = "rule", "A rule is not KEY=VALUE, or no case has the key."
     LESION_MISSING = "lesion-missing", "A scan has no lesion mask and is not known to be healthy."
     LESION_EMPTY = (
         "lesion-empty",
         "A lesion mask is empty, and the scan is not known to be healthy.",
     )
+    LESION_GRID = "lesion-grid", "A lesion mask is not on its scan's grid."
     VALIDATION_MISSING = "validation-missing", "A protocol needs validation cases."
     PROTOCOL_UNKNOWN = "protocol-unknown", "There is no such evaluation protocol."
     DETECTOR_NAME = "detector-name", "A detector was not given as NAME=FOLDER or detector:NAME."

@@ -47,7 +47,7 @@ def subjects(training, held_out):
     return own + [name for name in names if is_held_out(name)][:held_out]
 
 
-def write_dataset(folder, names):
+def write_dataset(folder, names, space=SPACE):
     """A BIDS derivative like the one that the trainer reads; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = "index\tname\ttissue\n1\tfluid\tCSF\n2\tcortex\tGM\n3\twhite\tWM\n"
@@ -56,7 +56,7 @@ def write_dataset(folder, names):
     for i, name in enumerate(names):
         anat = folder / name / "anat"
         anat.mkdir(parents=True)
-        tissue = labels(jitter=0.02 * i)
+        tissue = labels(space, 0.02 * i)
         scan = np.array([0, 50, 140, 215], np.uint8)[tissue]
         for suffix, data in (("dseg", tissue), ("desc-brain_T1w", scan)):
             image = nibabel.Nifti1Image(data, affine)

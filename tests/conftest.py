@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dal_fast.backend import _C
+from dal_fast import context
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -21,10 +21,8 @@ def own_cache(tmp_path_factory):
 @pytest.fixture
 def isa(request):
     """Run the test with the kernels of one instruction set."""
-    before = _C.current_isa()
-    _C.set_isa(request.param)
-    yield request.param
-    _C.set_isa(before)
+    with context.use(instruction_set=request.param):
+        yield request.param
 
 
 @pytest.fixture(scope="session")

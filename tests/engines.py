@@ -27,8 +27,8 @@ import torch
 from cuda_on_host.build import build, why_not
 from support import DTYPES
 
-from dal_fast import backend
-from dal_fast.backend import _C
+from dal_fast import context
+from dal_fast.ops import _dispatch
 
 BUILT = Path(__file__).resolve().parents[1] / "build" / "cuda_on_host"
 GPU_DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -65,10 +65,8 @@ class Engine:
     def running(self):
         """The ops run on this engine; afterwards nothing may have been reported."""
         if self.backend == "cpu":
-            before = _C.current_isa()
-            _C.set_isa(self.name)
-            yield
-            _C.set_isa(before)
+            with context.use(instruction_set=self.name):
+                yield
         elif self.name.startswith("cuda-on-host"):
             with host_cuda(self.name.removeprefix("cuda-on-host").lstrip("-") or "fast"):
                 yield
@@ -94,25 +92,25 @@ ORDERS = {"ascending": 0, "descending": 1, "random": 2, "priorities": 3}
 @contextmanager
 def host_cuda(mode: str, order: str = "ascending", seed: int = 1):
     """``backend="cuda"`` runs on CPU tensors, the threads of each block in the given order."""
-    module, before = host_module(mode), backend._CUDA
+    module, before = host_module(mode), _dispatch._CUDA
     race = mode == "race"
     module.coh_config(ORDERS[order], seed, 20 if race else 0, 4 if race else 1)
-    backend._CUDA = module
+    _dispatch._CUDA = module
     try:
         yield
     finally:
-        backend._CUDA = before
+        _dispatch._CUDA = before
     assert module.coh_races() == 0, module.coh_message()
 
 
 def _no_gpu(name: str) -> str | None:
     if not torch.cuda.is_available():
         return "there is no GPU"
-    return backend.why_not(name, torch.device("cuda"))
+    return _dispatch.why_not(name, torch.device("cuda"))
 
 
 def _named(name: str) -> Engine:
-    if name in _C.supported_isas():
+    if name in context.supported_instruction_sets():
         return Engine(name, "cpu")
     if name in ("cuda", "triton"):
         return Engine(name, name, "cuda")
@@ -129,7 +127,7 @@ def engines() -> list:
     if asked:
         return [pytest.param(_named(name), id=name) for name in asked.split(",")]
     obstacles = {"cuda-on-host": why_not(), "cuda": _no_gpu("cuda"), "triton": _no_gpu("triton")}
-    found = [pytest.param(_named(name), id=name) for name in _C.supported_isas()]
+    found = [pytest.param(_named(name), id=name) for name in context.supported_instruction_sets()]
     for name, obstacle in obstacles.items():
         marks = [pytest.mark.gpu] if name != "cuda-on-host" else []
         if obstacle:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dal_fast.backend import _C
+from dal_fast import context
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
@@ -37,4 +37,4 @@ LAYOUTS = {
     "stride-0": lambda x: x[..., :1].expand_as(x),
 }
 
-each_isa = pytest.mark.parametrize("isa", _C.supported_isas(), indirect=True)
+each_isa = pytest.mark.parametrize("isa", context.supported_instruction_sets(), indirect=True)

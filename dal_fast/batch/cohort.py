@@ -1,4 +1,4 @@
-"""Where each scan of a screened dataset stands among its healthy participants.
+"""The rank of each scan of a screened dataset among its healthy participants.
 
 Scores are compared on a logarithmic scale, scans with scans of the same suffix: z is the distance
 from the healthy mean in healthy standard deviations, the percentile the share of healthy scores
@@ -7,11 +7,9 @@ below (ties count half). A healthy participant is compared with the others. Not 
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 
 from dal_fast.batch.records import Record
@@ -23,8 +21,8 @@ _LEAST_SCORE = 1e-6
 
 
 @dataclass(frozen=True)
-class Standing:
-    """One scan among those of ``n`` healthy participants.
+class Rank:
+    """Where the score of a scan lies among those of ``n`` scans of healthy participants.
 
     Attributes:
         z: in standard deviations of the healthy log scores.
@@ -40,14 +38,14 @@ class Standing:
         return f"z {self.z:+.1f}, {self.percentile:.0f} %"
 
 
-def rank_scores(records: Sequence[Record], healthy: Collection[str]) -> dict[str, Standing]:
-    """Standing by the record's name; scans with fewer than ``FEWEST`` healthy others have none.
+def rank_scores(records: Sequence[Record], healthy: Collection[str]) -> dict[str, Rank]:
+    """Ranks by the record's name; scans with fewer than ``FEWEST`` healthy others have none.
 
     Args:
         records: of the dataset.
         healthy: labels of the healthy participants.
     """
-    standings = {}
+    ranks = {}
     for record in records:
         others = [
             other
@@ -57,37 +55,19 @@ def rank_scores(records: Sequence[Record], healthy: Collection[str]) -> dict[str
             and other.participant != record.participant
         ]
         if len({other.participant for other in others}) >= FEWEST:
-            standings[record.name] = _standing(record.score, [other.score for other in others])
-    return standings
+            ranks[record.name] = _rank(record.score, [other.score for other in others])
+    return ranks
 
 
-def _standing(score: float, healthy: list[float]) -> Standing:
-    own, logs = _log(score), [_log(value) for value in healthy]
-    below = sum(value < own for value in logs) + 0.5 * sum(value == own for value in logs)
+def _rank(score: float, healthy: list[float]) -> Rank:
+    log, logs = _log(score), [_log(value) for value in healthy]
+    below = sum(value < log for value in logs) + 0.5 * sum(value == log for value in logs)
     spread = stdev(logs) or math.nan
-    return Standing((own - fmean(logs)) / spread, 100 * below / len(logs), len(logs))
+    return Rank((log - fmean(logs)) / spread, 100 * below / len(logs), len(logs))
 
 
 def _log(score: float) -> float:
     return math.log(max(score, _LEAST_SCORE))
-
-
-def read_participants(dataset: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Columns of ``participants.tsv`` and its rows by label; both empty where there is none.
-
-    Raises:
-        InputError: ``participants-table`` for a file without the column ``participant_id``.
-    """
-    path = dataset / "participants.tsv"
-    if not path.is_file():
-        return [], {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        rows = {(row.get("participant_id") or "").removeprefix("sub-"): row for row in table}
-        columns = list(table.fieldnames or [])
-    if "participant_id" not in columns:
-        raise InputError(Code.PARTICIPANTS_TABLE, f"{path} has no column participant_id")
-    return columns[1:] if columns[0] == "participant_id" else columns, rows
 
 
 def healthy_participants(

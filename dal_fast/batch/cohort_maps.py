@@ -26,7 +26,7 @@ from dal_fast.batch.cohort import FEWEST
 from dal_fast.batch.records import Record
 from dal_fast.imaging.atomic import write_volume
 from dal_fast.imaging.bids import output_name
-from dal_fast.imaging.mask import extent
+from dal_fast.imaging.morphology import bounding_box
 from dal_fast.imaging.nifti import Volume
 
 orientations: Any = nib.orientations
@@ -39,12 +39,12 @@ Track = Callable[[Sequence[Record], str], Iterable[Record]]
 """Goes through records, and may tell somebody how far it is; the words say what is done."""
 
 
-def in_silence(records: Sequence[Record], what: str) -> Iterable[Record]:
+def quiet(records: Sequence[Record], what: str) -> Iterable[Record]:
     return records
 
 
 def write_cohort_maps(
-    records: Sequence[Record], healthy: Collection[str], track: Track = in_silence
+    records: Sequence[Record], healthy: Collection[str], track: Track = quiet
 ) -> None:
     """``desc-anomalyZ`` and ``desc-anomalyPercentile`` beside each anomaly map.
 
@@ -107,7 +107,7 @@ def _read(record: Record) -> _Map:
     mask: Any = nib.load(record.folder / record.outputs["brain_mask"])
     brain = orientations.apply_orientation(np.asanyarray(mask.dataobj) > 0, turn)
     data = orientations.apply_orientation(np.asanyarray(image.dataobj), turn)
-    box = extent(brain)
+    box = bounding_box(brain)
     inside, values = (torch.from_numpy(np.ascontiguousarray(v[box])) for v in (brain, data))
     return _Map(path, image, turn, values.float() * inside, inside, brain.shape, box)
 

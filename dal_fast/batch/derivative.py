@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import dal_fast
+from dal_fast._version import generated_by
 from dal_fast.batch.records import Record
-from dal_fast.imaging.atomic import write_bytes, write_json
+from dal_fast.imaging.atomic import make_folder, write_json, write_text
 from dal_fast.imaging.bids import STRUCTURAL
+from dal_fast.imaging.text import one_line, printable
 from dal_fast.report.index import Failure, IndexEntry, index_page
 
 BIDS_VERSION = "1.10.0"
@@ -16,7 +18,7 @@ _NOT_BIDS = ("*.html", "*.png", "/scores.tsv", "/failures*.tsv")
 
 
 def write_derivative(out: Path, source: Path, suffixes: Iterable[str]) -> None:
-    """``dataset_description.json``, ``.bidsignore``, and what all images of a suffix share.
+    """Write ``dataset_description.json``, ``.bidsignore``, and what images of a suffix share.
 
     Args:
         out: the folder of results.
@@ -24,29 +26,34 @@ def write_derivative(out: Path, source: Path, suffixes: Iterable[str]) -> None:
         suffixes: of the images, such as ``"T1w"``.
 
     Raises:
-        InputError: ``output-unwritable``, ``disk-full``.
+        OutputError: ``output-unwritable``, ``disk-full``.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     description = {
-        "Name": f"dal_fast anomaly maps of {source.resolve().name}",
+        "Name": f"dal_fast anomaly maps of {printable(dataset_name(source))}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "dal_fast", "Version": dal_fast.__version__}],
+        "GeneratedBy": [generated_by()],
     }
     write_json(out / "dataset_description.json", description)
-    write_bytes(out / ".bidsignore", "".join(f"{name}\n" for name in _NOT_BIDS).encode())
+    write_text(out / ".bidsignore", "".join(f"{name}\n" for name in _NOT_BIDS))
     for suffix in STRUCTURAL & set(suffixes):
         write_json(out / f"{suffix}.json", {"SkullStripped": True})
 
 
+def dataset_name(source: Path) -> str:
+    """The name of a dataset's folder, as it was given: not that of a link's target."""
+    return Path(os.path.abspath(source)).name
+
+
 def write_subject(out: Path, label: str, records: list[Record], failures: list[Failure]) -> None:
-    """``sub-LABEL.html``: the subject's scans, with links to their reports."""
+    """Write ``sub-LABEL.html``: the subject's scans, with links to their reports."""
     entries = [index_entry(record) for record in records]
-    write_bytes(out / f"sub-{label}.html", index_page(f"sub-{label}", entries, failures).encode())
+    write_text(out / f"sub-{label}.html", index_page(f"sub-{label}", entries, failures))
 
 
 def index_entry(record: Record) -> IndexEntry:
-    """The record's line in an overview."""
+    """A record as a line of an overview."""
     return IndexEntry(
         name=record.name,
         score=record.score,
@@ -58,9 +65,15 @@ def index_entry(record: Record) -> IndexEntry:
 
 
 def write_tsv(path: Path, head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """A table, whatever its cells hold: white space within them becomes a blank."""
+    """Write a table; control characters within its cells, such as tabs, become escapes.
 
-    def line(row: Iterable[str]) -> str:
-        return "\t".join(" ".join(cell.split()) for cell in row) + "\n"
+    Args:
+        path: of the file.
+        head: names of the columns.
+        rows: of as many cells.
 
-    write_bytes(path, "".join(map(line, (head, *rows))).encode())
+    Raises:
+        OutputError: ``output-unwritable``, ``disk-full``.
+    """
+    lines = ("\t".join(map(one_line, row)) + "\n" for row in (head, *rows))
+    write_text(path, "".join(lines))

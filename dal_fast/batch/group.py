@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dal_fast.batch.cohort import (
-    Standing,
-    healthy_participants,
-    rank_scores,
-    read_participants,
-)
-from dal_fast.batch.cohort_maps import Track, in_silence, write_cohort_maps
-from dal_fast.batch.derivative import index_entry, write_derivative, write_tsv
+from dal_fast.batch.cohort import Rank, healthy_participants, rank_scores
+from dal_fast.batch.cohort_maps import Track, quiet, write_cohort_maps
+from dal_fast.batch.derivative import dataset_name, index_entry, write_derivative, write_tsv
 from dal_fast.batch.outputs import output_names
 from dal_fast.batch.records import Record, collect_records
+from dal_fast.batch.tables import count_failures, list_failures, read_failures
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.atomic import write_bytes, write_json
-from dal_fast.imaging.bids import select_scans
+from dal_fast.imaging.atomic import write_json, write_text
+from dal_fast.imaging.bids import find_scans, select_scans
+from dal_fast.imaging.participants import read_participants
+from dal_fast.imaging.text import one_line
 from dal_fast.report.index import Failure, index_page
 
 _SCORES = ("participant_id", "session", "suffix", "scan", "score", "z", "percentile", "healthy_n",
@@ -27,73 +24,74 @@ _SCORES = ("participant_id", "session", "suffix", "scan", "score", "z", "percent
 
 
 def write_group(
-    dataset: Path, out: Path, healthy: str | None = None, track: Track = in_silence
+    dataset: Path, out: Path, healthy: str | None = None, track: Track = quiet
 ) -> tuple[int, int]:
-    """``participants.tsv``, ``scores.tsv`` and ``index.html`` of all that lies in ``out``.
+    """Write ``participants.tsv``, ``scores.tsv`` and ``index.html`` of all results in ``out``.
 
     Args:
         dataset: the BIDS dataset.
         out: of the participant level.
-        healthy: whom to compare everyone with, see :func:`healthy_participants`: their maps and
-            scores; without it there is no comparison.
-        track: what goes through the scans whose maps are compared.
+        healthy: whose scores and maps everyone's are compared with, see
+            :func:`dal_fast.batch.cohort.healthy_participants`; without it there is no comparison.
+        track: iterates over the scans whose maps are compared, and may show the progress.
 
     Returns:
-        Scans with a result, and without one.
+        How many scans have a result, and how many have none.
 
     Raises:
         InputError: ``no-results`` when nothing was screened yet, ``not-bids``, ``healthy-rule``,
-            ``output-unwritable``, …
+            ``participants-table``.
+        OutputError: ``output-unwritable``, ``disk-full``.
     """
-    scans = select_scans(dataset)
+    found = find_scans(dataset)
+    scans = select_scans(dataset, found=found)
     records = collect_records(out)
     if not records:
         raise InputError(
             Code.NO_RESULTS, f"{out} holds no results; run the participant level first"
         )
     columns, rows = read_participants(dataset)
-    standings: dict[str, Standing] = {}
+    ranks: dict[str, Rank] = {}
     if healthy is not None:
         labels = {record.participant for record in records}
         chosen = healthy_participants(healthy, columns, rows, labels)
-        standings = rank_scores(records, chosen)
+        ranks = rank_scores(records, chosen)
         write_cohort_maps(records, chosen, track)
     failures = _missing(dataset, out, scans, records)
+    failures += list_failures(dataset, (), found.left_out)
     write_derivative(out, dataset, {record.suffix for record in records})
-    write_tsv(out / "scores.tsv", _SCORES, [_score_row(r, standings.get(r.name)) for r in records])
-    _write_participants(out, records, standings, columns, rows)
+    write_tsv(out / "scores.tsv", _SCORES, [_score_row(r, ranks.get(r.name)) for r in records])
+    _write_participants(out, records, ranks, columns, rows)
     entries = [
-        replace(index_entry(r), standing=str(standings[r.name]) if r.name in standings else "")
-        for r in records
+        replace(index_entry(r), rank=str(ranks[r.name]) if r.name in ranks else "") for r in records
     ]
-    page = index_page(dataset.resolve().name, entries, failures)
-    write_bytes(out / "index.html", page.encode())
-    return len(records), len(failures)
+    write_text(out / "index.html", index_page(dataset_name(dataset), entries, failures))
+    return len(records), count_failures(failures)
 
 
 def _missing(
     dataset: Path, out: Path, scans: Sequence[Path], records: Sequence[Record]
 ) -> list[Failure]:
-    """Scans of the dataset without a result, and what the participant level said of them."""
-    told: dict[str, tuple[str, str]] = {}
+    """Scans of the dataset without a result, with the reason that the participant level gave."""
+    reasons: dict[str, tuple[str, str]] = {}
     for table in sorted(out.glob("failures*.tsv")):
-        with table.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-                told[row["scan"]] = (row["code"], row["message"])
-    there = {record.folder / record.outputs["anomaly"] for record in records}
+        for name, code, message in read_failures(table):
+            reasons[name] = (code, message)
+    complete = {record.folder / record.outputs["anomaly"] for record in records}
     failures = []
     for scan in scans:
         below = scan.relative_to(dataset)
-        if out / below.parent / output_names(scan)["anomaly"] not in there:
-            code, message = told.get(str(below), ("not-screened", "run the participant level"))
+        if out / below.parent / output_names(scan)["anomaly"] not in complete:
+            unknown = (Code.NOT_SCREENED, "the participant level has not been run for this scan")
+            code, message = reasons.get(one_line(str(below)), unknown)
             failures.append((str(below), code, message))
     return failures
 
 
-def _score_row(record: Record, standing: Standing | None) -> list[str]:
+def _score_row(record: Record, rank: Rank | None) -> list[str]:
     compared = ["n/a", "n/a", "n/a"]
-    if standing is not None:
-        compared = [f"{standing.z:.3f}", f"{standing.percentile:.1f}", str(standing.n)]
+    if rank is not None:
+        compared = [f"{rank.z:.3f}", f"{rank.percentile:.1f}", str(rank.n)]
     return [
         f"sub-{record.participant}",
         record.session or "n/a",
@@ -109,11 +107,11 @@ def _score_row(record: Record, standing: Standing | None) -> list[str]:
 def _write_participants(
     out: Path,
     records: Sequence[Record],
-    standings: dict[str, Standing],
+    ranks: dict[str, Rank],
     columns: Sequence[str],
     rows: dict[str, dict[str, str]],
 ) -> None:
-    """One row a participant: the dataset's own columns, then the highest score of each suffix."""
+    """A row a participant: the columns of the dataset's table, the highest score of each suffix."""
     suffixes = sorted({record.suffix for record in records})
     head = ["participant_id", *columns]
     about: dict[str, dict[str, str]] = {}
@@ -127,11 +125,11 @@ def _write_participants(
     for label in sorted({record.participant for record in records}):
         row = [f"sub-{label}", *(rows.get(label, {}).get(name) or "n/a" for name in columns)]
         for suffix in suffixes:
-            own = [r for r in records if (r.participant, r.suffix) == (label, suffix)]
-            best = own[0] if own else None  # the highest comes first
-            standing = standings.get(best.name) if best else None
+            scans = [r for r in records if (r.participant, r.suffix) == (label, suffix)]
+            best = scans[0] if scans else None  # the highest score comes first
+            rank = ranks.get(best.name) if best else None
             row.append(f"{best.score:.6g}" if best else "n/a")
-            row.append(f"{standing.z:.3f}" if standing else "n/a")
+            row.append(f"{rank.z:.3f}" if rank else "n/a")
         table.append(row)
     write_tsv(out / "participants.tsv", head, table)
     write_json(out / "participants.json", about)

@@ -1,48 +1,54 @@
-"""Worker processes that screen many scans, and who looks after them.
+"""A pool of worker processes that screen many scans.
 
-    with WorkerPool(settings, workers=2) as crew:
-        for outcome in crew.screen(jobs):
+    with WorkerPool(settings, workers=2) as pool:
+        for outcome in pool.screen(jobs):
             ...
 
-Each worker keeps a model in memory and a few scans in flight, never more. A worker that dies (out
-of memory, a crash in a library) or whose scan does not move on is replaced: the scan that it was
-at is failed, the others are done by its successor. When a worker dies with several scans in
-flight, each of them is tried again alone, so that only the guilty one is failed.
+Each worker keeps a model in memory and holds at most four scans at a time. A worker that dies (for
+lack of memory, or by a crash in a library) or that stops answering is replaced. The scans that it
+was working on are retried, each of them alone, so that only a scan that is the cause fails. Where
+no worker can be started any more, the remaining scans fail, and the run ends as usual.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
+import itertools
 import queue
-import signal
-import subprocess
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from dal_fast.batch.cores import available_cores
 from dal_fast.batch.job import Job, Outcome, failed
-from dal_fast.errors import Code, InputError, WorkerError, error_of
+from dal_fast.batch.ledger import InFlight, Ledger
+from dal_fast.batch.worker_process import Inbox, State, WorkerProcess
+from dal_fast.errors import Code, InputError, error_of
+from dal_fast.imaging.temporary import remove_leftovers
 
-IN_FLIGHT = 4  # of one worker: one being read, one waiting, one computed, one written
 WORKER = (sys.executable, "-m", "dal_fast.batch.worker")
+_START_ATTEMPTS = 3  # workers in a row that do not start, before no more are tried
 _TICK = 0.5  # seconds between looks at the clock
-_LAST_BREATH = 5.0  # seconds from a worker's last word to its end
+_LONGEST_STEP = 2.0  # seconds that the clock advances between two looks at most
+_DOING = {"read": "reading", "compute": "computing", "write": "writing the results of"}
 
-Inbox = queue.Queue[tuple["_Worker", dict[str, Any] | None]]
+
+@dataclass(frozen=True)
+class _Loss:
+    """Why a worker is lost: the code of what fails by it, and a sentence's predicate."""
+
+    code: str
+    reason: str
 
 
 class WorkerPool:
     """Screens jobs in worker processes.
 
     Args:
-        settings: of :class:`dal_fast.screening.screener.Screener`, JSON-ready.
+        settings: arguments of :class:`dal_fast.screening.screener.Screener`, JSON-serialisable.
         workers: how many processes.
-        threads: of each; default torch's own for one worker, else the cores shared out.
+        threads: of each process; by default the available cores are shared out.
         overwrite: compute again what is complete.
         patience: seconds after which a stage of a scan counts as hung.
         command: that starts a worker.
@@ -51,8 +57,7 @@ class WorkerPool:
         peak_bytes: the most memory that a worker has held.
 
     Raises:
-        InputError: ``value``; on iteration what a screener refuses, or ``worker-died`` when no
-            worker comes up.
+        InputError: ``value``; on iteration what a screener refuses.
     """
 
     def __init__(
@@ -69,187 +74,182 @@ class WorkerPool:
             raise InputError(Code.VALUE, f"there must be at least one worker, not {workers}")
         if not patience > 0:
             raise InputError(Code.VALUE, f"the patience must be positive, not {patience} s")
-        if threads is None and workers > 1:
-            threads = max(1, (os.cpu_count() or 1) // workers)
+        if threads is None:
+            threads = max(1, available_cores() // workers)
         self.peak_bytes = 0
-        self._orders = {"settings": settings, "overwrite": overwrite, "threads": threads}
+        self._settings = {"settings": settings, "overwrite": overwrite, "threads": threads}
         self._command = command
         self._patience = patience
         self._inbox: Inbox = queue.Queue()
         self._count = workers
-        self._workers: list[_Worker] = []
+        self._workers: dict[int, WorkerProcess] = {}
+        self._ids = itertools.count()
+        self._clock = _Clock()
+        self._ledger: Ledger | None = None
+        self._failed_starts: list[_Loss] = []  # since a worker was ready
+        self._accepted = False  # a worker has taken the settings
 
     def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            worker.kill()
+        for worker in list(self._workers.values()):
+            self._dismiss(worker)
 
     def effort(self) -> str:
-        """What it took, in words."""
+        """What the run took, in words."""
         return f"peak memory {self.peak_bytes / 2**30:.2f} GiB a worker"
 
     @property
     def pids(self) -> list[int]:
-        """Of the workers that are alive."""
-        return [worker.process.pid for worker in self._workers]
+        """Process numbers of the workers that are running."""
+        return list(self._workers)
 
     def screen(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """The outcome of every job, in the order in which they end; to be read to the last."""
-        waiting, suspects = deque(range(len(jobs))), deque[int]()
-        missing = len(jobs)
-        while missing:
-            self._fill(min(self._count, missing))
-            for worker in self._workers:
-                worker.take(jobs, waiting, suspects)
-            for outcome in self._next(jobs, waiting, suspects):
-                missing -= 1
-                yield outcome
+        """Screen jobs; the outcome of each of them, in the order in which they end.
 
-    def _fill(self, count: int) -> None:
-        while len(self._workers) < count:
-            self._workers.append(_Worker(self._command, self._orders, self._inbox))
+        When the iteration is given up, what is in flight is dropped, and the pool can be used
+        again. A second iteration ends one that is not over.
+        """
+        self._drop_run()
+        ledger = self._ledger = Ledger(zip(self._ids, jobs, strict=False))
+        self._failed_starts.clear()
+        self._clock.now()
+        try:
+            while ledger.unfinished:
+                self._start_workers(ledger.unfinished)
+                if not self._workers:
+                    yield from self._give_up(ledger)
+                    return
+                for worker in self._workers.values():
+                    self._assign(worker, ledger)
+                yield from self._next(ledger)
+                if self._ledger is not ledger:
+                    raise InputError(Code.VALUE, "this pool has begun to screen other jobs")
+        finally:
+            if self._ledger is ledger:
+                self._drop_run()
 
-    def _next(
-        self, jobs: Sequence[Job], waiting: deque[int], suspects: deque[int]
-    ) -> Iterator[Outcome]:
-        """What ended by the next message, or by its absence."""
-        with contextlib.suppress(queue.Empty):
-            worker, message = self._inbox.get(timeout=_TICK)
-            if worker not in self._workers:  # from beyond the grave
-                return
-            if message is None:
-                yield from self._bury(worker, jobs, waiting, suspects)
-                return
-            if "refused" in message:
+    def _drop_run(self) -> None:
+        """Forget the jobs of a run that is over or was given up."""
+        self._ledger = None
+        for worker in list(self._workers.values()):
+            if worker.state is State.BUSY:
                 self._dismiss(worker)
-                raise error_of(*message["refused"])
-            self.peak_bytes = max(self.peak_bytes, message.get("peak_bytes", 0))
-            number = worker.note(message)
-            if number is not None:
-                job, told = jobs[number], message["outcome"]
-                yield Outcome(job.scan, job.folder, *told)
-        if self._inbox.empty():  # else there is news that may excuse who seems to hang
-            for worker in list(self._workers):
-                yield from self._check(worker, jobs, waiting)
 
-    def _check(
-        self, worker: _Worker, jobs: Sequence[Job], waiting: deque[int]
-    ) -> Iterator[Outcome]:
-        """Replace a worker that hangs."""
-        now = time.monotonic()
-        hung = {n for n, (_, since) in worker.at.items() if now - since > self._patience}
-        late = not worker.ready and now - worker.born > self._patience
-        if not (hung or late):
+    def _start_workers(self, most: int) -> None:
+        while (
+            len(self._workers) < min(self._count, most)
+            and len(self._failed_starts) < _START_ATTEMPTS
+        ):
+            try:
+                worker = WorkerProcess(self._command, self._settings, self._inbox)
+            except OSError as error:
+                self._failed_starts.append(_Loss(Code.WORKER_DIED, f"did not start: {error}"))
+            else:
+                worker.heard = self._clock.now()
+                self._workers[worker.pid] = worker
+
+    def _assign(self, worker: WorkerProcess, ledger: Ledger) -> None:
+        if worker.state not in (State.IDLE, State.BUSY):
             return
-        self._dismiss(worker)
-        if late:
-            raise WorkerError(Code.WORKER_DIED, "a worker did not come up in time")
-        waiting.extendleft(sorted(worker.given - hung, reverse=True))
-        for number in sorted(hung):
-            stage = worker.at[number][0]
-            message = f"{_DOING[stage]} took more than {self._patience:g} s and was given up"
-            yield failed(jobs[number], Code.TIMED_OUT, message)
+        now = self._clock.now()
+        for job_id, job in ledger.take(worker.pid, now):
+            worker.state, worker.heard = State.BUSY, now
+            worker.send({"job": job_id, "scan": str(job.scan), "folder": str(job.folder)})
 
-    def _bury(
-        self, worker: _Worker, jobs: Sequence[Job], waiting: deque[int], suspects: deque[int]
-    ) -> Iterator[Outcome]:
-        """Share out the work of a worker that died."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.process.wait(_LAST_BREATH)
-        self._dismiss(worker)
-        cause = _cause(worker.process.returncode)
-        if not worker.ready:
-            raise WorkerError(Code.WORKER_DIED, f"a worker {cause} before it was ready")
-        guilty = set(worker.at) or worker.given
-        waiting.extendleft(sorted(worker.given - guilty, reverse=True))
-        if len(guilty) > 1:
-            suspects.extend(sorted(guilty))
-            return
-        for number in guilty:
-            doing = _DOING[worker.at[number][0]] if worker.at else "on its way"
-            yield failed(jobs[number], Code.WORKER_DIED, f"{doing}, a worker {cause}")
-
-    def _dismiss(self, worker: _Worker) -> None:
-        worker.kill()
-        self._workers.remove(worker)
-
-
-_DOING = {"read": "reading the scan", "compute": "computing", "write": "writing the results"}
-
-
-class _Worker:
-    """One process, and what it is at."""
-
-    def __init__(self, command: Sequence[str], orders: dict[str, Any], inbox: Inbox) -> None:
-        self.ready = False
-        self.born = time.monotonic()
-        self.given: set[int] = set()
-        self.at: dict[int, tuple[str, float]] = {}
-        """Jobs in a stage: its name, and since when."""
-        self._alone = False
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-        )
-        self._send(orders)
-        threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
-
-    def take(self, jobs: Sequence[Job], waiting: deque[int], suspects: deque[int]) -> None:
-        """As many jobs as there is room for; when none waits, one suspect on its own."""
-        self._alone &= bool(self.given)
-        if not self.ready or self._alone:
-            return
-        while waiting and len(self.given) < IN_FLIGHT:
-            self._give(waiting.popleft(), jobs)
-        if suspects and not self.given:
-            self._alone = True
-            self._give(suspects.popleft(), jobs)
-
-    def note(self, message: dict[str, Any]) -> int | None:
-        """Take notice; the number of the job that has ended, if one has."""
-        if "ready" in message:
-            self.ready = True
-            return None
-        number = int(message["job"])
-        if "outcome" in message:
-            self.given.discard(number)
-            self.at.pop(number, None)
-            return number
-        if message["begun"]:
-            self.at[number] = (message["stage"], time.monotonic())
+    def _next(self, ledger: Ledger) -> Iterator[Outcome]:
+        """Wait for the next message; the outcomes that come by it, or by the lack of one."""
+        try:
+            worker, message = self._inbox.get(timeout=_TICK)
+        except queue.Empty:
+            pass
         else:
-            self.at.pop(number, None)
-        return None
+            if worker.state is not State.DEAD:
+                yield from self._handle(worker, message, ledger)
+        if self._inbox.empty():  # else there is news of a worker that seems to hang
+            for worker in list(self._workers.values()):
+                if self._is_overdue(worker, ledger):
+                    took = f"took more than {self._patience:g} s"
+                    yield from self._on_lost(worker, _Loss(Code.TIMED_OUT, took), ledger)
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
+    def _handle(
+        self, worker: WorkerProcess, message: dict[str, Any] | None, ledger: Ledger
+    ) -> Iterator[Outcome]:
+        now = worker.heard = self._clock.now()
+        if message is None:
+            yield from self._on_lost(worker, _Loss(Code.WORKER_DIED, worker.how_it_ended()), ledger)
+        elif "refused" in message:
+            code, reason = message["refused"]
+            if not self._accepted:
+                self.__exit__()
+                raise error_of(code, reason)
+            yield from self._on_lost(worker, _Loss(code, f"was refused: {reason}"), ledger)
+        elif "ready" in message:
+            worker.state, self._accepted = State.IDLE, True
+            self._failed_starts.clear()
+        elif "outcome" in message:
+            self.peak_bytes = max(self.peak_bytes, message["peak_bytes"])
+            job = ledger.end(message["job"])
+            if not ledger.held_by(worker.pid):
+                worker.state = State.IDLE
+            if job is not None:
+                yield Outcome(job.scan, job.folder, *message["outcome"])
+        else:
+            ledger.note_stage(message["job"], message["stage"] if message["begun"] else None, now)
 
-    def _give(self, number: int, jobs: Sequence[Job]) -> None:
-        self.given.add(number)
-        job = jobs[number]
-        self._send({"job": number, "scan": str(job.scan), "folder": str(job.folder)})
+    def _is_overdue(self, worker: WorkerProcess, ledger: Ledger) -> bool:
+        """Whether a stage of a scan, the start, or the next sign of life takes too long."""
+        if worker.state is State.IDLE:
+            return False
+        begun = [held.since for held in ledger.held_by(worker.pid) if held.stage is not None]
+        return self._clock.now() - min(begun, default=worker.heard) > self._patience
 
-    def _send(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # its end is told by what it no longer says
-            self.process.stdin.write(json.dumps(message) + "\n")
-            self.process.stdin.flush()
+    def _on_lost(self, worker: WorkerProcess, loss: _Loss, ledger: Ledger) -> Iterator[Outcome]:
+        """A worker has died, hangs, or did not start: end it, and share out what it held."""
+        starting = worker.state is State.STARTING
+        self._dismiss(worker)
+        if starting:
+            self._failed_starts.append(loss)
+            return
+        for folder in {held.job.folder for held in ledger.held_by(worker.pid)}:
+            remove_leftovers(folder)
+        for lost in ledger.lose(worker.pid):
+            yield failed(lost.job, loss.code, _explain(lost, loss))
 
-    def _listen(self, inbox: Inbox) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines, contextlib.suppress(ValueError):  # a line cut short
-            for line in lines:
-                inbox.put((self, json.loads(line)))
-        inbox.put((self, None))
+    def _give_up(self, ledger: Ledger) -> Iterator[Outcome]:
+        """No worker can be started: what has not ended fails."""
+        loss = self._failed_starts[-1]
+        code = Code.WORKER_DIED if loss.code == Code.TIMED_OUT else loss.code
+        message = f"no worker could be started: the last of {_START_ATTEMPTS} {loss.reason}"
+        for job in ledger.give_up():
+            yield failed(job, code, message)
+
+    def _dismiss(self, worker: WorkerProcess) -> None:
+        worker.kill()
+        del self._workers[worker.pid]
 
 
-def _cause(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"ended with status {code}"
-    name = signal.Signals(-code).name
-    return f"was killed by {name}" + (", often for lack of memory" if name == "SIGKILL" else "")
+class _Clock:
+    """Seconds during which somebody looked at the clock.
+
+    The time during which the pool itself was stopped (Ctrl-Z) or its user was busy with an outcome
+    is not held against the workers.
+    """
+
+    def __init__(self) -> None:
+        self._elapsed = 0.0
+        self._last = time.monotonic()
+
+    def now(self) -> float:
+        moment = time.monotonic()
+        self._elapsed += min(moment - self._last, _LONGEST_STEP)
+        self._last = moment
+        return self._elapsed
+
+
+def _explain(lost: InFlight, loss: _Loss) -> str:
+    doing = _DOING.get(lost.stage or "", "waiting to begin with")
+    if loss.code == Code.TIMED_OUT:
+        return f"{doing} the scan {loss.reason}, also when it was retried alone"
+    return f"the worker {loss.reason} while {doing} the scan, also when it was retried alone"

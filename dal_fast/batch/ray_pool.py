@@ -1,4 +1,4 @@
-"""Many machines: a Ray cluster whose nodes screen through crews of their own.
+"""Many machines: a Ray cluster, each machine of which has a worker pool of its own.
 
 Ray Data shares the jobs out in small batches and sends a machine's batch to another when the
 machine is lost; on each machine a :class:`dal_fast.batch.pool.WorkerPool` of one worker process
@@ -8,16 +8,19 @@ where every machine sees them under the same path, and dal_fast must be installe
 
 from __future__ import annotations
 
+import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from dal_fast.batch.job import Job, Outcome
-from dal_fast.batch.pool import IN_FLIGHT, WorkerPool
+from dal_fast.batch.ledger import IN_FLIGHT
+from dal_fast.batch.pool import WorkerPool
+from dal_fast.batch.ray_cluster import ray_cluster
 from dal_fast.errors import Code, DalFastError, InputError, RuntimeUnavailable, error_of
 
 _BATCH = 4 * IN_FLIGHT  # most jobs that a machine takes at once
@@ -26,8 +29,8 @@ _BATCH = 4 * IN_FLIGHT  # most jobs that a machine takes at once
 class RayPool:
     """As :class:`dal_fast.batch.pool.WorkerPool`, on a Ray cluster.
 
-    The cluster is the one that ``RAY_ADDRESS`` names or that this machine belongs to; without one
-    Ray starts a cluster of this machine alone.
+    The cluster is that of :func:`dal_fast.batch.ray_cluster.ray_cluster`: the one that there is, or
+    one of this machine alone.
 
     Args:
         settings: of :class:`dal_fast.screening.screener.Screener`, JSON-ready.
@@ -40,7 +43,8 @@ class RayPool:
         machines: Ray's names of those that have done something.
 
     Raises:
-        InputError: ``ray-unavailable``, ``value``; on iteration what a screener refuses.
+        RuntimeUnavailable: ``ray-unavailable``.
+        InputError: ``value``; on iteration what a screener refuses.
     """
 
     def __init__(
@@ -64,80 +68,87 @@ class RayPool:
         weights = settings.get("weights", "default")
         if weights != "default":  # Ray's workers have a working directory of their own
             settings = {**settings, "weights": str(Path(weights).absolute())}
-        self._crew = {"settings": settings, "overwrite": overwrite, "patience": patience}
+        self._cluster = ExitStack()
+        self._options = {"settings": settings, "overwrite": overwrite, "patience": patience}
 
     def __enter__(self) -> RayPool:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves a hospital unasked
-        ray, data = import_module("ray"), import_module("ray.data")
-        ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
+        self._cluster.enter_context(ray_cluster())
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        data.DataContext.get_current().enable_progress_bars = False
+        import_module("ray.data").DataContext.get_current().enable_progress_bars = False
         return self
 
     def __exit__(self, *_: object) -> None:
-        import_module("ray").shutdown()
+        self._cluster.close()
 
     def effort(self) -> str:
-        """What it took, in words."""
+        """What the run took, in words."""
         machines = f"{len(self.machines)} machine{'s' * (len(self.machines) != 1)}"
         return f"{machines}, peak memory {self.peak_bytes / 2**30:.2f} GiB a worker"
 
     def screen(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """The outcome of every job, in the order in which they end; to be read to the last."""
+        """Screen jobs; the outcome of each of them, in the order in which they end."""
         workers = min(self._workers, len(jobs))
         size = max(1, min(_BATCH, len(jobs) // (2 * workers)))
-        rows = [{"scan": str(j.scan.absolute()), "folder": str(j.folder.absolute())} for j in jobs]
-        own = {row["scan"]: job for row, job in zip(rows, jobs, strict=True)}
+        rows = [{"number": number, "job": _encoded(job)} for number, job in enumerate(jobs)]
         share = _share(workers, self._device)
         blocks = -(-len(rows) // size)
         items = import_module("ray.data").from_items(rows, override_num_blocks=blocks)
         outcomes = items.map_batches(
             _Machine,
-            fn_constructor_kwargs={**self._crew, "threads": max(1, int(share["num_cpus"]))},
+            fn_constructor_kwargs={**self._options, "threads": max(1, int(share["num_cpus"]))},
             batch_size=size,
             concurrency=workers,
             **share,
         )
         for row in outcomes.iter_rows():
             if row["status"] == "refused":
-                raise error_of(row["code"], row["message"])
+                raise error_of(row["code"], json.loads(row["message"]))
             self.machines.add(row["machine"])
             self.peak_bytes = max(self.peak_bytes, row["peak_bytes"])
-            job = own[row["scan"]]
-            yield Outcome(job.scan, job.folder, row["status"], row["code"], row["message"])
+            job, message = jobs[row["number"]], json.loads(row["message"])
+            yield Outcome(job.scan, job.folder, row["status"], row["code"], message)
 
 
 class _Machine:
-    """What Ray keeps on a node: a crew of one process."""
+    """What Ray keeps on a machine: a pool of one process."""
 
-    def __init__(self, **crew: Any) -> None:
-        self._crew = WorkerPool(**crew)
+    def __init__(self, **options: Any) -> None:
+        self._pool = WorkerPool(**options)
         self._name = import_module("ray").get_runtime_context().get_node_id()
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
-        jobs = [
-            Job(Path(str(scan)), Path(str(folder)))
-            for scan, folder in zip(batch["scan"], batch["folder"], strict=True)
-        ]
+        jobs = [_decoded(job) for job in batch["job"]]
+        numbers = dict(zip(jobs, map(int, batch["number"]), strict=True))
         try:
-            for outcome in self._crew.screen(jobs):
-                yield self._row(str(outcome.scan), outcome.status, outcome.code, outcome.message)
+            for outcome in self._pool.screen(jobs):
+                number = numbers[Job(outcome.scan, outcome.folder)]
+                yield self._row(number, outcome.status, outcome.code, outcome.message)
         except DalFastError as error:  # Ray would wrap it in its own
-            yield self._row("", "refused", error.code, error.message)
+            yield self._row(-1, "refused", error.code, error.message)
 
-    def _row(self, scan: str, status: str, code: str, message: str) -> dict[str, list[Any]]:
+    def _row(self, number: int, status: str, code: str, message: str) -> dict[str, list[Any]]:
         return {
-            "scan": [scan],
+            "number": [number],
             "status": [status],
-            "code": [code],
-            "message": [message],
+            "code": [str(code)],
+            "message": [json.dumps(message)],
             "machine": [self._name],
-            "peak_bytes": [self._crew.peak_bytes],
+            "peak_bytes": [self._pool.peak_bytes],
         }
 
 
+def _encoded(job: Job) -> str:
+    """A job in ASCII, as Arrow takes no file name that is not UTF-8."""
+    return json.dumps([str(job.scan.absolute()), str(job.folder.absolute())])
+
+
+def _decoded(job: Any) -> Job:
+    scan, folder = json.loads(str(job))
+    return Job(Path(scan), Path(folder))
+
+
 def _share(workers: int, device: str) -> dict[str, float]:
-    """Cores, and where there are and may be used, GPUs of one worker."""
+    """The cores of one worker and, where there are any and they may be used, its GPUs."""
     nodes = [node["Resources"] for node in import_module("ray").nodes() if node["Alive"]]
     cores = [int(node["CPU"]) for node in nodes if node.get("CPU")]
     cpus = min(sum(cores) / workers, min(cores, default=1))

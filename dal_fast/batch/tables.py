@@ -2,54 +2,102 @@
 
 from __future__ import annotations
 
+import csv
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dal_fast.batch.derivative import index_entry, write_derivative, write_tsv
+from dal_fast.batch.derivative import dataset_name, index_entry, write_derivative, write_tsv
 from dal_fast.batch.job import Outcome
 from dal_fast.batch.outputs import output_names
-from dal_fast.batch.records import read_record
-from dal_fast.imaging.atomic import write_bytes
+from dal_fast.batch.records import Record, read_record
+from dal_fast.errors import Code
+from dal_fast.imaging.atomic import write_text
+from dal_fast.imaging.bids import LeftOut
 from dal_fast.report.index import Failure, index_page
 
+_ATTEMPTS, _PAUSE = 20, 0.1  # seconds, while another run replaces a result
 
-def write_tables(source: Path, out: Path, outcomes: Sequence[Outcome]) -> None:
-    """``scores.tsv``, ``failures.tsv``, ``index.html`` and what makes a BIDS derivative.
+
+def write_tables(
+    source: Path, out: Path, outcomes: Sequence[Outcome], left_out: Sequence[LeftOut] = ()
+) -> int:
+    """Write ``scores.tsv``, ``failures.tsv``, ``index.html`` and what makes a BIDS derivative.
 
     Args:
         source: the folder that was screened.
         out: of the results.
         outcomes: of its scans.
+        left_out: what the folder holds besides.
+
+    Returns:
+        How many scans have no result, those among ``left_out`` that cannot be read included.
 
     Raises:
-        InputError: ``output-unwritable``, ``disk-full``.
+        OutputError: ``output-unwritable``, ``disk-full``.
     """
-    sidecars = [
-        outcome.folder / output_names(outcome.scan)["sidecar"]
-        for outcome in outcomes
-        if outcome.status != "failed"
-    ]
-    records = [record for path in sidecars if (record := read_record(path, out)) is not None]
+    records, failures = [], list_failures(source, outcomes, left_out)
+    for outcome in outcomes:
+        if outcome.status == "failed":
+            continue
+        record = _read_record(outcome, out)
+        if record is not None:
+            records.append(record)
+        else:
+            name, reason = outcome.scan.relative_to(source), "its results have been removed since"
+            failures.append((str(name), Code.FILE_MISSING, reason))
     records.sort(key=lambda record: (-record.score, record.name))
-    failures = list_failures(source, outcomes)
+    failures.sort()
     write_derivative(out, source, {record.suffix for record in records})
     scores = [(r.name, f"{r.score:.6g}", f"{r.volume_ml:.3f}", ",".join(r.flags)) for r in records]
     write_tsv(out / "scores.tsv", ("scan", "score", "volume_ml", "flags"), scores)
     write_failures(out / "failures.tsv", failures)
     entries = [index_entry(record) for record in records]
-    page = index_page(source.resolve().name, entries, failures)
-    write_bytes(out / "index.html", page.encode())
+    write_text(out / "index.html", index_page(dataset_name(source), entries, failures))
+    return count_failures(failures)
 
 
-def list_failures(source: Path, outcomes: Sequence[Outcome]) -> list[Failure]:
-    """Scans without a result, by name."""
-    return sorted(
-        (str(outcome.scan.relative_to(source)), outcome.code, outcome.message)
-        for outcome in outcomes
-        if outcome.status == "failed"
-    )
+def list_failures(
+    source: Path, outcomes: Sequence[Outcome], left_out: Sequence[LeftOut] = ()
+) -> list[Failure]:
+    """Scans without a result and files that were left out, by their path below ``source``."""
+    rows = [(o.scan, o.code, o.message) for o in outcomes if o.status == "failed"]
+    rows += [(left.path, left.code, left.reason) for left in left_out]
+    return sorted((str(path.relative_to(source)), code, reason) for path, code, reason in rows)
+
+
+def count_failures(failures: Sequence[Failure]) -> int:
+    """How many are failures, not files that were rightly left out."""
+    return sum(code != Code.LEFT_OUT for _, code, _ in failures)
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """The table of scans without a result; there is one even where all went well."""
+    """Write the table of scans without a result; there is one even where all went well.
+
+    Raises:
+        OutputError: ``output-unwritable``, ``disk-full``.
+    """
     write_tsv(path, ("scan", "code", "message"), failures)
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """The rows of a table of scans without a result; none where it is not ours."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [
+        (row["scan"], row["code"], row["message"])
+        for row in rows
+        if row.get("scan") and row.get("code") and row.get("message")
+    ]
+
+
+def _read_record(outcome: Outcome, out: Path) -> Record | None:
+    """What was screened; another run that replaces it at this moment is waited for."""
+    sidecar = outcome.folder / output_names(outcome.scan)["sidecar"]
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE)
+        record = read_record(sidecar, out)
+        if record is not None:
+            return record
+    return None

@@ -1,12 +1,13 @@
-"""One worker of a crew: a process that screens the scans it is told to.
+"""One worker of a pool: a process that screens the scans it is given.
 
     python -m dal_fast.batch.worker
 
-Messages are lines of JSON. It reads its orders, then jobs: ``{"job": 7, "scan": …, "folder": …}``.
-It answers with ``{"ready": parameters}`` or ``{"refused": [code, message]}`` once, says when a
-stage of a job begins and ends, ``{"job": 7, "stage": "read", "begun": true}``, and ends each one
-with ``{"job": 7, "outcome": […], "peak_bytes": …}``. While one scan is computed, the next is read
-and the last is written. When its input ends, its crew is gone, and so is it, at once.
+Messages are lines of JSON. The worker reads its settings, then jobs:
+``{"job": 7, "scan": …, "folder": …}``. It answers once with ``{"ready": parameters}`` or
+``{"refused": [code, message]}``. It says when a stage of a job begins and ends,
+``{"job": 7, "stage": "read", "begun": true}``, and ends each job with
+``{"job": 7, "outcome": […], "peak_bytes": …}``. While one scan is computed, the next one is read
+and the one before is written. When its input ends, the pool is gone, and the worker ends at once.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from dal_fast.batch.job import STAGES, Job, Outcome, Stages
+from dal_fast.batch.job import STAGES, Job, Outcome, Stages, failure
 from dal_fast.errors import DalFastError
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
-class Post:
+class Channel:
     """Sends messages, whole lines from any thread."""
 
     def __init__(self, stream: IO[str]) -> None:
@@ -36,43 +37,51 @@ class Post:
         self._lock = threading.Lock()
 
     def send(self, **message: Any) -> None:
+        """Send one message."""
         with self._lock:
             self._stream.write(json.dumps(message) + "\n")
             self._stream.flush()
 
 
-class Line:
-    """The three stages of one worker, each in a thread of its own."""
+class Pipeline:
+    """The three stages of a worker, each in a thread of its own.
 
-    def __init__(self, stages: Stages, post: Post) -> None:
+    Args:
+        stages: what to do.
+        channel: hears when a stage begins and ends, and how each job ended.
+    """
+
+    def __init__(self, stages: Stages, channel: Channel) -> None:
         self._stages = stages
-        self._post = post
+        self._channel = channel
         self._threads = {stage: ThreadPoolExecutor(1, stage) for stage in STAGES}
 
-    def submit(self, number: int, job: Job) -> None:
-        """Let a job run through; its end is posted."""
+    def submit(self, job_id: int, job: Job) -> None:
+        """Let a job pass through the stages; its outcome is sent whatever happens in them."""
         s = self._stages
-        case = self._then("read", number, lambda: job, s.read)
-        work = self._then("compute", number, case.result, lambda given: s.compute(job, given))
-        end = self._then("write", number, work.result, lambda given: s.write(job, given))
-        end.add_done_callback(lambda done: self._end(number, done.result()))
+        scan = self._then("read", job_id, lambda: job, s.read)
+        work = self._then("compute", job_id, scan.result, lambda scan: s.compute(job, scan))
+        end = self._then("write", job_id, work.result, lambda result: s.write(job, result))
+        end.add_done_callback(lambda done: self._end(job_id, job, done))
 
     def _then(
-        self, stage: str, number: int, before: Callable[[], A], call: Callable[[A], B]
+        self, stage: str, job_id: int, before: Callable[[], A], call: Callable[[A], B]
     ) -> Future[B]:
         def run() -> B:
             given = before()  # waiting for the stage before is no part of this one
-            self._post.send(job=number, stage=stage, begun=True)
+            self._channel.send(job=job_id, stage=stage, begun=True)
             try:
                 return call(given)
             finally:
-                self._post.send(job=number, stage=stage, begun=False)
+                self._channel.send(job=job_id, stage=stage, begun=False)
 
         return self._threads[stage].submit(run)
 
-    def _end(self, number: int, outcome: Outcome) -> None:
-        told = (outcome.status, outcome.code, outcome.message)
-        self._post.send(job=number, outcome=told, peak_bytes=peak_bytes())
+    def _end(self, job_id: int, job: Job, done: Future[Outcome]) -> None:
+        error = done.exception()  # such as SystemExit, out of a library
+        outcome = done.result() if error is None else failure(job, error)
+        ending = (outcome.status, outcome.code, outcome.message)
+        self._channel.send(job=job_id, outcome=ending, peak_bytes=peak_bytes())
 
 
 def peak_bytes() -> int:
@@ -85,41 +94,41 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def serve(orders: IO[str], post: Post) -> None:
+def serve(messages: IO[str], channel: Channel) -> None:
     """Work until the input ends.
 
     Args:
-        orders: first ``{"settings": of the screener, "overwrite": bool, "threads": int or null}``,
-            then a job a line.
-        post: takes the answers.
+        messages: first ``{"settings": of the screener, "overwrite": bool, "threads": int}``, then
+            a job a line. torch uses at most so many threads.
+        channel: takes the answers.
     """
-    order = json.loads(orders.readline())
+    settings = json.loads(messages.readline())
     try:
         import torch
 
         from dal_fast.screening.screener import Screener
 
-        if order["threads"]:
-            torch.set_num_threads(order["threads"])
-        screener = Screener(**order["settings"])
+        torch.set_num_threads(min(settings["threads"], torch.get_num_threads()))
+        screener = Screener(**settings["settings"])
     except DalFastError as error:
-        post.send(refused=(error.code, error.message))
+        channel.send(refused=(error.code, error.message))
         return
-    post.send(ready=screener.parameters)
-    line = Line(Stages(screener, order["overwrite"]), post)
-    for message in map(json.loads, orders):
-        line.submit(message["job"], Job(Path(message["scan"]), Path(message["folder"])))
+    channel.send(ready=screener.parameters)
+    pipeline = Pipeline(Stages(screener, settings["overwrite"]), channel)
+    for message in map(json.loads, messages):
+        pipeline.submit(message["job"], Job(Path(message["scan"]), Path(message["folder"])))
 
 
 def main() -> None:
+    """Serve the process that started this one."""
     from dal_fast.memory import keep_freed_memory
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its crew decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool decides
     keep_freed_memory()
-    post = Post(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
+    channel = Channel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is no message
-    serve(sys.stdin, post)
-    os._exit(0)  # whatever is still at work has nobody to answer to
+    serve(sys.stdin, channel)
+    os._exit(0)  # nobody waits for what is still at work
 
 
 if __name__ == "__main__":

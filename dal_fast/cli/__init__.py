@@ -13,6 +13,7 @@ from dal_fast import __version__
 from dal_fast.cli import (
     bids,
     checks,
+    compare,
     demo,
     doctor,
     evaluate,
@@ -20,14 +21,14 @@ from dal_fast.cli import (
     make_validation,
     screen,
     train,
-    validate,
 )
-from dal_fast.cli.console import app
+from dal_fast.cli.console import app, tolerate_any_name
 
 __all__ = [
     "app",
     "bids",
     "checks",
+    "compare",
     "demo",
     "doctor",
     "evaluate",
@@ -36,12 +37,11 @@ __all__ = [
     "make_validation",
     "screen",
     "train",
-    "validate",
 ]
 
 _PANELS = {
     "Screen scans": ("screen", "bids", "demo"),
-    "Evaluate detectors": ("evaluate", "make-validation", "validate", "checks"),
+    "Evaluate detectors": ("evaluate", "make-validation", "compare", "checks"),
     "Train models and take them elsewhere": ("train", "export"),
     "This installation": ("doctor",),
 }
@@ -81,4 +81,5 @@ _arrange()
 
 def main() -> None:
     """Entry point of the ``dal-fast`` command."""
+    tolerate_any_name()
     app()

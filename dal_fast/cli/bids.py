@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -17,12 +18,24 @@ from dal_fast.cli.console import (
     Score,
     Threshold,
     Weights,
+    absolute,
     app,
     refusals,
     tracked,
 )
-from dal_fast.cli.pool import Engine, Overwrite, Patience, PoolOptions, Workers, screen_jobs
+from dal_fast.cli.pool import (
+    Engine,
+    Overwrite,
+    Patience,
+    PoolOptions,
+    Workers,
+    outside,
+    screen_jobs,
+)
 from dal_fast.errors import Code, InputError
+
+if TYPE_CHECKING:
+    from dal_fast.imaging.bids import FoundScans
 
 _LISTS = ("--participant-label", "--session-label", "--suffix")
 
@@ -136,48 +149,73 @@ def bids(
         if level is Level.GROUP:
             _group(dataset, out, healthy)
             return
-        from dal_fast.imaging.bids import part_of, select_scans
-
-        scans = select_scans(dataset, participants or (), sessions or (), suffixes or ())
-        scans = [scan for scan in scans if not scan.is_relative_to(out)]
-        chosen = part_of(scans, num_parts, part_id)
         if work is not None:
             os.environ["XDG_CACHE_HOME"] = str(work.resolve())
+        labels = (participants or (), sessions or (), suffixes or ())
+        chosen = _choose(absolute(dataset), absolute(out), labels, num_parts, part_id)
         part = f"_part-{part_id}of{num_parts}" if num_parts > 1 else ""
-        crew = PoolOptions(workers, patience, overwrite, engine)
-        failed = _participant(dataset, out, chosen, settings, crew, f"failures{part}.tsv")
+        options = PoolOptions(workers, patience, overwrite, engine)
+        failed = _participant(dataset, out, chosen, settings, options, f"failures{part}.tsv")
     raise typer.Exit(1 if failed else 0)
+
+
+def _choose(
+    dataset: Path, out: Path, labels: tuple[Sequence[str], ...], num_parts: int, part_id: int
+) -> FoundScans:
+    """The scans that were asked for, and what was left out of them."""
+    from dal_fast.imaging.bids import FoundScans, find_scans, part_of, select_scans
+
+    found = find_scans(dataset)
+    scans = outside(out, select_scans(dataset, *labels, found=found))
+    chosen = part_of(scans, num_parts, part_id)
+    own = {_participant_of(scan) for scan in chosen}
+    everybody = {_participant_of(scan) for scan in found.scans}
+    first = part_id == 0 and not any(labels)
+    left_out = [
+        left
+        for left in found.left_out
+        if _participant_of(left.path) in own
+        or (first and _participant_of(left.path) not in everybody)
+    ]
+    return FoundScans(chosen, left_out)
+
+
+def _participant_of(path: Path) -> str | None:
+    """The label of a file's name or of a folder that it lies in."""
+    names = (path.name, *reversed(path.parts))
+    return next((name[4:].split("_")[0] for name in names if name.startswith("sub-")), None)
 
 
 def _participant(
     dataset: Path,
     out: Path,
-    scans: list[Path],
+    chosen: FoundScans,
     settings: dict[str, Any],
-    crew: PoolOptions,
+    options: PoolOptions,
     failures_name: str,
 ) -> int:
-    """Number of scans that failed."""
+    """Screen scans and write the pages of their subjects; returns the number that failed."""
     from dal_fast.batch.derivative import write_derivative, write_subject
-    from dal_fast.batch.job import Job
+    from dal_fast.batch.job import jobs_of
     from dal_fast.batch.records import collect_records
-    from dal_fast.batch.tables import list_failures, write_failures
+    from dal_fast.batch.tables import count_failures, list_failures, write_failures
     from dal_fast.imaging.bids import parse_name
 
-    if not scans:
+    if not chosen.scans:
         typer.echo("this part holds no scan")
         return 0
-    jobs = [Job(scan, out / scan.relative_to(dataset).parent) for scan in scans]
-    outcomes = screen_jobs(dataset, out, jobs, settings, crew)
-    names = [parse_name(scan) for scan in scans]
+    source = absolute(dataset)
+    jobs = jobs_of(source, out, chosen.scans)
+    outcomes = screen_jobs(source, out, jobs, settings, options, chosen.left_out)
+    names = [parse_name(scan) for scan in chosen.scans]
     write_derivative(out, dataset, {name.suffix for name in names if name.suffix})
-    failures = list_failures(dataset, outcomes)
+    failures = list_failures(source, outcomes, chosen.left_out)
     write_failures(out / failures_name, failures)
     for label in sorted({name.entities["sub"] for name in names}):
-        own = [failure for failure in failures if parse_name(failure[0]).entities["sub"] == label]
+        own = [failure for failure in failures if _participant_of(Path(failure[0])) == label]
         write_subject(out, label, collect_records(out, label), own)
     typer.echo(f"a page a subject: {out}; then run the group level for tables and an overview")
-    return len(failures)
+    return count_failures(failures)
 
 
 def _group(dataset: Path, out: Path, healthy: str | None) -> None:

@@ -25,19 +25,20 @@ def checks(
     where the scan's is? Prints the numbers; OUT/index.html has the plots.
     """
     with refusals():
-        from dal_fast.batch.outputs import check_folder
-        from dal_fast.imaging.atomic import write_bytes
+        from dal_fast.imaging.atomic import check_folder, write_bytes
         from dal_fast.synthesis.brains import bids_sources, load_brains
 
         check_folder(out)
         sources = bids_sources(data, held_out=True)[:at_most]
         with status("loading the model"):
             from dal_fast.evaluation import checks as checks_of
-            from dal_fast.evaluation import checks_page, plots, summary
             from dal_fast.evaluation.agreement import agreement
+            from dal_fast.evaluation.report.checks_page import checks_page, print_checks
+            from dal_fast.evaluation.report.plots import figure
+            from dal_fast.evaluation.report.terminal import print_agreement
             from dal_fast.models import load_weights
 
-            plots.figure(1, 1, 1, 1)  # before the work, not after it
+            figure(1, 1, 1, 1)  # before the work, not after it
             model = load_weights(weights)
         brains = load_brains(sources, model.config.voxel_mm)
         paths = checks_of.paths(model)
@@ -51,15 +52,15 @@ def checks(
                 vectors += checks_of.vectors(model, brain, seed)
                 advance(None)
         moved = checks_of.shift(vectors)
-        summary.show_agreement(agreements, model.config.tissues)
-        checks_page.show(leaks, moved)
+        print_agreement(agreements, model.config.tissues)
+        print_checks(leaks, moved)
         about = {
             "weights": weights,
             "data": str(data),
             "held-out brains": len(brains),
             "seed": seed,
         }
-        page = checks_page.checks_page(
+        page = checks_page(
             "Checks of the method", agreements, model.config.tissues, leaks, vectors, moved, about
         )
         out.mkdir(parents=True, exist_ok=True)

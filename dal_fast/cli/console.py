@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from dal_fast.errors import DalFastError
+from dal_fast.errors import Code, DalFastError, InputError
+from dal_fast.imaging.text import one_line
 
 T = TypeVar("T")
 
@@ -58,8 +62,29 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except DalFastError as error:
-        typer.echo(f"error [{error.code}]: {error.message}", err=True)
+        typer.echo(one_line(f"error [{error.code}]: {error.message}"), err=True)
         raise typer.Exit(2) from None
+
+
+def absolute(path: Path) -> Path:
+    """The absolute path, with its links.
+
+    Raises:
+        InputError: ``file-missing`` for a relative one where the working directory is gone.
+    """
+    try:
+        return path.absolute()
+    except FileNotFoundError:
+        raise InputError(
+            Code.FILE_MISSING, f"{path} is relative to a working directory that has been removed"
+        ) from None
+
+
+def tolerate_any_name() -> None:
+    """Let the terminal show names that its encoding does not hold, with escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

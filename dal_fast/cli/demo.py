@@ -25,8 +25,8 @@ def demo(
     Needs nilearn, which carries the MNI152 template: pip install 'dal_fast[demo]'
     """
     with refusals():
-        from dal_fast.batch.outputs import check_folder
         from dal_fast.demo import LESION_CENTRE, write_demo_scan
+        from dal_fast.imaging.atomic import check_folder
 
         check_folder(out)
         scan = write_demo_scan(out)

@@ -1,13 +1,14 @@
-"""``dal-fast evaluate``: detectors judged by the field's protocols."""
+"""``dal-fast evaluate``: anomaly maps of any detector compared with lesions, by protocol."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dal_fast.cli.console import app, progress, refusals, status
+from dal_fast.cli.failures import FailureList
 
 
 @app.command()
@@ -17,7 +18,7 @@ def evaluate(
         typer.Argument(
             metavar="MAPS...",
             help="One a detector: FOLDER of anomaly maps, NAME=FOLDER, or detector:NAME of an "
-            "installed package (intensity and darkness come along).",
+            "installed package (intensity and darkness come with this one).",
         ),
     ],
     data: Annotated[
@@ -28,19 +29,22 @@ def evaluate(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("evaluation"),
-    protocol: Annotated[str, typer.Option(help="default, uad-imag, pddpm or luo2023.")] = "default",
+    protocol: Annotated[
+        str, typer.Option(help="default, validation-set, uad-imag, pddpm or luo2023.")
+    ] = "default",
     healthy: Annotated[
         str | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="Scans without a lesion mask that are healthy, by a column of participants.tsv, "
-            "an entity of the name, or suffix; 'all'.",
+            help="Scans that are healthy, so that their lesion mask may be empty or absent, by a "
+            "column of participants.tsv, an entity of the name, or suffix; 'all'.",
         ),
     ] = None,
     validation: Annotated[
         str | None,
         typer.Option(
-            metavar="KEY=VALUE", help="Scans that thresholds come from, and that are not judged."
+            metavar="KEY=VALUE",
+            help="Scans that thresholds come from, and that are not evaluated themselves.",
         ),
     ] = None,
     suffix: Annotated[
@@ -62,62 +66,80 @@ def evaluate(
 
     MAPS may come from dal-fast screen or bids, or from any other program: NIfTI on the scan's grid,
     or .npy, named as the scan. detector:NAME calls a function that a package offers under the entry
-    point dal_fast.detectors. OUT/index.html shows it all; cases.csv, groups.csv, comparisons.csv
-    and summary.json have every number.
+    point dal_fast.detectors. OUT/index.html shows all results; cases.csv, groups.csv,
+    comparisons.csv and summary.json have every number. Cases that cannot be evaluated are listed
+    before the others are, and in OUT/failures.tsv; the status is then 1.
     """
     with refusals():
-        from dal_fast.batch.outputs import check_folder
-        from dal_fast.evaluation.ground_truth import bids_truths, matching, table_truths
-        from dal_fast.imaging.atomic import write_bytes
+        from dal_fast.evaluation.cases import CaseList, bids_cases, matching, table_cases
+        from dal_fast.imaging.atomic import check_folder
 
         check_folder(out)
         if data.is_dir():
-            truths = bids_truths(data, healthy, suffix or ())
+            listed = bids_cases(data, healthy, suffix or ())
         else:
-            truths = [t for t in table_truths(data, healthy) if not suffix or t.suffix in suffix]
-        reserved = matching(truths, validation) if validation else []
-        with status("loading torch"):
-            from dal_fast.evaluation.detectors import source_of
-            from dal_fast.evaluation.evaluate import evaluate as run
-            from dal_fast.evaluation.page import PICTURES, evaluation_page
-            from dal_fast.evaluation.pictures import case_picture
-            from dal_fast.evaluation.plots import figure
-            from dal_fast.evaluation.protocols import protocol as by_name
-            from dal_fast.evaluation.results import sum_up, write_results
-            from dal_fast.evaluation.statistics import scipy_stats
-            from dal_fast.memory import keep_freed_memory
+            cases, failed = table_cases(data, healthy)
+            listed = CaseList([c for c in cases if not suffix or c.suffix in suffix], failed)
+        reserved = matching(listed.cases, validation) if validation and listed.cases else []
+        with FailureList(out, listed.failures) as failures:
+            about = {
+                "data": str(data), "maps": maps, "healthy": healthy, "validation": validation,
+            }  # fmt: skip
+            _evaluate(listed.cases, reserved, out, protocol, threshold, pictures, about, failures)
+    raise typer.Exit(1 if failures.failed else 0)
 
-        scipy_stats()  # what is missing is told before the work, not after it
-        figure(1, 1, 1, 1)
-        keep_freed_memory()
-        detectors = [source_of(text) for text in maps]
-        judging = by_name(protocol)
-        folder = out / PICTURES
-        (folder if pictures else out).mkdir(parents=True, exist_ok=True)
 
-        def draw(anatomy, shown, thresholds) -> None:  # type: ignore[no-untyped-def]
-            if pictures:
-                picture = case_picture(anatomy, shown, thresholds)
-                write_bytes(folder / f"{anatomy.truth.name}.png", picture)
+def _evaluate(
+    cases: list[Any],
+    reserved: list[Any],
+    out: Path,
+    protocol_name: str,
+    threshold: float | None,
+    pictures: bool,
+    about: dict[str, Any],
+    failures: FailureList,
+) -> None:
+    with status("loading torch"):
+        from dal_fast.evaluation.compare import Hooks, check_cases, compare
+        from dal_fast.evaluation.detectors import parse_detector
+        from dal_fast.evaluation.protocols import protocol as by_name
+        from dal_fast.evaluation.report.page import PICTURES, evaluation_page
+        from dal_fast.evaluation.report.pictures import case_picture
+        from dal_fast.evaluation.report.plots import figure
+        from dal_fast.evaluation.report.results import summarise, write_results
+        from dal_fast.evaluation.statistics import scipy_stats
+        from dal_fast.imaging.atomic import write_bytes
+        from dal_fast.memory import keep_freed_memory
 
-        with progress(len(truths), "judging") as advance:
-            found = run(
-                truths, detectors, judging, reserved, threshold, lambda: advance(None), draw
-            )
-        results = sum_up(found, judging, {truth.name: truth.facts for truth in truths})
-        about = {
-            "data": str(data),
-            "maps": maps,
-            "healthy": healthy,
-            "validation": validation,
-        }
-        write_results(out, results, about)
-        page = evaluation_page(results, about, data.resolve().name, pictures)
-        write_bytes(out / "index.html", page.encode())
-        for one in found:
-            numbers = ", ".join(
-                f"{name.replace('_', ' ')} {results.value(one.name, name):.3f}"
-                for name in judging.headline
-            )
-            typer.echo(f"{one.name}: {numbers} ({one.sick} of {len(one.rows)} scans with lesions)")
-        typer.echo(f"everything: {out / 'index.html'}")
+    scipy_stats()  # what is missing is refused before the work
+    figure(1, 1, 1, 1)
+    keep_freed_memory()
+    detectors, protocol = [parse_detector(text) for text in about["maps"]], by_name(protocol_name)
+    folder = out / PICTURES
+    (folder if pictures else out).mkdir(parents=True, exist_ok=True)
+
+    def draw(truth: Any, maps: Any, thresholds: Any) -> None:
+        if pictures:
+            write_bytes(folder / f"{truth.case.name}.png", case_picture(truth, maps, thresholds))
+
+    with progress(len(cases), "checking") as advance:
+        hooks = Hooks(lambda: advance(None), failures.add)
+        usable, _ = check_cases(cases, detectors, hooks)
+    scans = {case.scan for case in usable}
+    with progress(len(usable), "comparing") as advance:
+        hooks = Hooks(lambda: advance(None), failures.add, draw)
+        calibrating = [case for case in reserved if case.scan in scans]
+        comparison = compare(usable, detectors, protocol, calibrating, threshold, hooks=hooks)
+    failures.check_any_left(len(comparison.detectors[0].cases))
+    summary = summarise(comparison, failures.rows)
+    write_results(out, summary, about)
+    title = Path(about["data"]).resolve().name
+    write_bytes(out / "index.html", evaluation_page(summary, about, title, pictures).encode())
+    for detector in comparison.detectors:
+        numbers = ", ".join(
+            f"{name.replace('_', ' ')} {summary.value(detector.name, name):.3f}"
+            for name in protocol.headline
+        )
+        of = f"{detector.with_lesion} of {len(detector.cases)} scans with lesions"
+        typer.echo(f"{detector.name}: {numbers} ({of})")
+    typer.echo(f"all results: {out / 'index.html'}")

@@ -31,17 +31,20 @@ def make_validation(
     dark lesions of changing size. Another seed is another draw.
     """
     with refusals():
-        from dal_fast.batch.outputs import check_folder
-        from dal_fast.evaluation import cases
+        from dal_fast.evaluation import validation_set
+        from dal_fast.imaging.atomic import check_folder
         from dal_fast.synthesis.brains import bids_sources, load_brains
 
         check_folder(out)
-        real = cases.patients(patients) if patients else []
+        real, failures = validation_set.patient_rows(patients) if patients else ([], [])
+        for name, code, message in failures:
+            typer.echo(f"failed [{code}] {name}: {message}", err=True)
         brains = load_brains(bids_sources(data, held_out=True)[skip:][:at_most])
         made = []
         with progress(9 * len(brains), "writing") as advance:
-            for case in cases.make_validation(out, brains, seed):
+            for case in validation_set.make_validation(out, brains, seed):
                 made.append(case)
                 advance(None)
-        cases.write_set(out, [*made, *real], seed)
+        validation_set.write_set(out, [*made, *real], seed)
         typer.echo(f"{len(made)} scans of {len(brains)} brains, {len(real)} of patients: {out}")
+    raise typer.Exit(1 if failures else 0)

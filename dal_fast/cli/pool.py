@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dal_fast.errors import Code
+from dal_fast.imaging.text import one_line
+
 if TYPE_CHECKING:
     from dal_fast.batch.job import Job, Outcome
     from dal_fast.batch.pool import WorkerPool
     from dal_fast.batch.ray_pool import RayPool
+    from dal_fast.imaging.bids import LeftOut
 
 _LINE_EVERY = 60.0  # seconds, where there is no terminal
 
@@ -55,8 +59,8 @@ class PoolOptions:
     overwrite: bool
     engine: Engine = Engine.LOCAL
 
-    def crew(self, settings: dict[str, Any], jobs: int) -> WorkerPool | RayPool:
-        """No more workers than there are jobs."""
+    def make_pool(self, settings: dict[str, Any], jobs: int) -> WorkerPool | RayPool:
+        """A pool of no more workers than there are jobs."""
         from dal_fast.batch.pool import WorkerPool
         from dal_fast.batch.ray_pool import RayPool
 
@@ -69,34 +73,56 @@ class PoolOptions:
         )
 
 
+def outside(out: Path, scans: Sequence[Path]) -> list[Path]:
+    """Those that do not lie in the folder of the results, by whatever path it is named."""
+    real = out.resolve()
+    return [scan for scan in scans if not scan.parent.resolve().is_relative_to(real)]
+
+
 def screen_jobs(
-    source: Path, out: Path, jobs: Sequence[Job], settings: dict[str, Any], options: PoolOptions
+    source: Path,
+    out: Path,
+    jobs: Sequence[Job],
+    settings: dict[str, Any],
+    options: PoolOptions,
+    left_out: Sequence[LeftOut] = (),
 ) -> list[Outcome]:
-    """Screen all jobs of ``source``, and say how it went.
+    """Screen all jobs of ``source``, and say how it went and what was left out.
 
     Raises:
-        InputError: ``output-unwritable``, ``disk-full``, or what a screener refuses.
+        InputError: what a screener refuses.
+        OutputError: ``output-unwritable``, ``disk-full``.
     """
-    from dal_fast.batch.outputs import check_folder
+    from dal_fast.imaging.atomic import check_folder
 
     check_folder(out)
-    crew = options.crew(settings, len(jobs))
+    pool = options.make_pool(settings, len(jobs))
     outcomes: list[Outcome] = []
+    for left in left_out:
+        kind = "left out" if left.code == Code.LEFT_OUT else f"failed [{left.code}]"
+        _say(f"{left.path.relative_to(source)}: {kind}: {left.reason}")
     start = time.monotonic()
-    with crew, _pace(len(jobs)) as advance:
-        for outcome in crew.screen(jobs):
+    with pool, _pace(len(jobs)) as advance:
+        for outcome in pool.screen(jobs):
             outcomes.append(outcome)
             failure = f"failed [{outcome.code}]: {outcome.message}"
             shown = outcome.scan.relative_to(source)
             advance(f"{shown}: {failure}" if outcome.status == "failed" else None)
     seconds = time.monotonic() - start
     count = {s: sum(o.status == s for o in outcomes) for s in ("done", "kept", "failed")}
+    rightly = sum(left.code == Code.LEFT_OUT for left in left_out)
+    count["failed"] += len(left_out) - rightly
     typer.echo(
-        f"{count['done']} screened, {count['kept']} already there, {count['failed']} failed "
+        f"{count['done']} screened, {count['kept']} already there, {count['failed']} failed"
+        f"{f', {rightly} left out' if rightly else ''} "
         f"in {_span(seconds)}: {60 * count['done'] / seconds:.1f} volumes a minute, "
-        f"{crew.effort()}"
+        f"{pool.effort()}"
     )
     return outcomes
+
+
+def _say(line: str) -> None:
+    typer.echo(one_line(line), err=True)
 
 
 @contextlib.contextmanager
@@ -114,20 +140,20 @@ def _pace(total: int) -> Iterator[Callable[[str | None], None]]:
     console = Console(stderr=True)
     pace = TextColumn("{task.fields[pace]}")
     columns = ("screening", BarColumn(), MofNCompleteColumn(), pace, TimeRemainingColumn())
-    start = told = time.monotonic()
+    start = last_line = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task, count = bar.add_task("screening", total=total, pace="loading the model"), 0
 
         def advance(failure: str | None) -> None:
-            nonlocal count, told
+            nonlocal count, last_line
             count += 1
             now = time.monotonic()
             pace = f"{60 * count / (now - start):.1f} volumes a minute"
             if failure is not None:
-                bar.console.print(failure, markup=False, highlight=False, soft_wrap=True)
+                bar.console.print(one_line(failure), markup=False, highlight=False, soft_wrap=True)
             bar.update(task, completed=count, pace=pace)
-            if not console.is_terminal and now - told > _LINE_EVERY:
-                told = now
+            if not console.is_terminal and now - last_line > _LINE_EVERY:
+                last_line = now
                 left = _span((now - start) / count * (total - count))
                 console.print(f"{count} of {total}, {pace}, {left} left", highlight=False)
 

@@ -15,11 +15,12 @@ from dal_fast.cli.console import (
     Score,
     Threshold,
     Weights,
+    absolute,
     app,
     refusals,
     status,
 )
-from dal_fast.cli.pool import Overwrite, Patience, PoolOptions, Workers, screen_jobs
+from dal_fast.cli.pool import Overwrite, Patience, PoolOptions, Workers, outside, screen_jobs
 from dal_fast.errors import Code, InputError
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def screen(
                 raise InputError(
                     Code.MASK_FOR_FOLDER, "--mask belongs to one scan; INPUT is a folder"
                 )
-            crew = PoolOptions(workers, patience, overwrite)
-            failed = _screen_folder(source, out, settings, crew)
+            options = PoolOptions(workers, patience, overwrite)
+            failed = _screen_folder(source, out, settings, options)
             raise typer.Exit(1 if failed else 0)
         screen_one(source, out, mask, settings, overwrite)
 
@@ -98,40 +99,46 @@ def screen_one(
     source: Path, out: Path, mask: Path | None, settings: dict[str, Any], overwrite: bool
 ) -> None:
     """Screen one scan, write its outputs and say what was found."""
-    from dal_fast.batch.outputs import check_folder, output_names
-    from dal_fast.screening.model_input import load_case
+    from dal_fast.batch.outputs import output_names
+    from dal_fast.imaging.atomic import check_folder
+    from dal_fast.screening.scan import load_scan
 
-    case = load_case(source, mask, settings.get("nonfinite", "refuse"))
+    scan = load_scan(source, mask, settings.get("nonfinite", "refuse"))
     check_folder(out)
     with status("loading the model"):  # torch loads here, after everything that may be refused
-        from dal_fast.batch.job import save, up_to_date
+        from dal_fast.batch.job import save
+        from dal_fast.batch.resume import up_to_date
         from dal_fast.screening.screener import Screener
 
         screener = Screener(**settings)
-    if not overwrite and up_to_date(case, out, screener.parameters):
+    if not overwrite and up_to_date(scan, out, screener.parameters):
         page = out / output_names(source)["report"]
         typer.echo(f"{source} is already screened with these parameters: {page}")
         return
     with status("screening"):
-        result = screener.screen_case(case)
-        paths = save(case, result, out)
+        result = screener.screen_scan(scan)
+        paths = save(scan, result, out)
     _say(result, paths)
 
 
-def _screen_folder(source: Path, out: Path, settings: dict[str, Any], crew: PoolOptions) -> int:
-    """Number of scans that failed."""
-    from dal_fast.batch.job import Job
+def _screen_folder(source: Path, out: Path, settings: dict[str, Any], options: PoolOptions) -> int:
+    """Screen a folder; returns the number of scans that failed."""
+    from dal_fast.batch.job import jobs_of
     from dal_fast.batch.tables import write_tables
-    from dal_fast.imaging.bids import collect_scans
+    from dal_fast.imaging.bids import find_scans
 
-    scans = [scan for scan in collect_scans(source) if not scan.is_relative_to(out)]
+    page = out / "index.html"
+    source, out = absolute(source), absolute(out)
+    found = find_scans(source)
+    scans = outside(out, found.scans)
     if not scans:
         raise InputError(Code.NO_SCANS, f"{source} holds no scan outside {out}")
-    jobs = [Job(scan, out / scan.relative_to(source).parent) for scan in scans]
-    outcomes = screen_jobs(source, out, jobs, settings, crew)
-    write_tables(source, out, outcomes)
-    typer.echo(f"overview: {out / 'index.html'}")
-    return sum(outcome.status == "failed" for outcome in outcomes)
+    left_out = [left for left in found.left_out if outside(out, [left.path])]
+    jobs = jobs_of(source, out, scans)
+    outcomes = screen_jobs(source, out, jobs, settings, options, left_out)
+    failed = write_tables(source, out, outcomes, left_out)
+    typer.echo(f"overview: {page}")
+    return failed
 
 
 def _say(result: Result, paths: dict[str, Path]) -> None:
@@ -141,10 +148,9 @@ def _say(result: Result, paths: dict[str, Path]) -> None:
         f"in {len(result.regions)} regions (sign of lesions: {result.parameters['sign']})"
     )
     for region in result.regions[:3]:
-        x, y, z = region.centre
         typer.echo(
             f"  {region.volume_ml:6.2f} mL, peak {region.peak:.3f} at "
-            f"{x:+.0f}, {y:+.0f}, {z:+.0f} mm (right, anterior, superior)"
+            f"{result.place_in_words(region)}"
         )
     for flag in result.flags:
         typer.echo(f"  note [{flag.code}]: {flag.message}")

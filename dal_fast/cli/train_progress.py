@@ -1,4 +1,4 @@
-"""How ``dal-fast train`` shows where it is: a bar on a terminal, a line now and then in a log."""
+"""The progress of ``dal-fast train``: a bar on a terminal, now and then a line in a log."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress import track as rich_track
 
-from dal_fast.synthesis.brains import Source
+from dal_fast.synthesis.brains import BrainFiles
 from dal_fast.training import train
 from dal_fast.training.loop import Step
-from dal_fast.training.validation import Validation
+from dal_fast.training.validation import ValidationResult
 
 _LINE_EVERY = 50  # steps, where there is no terminal
 
 
 @contextlib.contextmanager
 def follow(steps: int, first: bool) -> Iterator[train.Progress]:
-    """Shows the progress of the first process; the others are silent."""
+    """Show the progress of the first process; the others are silent.
+
+    Args:
+        steps: of the whole training.
+        first: whether this is the first process.
+    """
     console = Console(stderr=True, quiet=not first)
 
-    def reading(sources: Iterable[Source]) -> Iterable[Source]:
-        return rich_track(sources, "reading brains into the cache", console=console)
+    def reading(files: Iterable[BrainFiles]) -> Iterable[BrainFiles]:
+        return rich_track(files, "reading brains into the cache", console=console)
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
@@ -37,8 +42,8 @@ def follow(steps: int, first: bool) -> Iterator[train.Progress]:
             if not console.is_terminal and step.number % _LINE_EVERY == 0:
                 console.print(f"step {step.number} of {total}, {line}", highlight=False)
 
-        def validated(step: int, seen: Validation) -> None:
-            numbers = ", ".join(f"{name} {value:.3f}" for name, value in seen.numbers.items())
-            console.print(f"step {step}: held-out {numbers}", highlight=False)
+        def validated(step: int, result: ValidationResult) -> None:
+            metrics = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
+            console.print(f"step {step}: held-out {metrics}", highlight=False)
 
         yield train.Progress(reading, show, validated)

@@ -1,8 +1,8 @@
 """Do the tissue maps of one brain's contrasts agree? The disentanglement that the method claims.
 
-The real T1w of a healthy brain, and the T2w- and FLAIR-like scans that it is bent into
-(``recolour``), show the same anatomy to the voxel. A network that sees anatomy and not contrast
-gives the same map for all three.
+The real T1w of a healthy brain, and the T2w- and FLAIR-like scans that are made from it by a
+non-monotonic change of its intensities (``recolour``), show the same anatomy in every voxel. A
+network that depends on the anatomy and not on the contrast gives the same map for all three.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def agreement(model: DAL, brain: Brain, seed: int) -> dict[tuple[str, str], Tens
 
 
 def paired_contrasts(model: DAL, brain: Brain, seed: int) -> tuple[list[str], list[Sample]]:
-    """A real scan and what it is bent into, deformed alike, without lesions, hardly degraded."""
+    """A real scan and other contrasts made from it, deformed alike, without lesions, hardly
+    degraded."""
     structures, scans = placed(brain, model)
     first = next(iter(scans))
     names = [first, *(c for c in SHOWN if c != first)]
@@ -50,9 +51,9 @@ def paired_contrasts(model: DAL, brain: Brain, seed: int) -> tuple[list[str], li
     samples = []
     for name in names:
         generator.set_state(state)  # the same deformation
-        way = name if name == first else "recolour"
+        method = name if name == first else "recolour"
         synthesiser = Synthesiser(generator, _clear().only(name))
-        samples.append(synthesiser.contrasts(structures, scans, [way]))
+        samples.append(synthesiser.contrasts(structures, scans, [method]))
     return names, samples
 
 
@@ -69,11 +70,11 @@ def shown_as(
     scans: Mapping[str, Tensor],
     generator: Generator,
     recipe: Recipe,
-    way: str = "recolour",
+    method: str = "recolour",
 ) -> Sample:
-    """One brain in a contrast: its real scan, or another one made into it, by default bent."""
-    way = contrast if contrast in scans else way
-    return Synthesiser(generator, recipe.only(contrast)).contrasts(structures, scans, [way])
+    """One brain in a contrast: its real scan, or one made from another contrast by ``method``."""
+    method = contrast if contrast in scans else method
+    return Synthesiser(generator, recipe.only(contrast)).contrasts(structures, scans, [method])
 
 
 def seed_of(name: str, seed: int) -> int:

@@ -1,7 +1,7 @@
-"""Detectors that learned nothing: what a learned one must beat.
+"""Baselines: detectors without training, which a trained one must beat.
 
 ======================  =========================================================================
-``intensity``           the scan, median of the brain 0.5, not cut off above
+``intensity``           the scan, in units of the median of its brain, not cut off above
 ``dark_intensity``      its negative
 ``equalised``           its rank among the brain's voxels. One scan's average precision is that of
                         ``intensity``; scans pooled under one threshold differ
@@ -9,7 +9,7 @@
                         affinely registered, with the scan's own tissue means and bias field
                         (:mod:`dal_fast.models.recouple`) and each tissue's spread
 ``dark_atlas``          its negative
-``atlas_both``          its absolute value, for a detector that is not told the sign either
+``atlas_both``          its absolute value, for a detector that does not know the sign either
 ======================  =========================================================================
 
 They are smoothed as the learned scores are. Not from the paper;
@@ -33,16 +33,19 @@ from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.metrics import robust_spread
 from dal_fast.models.recouple import closed_form
 
-FLOORS = ("intensity", "dark_intensity", "equalised", "atlas", "dark_atlas", "atlas_both")
+BASELINES = ("intensity", "dark_intensity", "equalised", "atlas", "dark_atlas", "atlas_both")
+"""Names of the maps."""
+ATLAS = ("atlas", "dark_atlas", "atlas_both")
+"""Those that need a registration, SimpleITK and nilearn."""
 _ENOUGH = 20  # voxels that a tissue's spread is estimated from
 _SAMPLES = 20_000  # voxels that the registration compares, on its finer level
 _LEAST_SPREAD = 0.02  # of the brain's median, so that a noiseless tissue does not divide by 0
 
 
-def floors(
+def baseline_maps(
     image: Tensor, x: Tensor, mask: Tensor, affine: NDArray[np.float64], atlas: bool
 ) -> dict[str, Tensor]:
-    """Every floor's map of one scan, higher where more anomalous, 0 outside the mask.
+    """Every baseline's map of one scan, higher where more anomalous, 0 outside the mask.
 
     Args:
         image: the scan on the model's grid, any unit, ``(1, 1, D, H, W)``.
@@ -52,7 +55,7 @@ def floors(
         atlas: also those that need a registration (about two seconds).
 
     Raises:
-        InputError: ``extra-missing`` without SimpleITK or nilearn.
+        RuntimeUnavailable: ``extra-missing`` without SimpleITK or nilearn.
     """
     scaled = image / image[mask].median().clamp_min(1e-6)
     maps = {
@@ -79,8 +82,8 @@ def _z_score(x: Tensor, mask: Tensor, p: Tensor) -> Tensor:
     residual = (x - closed_form(x, p, mask).image) * mask
     spreads = []
     for k in range(p.shape[1]):
-        own = residual[(p[:, k : k + 1] > 0.6) & mask]
-        spread = robust_spread(own) if len(own) > _ENOUGH else residual.new_tensor(0.1)
+        inside = residual[(p[:, k : k + 1] > 0.6) & mask]
+        spread = robust_spread(inside) if len(inside) > _ENOUGH else residual.new_tensor(0.1)
         spreads.append(spread.clamp_min(_LEAST_SPREAD))
     sigma = torch.einsum("nkdhw,k->ndhw", p, torch.stack(spreads))[:, None]
     return residual / sigma.clamp_min(_LEAST_SPREAD)
@@ -93,6 +96,16 @@ class _Atlas:
     brain: Any
     grey: Any
     white: Any
+
+
+def check_atlas() -> None:
+    """Refuse early what the atlas baselines will need.
+
+    Raises:
+        RuntimeUnavailable: ``extra-missing`` without SimpleITK or nilearn.
+    """
+    _simpleitk()
+    _atlas()
 
 
 def registered_atlas(x: Tensor, mask: Tensor, affine: NDArray[np.float64]) -> Tensor:
@@ -176,6 +189,6 @@ def _simpleitk() -> Any:
 def _missing(name: str, error: ImportError) -> RuntimeUnavailable:
     return RuntimeUnavailable(
         Code.EXTRA_MISSING,
-        f"the atlas floor needs {name}, which does not load ({error}); "
+        f"the atlas baseline needs {name}, which does not load ({error}); "
         "pip install 'dal_fast[atlas]', or leave it out with --no-atlas",
     )

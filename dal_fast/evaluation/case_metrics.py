@@ -1,286 +1,220 @@
-"""A scan ready to be judged: brain, lesion and a detector's map on the protocol's grid."""
+"""What one map says of one case, in numbers.
+
+Of the map that the protocol compares; a voxel is marked when it is above the threshold:
+
+    average_precision          sum_k (R_k - R_{k-1}) P_k over the brain's voxels (scikit-learn's
+                               ``average_precision_score``); NaN without a lesion
+    average_precision_volume   the same over all voxels, background included (UAD-IMAG, pDDPM)
+    auroc                      over the brain's voxels
+    best_dice                  the highest 2 TP / (2 TP + FP + FN) of any threshold: an oracle
+    dice                       at the protocol's threshold, small components removed; no epsilon;
+                               ``dice_NAME`` at the others of :mod:`dal_fast.evaluation.thresholds`
+    false_positive_rate        FP / (FP + TN) in the brain outside the lesion, at that threshold
+    lesions, lesions_found     26-connected lesions, and those that a marked voxel overlaps
+    false_regions              26-connected marked regions that touch no lesion
+    lesion_slices, slices_hit  axial slices with lesion, and those where a marked voxel overlaps it
+                               (Luo's sensitivity)
+    score                      mean of the highest 0.1 % of the map in the brain: one number a scan
+    lesion_contrast            of the lesion in the scan itself, see :class:`GroundTruth`
+
+Without a threshold, the measures that need one are NaN, and no lesion is found.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dal_fast.errors import Code, InputError
-from dal_fast.evaluation.ground_truth import Truth
+from dal_fast.evaluation.ground_truth import GroundTruth
 from dal_fast.evaluation.protocols import Protocol
-from dal_fast.imaging.bids import output_name, parse_name
-from dal_fast.imaging.grid import Mode, bounding_box, resample
-from dal_fast.imaging.mask import brain_mask, same_grid
-from dal_fast.imaging.morphology import grown
-from dal_fast.imaging.nifti import Volume, read_volume
-from dal_fast.metrics import MAD_TO_SIGMA
+from dal_fast.ops import VoxelMetrics, components3d, remove_small
+from dal_fast.screening.postprocess import scan_score
 
-_ENDINGS = (".nii.gz", ".nii", ".npy")
-_AROUND = 5  # voxels
+SIZE_LIMITS_ML = (0.1, 1.0, 10.0)  # of a lesion: below, between, and above
 
 
-@dataclass(frozen=True, eq=False)
-class Anatomy:
-    """One scan, its brain and its lesions; tensors ``(1, 1, K, J, I)``, as NIfTI lies in memory.
+@dataclass(frozen=True)
+class CaseMetrics:
+    """The measures of one detector on one case.
 
     Attributes:
-        truth: where it comes from.
-        volume: the scan as read.
-        brain_of_scan: (I, J, K), on the scan's own grid.
-        scan, brain, lesion: on the protocol's grid.
-        axial: tensor axis that is closest to the body's (2, 3 or 4).
-        voxel_ml: volume of a voxel of the grid.
-        grid: affine of the protocol's grid.
-        contrast: (median in the lesion - median of the brain around it, up to 5 voxels) / robust
-            spread of the brain, in the scan itself; NaN without a lesion.
-        protocol: that it is read for.
+        case: name of it.
+        participant: whose scan it is.
+        facts: what else is known of it, see :class:`dal_fast.evaluation.cases.Case`.
+        values: by the names above; what is not defined is NaN.
     """
 
-    truth: Truth
-    volume: Volume
-    brain_of_scan: NDArray[np.bool_]
-    scan: Tensor
-    brain: Tensor
-    lesion: Tensor
-    axial: int
-    voxel_ml: float
-    grid: NDArray[np.float64]
-    contrast: float
-    protocol: Protocol
+    case: str
+    participant: str
+    facts: Mapping[str, str]
+    values: dict[str, float]
 
     @property
-    def given(self) -> NDArray[np.float32]:
-        """(I, J, K), what a detector is given of the scan."""
-        return self.protocol.scan(self.volume.data)
-
-    def on_grid(self, data: NDArray[np.generic]) -> Tensor:
-        """An image on the scan's grid, on the protocol's."""
-        return _on_grid(data, self.volume, self.grid, labels=False)
+    def has_lesion(self) -> bool:
+        """Whether there is a lesion voxel on the protocol's grid."""
+        return bool(self.values["lesion_voxels"])
 
 
-def read_anatomy(truth: Truth, protocol: Protocol) -> Anatomy:
-    """Read scan, brain and lesions.
+@dataclass(frozen=True)
+class Measurement:
+    """One case, as it is added to a detector's results.
 
-    Raises:
-        InputError: ``lesion-grid`` for a lesion mask on another grid, ``lesion-empty`` for one
-            without a voxel, and whatever reading refuses.
+    Attributes:
+        metrics: its measures.
+        brain, volume: its voxels, counted, to be pooled.
+        lesion_voxels, healthy_voxels: of those that the protocol counts.
+        slice_sums: sum of the map in each axial slice of the image, float64.
+        slice_peaks: highest value of the map in each axial slice that crosses the brain.
+        lesion_in_slice, lesion_in_brain_slice: which of them hold lesion.
+        lesions_by_size, found_by_size: lesions, and those found, by :func:`size_class`.
     """
-    volume = read_volume(truth.scan, nonfinite="replace")
-    brain = brain_mask(volume, truth.brain).data
-    lesion = np.zeros(volume.data.shape, bool)
-    if truth.lesion is not None:
-        lesion = _lesion(truth.lesion, volume)
-    grid = _grid(volume, protocol.voxel_mm)
-    axes = io_orientation(grid)[:, 0]  # type: ignore[no-untyped-call]
-    scan = _on_grid(volume.data, volume, grid, labels=False)
-    inside, sick = (_on_grid(mask, volume, grid, labels=True) for mask in (brain, lesion))
-    return Anatomy(
-        truth,
-        volume,
-        brain,
-        scan,
+
+    metrics: CaseMetrics
+    brain: VoxelMetrics
+    volume: VoxelMetrics
+    lesion_voxels: int
+    healthy_voxels: int
+    slice_sums: Tensor
+    slice_peaks: Tensor
+    lesion_in_slice: Tensor
+    lesion_in_brain_slice: Tensor
+    lesions_by_size: Counter[str]
+    found_by_size: Counter[str]
+
+
+def measure(
+    truth: GroundTruth, score: Tensor, protocol: Protocol, thresholds: Mapping[str, float]
+) -> Measurement:
+    """All measures of one case.
+
+    Args:
+        truth: scan, brain and lesions.
+        score: the map ``(1, 1, K, J, I)`` as the protocol compares it.
+        protocol: which components stay, and whether background counts.
+        thresholds: by name, the protocol's own first; NaN for one that is not known.
+    """
+    lesion, brain, axial = truth.lesion, truth.brain, truth.axial
+    inside, volume = VoxelMetrics(), VoxelMetrics()
+    inside.update(score, lesion & brain, brain)
+    volume.update(score, lesion)
+    counted = lesion if protocol.whole_volume else lesion & brain
+    lesion_voxels = count(counted)
+    voxels = lesion.numel() if protocol.whole_volume else count(brain)
+    values = _without_threshold(truth, score, inside, volume, protocol)
+    own, *others = thresholds
+    marked = _marked(score, thresholds[own], brain, protocol)
+    values |= _at_threshold(marked, thresholds[own], counted, brain & ~lesion)
+    sizes, found = _components(counted, marked)
+    values |= {"marked_ml": count(marked) * truth.voxel_ml}
+    values |= {"lesions": len(sizes), "lesions_found": int(found.sum())}
+    values |= {"false_regions": int((~_components(marked, counted)[1]).sum())}
+    values |= {"lesion_slices": count(in_slices(lesion, axial))}
+    values |= {"slices_hit": count(in_slices(marked & lesion, axial))}
+    for name in others:
+        at = _at_threshold(
+            _marked(score, thresholds[name], brain, protocol), thresholds[name], counted,
+            brain & ~lesion,
+        )  # fmt: skip
+        values |= {f"{measure}_{name}": value for measure, value in at.items()}
+    classes = np.array([size_class(size * truth.voxel_ml) for size in sizes.tolist()], str)
+    crosses_brain = in_slices(brain, axial)
+    return Measurement(
+        CaseMetrics(truth.case.name, truth.case.participant, truth.case.facts, values),
         inside,
-        sick,
-        axial=4 - int(np.flatnonzero(axes == 2)[0]),
-        voxel_ml=float(abs(np.linalg.det(grid[:3, :3]))) / 1000,
-        grid=grid,
-        contrast=_contrast(scan, inside, sick),
-        protocol=protocol,
+        volume,
+        lesion_voxels,
+        voxels - lesion_voxels,
+        torch.from_numpy(score.numpy().sum(_across(axial), dtype=np.float64).ravel()),
+        torch.from_numpy(score.numpy().max(_across(axial)).ravel())[crosses_brain],
+        in_slices(lesion, axial),
+        in_slices(lesion & brain, axial)[crosses_brain],
+        Counter(classes.tolist()),
+        Counter(classes[found].tolist()),
     )
 
 
-def _lesion(path: Path, volume: Volume) -> NDArray[np.bool_]:
-    empty = InputError(Code.LESION_EMPTY, f"{path} has no voxel; a healthy scan has no lesion mask")
-    mask = _read_unless_zero(path)
-    if mask is None:
-        raise empty
-    _check_grid("lesion-grid", mask, volume)
-    lesion: NDArray[np.bool_] = mask.data > 0.5
-    if not lesion.any():
-        raise empty
-    return lesion
+def size_class(ml: float) -> str:
+    """``"< 0.1 mL"``, ``"0.1 to 1 mL"``, … by ``SIZE_LIMITS_ML``."""
+    low, middle, high = SIZE_LIMITS_ML
+    if ml < low:
+        return f"< {low:g} mL"
+    if ml >= high:
+        return f">= {high:g} mL"
+    return f"{low:g} to {middle:g} mL" if ml < middle else f"{middle:g} to {high:g} mL"
 
 
-class MapFolder:
-    """The maps that one detector wrote.
-
-    Of a scan ``sub-01_T2w.nii.gz`` it finds, anywhere below the folder: what ``dal-fast screen``
-    and ``bids`` write (``sub-01_desc-anomaly_T2w.nii.gz``); a file named as the scan, or the
-    scan's name with ``_anomaly`` (or any other ``_word``), as ``.nii.gz``, ``.nii`` or ``.npy``.
-
-    An array (``.npy``) has the scan's voxels in NIfTI's order of axes, or is a centre crop or
-    centre pad of them (what ``CenterCrop(224)`` of UAD-IMAG leaves), with or without leading axes
-    of length 1.
-
-    Args:
-        name: of the detector.
-        folder: of its maps.
-
-    Raises:
-        InputError: ``not-a-folder``.
-    """
-
-    def __init__(self, name: str, folder: Path) -> None:
-        if not folder.is_dir():
-            raise InputError(Code.NOT_A_FOLDER, f"{folder} is not a folder of maps")
-        self.name, self.folder = name, folder
-        self._files: dict[str, list[Path]] = {}
-        for path in sorted(folder.rglob("*")):
-            if path.name.endswith(_ENDINGS) and not path.name.startswith("."):
-                self._files.setdefault(_stem(path), []).append(path)
-
-    def find(self, scan: Path) -> Path:
-        """The map of a scan.
-
-        Raises:
-            InputError: ``map-missing``, ``map-ambiguous``.
-        """
-        stem = parse_name(scan).stem
-        exact = self._files.get(_stem(Path(output_name(scan, "anomaly"))), [])
-        found = exact or self._files.get(stem, []) or self._files.get(f"{stem}_anomaly", [])
-        if not found:
-            found = [
-                path
-                for name, paths in self._files.items()
-                if name.startswith(f"{stem}_") and "_" not in name[len(stem) + 1 :]
-                for path in paths
-            ]
-        if not found:
-            raise InputError(Code.MAP_MISSING, f"{self.folder} holds no anomaly map of {scan.name}")
-        if len(found) > 1:
-            names = ", ".join(str(path.relative_to(self.folder)) for path in found[:3])
-            raise InputError(Code.MAP_AMBIGUOUS, f"{scan.name} has several maps: {names}")
-        return found[0]
-
-    def read(self, anatomy: Anatomy) -> Tensor:
-        """The map of a scan on the protocol's grid, float32 ``(1, 1, K, J, I)``.
-
-        Raises:
-            InputError: ``map-missing``, ``map-ambiguous``, ``map-grid``, ``map-nonfinite``.
-        """
-        path, scan = self.find(anatomy.truth.scan), anatomy.volume
-        if path.suffix == ".npy":
-            return anatomy.on_grid(_centred(_array(path), scan.data.shape, path))
-        return anatomy.on_grid(_image(path, scan))
+def count(mask: Tensor) -> int:
+    """Voxels of a bool volume on the CPU; numpy counts them several times as fast as torch."""
+    return int(np.count_nonzero(mask.numpy()))
 
 
-def _stem(path: Path) -> str:
-    for ending in _ENDINGS:
-        if path.name.endswith(ending):
-            return path.name[: -len(ending)]
-    return path.name
+def in_slices(mask: Tensor, axial: int) -> Tensor:
+    """Whether each axial slice holds a voxel of the mask."""
+    return torch.from_numpy(mask.numpy().any(_across(axial)).ravel())
 
 
-def _image(path: Path, scan: Volume) -> NDArray[np.float32]:
-    volume = _read_unless_zero(path)
-    if volume is None:  # a detector may have found nothing
-        return np.zeros(scan.data.shape, np.float32)
-    if volume.nonfinite:
-        raise InputError(
-            Code.MAP_NONFINITE, f"{path} holds {volume.nonfinite} NaN or infinite values"
-        )
-    _check_grid("map-grid", volume, scan)
-    return volume.data
+def _across(axial: int) -> tuple[int, ...]:
+    """The axes of an axial slice."""
+    return tuple(axis for axis in (2, 3, 4) if axis != axial)
 
 
-def _read_unless_zero(path: Path) -> Volume | None:
-    """An image, or ``None`` for one that is 0 everywhere, which is no scan but may be a map."""
-    try:
-        return read_volume(path, nonfinite="replace")
-    except InputError as error:
-        if error.code == Code.ALL_ZERO:
-            return None
-        raise
+def _without_threshold(
+    truth: GroundTruth,
+    score: Tensor,
+    inside: VoxelMetrics,
+    volume: VoxelMetrics,
+    protocol: Protocol,
+) -> dict[str, float]:
+    voxels = count(truth.lesion)
+    best = (volume if protocol.whole_volume else inside).best_dice()
+    return {
+        "lesion_voxels": voxels,
+        "lesion_ml": voxels * truth.voxel_ml,
+        "lesion_contrast": truth.lesion_contrast,
+        "score": scan_score(score, truth.brain),
+        "average_precision": inside.average_precision(),
+        "average_precision_volume": volume.average_precision(),
+        "auroc": inside.auroc(),
+        "best_dice": best.value,
+        "best_threshold": best.threshold,
+    }
 
 
-def _check_grid(code: str, volume: Volume, scan: Volume) -> None:
-    if not same_grid(volume, scan):
-        raise InputError(
-            code,
-            f"{volume.path} {volume.data.shape} is not on the grid of {scan.path} "
-            f"{scan.data.shape}; resample it to the scan",
-        )
+def _marked(score: Tensor, threshold: float, brain: Tensor, protocol: Protocol) -> Tensor:
+    """Voxels above a threshold, without small components."""
+    marked = remove_small(score > threshold, protocol.least_voxels)
+    return marked if protocol.whole_volume else marked & brain
 
 
-def _array(path: Path) -> NDArray[np.float32]:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(Code.MAP_UNREADABLE, f"{path} is no array: {error}") from None
-    while array.ndim > 3 and array.shape[0] == 1:
-        array = array[0]
-    if array.ndim != 3 or array.dtype.kind not in "fiu":
-        raise InputError(Code.MAP_GRID, f"{path} holds {array.dtype} {array.shape}, not one volume")
-    data: NDArray[np.float32] = array.astype(np.float32)
-    if not np.isfinite(data).all():
-        raise InputError(Code.MAP_NONFINITE, f"{path} holds NaN or infinite values")
-    return data
+def _at_threshold(
+    marked: Tensor, threshold: float, lesion: Tensor, healthy: Tensor
+) -> dict[str, float]:
+    if math.isnan(threshold):
+        return {"dice": math.nan, "false_positive_rate": math.nan}
+    rate = count(marked & healthy) / max(1, count(healthy))
+    return {"dice": _dice(marked, lesion), "false_positive_rate": rate}
 
 
-def _centred(data: NDArray[np.float32], shape: tuple[int, ...], path: Path) -> NDArray[np.float32]:
-    """``data`` in the middle of ``shape``, cut or filled with 0 along each axis."""
-    odd = [axis for axis in range(3) if (data.shape[axis] - shape[axis]) % 2]
-    if odd:
-        raise InputError(
-            Code.MAP_GRID,
-            f"{path} {data.shape} is neither on the scan's grid {shape} nor a centre crop of it",
-        )
-    out = np.zeros(shape, np.float32)
-    source, target = [], []
-    for have, want in zip(data.shape, shape, strict=True):
-        cut, fill = max(0, have - want) // 2, max(0, want - have) // 2
-        source.append(slice(cut, cut + min(have, want)))
-        target.append(slice(fill, fill + min(have, want)))
-    out[tuple(target)] = data[tuple(source)]
-    return out
-
-
-def _grid(volume: Volume, voxel_mm: float | None) -> NDArray[np.float64]:
-    """The scan's own affine, or its axes with voxels of ``voxel_mm`` from the same corner."""
-    if voxel_mm is None or np.allclose(volume.voxel_mm, voxel_mm, rtol=1e-3):
-        return volume.affine
-    scale = voxel_mm / np.asarray(volume.voxel_mm, np.float64)
-    grid = volume.affine.copy()
-    grid[:3, :3] = volume.affine[:3, :3] * scale
-    grid[:3, 3] = volume.affine[:3, :3] @ (scale / 2 - 0.5) + volume.affine[:3, 3]
-    return grid
-
-
-def _on_grid(
-    data: NDArray[np.generic], volume: Volume, grid: NDArray[np.float64], labels: bool
-) -> Tensor:
-    if grid is volume.affine:
-        own = torch.from_numpy(np.ascontiguousarray(data.T))[None, None]
-        return own if labels else own.float()
-    scale = np.linalg.norm(grid[:3, :3], axis=0) / np.asarray(volume.voxel_mm)
-    shape = [max(1, round(side / float(s))) for side, s in zip(data.shape, scale, strict=True)]
-    i, j, k = shape
-    transposed = grid[:, [2, 1, 0, 3]]
-    mode: Mode = "nearest" if labels else "linear"
-    found = resample(torch.as_tensor(data), volume.affine, (k, j, i), transposed, mode)
-    return (found > 0.5 if labels else found)[None, None]
-
-
-def _contrast(scan: Tensor, brain: Tensor, lesion: Tensor) -> float:
-    """How the scan's lesion stands out from the brain around it, in spreads of the brain."""
-    box = (slice(None), slice(None), *bounding_box(lesion[0, 0], _AROUND))
-    sick = lesion[box] & brain[box]
-    near = grown(lesion[box], _AROUND) & brain[box] & ~lesion[box]
-    inside, around = (scan[box].numpy()[mask.numpy()] for mask in (sick, near))
-    if len(inside) == 0 or len(around) == 0:
+def _dice(marked: Tensor, lesion: Tensor) -> float:
+    voxels = count(lesion)
+    if not voxels:
         return math.nan
-    values = scan.numpy()[brain.numpy()]
-    spread = MAD_TO_SIGMA * _median(np.abs(values - _median(values)))
-    return (_median(inside) - _median(around)) / spread if spread else math.nan
+    return 2 * count(marked & lesion) / (count(marked) + voxels)
 
 
-def _median(values: NDArray[np.float32]) -> float:
-    """The upper of the middle values; several times as fast as numpy's mean of both."""
-    return float(np.partition(values, len(values) // 2)[len(values) // 2])
+def _components(mask: Tensor, other: Tensor) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Voxels of each 26-connected component of ``mask``, and whether ``other`` overlaps it."""
+    labels = components3d(mask, 26).numpy()
+    total = int(labels.max(initial=0))
+    sizes, overlaps = (
+        np.bincount(labels[where.numpy()], minlength=total + 1)[1:]
+        for where in (mask, mask & other)
+    )
+    return sizes, overlaps > 0

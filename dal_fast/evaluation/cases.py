@@ -1,211 +1,290 @@
-"""A validation set on disk: healthy brains, the same with synthetic lesions, real patients.
+"""The cases of an evaluation: scans, where the brain is, and where the lesions are.
 
-    dal-fast make-validation OUT --data ixi-hh-2mm --mslub mslub --seed 0
+From a BIDS dataset:
 
-Every held-out subject gives, for each of real T1w, T2w-like and FLAIR-like contrast, one healthy
-scan and one with bright and one with dark lesions, whose size goes round small, medium and large.
-Scans are degraded as in training. ``cases.tsv`` lists them; the masks lie beside the scans.
-Synthetic lesions are easier, or at least other, than real ones: such a set compares detectors, it
-promises nothing.
+    sub-01/anat/sub-01_FLAIR.nii.gz                      the scan
+    …/sub-01[_mod-FLAIR]_label-lesion_mask.nii.gz        its lesions, beside it or in derivatives/*/
+    …/sub-01_seg-anomaly_mask.nii.gz                     (as UAD-IMAG names them)
+    …/sub-01[_mod-FLAIR]_desc-brain_mask.nii.gz          its brain; else its non-zero voxels
+    participants.tsv                                     site, scanner, age, sex, …
+
+from a table (CSV or TSV) of paths, see :func:`table_cases`, or from the validation set that
+``dal-fast make-validation`` writes (:mod:`dal_fast.evaluation.validation_set`).
+
+A scan without a lesion mask, or with an empty one, cannot be evaluated unless a rule says that it
+is healthy: a lost file must not turn a patient into a healthy person. Whatever is wrong with one
+case is listed as a :data:`Failure` of that case; the others are evaluated.
 """
 
 from __future__ import annotations
 
-import contextlib
+import codecs
 import csv
-from collections.abc import Iterator, Sequence
+import io
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-import nibabel
-import numpy as np
-import torch
-from isal import igzip
-from numpy.typing import NDArray
-
-from dal_fast import __version__
 from dal_fast.errors import Code, InputError
-from dal_fast.evaluation.tables import write_table
-from dal_fast.imaging.atomic import write_bytes, write_json
-from dal_fast.imaging.nifti import read_volume
-from dal_fast.synthesis.brains import SCANS, Brain, fit_to_stride
-from dal_fast.synthesis.lesions import LesionRecipe
-from dal_fast.synthesis.synthesiser import Recipe, Sample, Synthesiser
+from dal_fast.imaging.bids import (
+    INDICES,
+    find_brain_masks,
+    find_lesion_masks,
+    find_scans,
+    parse_name,
+    select_scans,
+)
+from dal_fast.imaging.participants import read_participants
+from dal_fast.report.index import Failure
 
-SIGNS = {"bright": 1.0, "dark": 0.0}
-SIZES = {"small": (1.5, 3.0), "medium": (3.0, 7.0), "large": (7.0, 18.0)}
-"""Lesion radii, in voxels of 2 mm."""
-TABLE = "cases.tsv"
-_STRIDE = 16  # of the volumes' sides; any network's fits
-_MOST_TRIES = 5
+_SCAN = ("scan", "img_path", "image", "Path")
+_BRAIN = ("brain", "mask_path", "brain_mask")
+_LESION = ("lesion", "seg_path", "lesion_mask", "label")
+_EMPTY = ("", "nan", "n/a", "none")
 
 
 @dataclass(frozen=True)
-class ValidationCase:
-    """One row of ``cases.tsv``; paths are relative to its folder, or absolute.
+class Case:
+    """One scan and what is known of it.
 
     Attributes:
-        case: unique name.
-        subject: whose brain it is.
-        contrast: ``"T1w"``, ``"T2w"`` or ``"FLAIR"``.
-        sign: ``"healthy"``, ``"bright"``, ``"dark"`` or ``"real"``.
-        size: ``""``, or a key of ``SIZES``.
-        lesion_ml: volume of all its lesions.
-        scan, brain, lesion: NIfTI files; ``brain`` is empty for a stripped scan, ``lesion`` for
-            a healthy one.
+        name: of the scan's file, without extension; unique.
+        participant: whose brain it is; scans of one participant are not independent.
+        scan: its file.
+        brain: mask file; ``None`` for a BIDS mask beside the scan, or its non-zero voxels.
+        lesion: mask file; ``None`` for a healthy scan.
+        facts: its BIDS entities, ``suffix``, and the columns of the participant's row, or of the
+            table's.
+        healthy: whether a rule says that the scan is healthy, so that its lesion mask may be
+            empty or absent.
     """
 
-    case: str
-    subject: str
-    contrast: str
-    sign: str
-    size: str
-    lesion_ml: float
-    scan: str
-    brain: str
-    lesion: str
+    name: str
+    participant: str
+    scan: Path
+    brain: Path | None
+    lesion: Path | None
+    facts: dict[str, str]
+    healthy: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """Such as ``"T2w"``; empty for a name that is not BIDS."""
+        return self.facts.get("suffix", "")
 
 
-def make_validation(out: Path, brains: list[Brain], seed: int) -> Iterator[ValidationCase]:
-    """Write the synthetic part of a set, case by case.
+class CaseList(NamedTuple):
+    """The cases of a dataset, and one failure for every case that cannot be evaluated."""
+
+    cases: list[Case]
+    failures: list[Failure]
+
+
+def bids_cases(dataset: Path, healthy: str | None = None, suffixes: Sequence[str] = ()) -> CaseList:
+    """The scans of a BIDS dataset.
 
     Args:
-        out: folder.
-        brains: held-out, with real scans.
-        seed: of degradations and lesions; another seed is another draw of the same set.
-    """
-    for number, brain in enumerate(b for b in brains if "T1w" in b.scans):
-        for c, contrast in enumerate(SCANS):
-            for s, sign in enumerate(("healthy", *SIGNS)):
-                size = list(SIZES)[(number + c + s) % len(SIZES)] if sign in SIGNS else ""
-                draw = torch.Generator().manual_seed(seed + 1009 * (3 * (3 * number + c) + s))
-                sample = _sample(brain, contrast, sign, size, draw)
-                yield _write(out, brain.name, contrast, sign, size, sample)
+        dataset: with ``dataset_description.json``.
+        healthy: ``KEY=VALUE``: scans that are known to be healthy, by a column of
+            ``participants.tsv``, an entity of the name or ``suffix``; ``"all"``.
+        suffixes: which; none means all.
 
-
-def patients(folder: Path) -> list[ValidationCase]:
-    """Real scans with a lesion mask: ``sub-*/anat/sub-*_label-lesion_mask.nii.gz`` (BIDS)."""
-    cases = []
-    for mask in sorted(folder.glob("sub-*/anat/sub-*_label-lesion_mask.nii.gz")):
-        subject = mask.name.split("_")[0]
-        for contrast in SCANS:
-            scan = mask.with_name(f"{subject}_{contrast}.nii.gz")
-            if not scan.is_file():
-                continue
-            lesion = read_volume(mask)
-            ml = (lesion.data > 0).sum() * float(np.prod(lesion.voxel_mm)) / 1000
-            paths = (str(scan.resolve()), "", str(mask.resolve()))
-            row = (f"{subject}_{contrast}", subject, contrast, "real", "", round(float(ml), 4))
-            cases.append(ValidationCase(*row, *paths))
-    if not cases:
-        raise InputError(Code.NO_DATA, f"{folder} holds no sub-*/anat/*_label-lesion_mask.nii.gz")
-    return cases
-
-
-@dataclass(frozen=True)
-class Participant:
-    """A row of ``participants.tsv``: ``split`` is ``"val"``, where thresholds may come from, for
-    every third synthetic subject, else ``"test"``."""
-
-    participant_id: str
-    split: str
-
-
-def write_set(out: Path, cases: Sequence[ValidationCase], seed: int) -> None:
-    """``cases.tsv``, ``participants.tsv`` and ``dataset_description.json``."""
-    about = {
-        "Name": "dal_fast validation set",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "dal_fast", "Version": __version__}],
-        "Seed": seed,
-    }
-    write_json(out / "dataset_description.json", about)
-    write_table(out / TABLE, ValidationCase, cases, "\t")
-    chosen = sorted({case.subject for case in cases if case.sign != "real"})[::3]
-    people = sorted({case.subject for case in cases})
-    rows = [Participant(name, "val" if name in chosen else "test") for name in people]
-    write_table(out / "participants.tsv", Participant, rows, "\t")
-
-
-def read_table(folder: Path) -> list[ValidationCase]:
-    """The cases of a set, paths made absolute.
+    Returns:
+        Failures are ``case-twice``, ``lesion-missing``, and what was left out of the dataset.
 
     Raises:
-        InputError: ``no-data`` where there is no ``cases.tsv`` or one with other columns.
+        InputError: ``rule``, and those of :func:`dal_fast.imaging.bids.select_scans`.
+    """
+    _, rows = read_participants(dataset)
+    cases = []
+    for scan in select_scans(dataset, suffixes=suffixes):
+        name = parse_name(scan)
+        label = name.entities["sub"]
+        facts = {**rows.get(label, {}), **name.entities, "suffix": str(name.suffix)}
+        facts.pop("participant_id", None)
+        brain = next(iter(find_brain_masks(scan)), None)
+        lesion = next(iter(find_lesion_masks(scan)), None)
+        cases.append(Case(name.stem, label, scan, brain, lesion, facts))
+    left_out: list[Failure] = [
+        (str(f.path), f.code, f.reason) for f in find_scans(dataset).left_out
+    ]
+    return _usable(cases, left_out, healthy)
+
+
+def table_cases(path: Path, healthy: str | None = None) -> CaseList:
+    """The scans that a table lists, CSV or TSV by its name, in UTF-8, UTF-16 or Latin-1.
+
+    Columns (either name): ``scan``, ``img_path`` or ``Path`` (UAD-IMAG); ``brain`` or
+    ``mask_path``; ``lesion`` or ``seg_path``; ``participant_id``, ``subject`` or the name's
+    ``sub-``; all others are facts. Paths are absolute or relative to the table. Masks for which
+    there is no column are looked for beside the scan, as in a BIDS dataset.
+
+    Args:
+        path: of the table.
+        healthy: as for :func:`bids_cases`, by the columns.
+
+    Returns:
+        Failures are ``cases-table`` for a row without a scan, ``file-missing``, ``case-twice`` and
+        ``lesion-missing``.
+
+    Raises:
+        InputError: ``cases-table`` for a file that is no table of scans, ``rule``.
+    """
+    rows, columns = _read_table(path)
+    scan = next((name for name in _SCAN if name in columns), None)
+    if scan is None or not rows:
+        raise InputError(
+            Code.CASES_TABLE,
+            f"{path} lists no scans; it needs a column {' or '.join(_SCAN[:2])}, and has "
+            f"{', '.join(columns) or 'none'}",
+        )
+    brain = next((name for name in _BRAIN if name in columns), "")
+    lesion = next((name for name in _LESION if name in columns), "")
+    cases: list[Case] = []
+    failures: list[Failure] = []
+    for number, row in enumerate(rows, 2):  # the header is line 1
+        try:
+            cases.append(_row_case(path, number, row, scan, brain, lesion))
+        except InputError as error:
+            failures.append((row[scan] or f"row {number}", error.code, error.message))
+    return _usable(cases, failures, healthy)
+
+
+def matching(cases: Sequence[Case], rule: str) -> list[Case]:
+    """Those that ``KEY=VALUE`` names (by their facts), or ``"all"``.
+
+    Raises:
+        InputError: ``rule`` when it is no such rule, or nothing has that key.
+    """
+    if rule == "all":
+        return list(cases)
+    key, equals, value = rule.partition("=")
+    keys = sorted({name for case in cases for name in case.facts})
+    if not equals or key not in keys:
+        raise InputError(
+            Code.RULE, f"{rule!r} is not a rule KEY=VALUE; the keys are {', '.join(keys) or 'none'}"
+        )
+    return [case for case in cases if _plain(key, case.facts.get(key)) == _plain(key, value)]
+
+
+def _plain(key: str, value: str | None) -> str | None:
+    """A value as it is compared: ``run-01`` is ``run-1``."""
+    if key in INDICES and value is not None and value.isdecimal():
+        return str(int(value))
+    return value
+
+
+def _read_table(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Rows, every column of each present, and the columns."""
+    try:
+        text = decode(path.read_bytes())
+        table = csv.DictReader(
+            io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ","
+        )
+        rows, columns = list(table), list(table.fieldnames or [])
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise InputError(Code.CASES_TABLE, f"{path} cannot be read: {error}") from None
+    return [_cells(row) for row in rows], columns
+
+
+def decode(content: bytes) -> str:
+    """The text of a table in UTF-8, in UTF-16 with a byte order mark, or else in Latin-1."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _cells(row: dict[str, str]) -> dict[str, str]:
+    """A row of a table as text; short rows have empty cells, cells without a header are left."""
+    return {name: (value or "").strip() for name, value in row.items() if name}
+
+
+def _row_case(
+    table: Path, number: int, row: dict[str, str], scan: str, brain: str, lesion: str
+) -> Case:
+    image = _file(table, row[scan])
+    if image is None:
+        raise InputError(Code.CASES_TABLE, f"row {number} of {table} has no {scan}")
+    name = parse_name(image)
+    facts = {key: value for key, value in row.items() if key not in (scan, brain, lesion)}
+    facts |= name.entities | ({"suffix": name.suffix} if name.suffix else {})
+    owner = facts.get("participant_id") or facts.get("subject") or name.entities.get("sub")
+    return Case(
+        name.stem,
+        (owner or name.stem).removeprefix("sub-"),
+        image,
+        _file(table, row[brain]) if brain else next(iter(find_brain_masks(image)), None),
+        _file(table, row[lesion]) if lesion else next(iter(find_lesion_masks(image)), None),
+        facts,
+    )
+
+
+def _file(table: Path, cell: str) -> Path | None:
+    """The file that a cell names."""
+    if cell.lower() in _EMPTY:
+        return None
+    path = table.parent / cell
+    check_exists(path, f"{table} names {path}")
+    return path
+
+
+def check_exists(path: Path, subject: str) -> None:
+    """Refuse a file that is not there.
+
+    Args:
+        path: of the file.
+        subject: of the message, such as ``"cases.csv names sub-01_T2w.nii.gz"``.
+
+    Raises:
+        InputError: ``file-missing``, ``file-unreadable``.
     """
     try:
-        with (folder / TABLE).open(newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        return [_absolute(folder, row) for row in rows]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            Code.NO_DATA, f"{folder / TABLE} is not a table of cases ({error}); make one with "
-            "dal-fast make-validation"
-        ) from None  # fmt: skip
+        if path.is_symlink() and not path.exists():
+            raise InputError(
+                Code.FILE_MISSING, f"{subject}, a link whose target is missing (datalad get?)"
+            )
+        if not path.is_file():
+            raise InputError(Code.FILE_MISSING, f"{subject}, which is not a file that exists")
+    except OSError as error:
+        raise InputError(Code.FILE_UNREADABLE, f"{subject}: {error.strerror}") from None
 
 
-def _absolute(folder: Path, row: dict[str, str]) -> ValidationCase:
-    paths = {k: str(folder / row[k]) if row[k] else "" for k in ("scan", "brain", "lesion")}
-    return ValidationCase(**{**row, **paths, "lesion_ml": float(row["lesion_ml"])})  # type: ignore[arg-type]
+def _usable(cases: list[Case], failures: list[Failure], healthy: str | None) -> CaseList:
+    """The cases that can be evaluated, in order."""
+    known = {case.scan for case in matching(cases, healthy)} if healthy and cases else set()
+    by_name: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        by_name[case.name].append(case)
+    usable = []
+    for name, same in by_name.items():
+        case, *others = same
+        paths = {str(other.scan) for other in same}
+        if len(paths) > 1:
+            failures.append((name, Code.CASE_TWICE, _several(paths)))
+            continue
+        failures += [(name, Code.CASE_TWICE, f"{case.scan} is listed twice")] * len(others)
+        is_healthy = case.scan in known
+        if case.lesion is None and not is_healthy:
+            failures.append((name, Code.LESION_MISSING, _without_mask(case)))
+            continue
+        usable.append(replace(case, healthy=is_healthy))
+    return CaseList(usable, failures)
 
 
-def _sample(
-    brain: Brain, contrast: str, sign: str, size: str, generator: torch.Generator
-) -> Sample:
-    """One brain; drawn again where the lesions happen to vanish."""
-    scan = fit_to_stride(brain.scans["T1w"], _STRIDE).float()
-    structures = fit_to_stride(brain.structures, _STRIDE)
-    recipe = replace(
-        Recipe().only(contrast),
-        lesions=float(sign in SIGNS),
-        bright=SIGNS.get(sign),
-        lesion=LesionRecipe(radius=SIZES.get(size, SIZES["small"])),
+def _several(paths: set[str]) -> str:
+    return (
+        f"several scans have this file name: {', '.join(sorted(paths))}; anomaly maps are found by "
+        "the scan's file name, so names must differ"
     )
-    synthesiser = Synthesiser(generator, recipe)
-    make = synthesiser.keep if contrast == "T1w" else synthesiser.remap
-    with _one_thread():
-        for _ in range(_MOST_TRIES):
-            sample = make(scan, structures)
-            if sign not in SIGNS or bool(sample.lesion.any()):
-                break
-    return sample
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch's sums and matrix products round as the number of threads says; a set must not."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _write(
-    out: Path, subject: str, contrast: str, sign: str, size: str, sample: Sample
-) -> ValidationCase:
-    case = f"{subject}_acq-{sign}{size}_{contrast}"
-    anat = Path(subject) / "anat"
-    (out / anat).mkdir(parents=True, exist_ok=True)
-    stem = f"{subject}_acq-{sign}{size}"
-    files = {
-        "scan": (anat / f"{case}.nii.gz", sample.image[0, 0].numpy()),
-        "brain": (anat / f"{stem}_mod-{contrast}_desc-brain_mask.nii.gz", sample.mask[0, 0]),
-    }
-    if sign in SIGNS:
-        lesion = anat / f"{stem}_mod-{contrast}_label-lesion_mask.nii.gz"
-        files["lesion"] = (lesion, sample.lesion[0, 0])
-    for path, voxels in files.values():
-        _write_image(out / path, np.asarray(voxels))
-    ml = round(float(sample.lesion.sum()) * 0.008, 4)
-    paths = {"lesion": ""} | {name: path.as_posix() for name, (path, _) in files.items()}
-    return ValidationCase(case, subject, contrast, sign, size, ml, **paths)
-
-
-def _write_image(path: Path, voxels: NDArray[np.generic]) -> None:
-    kind = np.uint8 if voxels.dtype == np.bool_ else np.float32
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    image = nibabel.Nifti1Image(voxels.astype(kind), affine)  # type: ignore[no-untyped-call]
-    write_bytes(path, igzip.compress(image.to_bytes(), compresslevel=3, mtime=0))  # type: ignore[no-untyped-call]
+def _without_mask(case: Case) -> str:
+    return (
+        f"{case.scan} has no lesion mask. If it is healthy, say so: --healthy KEY=VALUE, by a "
+        "column of participants.tsv or an entity of the name"
+    )

@@ -1,21 +1,21 @@
 """Does the method do what it says, step by step? On held-out healthy brains.
 
 1. Tissue maps of one brain's contrasts agree: :mod:`dal_fast.evaluation.agreement`.
-2. The pseudo-healthy image does not know of the lesion. In each contrast a brain gets synthetic
-   lesions; its twin is the same scan without them.
+2. The pseudo-healthy image holds no information about the lesion. In each contrast a brain gets
+   synthetic lesions; its twin is the same scan without them.
 
        kept         mean over the lesion of phi(scan) - phi(twin), by that of scan - twin: the share
                     of the lesion's contrast that the restored image keeps; 0 at best
        information  mutual information of a voxel's intensity and "is lesion", in the brain, by the
                     entropy of "is lesion": I(V; L) / H(L), intensities in 64 bins of equal number.
-                    Of the scan, of phi, and of the twin's phi, which cannot know: what the lesion's
-                    place alone tells
+                    Of the scan, of phi, and of the twin's phi, which has no lesion: the information
+                    in the lesion's place alone
 
    For every path from scan to phi that the weights hold: through the edges alone, or in closed
    form.
 3. Contrast survives: the modality vector v of phi beside that of the scan. The shift is
    |v(phi) - v(scan)| by the mean distance between the contrasts' centres; ``own`` is the share of
-   phi whose v is nearest to its own contrast's centre. Weights without E_M are judged by the scan's
+   phi whose v is nearest to its own contrast's centre. For weights without E_M, v is the scan's
    tissue means, which are what R_D gets instead.
 
 The paper claims all three and gives no numbers for them; the measures are ours.
@@ -75,14 +75,14 @@ class Shift:
 def paths(model: DAL) -> dict[str, DAL]:
     """The same networks along every path that they can serve, by name; the model's own first."""
     names = sorted(_PATHS, key=lambda name: name != model.config.recoupler)
-    found = {}
+    models = {}
     for name in names:
         config = model.config.model_copy(update={"recoupler": name})
         if set(parts_needed(config)) - {"evidence"} <= set(model.parts):
             other = DAL(config, model.parts)
             other.load_state_dict(model.state_dict())
-            found[name] = other.eval().to(next(model.parameters()).device)
-    return found
+            models[name] = other.eval().to(next(model.parameters()).device)
+    return models
 
 
 def leaks(models: dict[str, DAL], brain: Brain, seed: int) -> Iterator[Leak]:
@@ -142,27 +142,28 @@ def vectors(model: DAL, brain: Brain, seed: int) -> Iterator[Vectors]:
         yield Vectors(brain.name, name, before, after)
 
 
-def shift(found: list[Vectors]) -> Shift:
+def shift(vectors: list[Vectors]) -> Shift:
     """How far v moves, in distances between contrasts."""
-    names = list(dict.fromkeys(one.contrast for one in found))
+    names = list(dict.fromkeys(v.contrast for v in vectors))
     centres = torch.stack(
-        [torch.stack([v.before for v in found if v.contrast == name]).mean(0) for name in names]
+        [torch.stack([v.before for v in vectors if v.contrast == name]).mean(0) for name in names]
     )
     apart = float(torch.pdist(centres).mean())
-    moved = torch.stack([(v.after - v.before).norm() for v in found]) / apart
-    nearest = torch.cdist(torch.stack([v.after for v in found]), centres).argmin(1).tolist()
-    own = sum(names[k] == v.contrast for k, v in zip(nearest, found, strict=True)) / len(found)
+    moved = torch.stack([(v.after - v.before).norm() for v in vectors]) / apart
+    nearest = torch.cdist(torch.stack([v.after for v in vectors]), centres).argmin(1).tolist()
+    own = sum(names[k] == v.contrast for k, v in zip(nearest, vectors, strict=True))
+    own /= len(vectors)
     return Shift(float(moved.mean()), float(moved.max()), apart, own)
 
 
-def principal_axes(found: list[Vectors]) -> tuple[Tensor, Tensor, float]:
+def principal_axes(vectors: list[Vectors]) -> tuple[Tensor, Tensor, float]:
     """``before`` and ``after (n, 2)`` on the first two principal axes of all, and their share."""
-    both = torch.stack([v.before for v in found] + [v.after for v in found]).double()
+    both = torch.stack([v.before for v in vectors] + [v.after for v in vectors]).double()
     centred = both - both.mean(0)
     _, spread, axes = torch.linalg.svd(centred, full_matrices=False)
     flat = centred @ axes[:2].T
     share = float(spread[:2].square().sum() / spread.square().sum())
-    return flat[: len(found)], flat[len(found) :], share
+    return flat[: len(vectors)], flat[len(vectors) :], share
 
 
 def _vector(model: DAL, image: Tensor, p: Tensor, mask: Tensor) -> Tensor:
@@ -176,13 +177,13 @@ def _with_lesion(
 ) -> Sample | None:
     """A scan with lesions and its twin; ``None`` where they vanish in every try."""
     structures, scans = placed(brain, model)
-    draw = Generator(structures.device).manual_seed(
+    generator = Generator(structures.device).manual_seed(
         seed_of(f"{brain.name}/{contrast}/{bright}", seed)
     )
     recipe = replace(Recipe().only(contrast), lesions=1.0, bright=bright)
-    way = contrast if contrast in scans else "recolour"
+    method = contrast if contrast in scans else "recolour"
     for _ in range(_MOST_TRIES):
-        sample = Synthesiser(draw, recipe, True).contrasts(structures, scans, [way])
+        sample = Synthesiser(generator, recipe, True).contrasts(structures, scans, [method])
         if bool((sample.lesion & sample.mask).any()):
             return sample
     return None

@@ -1,4 +1,4 @@
-"""Where a detector's maps come from: a folder of files, or a function of a Python package.
+"""Where anomaly maps come from: a folder of files, or a function of a Python package.
 
 A package offers its detector under the entry point ``dal_fast.detectors``:
 
@@ -6,7 +6,8 @@ A package offers its detector under the entry point ``dal_fast.detectors``:
     mine = "my_package.detector:anomaly_map"
 
 and ``dal-fast evaluate detector:mine …`` calls it for every scan. Its own settings (weights,
-device) are the package's business.
+device) are the package's business. The scores of a weight file are in
+:mod:`dal_fast.evaluation.model_scores`.
 """
 
 from __future__ import annotations
@@ -21,86 +22,99 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.evaluation.case_metrics import Anatomy, MapFolder
+from dal_fast.evaluation.cases import Case
+from dal_fast.evaluation.ground_truth import GroundTruth
+from dal_fast.evaluation.images import Grid
+from dal_fast.evaluation.map_folder import MapFolder
 
 GROUP = "dal_fast.detectors"
 PREFIX = "detector:"
-Detector = Callable[
+Function = Callable[
     [NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]], NDArray[np.float32]
 ]
-"""Scan (I, J, K), brain mask and affine to an anomaly map of the same shape: higher is stranger.
-The scan as it is, or as the protocol normalises it."""
+"""Scan (I, J, K), brain mask and affine to an anomaly map of the same shape, which is higher where
+the scan is more anomalous. The scan as it is, or as the protocol normalises it."""
 
 
-class Source(Protocol):
-    """What gives the map of a scan."""
+class Detector(Protocol):
+    """What gives one or several maps of a case; ``names`` are theirs."""
 
-    name: str
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
-    def find(self, scan: Path) -> object:
-        """Refuse early, before anything is read, what will not be there."""
+    def check(self, case: Case, grid: Grid) -> None:
+        """Refuse, before anything is computed, a case whose maps will not be there.
+
+        Args:
+            case: to be evaluated.
+            grid: of its scan.
+        """
         ...
 
-    def read(self, anatomy: Anatomy) -> Tensor:
-        """The map on the protocol's grid, float32 ``(1, 1, K, J, I)``."""
+    def maps(self, truth: GroundTruth) -> dict[str, Tensor]:
+        """The maps of a case on the protocol's grid by name, float32 ``(1, 1, K, J, I)``."""
         ...
 
 
-class LiveDetector:
-    """Calls a detector of an installed package.
+class InstalledDetector:
+    """Calls a function of an installed package.
 
     Args:
         name: of it in the results.
-        entry: one of :data:`OWN`, or its name among the entry points ``dal_fast.detectors``.
+        entry: one of :data:`BUILT_IN`, or its name among the entry points ``dal_fast.detectors``.
 
     Raises:
         InputError: ``detector-unknown``, ``detector-broken`` when it cannot be imported.
     """
 
     def __init__(self, name: str, entry: str) -> None:
-        self.name, self.entry = name, entry
-        self._detect = OWN.get(entry) or _installed(entry)
+        self.names, self.entry = (name,), entry
+        self._function = BUILT_IN.get(entry) or _installed(entry)
 
-    def find(self, scan: Path) -> None:
+    def check(self, case: Case, grid: Grid) -> None:
         """There is nothing to look for."""
 
-    def read(self, anatomy: Anatomy) -> Tensor:
+    def maps(self, truth: GroundTruth) -> dict[str, Tensor]:
         """Call it.
 
         Raises:
             InputError: ``detector-broken`` when it fails or its map does not fit the scan.
         """
-        scan, name = anatomy.volume, anatomy.truth.scan.name
+        scan, name = truth.volume, truth.case.scan.name
+        brain, affine = truth.mask.data.copy(), scan.affine.copy()  # it may write to all of them
         try:
-            found = np.asarray(self._detect(anatomy.given, anatomy.brain_of_scan, scan.affine))
-        except Exception as error:
-            raise InputError(
-                Code.DETECTOR_BROKEN, f"detector {self.entry} failed on {name}: {error}"
-            ) from error
-        if found.shape != scan.data.shape or not np.isfinite(found).all():
+            made = np.asarray(self._function(truth.detector_input, brain, affine))
+            with np.errstate(over="ignore"):
+                data = made.astype(np.float32)
+        except (Exception, SystemExit) as error:
             raise InputError(
                 Code.DETECTOR_BROKEN,
-                f"detector {self.entry} made {found.shape} of {name}, which is {scan.data.shape}, "
+                f"detector {self.entry} failed on {name}: {type(error).__name__}: {error}",
+            ) from error
+        if data.shape != scan.data.shape or not np.isfinite(data).all():
+            raise InputError(
+                Code.DETECTOR_BROKEN,
+                f"detector {self.entry} made {data.shape} of {name}, which is {scan.data.shape}, "
                 "or values that are not finite",
             )
-        return anatomy.on_grid(found.astype(np.float32))
+        return {self.names[0]: truth.on_grid(data)}
 
 
-def source_of(text: str) -> Source:
+def parse_detector(text: str) -> Detector:
     """``FOLDER``, ``NAME=FOLDER``, ``detector:ENTRY`` or ``NAME=detector:ENTRY``.
 
     Raises:
         InputError: ``detector-name`` for an empty name, and those of :class:`MapFolder` and
-            :class:`LiveDetector`.
+            :class:`InstalledDetector`.
     """
     name, equals, where = text.partition("=")
     if not equals:
         where = text
         name = text.removeprefix(PREFIX) if text.startswith(PREFIX) else Path(text).resolve().name
     if not name:
-        raise InputError(Code.DETECTOR_NAME, f"{text!r} names no detector")
+        raise InputError(Code.DETECTOR_NAME, f"{text!r} does not name a detector")
     if where.startswith(PREFIX):
-        return LiveDetector(name, where.removeprefix(PREFIX))
+        return InstalledDetector(name, where.removeprefix(PREFIX))
     return MapFolder(name, Path(where))
 
 
@@ -116,24 +130,24 @@ def intensity(
 def darkness(
     scan: NDArray[np.float32], brain: NDArray[np.bool_], affine: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """The same for dark lesions: what a voxel lacks to the brain's highest, by the median."""
+    """The same for dark lesions: how far a voxel is below the brain's highest value."""
     bright = intensity(scan, brain, affine)
     return np.where(brain, bright.max() - bright, 0).astype(np.float32)
 
 
-OWN: dict[str, Detector] = {"intensity": intensity, "darkness": darkness}
-"""Detectors that learned nothing, and come along."""
+BUILT_IN: dict[str, Function] = {"intensity": intensity, "darkness": darkness}
+"""Baselines that need neither weights nor a package."""
 
 
-def _installed(entry: str) -> Detector:
+def _installed(entry: str) -> Function:
     points = {point.name: point for point in entry_points(group=GROUP)}
     if entry not in points:
-        there = ", ".join(sorted({*OWN, *points}))
+        known = ", ".join(sorted({*BUILT_IN, *points}))
         raise InputError(
-            Code.DETECTOR_UNKNOWN, f"there is no detector {entry!r}; there are {there}"
+            Code.DETECTOR_UNKNOWN, f"there is no detector {entry!r}; there are {known}"
         )
     try:
-        detector: Detector = points[entry].load()
-    except Exception as error:
+        function: Function = points[entry].load()
+    except (Exception, SystemExit) as error:
         raise InputError(Code.DETECTOR_BROKEN, f"detector {entry}: {error}") from error
-    return detector
+    return function

@@ -1,15 +1,15 @@
-"""Intervals, groups and paired comparisons of the rows of an evaluation.
+"""Intervals, groups and paired comparisons of measures over cases.
 
 Participants are drawn, not scans: several scans of one person are not independent. An interval is
 the 2.5th to 97.5th percentile of the means of 2,000 draws with replacement (percentile bootstrap,
-Efron 1979); the seed is fixed, so the same rows give the same interval.
+Efron 1979); the seed is fixed, so the same cases give the same interval.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dal_fast.errors import Code, RuntimeUnavailable
-from dal_fast.evaluation.measures import Row
+from dal_fast.evaluation.case_metrics import CaseMetrics
 
 DRAWS = 2000
 MEANS = (
@@ -57,7 +57,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedDifference:
     """One measure of two detectors on the same cases.
 
     Attributes:
@@ -103,74 +103,74 @@ def mean(values: Sequence[float], owners: Sequence[str], seed: int = 0) -> Mean:
     return Mean(value, low, high, n, len(count))
 
 
-def means(rows: Sequence[Row], names: Sequence[str] = MEANS) -> dict[str, Mean]:
+def means(cases: Sequence[CaseMetrics], names: Sequence[str] = MEANS) -> dict[str, Mean]:
     """Means over cases of several measures."""
-    return {name: mean(column(rows, name), owners(rows)) for name in names if rows}
+    return {name: mean(column(cases, name), owners(cases)) for name in names if cases}
 
 
-def column(rows: Sequence[Row], name: str) -> list[float]:
-    """One measure of all rows."""
-    return [float(row[name]) for row in rows]
+def column(cases: Sequence[CaseMetrics], name: str) -> list[float]:
+    """One measure of all cases."""
+    return [float(case.values[name]) for case in cases]
 
 
-def owners(rows: Sequence[Row]) -> list[str]:
-    """The rows' participants."""
-    return [str(row["participant"]) for row in rows]
+def owners(cases: Sequence[CaseMetrics]) -> list[str]:
+    """The cases' participants."""
+    return [case.participant for case in cases]
 
 
-def groups(
-    rows: Sequence[Row], facts: Sequence[Mapping[str, str]], measure: str
-) -> Iterator[Group]:
+def groups(cases: Sequence[CaseMetrics], measure: str) -> Iterator[Group]:
     """One measure by everything that is known of the cases.
 
-    Text is grouped by its value (a factor with one value, or with more than twelve, says nothing);
+    Text is grouped by its value (a factor with one value, or with more than twelve, is left out);
     numbers of more than twelve values by quarters, from the lowest. Lesion size (voxels, as
-    UAD-IMAG: quartiles over all cases with a lesion) and contrast are always factors.
+    UAD-IMAG: quartiles over all cases with a lesion) and contrast are always factors; others, such
+    as site, scanner, age or lesion type, are the cases' facts.
 
     Args:
-        rows: of a detector.
-        facts: of each row's scan, such as site, scanner, age, sex, lesion type.
+        cases: of a detector.
         measure: whose mean is taken.
     """
-    known: dict[str, list[str]] = {
-        "lesion size": _quarters([float(r["lesion_voxels"]) or math.nan for r in rows]),
-        "lesion contrast": _quarters([float(r["contrast"]) for r in rows]),
+    factors: dict[str, list[str]] = {
+        "lesion size": _quarters([case.values["lesion_voxels"] or math.nan for case in cases]),
+        "lesion contrast": _quarters(column(cases, "lesion_contrast")),
     }
-    for name in dict.fromkeys(name for own in facts for name in own):
-        values = [own.get(name, "") for own in facts]
+    for name in dict.fromkeys(name for case in cases for name in case.facts):
         if name != "sub":
-            known[name] = _by_quarter_if_number(values)
-    for factor, values in known.items():
-        members: dict[str, list[int]] = defaultdict(list)
-        for i, value in enumerate(values):
-            if value not in ("", "n/a") and not math.isnan(float(rows[i][measure])):
-                members[value].append(i)
+            facts = [case.facts.get(name, "") for case in cases]
+            factors[name] = _by_quarter_if_number(facts)
+    for factor, values in factors.items():
+        members: dict[str, list[CaseMetrics]] = defaultdict(list)
+        for case, value in zip(cases, values, strict=True):
+            if value not in ("", "n/a") and not math.isnan(case.values[measure]):
+                members[value].append(case)
         if not 2 <= len(members) <= _MOST_GROUPS:
             continue
         for value in sorted(members, key=_order):
-            own_rows = [rows[i] for i in members[value]]
-            yield Group(factor, value, mean(column(own_rows, measure), owners(own_rows)))
+            group = members[value]
+            yield Group(factor, value, mean(column(group, measure), owners(group)))
 
 
-def compare(
-    first: tuple[str, Sequence[Row]], second: tuple[str, Sequence[Row]], measure: str
-) -> Paired:
-    """Paired comparison of two detectors.
+def paired_difference(
+    first: tuple[str, Sequence[CaseMetrics]],
+    second: tuple[str, Sequence[CaseMetrics]],
+    measure: str,
+) -> PairedDifference:
+    """Two detectors, each by name and cases, on the same cases.
 
     Raises:
-        InputError: ``extra-missing`` without scipy.
+        RuntimeUnavailable: ``extra-missing`` without scipy.
     """
-    (name, rows), (other_name, other_rows) = first, second
-    others = {str(row["case"]): row for row in other_rows}
-    pairs = [(row, float(row[measure]) - float(others[str(row["case"])][measure])) for row in rows]
-    gaps = [gap for _, gap in pairs]
-    people = owners([row for row, _ in pairs])
+    (name, cases), (other_name, other_cases) = first, second
+    others = {case.case: case for case in other_cases}
+    people = owners(cases)
+    differences = [c.values[measure] - others[c.case].values[measure] for c in cases]
     by_person: dict[str, list[float]] = defaultdict(list)
-    for gap, person in zip(gaps, people, strict=True):
-        if not math.isnan(gap):
-            by_person[person].append(gap)
-    differences = [float(np.mean(by_person[person])) for person in sorted(by_person)]
-    return Paired(name, other_name, measure, mean(gaps, people), _wilcoxon(differences))
+    for difference, person in zip(differences, people, strict=True):
+        if not math.isnan(difference):
+            by_person[person].append(difference)
+    over_people = [float(np.mean(by_person[person])) for person in sorted(by_person)]
+    gap = mean(differences, people)
+    return PairedDifference(name, other_name, measure, gap, _wilcoxon(over_people))
 
 
 def _wilcoxon(differences: Sequence[float]) -> float:
@@ -183,7 +183,7 @@ def scipy_stats() -> Any:
     """``scipy.stats``.
 
     Raises:
-        InputError: ``extra-missing``.
+        RuntimeUnavailable: ``extra-missing``.
     """
     try:
         from scipy import stats
@@ -197,10 +197,10 @@ def scipy_stats() -> Any:
 
 def _quarters(values: Sequence[float]) -> list[str]:
     """The quarter of each value: ``<= p25``, ``<= p50``, ``<= p75``, above; "" for NaN."""
-    known: NDArray[Any] = np.array([value for value in values if not math.isnan(value)])
-    if len(set(known.tolist())) < len(SIZES):
+    finite: NDArray[Any] = np.array([value for value in values if not math.isnan(value)])
+    if len(set(finite.tolist())) < len(SIZES):
         return [""] * len(values)
-    limits = np.quantile(known, [0.25, 0.5, 0.75])
+    limits = np.quantile(finite, [0.25, 0.5, 0.75])
     return ["" if math.isnan(v) else SIZES[int(np.searchsorted(limits, v))] for v in values]
 
 

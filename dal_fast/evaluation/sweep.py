@@ -37,38 +37,39 @@ def counts_at(
 class PooledInterval:
     """95 % interval of the pooled AP, in memory that does not grow.
 
-    A Poisson bootstrap over participants: in each of :data:`DRAWS` draws a participant counts as
-    often as a Poisson variable of mean 1 says, which is drawn from the participant's name, so that
-    all scans of one person count alike and the order of cases does not matter. Every draw keeps
-    voxels above each of :data:`SWEEP`. The interval's ends are the 2.5th and 97.5th percentile of
-    the draws' AP, moved by what the AP of so few thresholds differs from the exact one.
+    A Poisson bootstrap over participants: in each of :data:`DRAWS` draws every participant has a
+    weight from the Poisson distribution of mean 1. Its seed is the participant's name, so that all
+    scans of one person have the same weight and the order of cases does not matter. Every draw
+    keeps voxels above each of :data:`SWEEP`. The interval's ends are the 2.5th and 97.5th
+    percentile of the draws' AP, shifted by the difference between the exact AP and that of so few
+    thresholds.
     """
 
     tp: Floats = field(default_factory=lambda: np.zeros((DRAWS + 1, len(SWEEP) + 1)))
     fp: Floats = field(default_factory=lambda: np.zeros((DRAWS + 1, len(SWEEP) + 1)))
-    people: set[str] = field(default_factory=set)
+    participants: set[str] = field(default_factory=set)
 
     def add(self, participant: str, metrics: VoxelMetrics, lesions: int, healthies: int) -> None:
         """Count one case's voxels."""
-        self.people.add(participant)
+        self.participants.add(participant)
         seed = hashlib.sha256(participant.encode()).digest()[:8]
-        times = np.random.default_rng(int.from_bytes(seed, "big")).poisson(1, DRAWS)
-        weights = np.append(times, 1)[:, None]  # the last draw is the cases themselves
+        draws = np.random.default_rng(int.from_bytes(seed, "big")).poisson(1, DRAWS)
+        weights = np.append(draws, 1)[:, None]  # the last one is the cases themselves
         tp, fp = counts_at(metrics, lesions, healthies, SWEEP)
         self.tp += weights * np.append(lesions, tp)
         self.fp += weights * np.append(healthies, fp)
 
     def around(self, exact: float) -> tuple[float, float]:
         """The interval around the exact AP; NaN for fewer than two participants."""
-        if len(self.people) < 2 or math.isnan(exact):
+        if len(self.participants) < 2 or math.isnan(exact):
             return math.nan, math.nan
         with np.errstate(invalid="ignore", divide="ignore"):
             precision = np.nan_to_num(self.tp / (self.tp + self.fp))
             steps = self.tp - np.append(self.tp[:, 1:], np.zeros((len(self.tp), 1)), axis=1)
-            found = (steps * precision).sum(axis=1) / self.tp[:, 0]
-        draws, own = found[:-1], float(found[-1])
+            precisions = (steps * precision).sum(axis=1) / self.tp[:, 0]
+        draws, coarse = precisions[:-1], float(precisions[-1])
         low, high = np.nanpercentile(draws, [2.5, 97.5]).tolist()
-        return max(0.0, low + exact - own), min(1.0, high + exact - own)
+        return max(0.0, low + exact - coarse), min(1.0, high + exact - coarse)
 
 
 def _above(values: Floats, scores: NDArray[np.float32], thresholds: Floats) -> Floats:

@@ -1,9 +1,11 @@
-"""Where a threshold may come from without looking at the cases that are judged.
+"""Where a threshold may come from without looking at the cases that are evaluated.
 
     fixed               given by the user
     healthy             of healthy scans: the lowest whose false-positive rate in the brain is
                         below the protocol's
     healthy_unfiltered  the same of the maps before their median, as UAD-IMAG's code takes it
+    healthy_mean        of healthy scans: the mean of what the protocol's share of each brain's
+                        voxels exceeds
     validation          of validation cases: the best Dice, all their voxels pooled
     halving             the same as ``find_best_val`` of pDDPM's code looks for it (from Zimmerer):
                         interval halving, ten times, which assumes a single peak
@@ -16,16 +18,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import numpy as np
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.evaluation.case_metrics import Anatomy
+from dal_fast.evaluation.ground_truth import GroundTruth
 from dal_fast.evaluation.protocols import Protocol
 from dal_fast.ops import VoxelMetrics
 
-NAMES = ("fixed", "healthy", "healthy_unfiltered", "validation", "halving")
 _HALVINGS = 10
 
 
@@ -35,50 +37,74 @@ class ThresholdCalibration:
 
     Attributes:
         healthy, unfiltered: voxels of healthy brains.
-        sick: voxels of validation cases with lesions.
+        with_lesion: voxels of validation cases with lesions.
+        levels: what the protocol's share of a healthy brain exceeds, scan by scan; only for a
+            protocol that asks for their mean.
     """
 
     healthy: VoxelMetrics = field(default_factory=VoxelMetrics)
     unfiltered: VoxelMetrics = field(default_factory=VoxelMetrics)
-    sick: VoxelMetrics = field(default_factory=VoxelMetrics)
+    with_lesion: VoxelMetrics = field(default_factory=VoxelMetrics)
     healthy_scans: int = 0
-    sick_scans: int = 0
+    scans_with_lesion: int = 0
+    levels: list[float] = field(default_factory=list)
 
     def update(
-        self, anatomy: Anatomy, score: Tensor, unfiltered: Tensor, protocol: Protocol
+        self, truth: GroundTruth, score: Tensor, unfiltered: Tensor, protocol: Protocol
     ) -> None:
         """Count one case; ``score`` and ``unfiltered`` are those of :meth:`Protocol.apply`."""
-        if anatomy.truth.lesion is None:
-            self.healthy_scans += 1
-            self.healthy.update(score, anatomy.lesion, anatomy.brain)
-            self.unfiltered.update(unfiltered, anatomy.lesion, anatomy.brain)
-        else:
-            self.sick_scans += 1
-            region = None if protocol.whole_volume else anatomy.brain
-            self.sick.update(score, anatomy.lesion, region)
+        if truth.has_lesion:
+            self.scans_with_lesion += 1
+            region = None if protocol.whole_volume else truth.brain
+            self.with_lesion.update(score, truth.lesion, region)
+            return
+        self.healthy_scans += 1
+        if protocol.threshold == "healthy_mean":
+            self.levels.append(quantile(score[truth.brain], protocol.fpr))
+            return
+        self.healthy.update(score, truth.lesion, truth.brain)
+        self.unfiltered.update(unfiltered, truth.lesion, truth.brain)
 
-    def thresholds(self, protocol: Protocol, fixed: float | None = None) -> dict[str, float]:
+    def thresholds(
+        self, protocol: Protocol, fixed: float | None = None, required: bool = True
+    ) -> dict[str, float]:
         """Every threshold that the counted cases can give, the protocol's own first.
 
+        Args:
+            protocol: whose thresholds to take.
+            fixed: by the user, instead of the protocol's own.
+            required: refuse cases that do not give the protocol's own, which is NaN otherwise.
+
         Raises:
-            InputError: ``validation-missing`` when the protocol's own is not among them.
+            InputError: ``validation-missing``.
         """
-        found: dict[str, float] = {} if fixed is None else {"fixed": fixed}
-        if self.healthy_scans:
-            found["healthy"] = _at_rate(self.healthy, protocol.fpr)
-            found["healthy_unfiltered"] = _at_rate(self.unfiltered, protocol.fpr)
-        if self.sick_scans:
-            found["validation"] = _just_below(self.sick.best_dice().threshold)
-            found["halving"] = halve(dice_above(self.sick), float(self.sick.dice().thresholds[0]))
+        known: dict[str, float] = {} if fixed is None else {"fixed": fixed}
+        if self.levels:
+            known["healthy_mean"] = fmean(self.levels)
+        elif self.healthy_scans:
+            known["healthy"] = _at_rate(self.healthy, protocol.fpr)
+            known["healthy_unfiltered"] = _at_rate(self.unfiltered, protocol.fpr)
+        if self.scans_with_lesion:
+            known["validation"] = _just_below(self.with_lesion.best_dice().threshold)
+            highest = float(self.with_lesion.dice().thresholds[0])
+            known["halving"] = halve(dice_above(self.with_lesion), highest)
         own = protocol.threshold if fixed is None else "fixed"
-        if own not in found:
-            kind = "healthy scans" if own.startswith("healthy") else "cases with lesions"
+        if own not in known and not required:
+            known[own] = math.nan
+        if own not in known:
+            needed = "healthy scans" if own.startswith("healthy") else "cases with lesions"
             raise InputError(
                 Code.VALIDATION_MISSING,
-                f"protocol {protocol.name} takes its threshold from {kind} that are not judged: "
-                "name some with --validation KEY=VALUE, or give --threshold",
+                f"protocol {protocol.name} takes its threshold from {needed} that are not "
+                "evaluated: name some with --validation KEY=VALUE, or give --threshold",
             )
-        return {own: found.pop(own), **found}
+        return {own: known.pop(own), **known}
+
+
+def quantile(values: Tensor, share: float) -> float:
+    """What a ``share`` of ``values (V,)`` exceeds: the value of rank ``round((1 - share) V)``."""
+    rank = max(1, round((1 - share) * values.numel()))
+    return float(values.kthvalue(rank).values)
 
 
 def dice_above(metrics: VoxelMetrics) -> Callable[[float], float]:

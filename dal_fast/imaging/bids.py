@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,9 @@ _ORDER = (
     "dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split",
     "recording", "chunk", "seg", "res", "den", "label", "from", "to", "mode", "desc",
 )  # fmt: skip
+INDICES = frozenset(("run", "echo", "flip", "inv", "split", "chunk"))
+"""Entities whose values are whole numbers in the BIDS schema: ``run-01`` is ``run-1``."""
+_OWN_SPACES = ("orig", "individual")  # values of space- that mean a scan's own grid
 _ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9+]+)")
 
 
@@ -93,33 +96,114 @@ def is_scan(path: str | Path) -> bool:
     )
 
 
-def collect_scans(folder: str | Path) -> list[Path]:
-    """Every scan below a folder, in a stable order.
+@dataclass(frozen=True, order=True)
+class LeftOut:
+    """A file or folder that was passed over although it may hold a scan.
 
-    Hidden folders and nested ``derivatives``, ``sourcedata`` and ``code`` are left out. Where a
-    folder holds one scan in several versions that would share their results' names
-    (``sub-01_T1w`` and ``sub-01_desc-brain_T1w``), the skull-stripped ``desc-brain`` is taken.
+    Attributes:
+        path: of it.
+        code: ``left-out`` where that is as it should be, ``file-missing`` for a link that leads
+            nowhere, ``file-unreadable`` for a folder that cannot be read.
+        reason: a sentence without its subject.
+    """
+
+    path: Path
+    code: Code
+    reason: str
+
+
+@dataclass(frozen=True)
+class FoundScans:
+    """What a folder holds.
+
+    Attributes:
+        scans: files to screen, in a stable order.
+        left_out: what was passed over.
+    """
+
+    scans: list[Path]
+    left_out: list[LeftOut]
+
+
+def collect_scans(folder: str | Path) -> list[Path]:
+    """The scans of :func:`find_scans`."""
+    return find_scans(folder).scans
+
+
+def find_scans(folder: str | Path) -> FoundScans:
+    """Every scan below a folder, and what was left out.
+
+    Hidden folders and nested ``derivatives``, ``sourcedata`` and ``code`` are not searched. Links
+    to folders are followed, except back to a folder that they lie in. Where a folder holds one scan
+    in several versions that would share their results' names (``sub-01_T1w`` and
+    ``sub-01_desc-brain_T1w``, ``case.nii`` and ``case.nii.gz``), one is taken: the skull-stripped
+    ``desc-brain``, else the first by name.
 
     Raises:
         InputError: ``file-missing``, ``not-a-folder`` or ``no-scans``.
     """
     root = Path(folder)
+    if root.is_symlink() and not root.exists():
+        raise InputError(
+            Code.FILE_MISSING, f"{root} is a link, and its target {os.readlink(root)} is missing"
+        )
     if not root.exists():
         raise InputError(Code.FILE_MISSING, f"{root} does not exist")
     if not root.is_dir():
         raise InputError(Code.NOT_A_FOLDER, f"{root} is not a folder")
+    left_out: list[LeftOut] = []
     chosen: dict[Path, Path] = {}
-    for parent, folders, files in os.walk(root):
-        folders[:] = [f for f in folders if f not in _SKIPPED_FOLDERS and not f.startswith(".")]
-        for path in (Path(parent, file) for file in sorted(files) if is_scan(file)):
-            result = path.with_name(output_name(path, "anomaly"))
-            if result not in chosen or parse_name(path).entities.get("desc") == "brain":
-                chosen[result] = path
+    for path in _files(root, (os.path.realpath(root),), left_out):
+        if not is_scan(path):
+            if (suffix := _misspelt_suffix(path)) is not None:
+                reason = f"its suffix is no BIDS suffix; is it meant to be {suffix}?"
+                left_out.append(LeftOut(path, Code.LEFT_OUT, reason))
+            continue
+        result = path.with_name(output_name(path, "anomaly"))
+        taken, other = chosen.get(result), path
+        if taken is None or parse_name(path).entities.get("desc") == "brain":
+            chosen[result], other = path, taken or path
+        if taken is not None:
+            reason = f"its results would have the names of those of {chosen[result].name}"
+            left_out.append(LeftOut(other, Code.LEFT_OUT, reason))
     if not chosen:
+        hint = f". Left out: {left_out[0].path}, as {left_out[0].reason}" if left_out else ""
         raise InputError(
-            Code.NO_SCANS, f"{root} holds no structural NIfTI image (T1w, T2w, FLAIR, …)"
+            Code.NO_SCANS, f"{root} holds no structural NIfTI image (T1w, T2w, FLAIR, …){hint}"
         )
-    return sorted(chosen.values())
+    return FoundScans(sorted(chosen.values()), sorted(left_out))
+
+
+def _misspelt_suffix(path: Path) -> str | None:
+    """The suffix of a structural image that a NIfTI file's name nearly has, as in ``_T1.nii``."""
+    name = parse_name(path)
+    if name.suffix in STRUCTURAL or not path.name.lower().endswith((".nii", ".nii.gz")):
+        return None
+    near = (name.suffix or "").lower().removesuffix("w")
+    return next((s for s in sorted(STRUCTURAL) if s.lower().removesuffix("w") == near), None)
+
+
+def _files(folder: Path, inside: tuple[str, ...], left_out: list[LeftOut]) -> Iterator[Path]:
+    """Files below a folder that lies in the folders ``inside``, whose paths hold no links."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        reason = f"the folder cannot be read: {error.strerror}"
+        left_out.append(LeftOut(folder, Code.FILE_UNREADABLE, reason))
+        return
+    for name in names:
+        path = folder / name
+        if not path.is_dir():
+            if path.is_symlink() and not path.suffix and not path.exists():
+                reason = f"it is a link, and its target {os.readlink(path)} is missing"
+                left_out.append(LeftOut(path, Code.FILE_MISSING, f"{reason} (datalad get?)"))
+            yield path
+        elif name not in _SKIPPED_FOLDERS and not name.startswith("."):
+            place = os.path.realpath(path)
+            if place in inside:
+                left_out.append(LeftOut(path, Code.LEFT_OUT, f"it is a link back to {place}"))
+            else:
+                yield from _files(path, (*inside, place), left_out)
 
 
 def select_scans(
@@ -127,19 +211,23 @@ def select_scans(
     participants: Sequence[str] = (),
     sessions: Sequence[str] = (),
     suffixes: Sequence[str] = (),
+    *,
+    found: FoundScans | None = None,
 ) -> list[Path]:
     """Scans of a BIDS dataset by label; ``sub-`` and ``ses-`` may be left out or kept.
 
     Args:
         dataset: a folder with ``dataset_description.json``.
         participants, sessions, suffixes: which ones; none means all.
+        found: in the dataset, where that is known already.
 
     Raises:
         InputError: ``not-bids``, ``label-unknown`` for a label without any scan, or as
             :func:`collect_scans`.
     """
     root = Path(dataset)
-    scans = [scan for scan in collect_scans(root) if parse_name(scan).suffix is not None]
+    scans = (found or find_scans(root)).scans
+    scans = [scan for scan in scans if parse_name(scan).suffix is not None]
     if not (root / "dataset_description.json").is_file():
         raise InputError(
             Code.NOT_BIDS,
@@ -191,39 +279,109 @@ def find_lesion_masks(scan: str | Path) -> list[Path]:
 def find_masks(scan: str | Path, entity: str, value: str) -> list[Path]:
     """Masks that BIDS attributes to a scan, the most specific first.
 
-    Looked for beside the scan and in ``derivatives/*/`` of its dataset, in the subject's own
-    folders. Every other entity of the mask (``ses``, ``acq``, ``run``, ``space``, …) must be the
-    scan's, ``mod`` its suffix.
+    See :func:`mask_files` for where they are looked for and what makes one the scan's.
 
     Args:
         scan: its file.
         entity, value: what the mask's name must hold, such as ``"desc"`` and ``"brain"``.
     """
+    return [mask.path for mask in mask_files(scan, entity, value) if mask.why_not is None]
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask that lies where a scan's masks are looked for.
+
+    Attributes:
+        path: of its file.
+        why_not: why its name does not make it the scan's, in words; ``None`` if it does.
+    """
+
+    path: Path
+    why_not: str | None
+
+
+def mask_files(scan: str | Path, entity: str, value: str) -> list[MaskFile]:
+    """Masks beside a scan and in ``derivatives/*/`` of its dataset, in its subject's own folders.
+
+    By BIDS' inheritance principle a mask is the scan's when every entity of its name (``ses``,
+    ``acq``, ``rec``, ``run``, …) is the scan's, and it may have fewer of them; ``mod`` is the
+    scan's suffix, ``space`` may also name the scan's own, and a scan of a session needs a mask of
+    that session. Indices such as ``run`` are compared as numbers.
+
+    Returns:
+        Those that are the scan's first, the most specific ahead; then the others.
+    """
     scan = Path(scan)
     name = parse_name(scan)
-    if name.suffix is None:
-        beside = scan.with_name(f"{name.stem}_{entity}-{value}_mask.nii.gz")
-        return [beside] if beside.is_file() else []
-    own = {**name.entities, "mod": name.suffix}
-    found: list[tuple[int, Path]] = []
+    found: list[tuple[int, MaskFile]] = []
     for folder in _mask_folders(scan, name):
-        for path in sorted(folder.glob(f"sub-{own['sub']}*_mask.nii*")):
+        for path in _masks_of(folder, name):
             theirs = parse_name(path)
-            entities = dict(theirs.entities)
-            if theirs.suffix != "mask" or entities.pop(entity, None) != value:
-                continue
-            if entities.get("ses") == own.get("ses") and entities.items() <= own.items():
-                found.append((-len(entities), path))
-    return [path for _, path in sorted(found, key=lambda item: item[0])]
+            why_not = _why_not(theirs, name, entity, value)
+            found.append((1 if why_not else -len(theirs.entities), MaskFile(path, why_not)))
+    return [mask for _, mask in sorted(found, key=lambda item: item[0])]
+
+
+def _masks_of(folder: Path, scan: ScanName) -> list[Path]:
+    """NIfTI files of a folder that a name calls masks of this scan's subject, or of this scan."""
+    start = scan.stem if scan.suffix is None else f"sub-{scan.entities['sub']}"
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [
+        folder / name
+        for name in names
+        if re.match(rf"{re.escape(start)}[-_.].*mask.*\.nii(\.gz)?$", name, re.IGNORECASE)
+        and not any(f"desc-{ours}" in name for ours in OUR_DESCRIPTIONS)
+    ]
+
+
+def _why_not(mask: ScanName, scan: ScanName, entity: str, value: str) -> str | None:
+    """Why the name of a mask does not make it the mask of a scan."""
+    ending = f"{entity}-{value}_mask"
+    if scan.suffix is None:
+        wanted = f"{scan.stem}_{ending}"
+        return None if mask.stem == wanted else f"its name is not {wanted}"
+    if mask.suffix != "mask" or mask.entities.get(entity) != value:
+        return f"its name is not …_{ending}"
+    expected = {**scan.entities, "mod": scan.suffix}
+    for key, label in mask.entities.items():
+        if key == entity or _same(key, label, expected.get(key)):
+            continue
+        if key == "space" and label in (scan.suffix, *_OWN_SPACES):
+            continue
+        other = f"of {key}-{expected[key]}" if key in expected else f"without {key}-"
+        return f"it is of {key}-{label}, the scan {other}"
+    if "ses" in scan.entities and "ses" not in mask.entities:
+        return f"it names no session, the scan is of ses-{scan.entities['ses']}"
+    return None
+
+
+def _same(entity: str, one: str, other: str | None) -> bool:
+    """Whether two values of an entity are the same; indices are numbers."""
+    if entity in INDICES and other is not None and one.isdecimal() and other.isdecimal():
+        return int(one) == int(other)
+    return one == other
 
 
 def _mask_folders(scan: Path, name: ScanName) -> list[Path]:
-    """The scan's folder, then the subject's folder of the same kind in each derivative."""
+    """The scan's folder, then the subject's folder of the same kind in each derivative.
+
+    Where the scan is a link (DataLad), its own place counts; only then that of its target.
+    """
     folders = [scan.parent]
+    if name.suffix is None:
+        return folders
     subject = f"sub-{name.entities['sub']}"
-    for parent in scan.resolve().parents:
-        if parent.name == subject:
-            inner = scan.resolve().parent.relative_to(parent)
-            folders += sorted(parent.parent.glob(f"derivatives/*/{subject}/{inner}"))
-            break
-    return folders
+    for place in (scan.absolute(), scan.resolve()):
+        for parent in place.parents:
+            if parent.name == subject:
+                inner = place.parent.relative_to(parent)
+                folders += sorted(parent.parent.glob(f"derivatives/*/{subject}/{inner}"))
+                break
+    places: dict[str, Path] = {}
+    for folder in folders:
+        places.setdefault(os.path.realpath(folder), folder)
+    return list(places.values())

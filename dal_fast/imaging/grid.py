@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.mask import run_ends
+from dal_fast.imaging.morphology import outermost_voxels
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.separable import linear_taps, nearest_taps, sample_separable
 
@@ -37,7 +37,7 @@ _SLAB_POINTS = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class ModelGrid:
-    """The model's grid and the scan's, both ways.
+    """The model's grid, the scan's grid, and resampling from either to the other.
 
     Attributes:
         shape: (D, H, W) of the model grid.
@@ -75,13 +75,13 @@ class ModelGrid:
 
 
 @dataclass(frozen=True, eq=False)
-class ModelVolume:
+class ResampledVolume:
     """A scan on the model grid.
 
     Attributes:
         image: (1, 1, D, H, W) float32, in the scan's intensities.
         mask: (1, 1, D, H, W) bool, at least half inside the scan's mask; ``None`` without one.
-        grid: the way back.
+        grid: for bringing maps back to the scan's grid.
     """
 
     image: Tensor
@@ -91,7 +91,7 @@ class ModelVolume:
 
 def to_model_grid(
     volume: Volume, mask: NDArray[np.bool_] | None = None, voxel_mm: float = 2.0
-) -> ModelVolume:
+) -> ResampledVolume:
     """Bring a scan onto the model grid around its brain.
 
     Args:
@@ -102,13 +102,8 @@ def to_model_grid(
     grid = plan_grid(volume.data.shape, volume.affine, mask, voxel_mm)
     image = grid.to_model(volume.data)
     if mask is None:
-        return ModelVolume(image, None, grid)
-    return ModelVolume(image, grid.to_model(mask) >= 0.5, grid)
-
-
-def from_model_grid(tensor: Tensor, grid: ModelGrid, mode: Mode = "linear") -> NDArray[np.float32]:
-    """A map of the model, (1, 1, D, H, W), on the scan's own grid, (I, J, K)."""
-    return grid.to_scan(tensor, mode)
+        return ResampledVolume(image, None, grid)
+    return ResampledVolume(image, grid.to_model(mask) >= 0.5, grid)
 
 
 def plan_grid(
@@ -150,23 +145,12 @@ def plan_grid(
     return ModelGrid((d, h, w), affine, (i, j, k), scan_affine)
 
 
-def bounding_box(mask: Tensor, margin: int = 0) -> tuple[slice, ...]:
-    """Of a mask ``(D, H, W)`` and ``margin`` voxels around it; empty where the mask is."""
-    box = []
-    for axis in range(3):
-        others = tuple(a for a in (2, 1, 0) if a != axis)
-        line = mask.any(dim=others[0]).any(dim=others[1]).nonzero()
-        first, last = (int(line[0]), int(line[-1]) + 1) if len(line) else (margin, -margin)
-        box.append(slice(max(0, first - margin), last + margin))
-    return tuple(box)
-
-
 def _box_points(shape: tuple[int, ...], mask: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """Voxel indices (P, 3) whose extremes along any direction are the mask's, or the image's."""
     if mask is None:
         ends = [(0, size - 1) for size in shape]
         return np.array(np.meshgrid(*ends)).reshape(3, -1).T.astype(np.float64)
-    voxels = run_ends(mask)
+    voxels = outermost_voxels(mask)
     if len(voxels) == 0:
         raise InputError(Code.MASK_EMPTY, "the brain mask has no voxel")
     return voxels.astype(np.float64)

@@ -1,8 +1,8 @@
 """The brain mask of a scan: given, found beside it, or its non-zero voxels if it is stripped.
 
-Whether a scan is already skull-stripped is told from its non-zero voxels alone. Measured on 185
-stripped T1w brains, one stripped T1w, T2w and FLAIR at 1 mm and five whole heads, the latter also
-with their background set to zero by a threshold, filled or not:
+Whether a scan is skull-stripped is decided from its non-zero voxels alone. The limits were measured
+on 185 stripped T1w brains, one stripped T1w, T2w and FLAIR at 1 mm, and five whole heads. These
+were also tried with their background set to zero by a threshold, with and without holes filled:
 
 =============================== ================= ================ =======
 non-zero voxels                 stripped          whole head       limit
@@ -12,10 +12,11 @@ volume                          1.1 to 1.9 L      2.8 to 7.0 L     2.3 L
 sphericity                      0.82 to 0.89      0.18 to 0.31     0.5
 =============================== ================= ================ =======
 
-A scanner's background is never quite zero, so an untouched head fills its whole field of view;
-one with a masked background is larger than any brain; a child's is rough: its surface, air
-spaces and noise specks have several times the area of a brain's of that volume. What may pass:
-a newborn's head whose background was cleaned and holes filled by hand (sphericity up to 0.75).
+A scanner's background is never quite zero, so that an untouched head fills its field of view. A
+head with a masked background is larger than any brain. A child's head is not, but it is rough: its
+surface, air spaces and specks of noise have several times the area of a brain of that volume. One
+kind of head is not recognised: a newborn's whose background was cleaned and whose holes were filled
+by hand (sphericity up to 0.75).
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.bids import find_brain_masks
+from dal_fast.imaging.bids import mask_files
+from dal_fast.imaging.morphology import Bool, empty_slices, largest_component_filled
 from dal_fast.imaging.nifti import Volume, read_volume
 
 FULLEST_VIEW, LARGEST_BRAIN_ML, ROUGHEST_BRAIN = 0.7, 2300.0, 0.5
 """Limits of a stripped brain's non-zero voxels, see the table above."""
 GRID_TOLERANCE = 0.1
 """Voxels by which the corners of a mask may be off the scan's."""
-
-Bool = NDArray[np.bool_]
+_LISTED_MASKS = 5  # in a refusal
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,18 +68,24 @@ def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
             ``skull-present``, or what reading the mask's file refuses.
     """
     if path is not None:
-        mask = read_volume(path, nonfinite="replace")
-        if not same_grid(mask, volume):
+        mask = _read_mask(path)
+        difference = grid_difference(mask, volume)
+        if difference is not None:
             raise InputError(
                 Code.MASK_GRID,
-                f"mask {path} {mask.data.shape} is not on the grid of {volume.path} "
-                f"{volume.data.shape}; resample it to the scan",
+                f"the mask {path} is not on the grid of {volume.path}: {difference}. Resample it "
+                "to the scan, with nearest-neighbour interpolation",
             )
         return BrainMask(_inside(mask), "file", Path(path), mask.sha256)
-    for found in find_brain_masks(volume.path):
-        mask = read_volume(found, nonfinite="replace")
-        if same_grid(mask, volume):
-            return BrainMask(_inside(mask), "bids", found, mask.sha256)
+    not_taken: list[tuple[Path, str]] = []
+    for found in mask_files(volume.path, "desc", "brain"):
+        why_not = found.why_not
+        if why_not is None:
+            mask = _read_mask(found.path)
+            why_not = grid_difference(mask, volume)
+            if why_not is None:
+                return BrainMask(_inside(mask), "bids", found.path, mask.sha256)
+        not_taken.append((found.path, why_not))
     nonzero = volume.data != 0
     reason = skull_reason(nonzero, volume.voxel_mm)
     if reason is not None:
@@ -86,19 +93,54 @@ def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
             Code.SKULL_PRESENT,
             f"{volume.path} does not look skull-stripped: {reason}. Pass a brain mask (--mask), "
             "save it as ..._desc-brain_mask.nii.gz beside the scan, or strip the scan first, "
-            "for example with HD-BET or SynthStrip",
+            f"for example with HD-BET or SynthStrip{_listed(not_taken)}",
         )
-    return BrainMask(solid(nonzero), "nonzero", None, None)
+    return BrainMask(largest_component_filled(nonzero), "nonzero", None, None)
 
 
-def same_grid(mask: Volume, volume: Volume) -> bool:
-    """Same shape, and every corner within :data:`GRID_TOLERANCE` of a voxel of the scan's."""
+def _listed(not_taken: list[tuple[Path, str]]) -> str:
+    """The masks that were found, and why none of them was taken."""
+    if not not_taken:
+        return ""
+    named = "; ".join(f"{path} ({why})" for path, why in not_taken[:_LISTED_MASKS])
+    more = len(not_taken) - _LISTED_MASKS
+    return f". Masks that were found and not taken: {named}{f'; {more} more' if more > 0 else ''}"
+
+
+def _read_mask(path: str | Path) -> Volume:
+    try:
+        return read_volume(path, nonfinite="replace")
+    except InputError as error:
+        if error.code == Code.ALL_ZERO:
+            raise InputError(Code.MASK_EMPTY, f"every voxel of the mask {path} is 0") from None
+        raise
+
+
+def grid_difference(mask: Volume, volume: Volume) -> str | None:
+    """How a mask's grid differs from a scan's, in words; ``None`` where it does not.
+
+    Grids are the same when they have the same shape and their corners are at most
+    :data:`GRID_TOLERANCE` voxels apart.
+    """
+    first, second = (volume_corners(each) for each in (mask, volume))
+    apart = float(np.linalg.norm(first - second, axis=0).max())
     if mask.data.shape != volume.data.shape:
-        return False
+        sizes = ["×".join(map(str, each.data.shape)) for each in (mask, volume)]
+        return (
+            f"it has {sizes[0]} voxels and the scan {sizes[1]}, and its corners are up to "
+            f"{apart:.1f} mm off"
+        )
+    if apart <= GRID_TOLERANCE * min(volume.voxel_mm):
+        return None
+    doubts = [f" ({note.message})" for each in (mask, volume) for note in each.notes]
+    return f"its corners are up to {apart:.2g} mm off{''.join(doubts)}"
+
+
+def volume_corners(volume: Volume) -> NDArray[np.float64]:
+    """World coordinates (3, 8) of the corner voxels' centres, in millimetres."""
     ends = np.array(np.meshgrid(*((0, size - 1) for size in volume.data.shape))).reshape(3, -1)
-    corners = np.vstack([ends, np.ones(ends.shape[1])])
-    off = np.linalg.norm(((mask.affine - volume.affine) @ corners)[:3], axis=0)
-    return bool(off.max() <= GRID_TOLERANCE * min(volume.voxel_mm))
+    corners: NDArray[np.float64] = volume.affine[:3, :3] @ ends + volume.affine[:3, 3:]
+    return corners
 
 
 def _inside(mask: Volume) -> Bool:
@@ -118,6 +160,8 @@ def skull_reason(nonzero: Bool, voxel_mm: tuple[float, float, float]) -> str | N
     if volume_mm3 > LARGEST_BRAIN_ML * 1000:
         return f"its non-zero voxels take {volume_mm3 / 1e6:.1f} L, more than a brain"
     shape = sphericity(nonzero, voxel_mm)
+    if shape < ROUGHEST_BRAIN and (empty := empty_slices(nonzero)):
+        return f"{empty} of its slices hold nothing but 0 and lie between others"
     if shape < ROUGHEST_BRAIN:
         return f"its non-zero voxels are too rough for a brain (sphericity {shape:.2f})"
     return None
@@ -137,42 +181,3 @@ def sphericity(mask: Bool, voxel_mm: tuple[float, float, float]) -> float:
         faces += np.count_nonzero(along[0]) + np.count_nonzero(along[-1])
         area += faces * float(np.prod(voxel_mm)) / size / 1.5
     return float(np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / area)
-
-
-def solid(mask: Bool) -> Bool:
-    """The largest set of voxels that hang together by their faces, its holes filled.
-
-    A hole is a set of empty voxels that no path over faces joins to the field of view's edge.
-    """
-    import torch  # not before it is needed: most refusals come earlier
-    from torch.nn import functional as F
-
-    from dal_fast.ops import components3d
-
-    box = extent(mask)
-    inner = np.ascontiguousarray(mask[box].T)  # scans are in Fortran order: transposed, C
-    labels = components3d(torch.from_numpy(inner)[None, None], connectivity=6)
-    largest = labels == 1 + int(labels.flatten().bincount()[1:].argmax())
-    empty = components3d(F.pad(~largest, [1] * 6, value=True), connectivity=6)
-    filled = (empty != empty[0, 0, 0, 0, 0])[0, 0, 1:-1, 1:-1, 1:-1]
-    out = np.zeros(mask.shape, bool, order="F")
-    out[box] = filled.numpy().T
-    return out
-
-
-def extent(mask: Bool) -> tuple[slice, ...]:
-    """The box (I, J, K) of a mask that is not empty."""
-    ends = (np.flatnonzero(mask.any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1)))
-    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
-
-
-def run_ends(mask: Bool) -> NDArray[np.intp]:
-    """Voxels (P, 3) whose extremes along any direction are the mask's: its runs' ends.
-
-    Runs lie along the axis that is contiguous in memory, the first of a scan. None of an empty one.
-    """
-    lines = mask.any(axis=0)
-    j, k = np.nonzero(lines)
-    columns = mask[:, j, k]
-    first, last = columns.argmax(0), mask.shape[0] - 1 - columns[::-1].argmax(0)
-    return np.concatenate([np.stack([first, j, k], 1), np.stack([last, j, k], 1)])

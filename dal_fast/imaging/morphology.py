@@ -1,13 +1,120 @@
-"""Binary erosion and dilation along the axes of volumes ``(1, 1, D, H, W)``, bool."""
+"""Binary morphology of brain masks: bounding box, erosion, dilation, the largest component.
+
+Functions for volumes on the model grid take tensors ``(1, 1, D, H, W)``; those that
+look at a scan as it was read take numpy arrays ``(I, J, K)``. The bounding box takes either. torch
+is imported when a function needs it: most refusals of a scan come earlier.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Bool = NDArray[np.bool_]
 
 
-def shrunk(mask: Tensor, axis: int) -> Tensor:
-    """What is inside with both neighbours along an axis; beyond the volume is outside."""
+def bounding_box(mask: Bool | Tensor, margin: int = 0) -> tuple[slice, ...]:
+    """The smallest box around a mask, and ``margin`` voxels more on every side.
+
+    Args:
+        mask: bool, three axes, a numpy array or a tensor on any device.
+        margin: in voxels.
+
+    Returns:
+        One slice an axis, within the volume; empty slices where the mask is empty.
+    """
+    across, along = cast(Any, mask.any(2)), cast(Any, mask.any(1))
+    box = []
+    for line in (across.any(1), across.any(0), along.any(0)):
+        inside: list[bool] = line.tolist()
+        if True not in inside:
+            box.append(slice(0, 0))
+            continue
+        first, last = inside.index(True), len(inside) - 1 - inside[::-1].index(True)
+        box.append(slice(max(0, first - margin), min(len(inside), last + 1 + margin)))
+    return tuple(box)
+
+
+def empty_slices(values: NDArray[Any]) -> int:
+    """Slices of a scan or mask that are all 0 between larger ones, along the worst axis.
+
+    A slice counts as larger from a twentieth of the largest on, so that specks do not.
+    """
+    most = 0
+    for axis, areas in enumerate(slice_areas(values)):
+        large = np.flatnonzero(areas > areas.max() / 20)
+        if len(large):
+            between = large[0] + np.flatnonzero(areas[large[0] : large[-1]] == 0)
+            most = max(most, sum(not np.take(values, index, axis).any() for index in between))
+    return most
+
+
+def slice_areas(values: NDArray[Any]) -> list[NDArray[np.intp]]:
+    """For each axis, how many of the voxels of :func:`thin_slices` are not 0 in each slice."""
+    return [(thin_slices(values, axis) != 0).sum((1, 2)) for axis in range(3)]
+
+
+def thin_slices(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    """All slices across an axis, which comes first, with about 40 of their rows and columns."""
+    slices = np.moveaxis(values, axis, 0)
+    rows, columns = (max(1, size // 40) for size in slices.shape[1:])
+    return slices[:, ::rows, ::columns]
+
+
+def outermost_voxels(mask: Bool) -> NDArray[np.intp]:
+    """Voxels ``(P, 3)`` among which are the outermost ones of the mask in any direction.
+
+    They are the first and the last voxel of every line along axis 0, which is the axis that is
+    contiguous in memory for a scan. There are none for an empty mask.
+    """
+    lines = mask.any(axis=0)
+    j, k = np.nonzero(lines)
+    columns = mask[:, j, k]
+    first, last = columns.argmax(0), mask.shape[0] - 1 - columns[::-1].argmax(0)
+    return np.concatenate([np.stack([first, j, k], 1), np.stack([last, j, k], 1)])
+
+
+def largest_component_filled(mask: Bool) -> Bool:
+    """The largest 6-connected component of a mask, its holes filled.
+
+    A hole is a set of empty voxels that no path over faces joins to the edge of the volume.
+
+    Args:
+        mask: ``(I, J, K)``, not empty.
+
+    Returns:
+        The same shape, in Fortran order.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from dal_fast.ops import components3d
+
+    box = bounding_box(mask)
+    inner = np.ascontiguousarray(mask[box].T)  # scans are in Fortran order: transposed, C
+    labels = components3d(torch.from_numpy(inner)[None, None], connectivity=6)
+    largest = labels == 1 + int(labels.flatten().bincount()[1:].argmax())
+    empty = components3d(F.pad(~largest, [1] * 6, value=True), connectivity=6)
+    filled = (empty != empty[0, 0, 0, 0, 0])[0, 0, 1:-1, 1:-1, 1:-1]
+    out = np.zeros(mask.shape, bool, order="F")
+    out[box] = filled.numpy().T
+    return out
+
+
+def erode_along(mask: Tensor, axis: int) -> Tensor:
+    """Erosion by one voxel along one axis; what lies beyond the volume counts as outside.
+
+    Args:
+        mask: bool, any shape.
+        axis: of the neighbours that must be inside, too.
+    """
+    import torch
+
     result = torch.zeros_like(mask)
     inner = mask.shape[axis] - 2
     if inner > 0:
@@ -16,15 +123,15 @@ def shrunk(mask: Tensor, axis: int) -> Tensor:
     return result
 
 
-def without_rim(mask: Tensor, voxels: int) -> Tensor:
-    """What is further than ``voxels`` from all that is outside (26-neighbourhood)."""
+def erode(mask: Tensor, voxels: int) -> Tensor:
+    """Erosion of ``(1, 1, D, H, W)`` by a cube of side ``2 voxels + 1``."""
     for axis in (2, 3, 4) * voxels:
-        mask = shrunk(mask, axis)
+        mask = erode_along(mask, axis)
     return mask
 
 
-def grown(mask: Tensor, voxels: int) -> Tensor:
-    """What is inside, or within ``voxels`` of it along every axis (a cube)."""
+def dilate(mask: Tensor, voxels: int) -> Tensor:
+    """Dilation of ``(1, 1, D, H, W)`` by a cube of side ``2 voxels + 1``."""
     for axis in (2, 3, 4):
         left = min(voxels, mask.shape[axis] - 1)
         reached = 0

@@ -1,9 +1,12 @@
-"""Read a NIfTI volume through a gate: either every voxel is as it was written, or one refusal.
+"""Read a NIfTI volume: either every voxel is as it was written, or the file is refused.
 
-The header is checked before anything is allocated; a gzip stream is decompressed exactly as far
-as its header promises, its CRC and length verified (nibabel alone reads most bit-flipped files as
-valid); a refusal takes about a second at most and no more memory than the file's own voxels.
-An uncompressed ``.nii`` has no checksum: there a flipped voxel bit cannot be known.
+The header is checked before anything is allocated. A gzip stream is decompressed exactly as far as
+the header promises, and its CRC and length are verified (nibabel alone reads most files with a
+flipped bit as valid). A refusal takes about a second at most and no more memory than the file's own
+voxels. An uncompressed ``.nii`` has no checksum, so that a flipped bit of a voxel goes unnoticed.
+
+What is read is what nibabel and ITK read. A header that leaves something in doubt, above all which
+side is left, is read with a note, see :mod:`dal_fast.imaging.orientation`.
 
 Every refusal is one :class:`~dal_fast.InputError` with one of these codes:
 
@@ -21,7 +24,8 @@ the gzip stream
 the header
 ``not-nifti``         neither NIfTI-1 nor NIfTI-2, of either byte order
 ``nifti-truncated``   fewer bytes than the header promises
-``nifti-extra-data``  more bytes than the header promises, among them decompression bombs
+``nifti-extra-data``  more bytes than the header promises, among them decompression bombs; less
+                      than a plane of zeros is padding, and read
 ``dimensions``        a number of dimensions outside 1 to 7
 ``not-3d``            one or two dimensions
 ``several-frames``    more than one frame or component
@@ -31,12 +35,11 @@ the header
 ``dtype-complex``     complex numbers
 ``dtype-colour``      RGB or RGBA
 ``dtype-unknown``     any other datatype code that is not an integer or float of 8 to 64 bits
-``bitpix``            bits a voxel that contradict the datatype
-``vox-offset``        voxels inside the header, at a fraction of a byte or 16 MiB away
+``vox-offset``        voxels inside the header, or 16 MiB behind it
 ``scaling``           infinite scl_slope or scl_inter
-``affine-invalid``    a qform that is no rotation, negative voxel sizes
-``affine-nonfinite``  NaN or infinity in the affine
-``affine-singular``   an affine that cannot be inverted
+``affine-invalid``    a qform that is no rotation, and no usable sform
+``affine-nonfinite``  NaN or infinity in the affine, and no usable qform
+``affine-singular``   an affine that cannot be inverted, and no usable qform
 ``voxel-size``        voxels finer than 0.05 mm or coarser than 20 mm
 the voxels
 ``all-nan``           no finite voxel at all
@@ -50,6 +53,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +64,8 @@ from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.header import LONGEST_HEADER, CheckedHeader, parse_header
+from dal_fast.imaging.header import LONGEST_HEADER, CheckedHeader, other_format, parse_header
+from dal_fast.imaging.orientation import Note
 
 _CHUNK = 1 << 20
 _DEFLATE_LIMIT = 1032
@@ -79,6 +84,7 @@ class Volume:
         path: where it came from.
         sha256: of the file's bytes, hexadecimal.
         nonfinite: how many voxels were NaN or infinite and are now 0.
+        notes: what the header leaves in doubt.
     """
 
     data: NDArray[np.float32]
@@ -87,6 +93,7 @@ class Volume:
     path: Path
     sha256: str
     nonfinite: int
+    notes: tuple[Note, ...] = ()
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
@@ -117,7 +124,7 @@ def read_volume(path: str | Path, nonfinite: Literal["refuse", "replace"] = "ref
     except OSError as error:
         raise InputError(Code.FILE_UNREADABLE, f"{path} cannot be read: {error.strerror}") from None
     data, replaced = _check_voxels(_scaled(stored, header), path, nonfinite)
-    return Volume(data, header.affine, header.raw, path, digest, replaced)
+    return Volume(data, header.affine, header.raw, path, digest, replaced, header.notes)
 
 
 def _check_file(path: Path) -> int:
@@ -125,6 +132,12 @@ def _check_file(path: Path) -> int:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise InputError(
+                Code.FILE_MISSING,
+                f"{path} is a link, and its target {os.readlink(path)} is missing; fetch it first "
+                "(datalad get, git annex get)",
+            ) from None
         raise InputError(Code.FILE_MISSING, f"{path} does not exist") from None
     except (OSError, ValueError) as error:
         raise InputError(Code.FILE_UNREADABLE, f"{path} cannot be read: {error}") from None
@@ -132,10 +145,12 @@ def _check_file(path: Path) -> int:
         raise InputError(Code.NOT_A_FILE, f"{path} is not a regular file")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(
-            Code.UNSUPPORTED_FORMAT, f"{path} is not a .nii or .nii.gz file; convert it to NIfTI"
+            Code.UNSUPPORTED_FORMAT,
+            f"{path} is not a .nii or .nii.gz file; convert it to NIfTI. An Analyze 7.5 pair "
+            "(.hdr, .img) does not say which side is left; better convert its DICOM files",
         )
     if status.st_size == 0:
-        raise InputError(Code.EMPTY_FILE, f"{path} is empty")
+        raise InputError(Code.EMPTY_FILE, f"{path} is empty; copy or download it again")
     return status.st_size
 
 
@@ -146,17 +161,42 @@ def _read_voxels(file: IO[bytes], size: int, path: Path) -> tuple[CheckedHeader,
         return _read_stream(file, size, size, name)
     start = file.read(4)
     if start[:2] != b"\x1f\x8b":
-        raise InputError(Code.NOT_GZIP, f"{name} is named .gz but does not hold a gzip stream")
+        raise _not_gzip(file, name)
     if start[3:] >= b"\x20":  # the three highest flags are reserved; decoders may ignore them
-        raise InputError(Code.GZIP_CORRUPT, f"{name} has a damaged gzip header")
+        raise InputError(
+            Code.GZIP_CORRUPT, f"{name} has a damaged gzip header; copy or download it again"
+        )
     file.seek(0)
     try:
         with igzip.GzipFile(fileobj=file, mode="rb") as stream:  # type: ignore[no-untyped-call]
             return _read_stream(stream, size, _DEFLATE_LIMIT * size, name)
     except EOFError:
-        raise InputError(Code.GZIP_TRUNCATED, f"{name} ends inside its gzip stream") from None
+        raise InputError(
+            Code.GZIP_TRUNCATED,
+            f"{name} ends inside its gzip stream; copy or download it again",
+        ) from None
     except _GZIP_ERRORS as error:
-        raise InputError(Code.GZIP_CORRUPT, f"{name} is a damaged gzip stream: {error}") from None
+        raise InputError(
+            Code.GZIP_CORRUPT,
+            f"{name} is a damaged gzip stream ({error}); copy or download it again",
+        ) from None
+
+
+def _not_gzip(file: IO[bytes], name: str) -> InputError:
+    """What a file that is only named .gz holds, and what to do about it."""
+    file.seek(0)
+    block = _read_up_to(file, LONGEST_HEADER)
+    plain = name[: -len(".gz")]
+    if other := other_format(block):
+        advice = other
+    else:
+        try:
+            parse_header(block, name)
+        except InputError:
+            advice = "copy or download it again"
+        else:
+            advice = f"it is an uncompressed NIfTI file: rename it to {Path(plain).name}"
+    return InputError(Code.NOT_GZIP, f"{name} is named .gz but is not compressed; {advice}")
 
 
 def _read_stream(
@@ -175,7 +215,8 @@ def _read_stream(
     if header.total_bytes > most:
         raise InputError(
             Code.NIFTI_TRUNCATED,
-            f"{name} promises {header.total_bytes} bytes; its {size} bytes cannot hold them",
+            f"{name} promises {header.total_bytes} bytes; its {size} bytes cannot hold them. "
+            "Copy or download it again",
         )
     if size > header.total_bytes + header.total_bytes // 8 + _CHUNK:
         raise _extra_data(name, header)
@@ -188,18 +229,22 @@ def _read_stream(
         if not chunk:
             raise InputError(
                 Code.NIFTI_TRUNCATED,
-                f"{name} promises {voxels.size} bytes of voxels and holds {filled}",
+                f"{name} promises {voxels.size} bytes of voxels and holds {filled}; copy or "
+                "download it again",
             )
         voxels[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
         filled += len(chunk)
-    if stream.read(1):  # at the end of a gzip stream this is where CRC and length are verified
+    rest = _read_up_to(stream, header.padding)  # where a gzip stream ends, its CRC is verified
+    if len(rest) == header.padding or rest.strip(b"\0"):
         raise _extra_data(name, header)
     return header, voxels.view(header.dtype).reshape(header.shape, order="F")
 
 
 def _extra_data(name: str, header: CheckedHeader) -> InputError:
     return InputError(
-        Code.NIFTI_EXTRA_DATA, f"{name} goes on after the {header.total_bytes} bytes it promises"
+        Code.NIFTI_EXTRA_DATA,
+        f"{name} goes on after the {header.total_bytes} bytes that its header promises; either "
+        "the header's sizes are wrong or the rest does not belong to the scan. Convert it anew",
     )
 
 
@@ -240,7 +285,8 @@ def _check_voxels(
         if nonfinite == "refuse":
             raise InputError(
                 Code.NONFINITE,
-                f"{path} has {bad} voxels that are NaN or infinite; ask to replace them by 0",
+                f"{path} has {bad} voxels that are NaN or infinite; to read them as 0, pass "
+                "--nonfinite replace (in Python nonfinite='replace')",
             )
         data[~finite] = 0
         low, high = data.min(), data.max()

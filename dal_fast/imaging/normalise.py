@@ -9,9 +9,9 @@ from torch import Tensor
 from dal_fast.errors import Code, InputError
 
 BRAIN_LEVEL, CEILING = 0.5, 1.0
-"""The median's place, and where brighter voxels are cut off: at twice the median."""
+"""The normalised intensities of the median and of everything at or above twice the median."""
 STANDARDISED_SHARE = 0.1
-"""Share of negative voxels in the brain from which on a scan counts as standardised."""
+"""A scan with a larger share of negative brain voxels counts as standardised."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,6 @@ class Normalisation:
     scale: float
     offset: float
 
-    def difference_to_scan(self, difference: Tensor) -> Tensor:
-        """A difference of normalised images, such as an anomaly map, in units of the scan."""
-        return difference / self.scale
-
     def scan_to_image(self, scan: Tensor) -> Tensor:
         """Intensities of the scan, normalised and cut off."""
         return ((scan - self.offset) * self.scale).clamp(0, CEILING)
@@ -40,12 +36,13 @@ class Normalisation:
 
 
 def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisation]:
-    """Bring the brain's median to 0.5, dark to 0, and cut off above twice the median.
+    """Bring the brain's median to 0.5 and no signal to 0; clip above twice the median.
 
-    The field of view is the mask where x > 0: part of a mask may lie outside what was scanned.
-    A few negative voxels (interpolation rings) become 0. A scan with more than a tenth of its
-    brain negative has been standardised; there its 0.1 % quantile inside the mask stands for no
-    signal and the field of view is the mask. Choices of ours, not specified in the paper.
+    The field of view is where the mask has positive values, since a part of the mask may lie
+    outside of what was scanned. A few negative voxels (ringing of an interpolation) become 0. A
+    scan with more than a tenth of its brain negative has been standardised: the 0.1 % quantile
+    inside its mask stands for no signal, and its field of view is the mask. Not specified in the
+    paper.
 
     Args:
         image: (1, 1, D, H, W) float32.
@@ -53,21 +50,26 @@ def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisatio
 
     Returns:
         The normalised image in [0, 1], 0 outside the field of view; the field of view, bool; and
-        the way back.
+        the normalisation.
 
     Raises:
         InputError: ``no-signal`` when the field of view is empty or its median is no signal.
     """
     brain = image[mask]
-    offset, view = 0.0, mask & (image > 0)
-    seen = brain[brain > 0]
+    offset, field_of_view = 0.0, mask & (image > 0)
+    signal = brain[brain > 0]
     if brain.numel() and float((brain < 0).float().mean()) > STANDARDISED_SHARE:
         offset = float(brain.kthvalue(1 + brain.numel() // 1000).values)
-        view, seen = mask, brain
-    if seen.numel() == 0:
-        raise InputError(Code.NO_SIGNAL, "the scan has no signal inside the brain mask")
-    median = float(seen.median()) - offset
+        field_of_view, signal = mask, brain
+    if signal.numel() == 0:
+        raise InputError(
+            Code.NO_SIGNAL, "the scan has no signal inside the brain mask; is it the right mask?"
+        )
+    median = float(signal.median()) - offset
     if not median > 0:
-        raise InputError(Code.NO_SIGNAL, "half the brain or more has no signal")
-    way = Normalisation(BRAIN_LEVEL / median, offset)
-    return way.scan_to_image(image) * view, view, way
+        raise InputError(
+            Code.NO_SIGNAL,
+            "at least half of the brain has no signal; are mask and scan those of one brain?",
+        )
+    normalisation = Normalisation(BRAIN_LEVEL / median, offset)
+    return normalisation.scan_to_image(image) * field_of_view, field_of_view, normalisation

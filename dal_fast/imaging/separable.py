@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dal_fast.backend import launcher
+from dal_fast.context import _C
 from dal_fast.ops._checks import address
+from dal_fast.ops._dispatch import cpu_kernels
 
 _KINDS = {torch.float32: 0, torch.uint8: 1, torch.bool: 1, torch.int16: 2}
 
@@ -78,13 +79,17 @@ def sample_separable(x: Tensor, taps: Sequence[Taps], out: Tensor) -> None:
     """
     if x.dtype not in _KINDS:
         x = x.float()
-    kernels, threads = launcher("cpu", x)
+    kernels, threads = cpu_kernels()
     axes = [
-        (address(t.index), address(t.weight), *t.index.shape, x.shape[axis], x.stride(axis))
+        _C.AxisTaps(
+            index=address(t.index), weight=address(t.weight), taps=len(t.index),
+            count=t.index.shape[1], size=x.shape[axis], stride=x.stride(axis),
+        )
         for axis, t in enumerate(taps)
-    ]
-    space = torch.empty(kernels.separable3d_workspace(axes, threads), dtype=torch.uint8)
+    ]  # fmt: skip
+    needed = kernels.separable3d_workspace(axes=axes, where=threads)
+    workspace = torch.empty(needed, dtype=torch.uint8)
     kernels.separable3d(
-        address(x), _KINDS[x.dtype], axes, address(out), out.stride(0), out.stride(1),
-        address(space), threads,
+        x=address(x), kind=_KINDS[x.dtype], axes=axes, stride_d=out.stride(0),
+        stride_h=out.stride(1), out=address(out), workspace=address(workspace), where=threads,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Networks, recoupling and weight files."""
 
-from dal_fast.models.autoencoder import Autoencoder, AutoencoderConfig, Reconstruction
+from dal_fast.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderOutput
 from dal_fast.models.config import DALConfig
 from dal_fast.models.dal import DAL, PARTS, DALOutput, parts_needed
 from dal_fast.models.recouple import closed_form
@@ -30,9 +30,9 @@ __all__ = [
     "AnyOutput",
     "Autoencoder",
     "AutoencoderConfig",
+    "AutoencoderOutput",
     "DALConfig",
     "DALOutput",
-    "Reconstruction",
     "build_model",
     "closed_form",
     "create_model",

@@ -35,7 +35,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
 from dal_fast.errors import Code, InputError
-from dal_fast.models.model import Model, brain_box
+from dal_fast.models.model import Model, brain_pads
 
 PARTS = ("encoder", "decoder", "critic")
 """The critic serves training only."""
@@ -69,16 +69,17 @@ class AutoencoderConfig(BaseModel):
     length: PositiveInt = 512
 
 
-class Reconstruction(NamedTuple):
-    """What an autoencoder makes of a scan; every volume is on the scan's grid.
+class AutoencoderOutput(NamedTuple):
+    """What an autoencoder returns; every volume is on the grid of its input.
 
     Attributes:
-        pseudo_healthy: phi, ``(N, 1, D, H, W)``, 0 where it sees nothing.
-        seen: the part of the mask that lies in the volume that it sees, bool, the same shape.
+        pseudo_healthy: phi, ``(N, 1, D, H, W)``, 0 outside the field of view.
+        field_of_view: the part of the mask inside the volume that the networks see, bool, the same
+            shape.
     """
 
     pseudo_healthy: Tensor
-    seen: Tensor
+    field_of_view: Tensor
 
 
 class Autoencoder(Model):
@@ -116,7 +117,7 @@ class Autoencoder(Model):
         length = self.config.length
         return (length, *self.small[1:]) if self.config.code == "spatial" else (length,)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Reconstruction:
+    def forward(self, x: Tensor, mask: Tensor) -> AutoencoderOutput:
         """From scan to what a healthy one would look like.
 
         The networks see a volume of ``config.shape`` around the middle of the brain's bounding box.
@@ -126,11 +127,11 @@ class Autoencoder(Model):
                 median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`).
             mask: brain, bool ``(N, 1, D, H, W)``.
         """
-        pads = _pads(mask, self.config.shape)
+        pads = brain_pads(mask, self.space_for)
         back = [-pad for pad in pads]
-        seen = F.pad(F.pad(mask, pads), back)
+        field_of_view = F.pad(F.pad(mask, pads), back)
         phi = F.pad(self.restore(F.pad(x * mask, pads)), back)
-        return Reconstruction(phi * seen, seen)
+        return AutoencoderOutput(phi * field_of_view, field_of_view)
 
     def restore(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Phi of volumes ``(N, 1, *config.shape)``.
@@ -162,20 +163,6 @@ def drawn(mean: Tensor, log_variance: Tensor | None, generator: Generator) -> Te
         return mean
     noise = torch.randn(mean.shape, generator=generator, device=mean.device)
     return mean + (0.5 * log_variance).exp() * noise
-
-
-def _pads(mask: Tensor, shape: Sequence[int]) -> list[int]:
-    """Paddings for ``F.pad`` that leave ``shape`` around the brain; negative ones crop.
-
-    Raises:
-        InputError: ``mask-empty``.
-    """
-    pads: list[int] = []
-    sides = zip(reversed(brain_box(mask)), reversed(mask.shape[2:]), reversed(shape), strict=True)
-    for side, size, want in sides:
-        start = side.start + (side.stop - side.start - want) // 2
-        pads += [-start, start + want - size]
-    return pads
 
 
 def _encoder(config: AutoencoderConfig, small: tuple[int, ...]) -> nn.Sequential:

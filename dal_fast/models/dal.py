@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
-from dal_fast.models.model import Model, brain_box
+from dal_fast.models.model import Model, brain_pads
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
 from dal_fast.models.unet import UNet
@@ -74,14 +74,14 @@ class DAL(Model):
         self.config = config
         tissues, code, patch = len(config.tissues), config.anatomy_channels, config.patch
         maps = 1 if config.tissue_mode == "nearest_level" else tissues
-        seen = 1
+        channels = 1
         if config.tissue_input == "evidence":
-            seen, maps = 1 + 2 * tissues, tissues + 1
+            channels, maps = 1 + 2 * tissues, tissues + 1
         widths = config.anatomy_widths
         v = tissues if config.modality == "means" else config.modality_length
         build: dict[str, Callable[[], nn.Module]] = {
             "evidence": lambda: TissueEvidence(tissues),
-            "tissue": lambda: UNet(seen, maps, config.tissue_widths, patch),
+            "tissue": lambda: UNet(channels, maps, config.tissue_widths, patch),
             "code": lambda: UNet(tissues, code, widths, patch),
             "modality": lambda: ModalityEncoder(config.modality_length),
             "restorer": lambda: UNet(1, code, widths, patch),
@@ -111,17 +111,23 @@ class DAL(Model):
                 median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`).
             mask: brain, bool ``(N, 1, D, H, W)``.
         """
-        pads = brain_pads(mask, self.stride)
+        pads = self.pads(mask)
         x, mask = F.pad(x * mask, pads), F.pad(mask, pads)
         output = self.recouple(x, mask, self.tissue_logits(x, mask))
         back = [-pad for pad in pads]
         return DALOutput(*(F.pad(volume, back) for volume in output))
 
+    def pads(self, mask: Tensor) -> list[int]:
+        """Paddings that leave the brain, a margin, and sides that are multiples of ``stride``."""
+        return brain_pads(
+            mask, lambda sides: self.space_for([side + 2 * _MARGIN for side in sides])
+        )
+
     def tissue_logits(self, x: Tensor, mask: Tensor) -> Tensor:
         """E_A: ``(N, 1, D, H, W)`` to ``(N, K, D, H, W)``, sides multiples of ``stride``."""
         if self.config.tissue_input == "evidence":
-            seen = self.part("evidence")(x, mask)
-            logits: Tensor = combine(seen, self.part("tissue")(seen))
+            evidence = self.part("evidence")(x, mask)
+            logits: Tensor = combine(evidence, self.part("tissue")(evidence))
         else:
             logits = self.part("tissue")(x)
         if self.config.tissue_mode == "logits":
@@ -167,20 +173,3 @@ def parts_needed(config: DALConfig) -> tuple[str, ...]:
     if config.modality == "means":
         parts.discard("modality")
     return tuple(name for name in PARTS if name in parts)
-
-
-def brain_pads(mask: Tensor, multiple: int) -> list[int]:
-    """Paddings for ``F.pad`` that leave the brain, a margin, and sides that are multiples.
-
-    Negative paddings crop; the negated list restores the grid. One box for the whole batch.
-
-    Raises:
-        InputError: ``mask-empty``.
-    """
-    pads: list[int] = []
-    for side, size in zip(reversed(brain_box(mask)), reversed(mask.shape[2:]), strict=True):
-        length = side.stop - side.start
-        want = -(-(length + 2 * _MARGIN) // multiple) * multiple
-        before = (want - length) // 2
-        pads += [before - side.start, want - length - before - (size - side.stop)]
-    return pads

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dal_fast.imaging.grid import bounding_box
+from dal_fast.imaging.morphology import bounding_box
 from dal_fast.models.recouple import lattice
 
 ATLAS_SIDES = (40, 48, 40)  # a brain's bounding box in the atlas
@@ -81,8 +81,8 @@ class TissueEvidence(nn.Module):
 
     def _one(self, x: Tensor, mask: Tensor) -> Tensor:
         prior = _laid_out(self.atlas, mask)
-        seen = lattice(mask & (x > 0), 2)
-        means, spreads = fit_tissues(x[seen], prior[:, *seen])
+        sampled = lattice(mask & (x > 0), 2)
+        means, spreads = fit_tissues(x[sampled], prior[:, *sampled])
         z = (x - means.view(-1, 1, 1, 1)) / spreads.view(-1, 1, 1, 1)
         return torch.cat([x[None], torch.exp(-0.5 * z.square()) * mask, prior])
 
@@ -98,14 +98,14 @@ def _laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
     return out * mask
 
 
-def combine(seen: Tensor, output: Tensor) -> Tensor:
+def combine(evidence: Tensor, output: Tensor) -> Tensor:
     """Tissue logits ``(N, K, D, H, W)`` from the evidence and what the network makes of it.
 
     Args:
-        seen: of :class:`TissueEvidence`.
+        evidence: of :class:`TissueEvidence`.
         output: ``(N, K + 1, D, H, W)``: corrections, and the logit of the trust t.
     """
-    likelihood, prior = seen[:, 1:].chunk(2, dim=1)
+    likelihood, prior = evidence[:, 1:].chunk(2, dim=1)
     trust = torch.sigmoid(output[:, -1:] + _FIRST_TRUST)
     return trust * (likelihood * prior + _FAINT).log() + output[:, :-1]
 

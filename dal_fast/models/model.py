@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.grid import bounding_box
+from dal_fast.imaging.morphology import bounding_box
 
 
 class Model(nn.Module):
@@ -41,8 +41,15 @@ class Model(nn.Module):
         """Sides of the volume that the networks see of a brain with these sides."""
 
 
-def brain_box(mask: Tensor) -> tuple[slice, ...]:
-    """Of all brains of a batch ``(N, 1, D, H, W)``, one box.
+def brain_pads(mask: Tensor, space_for: Callable[[Sequence[int]], Sequence[int]]) -> list[int]:
+    """Paddings for ``F.pad`` that leave a volume with the brain in its middle.
+
+    Negative paddings crop, and the negated list restores the grid. Of an odd number of voxels
+    around the brain, one more comes after it than before it. All brains of a batch share one box.
+
+    Args:
+        mask: brain, bool ``(N, 1, D, H, W)``.
+        space_for: sides of the volume, given those of the brain's bounding box.
 
     Raises:
         InputError: ``mask-empty``.
@@ -50,4 +57,13 @@ def brain_box(mask: Tensor) -> tuple[slice, ...]:
     whole = mask.flatten(0, 1).any(dim=0)
     if not bool(whole.any()):
         raise InputError(Code.MASK_EMPTY, f"the mask {tuple(mask.shape)} holds no voxel")
-    return bounding_box(whole)
+    box = bounding_box(whole)
+    space = space_for([side.stop - side.start for side in box])
+    pads: list[int] = []
+    for side, size, wanted in zip(
+        reversed(box), reversed(mask.shape[2:]), reversed(space), strict=True
+    ):
+        around = wanted - (side.stop - side.start)
+        before = around // 2
+        pads += [before - side.start, around - before - (size - side.stop)]
+    return pads

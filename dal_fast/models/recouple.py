@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dal_fast.imaging.grid import bounding_box
+from dal_fast.imaging.morphology import bounding_box
+from dal_fast.metrics import MAD_TO_SIGMA, robust_spread
 
 CERTAIN = 0.8  # probability from which a voxel counts for its tissue's mean
 KEEP_MADS = 2.5  # voxels further from the tissue's median than this do not count
@@ -30,12 +31,11 @@ _POWERS = [
     for k in range(DEGREE + 1 - i - j)
 ]
 _BIAS_RANGE = (0.3, 3.0)
-_MAD_TO_SIGMA = 1.4826
 _TUKEY = 4.0  # residuals beyond this many sigmas have no say in the bias
 
 
 @dataclass(frozen=True)
-class Recoupled:
+class TissueFit:
     """Result of :func:`closed_form`.
 
     Attributes:
@@ -49,7 +49,7 @@ class Recoupled:
     bias: Tensor
 
 
-def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> Recoupled:
+def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
     """Recouple each scan of a batch.
 
     Args:
@@ -59,7 +59,7 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> Recoupled:
     """
     parts = [_one(x[n, 0], p[n], mask[n, 0]) for n in range(x.shape[0])]
     image, means, bias = (torch.stack(part) for part in zip(*parts, strict=True))
-    return Recoupled(image[:, None], means, bias[:, None])
+    return TissueFit(image[:, None], means, bias[:, None])
 
 
 def _one(x: Tensor, p: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,10 +70,10 @@ def _one(x: Tensor, p: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         step *= 2
     bias = torch.ones_like(x)
     if count > 10 * len(_POWERS):
-        seen = lattice(inside, 2 * step if count >= ENOUGH else 1)
-        bias = torch.where(mask, _bias_field(x, p, mask, seen), bias)
-    seen = lattice(inside, step)
-    means = _robust_means(x[seen] / bias[seen], p[:, *seen])
+        sampled = lattice(inside, 2 * step if count >= ENOUGH else 1)
+        bias = torch.where(mask, _bias_field(x, p, mask, sampled), bias)
+    sampled = lattice(inside, step)
+    means = _robust_means(x[sampled] / bias[sampled], p[:, *sampled])
     image = torch.einsum("k,kdhw->dhw", means, p) * bias * mask
     return image, means, bias
 
@@ -84,12 +84,14 @@ def lattice(inside: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
     return d * step, h * step, w * step
 
 
-def _bias_field(x: Tensor, p: Tensor, mask: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """b ``(D, H, W)``, fitted at ``seen``, of mean 1 inside the mask."""
-    values, shares = x[seen], p[:, *seen]
+def _bias_field(
+    x: Tensor, p: Tensor, mask: Tensor, sampled: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    """b ``(D, H, W)``, fitted at the voxels ``sampled``, of mean 1 inside the mask."""
+    values, shares = x[sampled], p[:, *sampled]
     box = bounding_box(mask)
     powers = [_powers(box[a], mask.shape[a], mask.device) for a in range(3)]  # (D, 4), ...
-    d, h, w = seen
+    d, h, w = sampled
     terms = [powers[0][d, i] * powers[1][h, j] * powers[2][w, k] for i, j, k in _POWERS]
     basis = torch.stack(terms, dim=1)
     bias = torch.ones_like(values)
@@ -118,14 +120,14 @@ def _robust_means(values: Tensor, shares: Tensor) -> Tensor:
     """
     means = []
     for share in shares:
-        own = values[share > CERTAIN]
-        if len(own) < 20:
+        certain = values[share > CERTAIN]
+        if len(certain) < 20:
             means.append((values * share).sum() / share.sum().clamp_min(1e-6))
             continue
-        centre = own.median()
-        distance = (own - centre).abs()
-        near = distance <= KEEP_MADS * _MAD_TO_SIGMA * distance.median()
-        means.append(own[near].mean())
+        centre = certain.median()
+        distance = (certain - centre).abs()
+        near = distance <= KEEP_MADS * MAD_TO_SIGMA * distance.median()
+        means.append(certain[near].mean())
     return torch.stack(means)
 
 
@@ -142,6 +144,6 @@ def _fit_bias(values: Tensor, model: Tensor, basis: Tensor) -> Tensor:
         normal = normal + ridge * normal.diagonal().mean()
         coefficients = torch.linalg.solve(normal, right).to(basis.dtype)
         residual = values - design @ coefficients
-        sigma = (_MAD_TO_SIGMA * residual.abs().median()).clamp_min(1e-6)
+        sigma = robust_spread(residual).clamp_min(1e-6)
         weight = (1 - (residual / (_TUKEY * sigma)).square()).clamp_min(0).square()
     return coefficients

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Tag
 
 from dal_fast.errors import Code, InputError
 from dal_fast.models import autoencoder, dal
-from dal_fast.models.autoencoder import Autoencoder, AutoencoderConfig, Reconstruction
+from dal_fast.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderOutput
 from dal_fast.models.config import DALConfig
 from dal_fast.models.dal import DAL, DALOutput, parts_needed
 
@@ -20,7 +20,7 @@ def _kind(config: Any) -> str:
 
 
 AnyModel = DAL | Autoencoder
-AnyOutput = DALOutput | Reconstruction
+AnyOutput = DALOutput | AutoencoderOutput
 AnyConfig = Annotated[
     Annotated[DALConfig, Tag("dal")] | Annotated[AutoencoderConfig, Tag("autoencoder")],
     Discriminator(_kind),

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save
 
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.atomic import write_bytes
 from dal_fast.models.autoencoder import AutoencoderConfig
 from dal_fast.models.config import DALConfig
 from dal_fast.models.dal import DAL
@@ -44,6 +43,9 @@ def save_weights(
         model: its configuration goes along.
         card: JSON-serialisable facts about the training.
         parts: names of the trained networks.
+
+    Raises:
+        OutputError: ``output-unwritable`` or ``disk-full``.
     """
     tensors = {
         name: _stored(value.detach().cpu())
@@ -56,18 +58,7 @@ def save_weights(
         "parts": json.dumps(list(parts)),
         "card": json.dumps(dict(card)),
     }
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(_sorted(save(tensors, metadata)))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_bytes(path, _sorted(save(tensors, metadata)))
 
 
 def _sorted(content: bytes) -> bytes:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import overload
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from dal_fast.errors import InputError
 
@@ -31,17 +33,12 @@ def check_shape(x: Tensor, name: str) -> None:
         raise InputError("shape", f"{name} has an empty axis: {tuple(x.shape)}")
 
 
-def check_same(x: Tensor, y: Tensor, name_x: str, name_y: str) -> None:
-    """``x`` and ``y`` must agree in shape, dtype and device."""
+def check_pair(x: Tensor, y: Tensor) -> None:
+    """``x`` and ``y`` must agree in shape and device."""
     if x.shape != y.shape:
-        raise InputError(
-            "shape", f"{name_x} {tuple(x.shape)} and {name_y} {tuple(y.shape)} differ in shape"
-        )
-    if x.dtype != y.dtype or x.device != y.device:
-        raise InputError(
-            "dtype",
-            f"{name_x} ({x.dtype}, {x.device}) and {name_y} ({y.dtype}, {y.device}) differ",
-        )
+        raise InputError("shape", f"x {tuple(x.shape)} and y {tuple(y.shape)} differ in shape")
+    if x.device != y.device:
+        raise InputError("device", f"x is on {x.device} and y on {y.device}")
 
 
 def check_mask(mask: Tensor | None, x: Tensor, name: str = "mask") -> None:
@@ -69,11 +66,33 @@ def check_positive(value: float, name: str) -> None:
         raise InputError("value", f"{name} must be positive, not {value}")
 
 
+def check_constants(**options: object) -> None:
+    """No derivative by an option may be asked for: it would be lost without a word."""
+    for name, value in options.items():
+        for v in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(v, Tensor) and wants_derivative(v):
+                raise InputError("no-gradient", f"there is no gradient by {name}: pass numbers")
+
+
+def wants_derivative(x: Tensor) -> bool:
+    """Whether a derivative by ``x`` is being recorded, in reverse or forward mode."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return True
+    if forward_ad._current_level < 0:
+        return False
+    tangent = forward_ad.unpack_dual(x).tangent  # type: ignore[no-untyped-call]
+    return tangent is not None
+
+
 def address(t: Tensor | None) -> int:
     """Address of a contiguous tensor's first element; 0 for none."""
     return 0 if t is None else t.data_ptr()
 
 
+@overload
+def host_table(values: Sequence[float]) -> Tensor: ...
+@overload
+def host_table(values: None) -> None: ...
 def host_table(values: Sequence[float] | None) -> Tensor | None:
     """Doubles that a launcher reads on the host, whatever device is the default one."""
     return None if values is None else torch.tensor(values, dtype=torch.float64, device="cpu")

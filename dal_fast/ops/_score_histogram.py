@@ -9,37 +9,41 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dal_fast import reference
-from dal_fast.backend import launcher
+from dal_fast.context import _C
 from dal_fast.ops._checks import DTYPE_CODES, address
+from dal_fast.ops._dispatch import launcher
 from dal_fast.ops._register import op
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
+PAGES = 2**16
+"""Pages ``key >> 16`` of the float32s' order-preserving keys."""
+EMPTY_SPAN = (2**32 - 1, 0)
+"""Lowest and highest key of a bin without a score."""
 _SEGMENT = 2**31  # voxels that the kernel's 32-bit scratch counters can hold
 
 
-@op("score_pages")
+@op("score_pages", remedy="metrics are counts")
 def _score_pages(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
     score, mask = score.contiguous(), None if mask is None else mask.contiguous()
     kernels, where = launcher(backend, score)
-    pages = score.new_empty(reference.PAGES, dtype=torch.bool)
+    pages = score.new_empty(PAGES, dtype=torch.bool)
     nans = score.new_empty((), dtype=torch.int64)
     kernels.score_pages(
-        address(score), address(mask), address(pages), address(nans),
-        score.numel(), DTYPE_CODES[score.dtype], where,
+        score=address(score), mask=address(mask), voxels=score.numel(),
+        pages=address(pages), nans=address(nans), dtype=DTYPE_CODES[score.dtype], where=where,
     )  # fmt: skip
     return pages, nans
 
 
 @_score_pages.register_fake
 def _(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
-    pages = score.new_empty(reference.PAGES, dtype=torch.bool)
+    pages = score.new_empty(PAGES, dtype=torch.bool)
     return pages, score.new_empty((), dtype=torch.int64)
 
 
-@op("score_histogram")
+@op("score_histogram", remedy="metrics are counts")
 def _score_histogram(
     score: Tensor,
     target: Tensor,
@@ -52,14 +56,15 @@ def _score_histogram(
     score, target = score.contiguous(), target.contiguous()
     mask = None if mask is None else mask.contiguous()
     kernels, where = launcher(backend, score)
-    size = kernels.score_histogram_workspace(bins, where)
+    size = kernels.score_histogram_workspace(bins=bins, where=where)
     workspace = score.new_empty(size, dtype=torch.uint8)
     counts = score.new_empty((bins, 2), dtype=torch.int64)
     span = score.new_empty((bins, 2), dtype=torch.int64)
     kernels.score_histogram(
-        address(score), address(target), address(mask), address(base), address(workspace),
-        address(counts), address(span), score.numel(), bins, shift,
-        _SEGMENT, DTYPE_CODES[score.dtype], where,
+        score=address(score), target=address(target), mask=address(mask), voxels=score.numel(),
+        bins=_C.ScoreBins(base=address(base), shift=shift, bins=bins), segment=_SEGMENT,
+        workspace=address(workspace), counts=address(counts), span=address(span),
+        dtype=DTYPE_CODES[score.dtype], where=where,
     )  # fmt: skip
     return counts, span
 
@@ -81,6 +86,8 @@ def _(
 def score_pages(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Bools, int]:
     """The pages that hold a score inside ``mask``, and the number of NaN."""
     if backend == "reference":
+        from dal_fast import reference
+
         pages, nans = reference.score_pages(score, mask)
     else:
         pages, nans = _score_pages(score, mask, backend)
@@ -88,7 +95,7 @@ def score_pages(score: Tensor, mask: Tensor | None, backend: str) -> tuple[Bools
 
 
 def key_to_score(keys: Ints) -> npt.NDArray[np.float32]:
-    """The float32 whose order-preserving key is given (inverse of ``reference.score_keys``)."""
+    """The float32 whose order-preserving key is given."""
     bits = np.where(keys >= 2**31, keys - 2**31, -1 - keys)
     return bits.astype(np.int32).view(np.float32)
 
@@ -144,7 +151,7 @@ class ScoreHistogram:
     def empty(cls, limit: int) -> ScoreHistogram:
         """Nothing counted yet: no page, no bin."""
         nothing = np.zeros((0, 2), dtype=np.int64)
-        return cls(limit, np.zeros(reference.PAGES, dtype=np.bool_), nothing, nothing)
+        return cls(limit, np.zeros(PAGES, dtype=np.bool_), nothing, nothing)
 
     @classmethod
     def count(
@@ -161,6 +168,8 @@ class ScoreHistogram:
         base = torch.from_numpy(layout.base).to(score.device)
         work = score, target, mask, base, layout.shift, layout.bins
         if backend == "reference":
+            from dal_fast import reference
+
             counts, span = reference.score_histogram(*work)
         else:
             counts, span = _score_histogram(*work, backend)
@@ -187,7 +196,7 @@ class ScoreHistogram:
             return self
         layout, old = Layout.of(pages, self.limit), self.occupied()
         counts = np.zeros((layout.bins, 2), dtype=np.int64)
-        span = np.tile(np.array(reference.EMPTY_SPAN), (layout.bins, 1))
+        span = np.tile(np.array(EMPTY_SPAN), (layout.bins, 1))
         if len(old):
             new = layout.bin_of(self.span[old, 0])  # rises; an old bin lies within one new bin
             first = np.flatnonzero(np.diff(new, prepend=-1))

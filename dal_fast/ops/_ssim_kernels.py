@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dal_fast import reference
-from dal_fast.backend import launcher, triton_kernels
-from dal_fast.ops._checks import DTYPE_CODES, address
+from dal_fast.context import _C
+from dal_fast.ops._checks import DTYPE_CODES, address, host_table
+from dal_fast.ops._dispatch import launcher, triton_kernels
+from dal_fast.ops._taps import ssim_weights
 
 
 def arithmetic(x: Tensor) -> torch.dtype:
@@ -46,19 +47,19 @@ class SsimKernels:
         backend: str,
     ) -> None:
         self.x, self.y = x.contiguous(), y.contiguous()
-        with torch.device("cpu"):
-            self._weights = reference.window_weights(window, sigma, kind)[window // 2 :]
-        self._weights = self._weights.contiguous()
+        self._weights = host_table(ssim_weights(window, sigma, kind))
         self._c = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
         self._triton = triton_kernels("ssim_l1") if backend == "triton" else None
         if self._triton is None:
             self._compiled, self._where = launcher(backend, x)
-            n, c, d, h, w = x.shape
-            code = DTYPE_CODES[x.dtype]
-            work = (n * c, d, h, w, address(self._weights), window // 2, *self._c, code)
-            size = self._compiled.ssim_workspace((*work, 0), self._where)
+            n, c, depth, height, width = x.shape
+            self._problem = _C.SsimProblem(
+                volumes=n * c, depth=depth, height=height, width=width,
+                weights=address(self._weights), radius=window // 2,
+                c1=self._c[0], c2=self._c[1], dtype=DTYPE_CODES[x.dtype],
+            )  # fmt: skip
+            size = self._compiled.ssim_workspace(problem=self._problem, where=self._where)
             self._workspace = x.new_empty(size, dtype=torch.uint8)
-            self._problem = (*work, address(self._workspace))
 
     def map(self, hybrid: bool) -> Tensor:
         """SSIM, or ``|x - y| (1 - SSIM)``."""
@@ -67,8 +68,9 @@ class SsimKernels:
             self._triton.ssim_map(self.x, self.y, out, hybrid, self._weights, *self._c)
         else:
             self._compiled.ssim_map(
-                address(self.x), address(self.y), address(out), hybrid, self._problem, self._where
-            )
+                x=address(self.x), y=address(self.y), out=address(out), hybrid=hybrid,
+                problem=self._problem, workspace=address(self._workspace), where=self._where,
+            )  # fmt: skip
         return out
 
     def sums(self, keep_fields: bool) -> tuple[Tensor, Tensor]:
@@ -80,8 +82,9 @@ class SsimKernels:
             self._triton.ssim_sums(self.x, self.y, sums, kept, self._weights, *self._c)
         else:
             self._compiled.ssim_sums(
-                address(self.x), address(self.y), address(sums),
-                address(fields) if keep_fields else 0, self._problem, self._where,
+                x=address(self.x), y=address(self.y), sums=address(sums),
+                fields=address(fields) if keep_fields else 0,
+                problem=self._problem, workspace=address(self._workspace), where=self._where,
             )  # fmt: skip
         return sums, fields
 
@@ -92,8 +95,8 @@ class SsimKernels:
             self._triton.ssim_fields(self.x, self.y, grad, fields, self._weights, *self._c)
         else:
             self._compiled.ssim_fields(
-                address(self.x), address(self.y), address(grad), address(fields),
-                self._problem, self._where,
+                x=address(self.x), y=address(self.y), grad=address(grad), fields=address(fields),
+                problem=self._problem, workspace=address(self._workspace), where=self._where,
             )  # fmt: skip
         return fields
 
@@ -119,8 +122,9 @@ class SsimKernels:
             )  # fmt: skip
         else:
             self._compiled.ssim_backward(
-                address(self.x), address(self.y), address(fields), address(upstream), scale, l1,
-                address(gx) if need_x else 0, address(gy) if need_y else 0,
-                self._problem, self._where,
+                x=address(self.x), y=address(self.y), fields=address(fields),
+                upstream=address(upstream), scale=scale, l1=l1,
+                grad_x=address(gx) if need_x else 0, grad_y=address(gy) if need_y else 0,
+                problem=self._problem, workspace=address(self._workspace), where=self._where,
             )  # fmt: skip
         return gx, gy

@@ -8,20 +8,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dal_fast import reference
-from dal_fast.backend import launcher, resolve, triton_kernels
+from dal_fast.context import _C
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import (
     DTYPE_CODES,
     address,
+    check_constants,
     check_levels,
     check_mask,
     check_volume,
     host_table,
 )
+from dal_fast.ops._dispatch import launcher, resolve, triton_kernels
 from dal_fast.ops._register import op
+from dal_fast.ops._taps import canny_weights
 from dal_fast.ops.onehot import LEVELS
-from dal_fast.reference.canny3d import gaussian_taps
 
 
 def canny3d(
@@ -72,6 +73,8 @@ def canny3d(
     _check_parameters(sigma, low, high)
     backend = resolve(backend, x, triton=True)
     if backend == "reference":
+        from dal_fast import reference
+
         return reference.canny3d(x.detach().double(), sigma, low, high, mask)
     edges: Tensor = _canny3d(x.detach(), None, mask, sigma, low, high, backend)
     return edges
@@ -111,9 +114,12 @@ def anatomy_edges(
     check_volume(logits, "logits")
     check_mask(mask, logits)
     _check_parameters(sigma, low, high)
+    check_constants(levels=levels)
     check_levels(levels, logits)
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":
+        from dal_fast import reference
+
         return reference.anatomy_edges(logits.detach().double(), levels, mask, sigma, low, high)
     table = [float(c) for c in levels]
     edges: Tensor = _canny3d(logits.detach(), table, mask, sigma, low, high, backend)
@@ -121,13 +127,14 @@ def anatomy_edges(
 
 
 def _check_parameters(sigma: float, low: float, high: float) -> None:
+    check_constants(sigma=sigma, low=low, high=high)
     if not (0 <= sigma < math.inf):
         raise InputError("value", f"sigma must be 0 or positive, not {sigma}")
     if not (0 <= low <= high < math.inf):
         raise InputError("value", f"thresholds must be 0 <= low <= high, not {low} and {high}")
 
 
-@op("canny3d")
+@op("canny3d", remedy="pass x.detach()")
 def _canny3d(
     values: Tensor,
     levels: list[float] | None,
@@ -140,21 +147,22 @@ def _canny3d(
     values, mask = values.contiguous(), None if mask is None else mask.contiguous()
     n, c, d, h, w = values.shape
     edges = values.new_empty(n, c if levels is None else 1, d, h, w, dtype=torch.bool)
-    taps = gaussian_taps(sigma, max(d, h, w))
+    taps = canny_weights(sigma, max(d, h, w))
     if backend == "triton":
         triton_kernels("canny3d").canny3d(values, levels, mask, taps, low, high, edges)
         return edges
     kernels, where = launcher(backend, values)
     level_table, tap_table, radius = host_table(levels), host_table(taps), len(taps) - 1
-    source = (
-        address(values), address(level_table), address(mask),
-        n, c, d, h, w, DTYPE_CODES[values.dtype],
+    source = _C.CannyInput(
+        values=address(values), levels=address(level_table), mask=address(mask),
+        batch=n, channels=c, depth=d, height=h, width=w, dtype=DTYPE_CODES[values.dtype],
     )  # fmt: skip
-    size = kernels.canny3d_workspace(*source, radius, where)
-    scratch = values.new_empty(size, dtype=torch.uint8)
+    parameters = _C.CannyParameters(taps=address(tap_table), radius=radius, low=low, high=high)
+    size = kernels.canny3d_workspace(input=source, radius=radius, where=where)
+    workspace = values.new_empty(size, dtype=torch.uint8)
     kernels.canny3d(
-        *source, address(tap_table), radius, low, high,
-        address(scratch), address(edges), where,
+        input=source, parameters=parameters,
+        workspace=address(workspace), edges=address(edges), where=where,
     )  # fmt: skip
     return edges
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dal_fast import reference
-from dal_fast.backend import launcher, resolve
+from dal_fast.context import _C
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import address, check_shape
+from dal_fast.ops._dispatch import launcher, resolve
 from dal_fast.ops._register import op
 
 _MOST_VOXELS = 2**32 - 1  # of one volume: then a node's number fits 32 bits
@@ -37,6 +37,8 @@ def components3d(mask: Tensor, connectivity: int = 26, *, backend: str = "auto")
     _check(mask, connectivity)
     backend = resolve(backend, mask)
     if backend == "reference":
+        from dal_fast import reference
+
         return reference.components3d(mask, connectivity)
     return _components3d(mask, connectivity, backend)
 
@@ -64,6 +66,8 @@ def remove_small(
         raise InputError("value", f"min_voxels must not be negative, not {min_voxels}")
     backend = resolve(backend, mask)
     if backend == "reference":
+        from dal_fast import reference
+
         return reference.remove_small(mask, min_voxels, connectivity)
     return _remove_small(mask, min_voxels, connectivity, backend)
 
@@ -80,32 +84,38 @@ def _check(mask: Tensor, connectivity: int) -> None:
         raise InputError("shape", f"mask has 2**32 voxels a volume or more: {tuple(mask.shape)}")
 
 
-def _layout(mask: Tensor, connectivity: int) -> tuple[int, int, int, int, int]:
+def _shape(mask: Tensor, connectivity: int) -> _C.Components3dShape:
     n, c, depth, height, width = mask.shape
-    return n * c, depth, height, width, connectivity
+    return _C.Components3dShape(
+        volumes=n * c, depth=depth, height=height, width=width, connectivity=connectivity
+    )
 
 
-@op("components3d")
+@op("components3d", remedy="a mask has none")
 def _components3d(mask: Tensor, connectivity: int, backend: str) -> Tensor:
-    mask, layout = mask.contiguous(), _layout(mask, connectivity)
+    mask, shape = mask.contiguous(), _shape(mask, connectivity)
     kernels, where = launcher(backend, mask)
     labels = mask.new_empty(mask.shape, dtype=torch.int32)
-    size = kernels.components3d_workspace(*layout, where)
+    size = kernels.components3d_workspace(shape=shape, where=where)
     workspace = mask.new_empty(size, dtype=torch.uint8)
-    kernels.components3d(address(mask), address(labels), address(workspace), *layout, where)
+    kernels.components3d(
+        mask=address(mask), labels=address(labels), workspace=address(workspace),
+        shape=shape, where=where,
+    )  # fmt: skip
     return labels
 
 
-@op("remove_small")
+@op("remove_small", remedy="a mask has none")
 def _remove_small(mask: Tensor, min_voxels: int, connectivity: int, backend: str) -> Tensor:
-    mask, layout = mask.contiguous(), _layout(mask, connectivity)
+    mask, shape = mask.contiguous(), _shape(mask, connectivity)
     kernels, where = launcher(backend, mask)
     out = mask.new_empty(mask.shape)
-    size = kernels.components3d_workspace(*layout, where)
+    size = kernels.components3d_workspace(shape=shape, where=where)
     workspace = mask.new_empty(size, dtype=torch.uint8)
     kernels.remove_small(
-        address(mask), address(out), address(workspace), *layout, min_voxels, where
-    )
+        mask=address(mask), out=address(out), workspace=address(workspace),
+        shape=shape, min_voxels=min_voxels, where=where,
+    )  # fmt: skip
     return out
 
 

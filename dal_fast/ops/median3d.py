@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dal_fast import reference
-from dal_fast.backend import launcher, resolve
+from dal_fast.context import _C
 from dal_fast.errors import InputError
-from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume
+from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume, wants_derivative
+from dal_fast.ops._dispatch import launcher, resolve
 from dal_fast.ops._register import op
 
 
@@ -47,25 +47,32 @@ def median3d(
     check_mask(mask, x)
     if size not in (3, 4, 5):
         raise InputError("size", f"size must be 3, 4 or 5, not {size}")
-    if x.requires_grad and torch.is_grad_enabled():
+    if wants_derivative(x):
         raise InputError("no-gradient", "median3d has no gradient: pass x.detach()")
     backend = resolve(backend, x)
     if size == 4 and backend == "cuda":
         raise InputError("size", "a median of size 4 has no GPU kernel: pass x.cpu(), or 3 or 5")
     if backend == "reference":
+        from dal_fast import reference
+
         return reference.median3d(x.double(), size, mask).to(x.dtype)
     return _median3d(x, size, mask, backend)
 
 
-@op("median3d")
+@op("median3d", remedy="pass x.detach()")
 def _median3d(x: Tensor, size: int, mask: Tensor | None, backend: str) -> Tensor:
     x, mask = x.contiguous(), None if mask is None else mask.contiguous()
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     n, c, d, h, w = x.shape
     kernels, where = launcher(backend, x)
-    layout = n, c, d, h, w, size, DTYPE_CODES[x.dtype], where
-    workspace = x.new_empty(kernels.median3d_workspace(*layout), dtype=torch.uint8)
-    kernels.median3d(address(x), address(mask), address(out), address(workspace), *layout)
+    shape = _C.Median3dShape(batch=n, channels=c, depth=d, height=h, width=w, size=size)
+    dtype = DTYPE_CODES[x.dtype]
+    needed = kernels.median3d_workspace(shape=shape, dtype=dtype, where=where)
+    workspace = x.new_empty(needed, dtype=torch.uint8)
+    kernels.median3d(
+        x=address(x), mask=address(mask), out=address(out), workspace=address(workspace),
+        shape=shape, dtype=dtype, where=where,
+    )  # fmt: skip
     return out
 
 

@@ -8,18 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dal_fast import reference
-from dal_fast.backend import launcher, resolve, triton_kernels
+from dal_fast.context import _C
 from dal_fast.ops._checks import (
     DTYPE_CODES,
     address,
+    check_constants,
     check_levels,
     check_mask,
     check_positive,
     check_volume,
     host_table,
 )
-from dal_fast.ops._register import op
+from dal_fast.ops._dispatch import launcher, resolve, triton_kernels
+from dal_fast.ops._register import FORWARD_MODE, SECOND_ORDER, op
 
 LEVELS = (0.29, 0.48, 0.72)
 """Grey levels of CSF, grey and white matter in the anatomical image (DAL, arXiv 2512.21924)."""
@@ -45,9 +46,12 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto
         InputError: wrong shape, dtype or temperature; backend that cannot run.
     """
     check_volume(logits, "logits")
+    check_constants(temperature=temperature)
     check_positive(temperature, "temperature")
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":
+        from dal_fast import reference
+
         return reference.onehot_ste(logits.double(), temperature).to(logits.dtype)
     return _onehot(logits, None, None, temperature, backend)
 
@@ -77,16 +81,20 @@ def anatomy_image(
     """
     check_volume(logits, "logits")
     check_mask(mask, logits)
+    check_constants(temperature=temperature)
     check_positive(temperature, "temperature")
+    check_constants(levels=levels)
     check_levels(levels, logits)
     backend = resolve(backend, logits, triton=True)
     if backend == "reference":
+        from dal_fast import reference
+
         image = reference.anatomy_image(logits.double(), levels, mask, temperature)
         return image.to(logits.dtype)
     return _onehot(logits, [float(c) for c in levels], mask, temperature, backend)
 
 
-@op("onehot", differentiable=True)
+@op("onehot", remedy=FORWARD_MODE, differentiable=True)
 def _onehot(
     logits: Tensor,
     levels: list[float] | None,
@@ -102,13 +110,13 @@ def _onehot(
         return out
     (kernels, where), table = launcher(backend, logits), host_table(levels)
     kernels.onehot_forward(
-        address(logits), address(table), address(mask), address(out),
-        n, k, _voxels(logits), DTYPE_CODES[logits.dtype], where,
+        logits=address(logits), levels=address(table), mask=address(mask), out=address(out),
+        shape=_shape(logits), dtype=DTYPE_CODES[logits.dtype], where=where,
     )  # fmt: skip
     return out
 
 
-@op("onehot_backward")
+@op("onehot_backward", remedy=SECOND_ORDER)
 def _onehot_backward(
     logits: Tensor,
     grad: Tensor,
@@ -119,21 +127,22 @@ def _onehot_backward(
 ) -> Tensor:
     logits, grad = logits.contiguous(), grad.contiguous()
     mask = None if mask is None else mask.contiguous()
-    n, k = logits.shape[:2]
     out = torch.empty_like(logits, memory_format=torch.contiguous_format)
     if backend == "triton":
         triton_kernels("onehot").onehot_backward(logits, grad, levels, mask, temperature, out)
         return out
     (kernels, where), table = launcher(backend, logits), host_table(levels)
     kernels.onehot_backward(
-        address(logits), address(grad), address(table), address(mask), address(out),
-        n, k, _voxels(logits), temperature, DTYPE_CODES[logits.dtype], where,
+        logits=address(logits), grad_out=address(grad), levels=address(table), mask=address(mask),
+        grad_logits=address(out), shape=_shape(logits), temperature=temperature,
+        dtype=DTYPE_CODES[logits.dtype], where=where,
     )  # fmt: skip
     return out
 
 
-def _voxels(x: Tensor) -> int:
-    return x.shape[2] * x.shape[3] * x.shape[4]
+def _shape(logits: Tensor) -> _C.OnehotShape:
+    n, k, depth, height, width = logits.shape
+    return _C.OnehotShape(batch=n, classes=k, voxels=depth * height * width)
 
 
 @_onehot.register_fake
@@ -161,15 +170,17 @@ def _(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    logits, ctx.levels, mask, *ctx.rest = inputs
+    logits, levels, mask, temperature, backend = inputs
     ctx.save_for_backward(logits, mask)
+    ctx.levels, ctx.temperature, ctx.backend = levels, temperature, backend
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     logits, mask = ctx.saved_tensors
     if not ctx.needs_input_grad[0]:
         return (None,) * 5
-    return _onehot_backward(logits, grad, ctx.levels, mask, *ctx.rest), *(None,) * 4
+    gradient = _onehot_backward(logits, grad, ctx.levels, mask, ctx.temperature, ctx.backend)
+    return gradient, None, None, None, None
 
 
 _onehot.register_autograd(_backward, setup_context=_setup)

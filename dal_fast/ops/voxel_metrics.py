@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dal_fast.backend import resolve
 from dal_fast.errors import InputError
 from dal_fast.ops._checks import check_mask, check_volume
+from dal_fast.ops._dispatch import resolve
 from dal_fast.ops._score_curve import ScoreCurve, ThresholdedDice
 from dal_fast.ops._score_histogram import ScoreHistogram, score_pages
 
@@ -125,16 +125,19 @@ class VoxelMetrics:
         names = self._names(case, score.shape[0])
         backend = resolve(self.backend, score)
         masks = [None] * len(score) if mask is None else list(mask)
-        seen = [score_pages(s, m, backend) for s, m in zip(score, masks, strict=True)]
-        nans = sum(n for _, n in seen)
+        counted = [score_pages(s, m, backend) for s, m in zip(score, masks, strict=True)]
+        nans = sum(n for _, n in counted)
         if nans:
             raise InputError("nan", f"score has {nans} NaN inside the mask")
-        for i, (s, t, m) in enumerate(zip(score, target, masks, strict=True)):
-            part = ScoreHistogram.count(s, t, m, seen[i][0], self.bins, backend)
+        histogram, cases = self._histogram, []
+        for s, t, m, (pages, _) in zip(score, target, masks, counted, strict=True):
+            part = ScoreHistogram.count(s, t, m, pages, self.bins, backend)
             if names:
-                self.cases[names[i]] = self._case_score(ScoreCurve.of(part))
-            self._histogram = self._histogram.add(part)
-        self._cached_curve = None
+                cases.append(self._case_score(ScoreCurve.of(part)))
+            histogram = histogram.add(part)
+        # nothing has changed before this line, whatever was raised above
+        self.cases.update(zip(names, cases, strict=True))
+        self._histogram, self._cached_curve = histogram, None
 
     def merge(self, other: VoxelMetrics) -> VoxelMetrics:
         """Add what another worker has counted; returns this object.
@@ -229,9 +232,9 @@ class VoxelMetrics:
         names = [case] if isinstance(case, str) else list(case)
         if len(names) != batch or len(set(names)) != batch:
             raise InputError("case", f"{batch} volumes need {batch} different names, not {names}")
-        seen = [name for name in names if name in self.cases]
-        if seen:
-            raise InputError("case", f"case {seen[0]!r} has been counted already")
+        known = [name for name in names if name in self.cases]
+        if known:
+            raise InputError("case", f"case {known[0]!r} has been counted already")
         return names
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import product
 
@@ -16,19 +15,16 @@ TIE = 1e-4
 """A neighbour suppresses a voxel when it is larger by more than this fraction."""
 
 
-def gaussian_taps(sigma: float, longest_axis: int) -> list[float]:
-    """``g(0) ... g(R)`` with ``g(k) = exp(-k²/2σ²)``, ``R = round(4σ)`` as in scipy.
+def _gaussian(sigma: float, longest_axis: int) -> list[float]:
+    """``exp(-k²/2σ²)``, at least 1e-10, for k = 0 to ``min(max(2, round(4σ)), longest_axis - 1)``.
 
-    R is at least 2 and no tap is below 1e-10, so that the smoothing of a masked image reaches the
-    two voxels around the mask that gradient and suppression look at, however small sigma is; and
-    no tap lies beyond the longest axis. The sum is not 1: the smoothing divides by it.
+    The two voxels around a mask are smoothed too, however small sigma is. The sum is not 1.
     """
-    radius = longest_axis - 1 if 4 * sigma >= longest_axis else max(2, int(4 * sigma + 0.5))
-    radius = min(radius, longest_axis - 1)
-    return [1.0] + [
-        max(1e-10, math.exp(-0.5 * (k / sigma) ** 2) if k / 40 < sigma else 0.0)
-        for k in range(1, radius + 1)
-    ]
+    radius = min(max(2.0, 4 * sigma + 0.5), longest_axis - 1)
+    k = torch.arange(int(radius) + 1, dtype=torch.float64)
+    if sigma == 0:
+        return [1.0 if i == 0 else 1e-10 for i in range(len(k))]
+    return torch.exp(-(k / sigma).square() / 2).clamp(min=1e-10).tolist()
 
 
 def canny3d(
@@ -60,7 +56,7 @@ def anatomy_edges(
 
 def _smooth(x: Tensor, inside: Tensor, sigma: float) -> Tensor:
     """``(g * (m x)) / (g * m)``, 0 where no voxel of the mask is in reach, NaN where not finite."""
-    taps = gaussian_taps(sigma, max(x.shape[2:]))
+    taps = _gaussian(sigma, max(x.shape[2:]))
     weight = _blur(inside.to(x.dtype), taps)
     value = _blur(torch.where(inside, x, 0), taps)
     s = torch.where(weight > 0, value / weight, 0)

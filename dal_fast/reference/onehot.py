@@ -16,7 +16,8 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0) -> Tensor:
         higher = logits[:, k : k + 1] > top
         top = torch.where(higher, logits[:, k : k + 1], top)
         best = torch.where(higher, k, best)
-    hard = torch.zeros_like(logits).scatter_(1, best, 1.0)
+    classes = torch.arange(logits.shape[1], device=logits.device).view(-1, 1, 1, 1)
+    hard = (best == classes).to(logits.dtype)
     soft = torch.softmax(logits / temperature, dim=1)
     return hard + (soft - soft.detach()).nan_to_num()  # a NaN reaches the gradient alone
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dal_fast.reference._border import repeat_edges
+
 
 def window_weights(window: int, sigma: float, kind: str) -> Tensor:
     """The one-dimensional window, float64, sum 1: ``exp(-d^2 / (2 sigma^2))`` or all equal."""
@@ -17,10 +19,8 @@ def _filter(x: Tensor, weights: Tensor) -> Tensor:
     """``x`` filtered along its last three axes; beyond the border the edge voxel repeats."""
     radius = len(weights) // 2
     for axis in (-3, -2, -1):
-        n = x.shape[axis]
-        i = torch.arange(-radius, n + radius, device=x.device) % (2 * n)  # c b a | a b c | c b a
-        padded = x.index_select(axis, torch.minimum(i, 2 * n - 1 - i))
-        x = padded.unfold(axis, len(weights), 1) @ weights
+        n, padded = x.shape[axis], repeat_edges(x, axis, radius, radius)
+        x = sum(w * padded.narrow(axis, k, n) for k, w in enumerate(weights))
     return x
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
 
+from dal_fast.errors import Code
 from dal_fast.report.html import NOTICE, card, document, fact
 
 Failure = tuple[str, str, str]
@@ -17,7 +19,7 @@ Failure = tuple[str, str, str]
 class IndexEntry:
     """One finished scan. ``page`` and ``thumbnail`` are paths relative to the index.
 
-    ``standing`` tells where it stands among healthy scans, if that is known.
+    ``rank`` says where its score lies among those of healthy scans, where that is known.
     """
 
     name: str
@@ -26,7 +28,7 @@ class IndexEntry:
     flags: Sequence[str]
     page: str
     thumbnail: str
-    standing: str = ""
+    rank: str = ""
 
 
 def index_page(title: str, entries: Sequence[IndexEntry], failures: Sequence[Failure]) -> str:
@@ -38,7 +40,10 @@ def index_page(title: str, entries: Sequence[IndexEntry], failures: Sequence[Fai
         failures: of every scan without a result.
     """
     ranked = sorted(entries, key=lambda e: (-e.score, e.name))
-    facts = fact(str(len(ranked)), "scans screened") + fact(str(len(failures)), "failed")
+    left_out = sum(code == Code.LEFT_OUT for _, code, _ in failures)
+    facts = fact(str(len(ranked)), "scans screened") + fact(str(len(failures) - left_out), "failed")
+    if left_out:
+        facts += fact(str(left_out), "left out")
     body = [
         f'<header><h1>{escape(title)}</h1><p class="notice">{NOTICE}</p></header>',
         f'<section class="card"><div class="facts" style="margin-top:0">{facts}</div></section>',
@@ -52,7 +57,7 @@ def index_page(title: str, entries: Sequence[IndexEntry], failures: Sequence[Fai
 
 def _finished(ranked: Sequence[IndexEntry]) -> str:
     top = max(entry.score for entry in ranked) or 1.0
-    compared = any(entry.standing for entry in ranked)
+    compared = any(entry.rank for entry in ranked)
     rows = "".join(_row(i, entry, top, compared) for i, entry in enumerate(ranked, 1))
     return (
         '<div class="wide"><table class="index"><thead><tr><th class="n">rank</th><th></th>'
@@ -65,16 +70,21 @@ def _finished(ranked: Sequence[IndexEntry]) -> str:
 
 def _row(rank: int, entry: IndexEntry, top: float, compared: bool) -> str:
     flags = "".join(f'<span class="chip">{escape(f)}</span>' for f in entry.flags)
-    link = quote(entry.page)
+    link = _link(entry.page)
     return (
         f'<tr><td class="n">{rank}</td><td><a href="{link}"><img loading="lazy" '
-        f'src="{quote(entry.thumbnail)}" alt=""></a></td>'
+        f'src="{_link(entry.thumbnail)}" alt=""></a></td>'
         f'<td><a href="{link}">{escape(entry.name)}</a></td><td class="n">{entry.score:.3f}</td>'
         f'<td><div class="meter"><div style="width:{100 * entry.score / top:.1f}%"></div></div>'
         "</td>"
-        + (f'<td class="n">{escape(entry.standing)}</td>' if compared else "")
+        + (f'<td class="n">{escape(entry.rank)}</td>' if compared else "")
         + f'<td class="n">{entry.volume_ml:.1f} mL</td><td>{flags}</td></tr>'
     )
+
+
+def _link(path: str) -> str:
+    """A relative address, also of a name that is not UTF-8."""
+    return quote(os.fsencode(path))
 
 
 def _unfinished(failures: Sequence[Failure]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dal_fast.imaging.orientation import position_in_words
 from dal_fast.report import colour
 from dal_fast.report.html import NOTICE, card, document, fact, pairs
 from dal_fast.report.planes import (
@@ -16,13 +18,13 @@ from dal_fast.report.planes import (
     Box,
     Plane,
     View,
-    brain_box,
     plane,
     position,
     sample,
+    world_box,
 )
 from dal_fast.report.png import data_uri
-from dal_fast.screening.result import Image, Region, Result
+from dal_fast.screening.result import Image, Result
 
 SCALE_TOP = 3.0  # the colour scale ends at this multiple of the threshold, the same on every page
 _STRIP_SLICES = 12
@@ -30,15 +32,17 @@ _LISTED_REGIONS = 10
 _THINNED = 5  # a percentile of so many voxels needs no more than every fifth
 
 
-def scan_page(result: Result) -> str:
-    """The report of ``result`` as one HTML document without anything outside it."""
-    page, _ = scan_pictures(result)
-    return page
-
-
 def scan_pictures(result: Result) -> tuple[str, NDArray[np.uint8]]:
-    """The report, and the axial slice of its maximum, ``(H, W, 3)``, for an overview."""
-    box, peak, white = brain_box(result.brain_mask), peak_of(result), _white(result)
+    """The report of a scan, and a picture that stands for it in an overview.
+
+    Args:
+        result: of the screening.
+
+    Returns:
+        One HTML document without anything outside it, and the axial slice of the map's maximum,
+        ``(H, W, 3)``.
+    """
+    box, peak, white = world_box(result.brain_mask), peak_of(result), _white(result)
     thumbnail = _anomaly(result, plane(AXIAL, peak, box), white)[::2, ::2]
     page = document(
         f"{result.name}: anomaly report",
@@ -59,7 +63,7 @@ def peak_of(result: Result) -> NDArray[np.float64]:
     data = result.anomaly.data.T  # as it lies in memory
     place = np.unravel_index(int(np.argmax(data)), data.shape)
     if not data[place] > 0:
-        box = brain_box(result.brain_mask)
+        box = world_box(result.brain_mask)
         return (box.low + box.high) / 2
     return result.anomaly.world(np.array(place[::-1]))
 
@@ -101,12 +105,20 @@ def _panels(result: Result, box: Box, peak: NDArray[np.float64], white: float) -
         if not cells:
             count = len(pictures)
             cells = [f'<div class="head">{name}</div>' for name in pictures]
+        letters = _letters(view, result.side_known)
         cross = _cross(*position(view, peak, box))
         share = here.shape[1] / widest  # one scale, in mm, for all three views
         for name, pixels in pictures.items():
-            cells.append(_figure(pixels, view, f"{name}, {view.name}", cross, share))
-    legend = _legend(result.threshold, tissue=result.tissue is not None)
-    return f'<div class="panels of{count}">{"".join(cells)}</div>\n{legend}'
+            cells.append(_figure(pixels, letters, f"{name}, {view.name}", cross, share))
+    where = f"<p>The map is highest at {position_in_words(peak.tolist(), result.side_known)}.</p>"
+    return f'<div class="panels of{count}">{"".join(cells)}</div>\n{_legend(result)}\n{where}'
+
+
+def _letters(view: View, side_known: bool) -> tuple[str, ...]:
+    """What lies at the left, right, top and bottom edge of a view; R and L with doubt."""
+    return tuple(
+        f"{letter}?" if letter in "RL" and not side_known else letter for letter in view.letters
+    )
 
 
 def _pictures(result: Result, here: Plane, white: float) -> dict[str, NDArray[np.uint8]]:
@@ -123,11 +135,13 @@ def _pictures(result: Result, here: Plane, white: float) -> dict[str, NDArray[np
 
 def _strip(result: Result, box: Box, white: float) -> str:
     heights = np.linspace(*_bulk(result.brain_mask), _STRIP_SLICES)
+    letters = _letters(AXIAL, result.side_known)
     cells = []
     for z in heights:
         pixels = _anomaly(result, plane(AXIAL, np.array([0.0, 0.0, z]), box), white)
-        label = f'<i class="mm">{z:+.0f} mm</i>'
-        cells.append(_figure(pixels, AXIAL, f"axial at {z:.0f} mm", label))
+        height = f"{abs(round(z))} mm {'S' if round(z) >= 0 else 'I'}"
+        label = f'<i class="mm">{height}</i>'
+        cells.append(_figure(pixels, letters, f"axial at {height}", label))
     return f'<div class="strip">{"".join(cells)}</div>'
 
 
@@ -147,22 +161,22 @@ def _anomaly(result: Result, here: Plane, white: float) -> NDArray[np.uint8]:
 
 
 def _figure(
-    pixels: NDArray[np.uint8], view: View, text: str, extra: str, share: float = 1.0
+    pixels: NDArray[np.uint8], letters: Sequence[str], text: str, extra: str, share: float = 1.0
 ) -> str:
-    """A picture with its letters, ``share`` of the figure's width."""
-    rims = "".join(
-        f'<i class="{side}">{letter}</i>' for side, letter in zip("lrtb", view.letters, strict=True)
+    """A picture with the letters of its edges, ``share`` of the figure's width."""
+    edges = "".join(
+        f'<i class="{side}">{letter}</i>' for side, letter in zip("lrtb", letters, strict=True)
     )
     height, width = pixels.shape[:2]
     return (
         f'<figure><div class="frame" style="width:{share:.2%}">'
         f'<img src="{data_uri(pixels)}" width="{width}" height="{height}" alt="{escape(text)}">'
-        f"{rims}{extra}</div></figure>"
+        f"{edges}{extra}</div></figure>"
     )
 
 
 def _cross(x: float, y: float) -> str:
-    """Four ticks at the rim that point at the maximum without covering it."""
+    """Four ticks at the edges that point at the maximum without covering it."""
     return (
         f'<s class="v" style="left:{x:.2%};top:0"></s><s class="v" style="left:{x:.2%};bottom:0">'
         f'</s><s class="h" style="top:{y:.2%};left:0"></s>'
@@ -170,7 +184,8 @@ def _cross(x: float, y: float) -> str:
     )
 
 
-def _legend(threshold: float, tissue: bool) -> str:
+def _legend(result: Result) -> str:
+    threshold = result.threshold
     top = SCALE_TOP * threshold
     swatches = "".join(
         f'<span class="swatch" style="background:rgb({r} {g} {b})"></span>{name}'
@@ -178,7 +193,12 @@ def _legend(threshold: float, tissue: bool) -> str:
             colour.TISSUE_NAMES, colour.TISSUE_COLOURS[1:].tolist(), strict=True
         )
     )
-    tissues = f"<div>Tissue:{swatches}</div>" if tissue else ""
+    tissues = f"<div>Tissue:{swatches}</div>" if result.tissue is not None else ""
+    convention = (
+        "Radiological convention: the patient’s right is on the left."
+        if result.side_known
+        else "Left and right may be swapped, see the quality flags."
+    )
     mark = 100 / SCALE_TOP
     return (
         '<div class="legend"><div class="scale" role="img" aria-label="colour scale">'
@@ -186,17 +206,24 @@ def _legend(threshold: float, tissue: bool) -> str:
         f'<u style="left:{mark:.2f}%"></u><em class="first" style="left:0">0</em>'
         f'<em style="left:{mark:.2f}%">threshold {threshold:.3g}</em>'
         f'<em class="last" style="left:100%">{top:.3g} and more</em></div>'
-        f"{tissues}<div>Radiological convention: the patient’s right is on the left.</div></div>"
+        f"{tissues}<div>{convention}</div></div>"
     )
 
 
 def _details(result: Result) -> str:
     cards = [
-        card("Regions above the threshold", _regions(result.regions)),
-        card("Parameters", pairs(result.parameters)),
+        card("Regions above the threshold", _regions(result)),
+        card("Parameters", pairs(_parameters(result))),
         card("Source", pairs({**result.source, **_grid(result.scan)})),
     ]
     return f'<div class="columns">{"".join(cards)}</div>'
+
+
+def _parameters(result: Result) -> dict[str, Any]:
+    """The parameters, and what runs where: the device is that of the networks alone."""
+    shown = dict(result.parameters)
+    device = shown.pop("device", "cpu")
+    return {**shown, "networks run on": device, "everything else runs on": "cpu"}
 
 
 def _grid(scan: Image) -> dict[str, str]:
@@ -207,18 +234,19 @@ def _grid(scan: Image) -> dict[str, str]:
     }
 
 
-def _regions(regions: Sequence[Region]) -> str:
+def _regions(result: Result) -> str:
+    regions = result.regions
     if not regions:
         return "<p>No region is above the threshold.</p>"
     rows = "".join(
         f'<tr><td class="n">{r.volume_ml:.2f}</td><td class="n">{r.peak:.3f}</td>'
-        f'<td class="n">{r.centre[0]:+.0f}, {r.centre[1]:+.0f}, {r.centre[2]:+.0f}</td></tr>'
+        f"<td>{result.place_in_words(r)}</td></tr>"
         for r in regions[:_LISTED_REGIONS]
     )
     more = len(regions) - _LISTED_REGIONS
     rest = f'<p class="notice">and {more} more</p>' if more > 0 else ""
     return (
         '<div class="wide"><table><thead><tr><th class="n">mL</th><th class="n">peak</th>'
-        '<th class="n">peak at x, y, z (mm, RAS)</th></tr></thead>'
+        "<th>where the peak is</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>{rest}"
     )

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from dal_fast.imaging.grid import Mode, resample
-from dal_fast.imaging.mask import run_ends
+from dal_fast.imaging.morphology import outermost_voxels
 from dal_fast.screening.result import Image
 
 PIXEL_MM = 1.0  # side of a pixel
@@ -56,9 +56,9 @@ class Box:
     high: NDArray[np.float64]
 
 
-def brain_box(mask: Image) -> Box:
+def world_box(mask: Image) -> Box:
     """The extent of a mask plus a rim; the whole image where the mask is empty."""
-    inside = run_ends(mask.data)
+    inside = outermost_voxels(mask.data)
     if len(inside) == 0:
         inside = np.argwhere(np.ones((2, 2, 2))) * (np.array(mask.data.shape) - 1)
     points = mask.world(inside)

@@ -61,18 +61,18 @@ class Calibration(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """One scan's map.
+class AnomalyMap:
+    """One scan's anomaly map, and how it was computed.
 
     Attributes:
-        anomaly: ``(1, 1, D, H, W)``, before smoothing.
+        data: ``(1, 1, D, H, W)``, before smoothing.
         score: its name.
         contrast: what the scan looks like.
         sign: of the lesions that it shows: ``"bright"``, ``"dark"`` or ``"both"``.
         median: the smoothing that suits it, see :func:`dal_fast.screening.postprocess.smooth`.
     """
 
-    anomaly: Tensor
+    data: Tensor
     score: str
     contrast: str
     sign: str
@@ -85,13 +85,13 @@ def score_scan(
     p: Tensor,
     mask: Tensor,
     fluid: Tensor,
-    healthy: Calibration,
+    calibration: Calibration,
     score: str = "auto",
-) -> Scored:
+) -> AnomalyMap:
     """Score one scan; volumes as of :func:`dal_fast.screening.scoring.anomaly_score`.
 
     Args:
-        healthy: what the model shows of healthy brains.
+        calibration: what the model shows of healthy brains.
         score: of ``SCORES``; ``"auto"`` is ``"signed"``.
 
     Raises:
@@ -101,22 +101,22 @@ def score_scan(
     size = choose_median(contrast)
     if check_score(score) not in ("auto", SIGNED):
         anomaly = anomaly_score(x, phi, p, mask, score, fluid)
-        return Scored(anomaly, score, contrast, sign_of(score), size)
+        return AnomalyMap(anomaly, score, contrast, sign_of(score), size)
     names = PAIRS[contrast]
     spread = usual_spread(x, phi, p, mask)
     maps = [
-        anomaly_score(x, phi, p, mask, name, fluid, spread) / healthy.threshold(contrast, name)
+        anomaly_score(x, phi, p, mask, name, fluid, spread) / calibration.threshold(contrast, name)
         for name in names
     ]
     usual, other = (
-        healthy.outstanding(contrast, name, peak_of(smooth(one, mask, size), mask))
-        for name, one in zip(names, maps, strict=True)
+        calibration.outstanding(contrast, name, peak_of(smooth(raw, mask, size), mask))
+        for name, raw in zip(names, maps, strict=True)
     )
     doubt = BENEFIT + usual - other
     weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
     anomaly = torch.maximum(weights[0] * maps[0], weights[1] * maps[1])
     sign = sign_of(names[0] if doubt >= 0 else names[1])
-    return Scored(anomaly, SIGNED, contrast, sign, size)
+    return AnomalyMap(anomaly, SIGNED, contrast, sign, size)
 
 
 def peak_of(anomaly: Tensor, mask: Tensor) -> float:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
 
-import dal_fast
-from dal_fast.batch.outputs import check_folder
+from dal_fast._version import generated_by
 from dal_fast.errors import Code, InputError, OutputError
-from dal_fast.imaging.atomic import write_json
+from dal_fast.imaging.atomic import check_folder, staged_folder, write_json
 from dal_fast.models.weights import load_model, read_card, weights_sha256
 from dal_fast.screening.runtimes import check_installed
 from dal_fast.screening.runtimes.compiled import example_inputs, free_sides
@@ -48,17 +45,11 @@ def export(weights: str | Path, out: Path, target: str, gpu: str | None = None) 
     model = load_model(weights)
     examples = example_inputs(model)
     parts, free = [part for part in model.parts if part in examples], free_sides(model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with staged_folder(out) as stage:
         for part in parts:
             _writer(target, gpu)(model.part(part), examples[part], free, stage / part)
         shapes = {p: [_shape(x, free) for x in examples[p]] for p in parts}
         write_json(stage / "model.json", _about(weights, model.config.model_dump(), shapes))
-        stage.chmod(0o755)
-        stage.rename(out)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
     return parts
 
 
@@ -94,7 +85,7 @@ def _about(
     weights: str | Path, config: dict[str, object], shapes: dict[str, list[list[int | str]]]
 ) -> dict[str, object]:
     return {
-        "GeneratedBy": {"Name": "dal_fast", "Version": dal_fast.__version__},
+        "GeneratedBy": generated_by(),
         "Notice": "Research use. Not a medical device.",
         "WeightsSHA256": weights_sha256(weights),
         "Config": config,

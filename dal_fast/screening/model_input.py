@@ -1,56 +1,50 @@
-"""A scan that passed the gate, with its brain mask. Nothing here imports torch."""
+"""A scan as the networks take it: on the model's grid, with normalised intensities."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from dal_fast.imaging.bids import parse_name
-from dal_fast.imaging.mask import BrainMask, brain_mask
-from dal_fast.imaging.nifti import Volume, read_volume
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
-NonFinite = Literal["refuse", "replace"]
+from dal_fast.imaging.grid import ModelGrid, to_model_grid
+from dal_fast.imaging.normalise import Normalisation, normalise
+from dal_fast.screening.scan import Scan
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """One scan to screen.
+class ModelInput:
+    """What a model is given of one scan.
 
     Attributes:
-        name: file name without extension.
-        volume: the scan as read.
-        mask: its brain mask and where that came from.
-        timings: seconds spent so far, by stage.
+        image: normalised intensities in [0, 1], ``(1, 1, D, H, W)`` float32, 0 outside the field
+            of view.
+        mask: brain, bool, the same shape.
+        field_of_view: the part of the brain that was scanned, bool, the same shape.
+        grid: the model's grid, and how it lies in the scan's.
+        normalisation: between the scan's intensities and those of ``image``.
     """
 
-    name: str
-    volume: Volume
-    mask: BrainMask
-    timings: dict[str, float]
+    image: Tensor
+    mask: Tensor
+    field_of_view: Tensor
+    grid: ModelGrid
+    normalisation: Normalisation
 
-    @property
-    def source(self) -> dict[str, str]:
-        """What was read: path and hash of the scan, and the rule, or path and hash, of the mask."""
-        source = {"path": str(self.volume.path), "sha256": self.volume.sha256}
-        if self.mask.path is None or self.mask.sha256 is None:
-            return source | {"mask": "non-zero voxels"}
-        return source | {"mask": str(self.mask.path), "mask_sha256": self.mask.sha256}
+    def intensities_on_scan(self, image: Tensor) -> NDArray[np.float32]:
+        """A normalised image ``(1, 1, D, H, W)`` on the scan's grid, in the scan's intensities."""
+        return self.grid.to_scan(self.normalisation.image_to_scan(image) * self.mask)
 
 
-def load_case(
-    path: str | Path, mask: str | Path | None = None, nonfinite: NonFinite = "refuse"
-) -> Case:
-    """Read a scan through the gate and find its brain mask.
+def prepare_input(scan: Scan, voxel_mm: float) -> ModelInput:
+    """Resample a scan to the model's grid of ``voxel_mm`` and normalise its intensities.
 
     Raises:
-        InputError: with the codes of :mod:`dal_fast.imaging.nifti` and
-            :mod:`dal_fast.imaging.mask`.
+        InputError: ``no-signal``, and the codes of :mod:`dal_fast.imaging.grid`.
     """
-    start = time.perf_counter()
-    volume = read_volume(path, nonfinite)
-    read = time.perf_counter()
-    found = brain_mask(volume, mask)
-    timings = {"read": read - start, "brain mask": time.perf_counter() - read}
-    return Case(parse_name(path).stem, volume, found, timings)
+    resampled = to_model_grid(scan.volume, scan.mask.data, voxel_mm)
+    mask = resampled.mask
+    assert mask is not None  # because a mask was given
+    image, field_of_view, normalisation = normalise(resampled.image, mask)
+    return ModelInput(image, mask, field_of_view, resampled.grid, normalisation)

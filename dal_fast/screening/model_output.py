@@ -1,4 +1,4 @@
-"""A scan beside what a model restored of it, and every map that follows from the two."""
+"""What a model predicts for a scan, and the anomaly maps that follow from the two."""
 
 from __future__ import annotations
 
@@ -8,77 +8,90 @@ import torch
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.morphology import without_rim
+from dal_fast.imaging.morphology import erode
 from dal_fast.models import AnyModel, AnyOutput, Autoencoder, DALOutput
-from dal_fast.screening.calibration import Calibration, Scored, score_scan, sign_of
+from dal_fast.screening.calibration import AnomalyMap, Calibration, score_scan, sign_of
 from dal_fast.screening.scoring import NAMED, WITHOUT_TISSUE, anomaly_score
 
 PLAIN = "absolute"
 """What ``"auto"`` is where the model makes no tissue maps: |x - phi|, as in Luo et al. 2023."""
 PLAIN_MEDIAN = 5
 """Their median filter, in voxels."""
-RIM_MM = 2.0
-"""Of the brain, that is not judged without tissue maps: where a mask ends a voxel too early or too
-late, any restoration is wrong. Luo et al. erode "slightly"; how far is not specified."""
+EDGE_MM = 2.0
+"""Width of the brain's outermost layer, which is not judged without tissue maps: where a mask ends
+a voxel too early or too late, any pseudo-healthy image is wrong. Luo et al. erode "slightly"; how
+far is not specified."""
 
 
 @dataclass(frozen=True, eq=False)
-class Restored:
-    """One scan on the model's grid.
+class ModelOutput:
+    """One scan on the model's grid, and the model's prediction for it.
 
     Attributes:
-        x: normalised, ``(1, 1, D, H, W)``.
-        view: where it is judged, bool, the same shape.
-        output: of the model.
-        contrast: that the model was trained on; None for DAL, which sees it from the scan.
+        image: normalised scan, ``(1, 1, D, H, W)``.
+        field_of_view: where the scan is judged, bool, the same shape.
+        prediction: what the model returned.
+        contrast: that the model was trained on; None for DAL, which infers it from the scan.
     """
 
-    x: Tensor
-    view: Tensor
-    output: AnyOutput
+    image: Tensor
+    field_of_view: Tensor
+    prediction: AnyOutput
     contrast: str | None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Scores of ``NAMED`` that can be computed."""
-        return NAMED if isinstance(self.output, DALOutput) else WITHOUT_TISSUE
+    @classmethod
+    def of(
+        cls, image: Tensor, field_of_view: Tensor, prediction: AnyOutput, model: AnyModel
+    ) -> ModelOutput:
+        """The output of ``model``, with the field of view that the model covers.
 
-    def named(self, score: str) -> Tensor:
-        """The anomaly map ``(1, 1, D, H, W)`` of a score of ``names``, not smoothed."""
-        out = self.output
+        Args:
+            image: normalised scan, ``(1, 1, D, H, W)``.
+            field_of_view: where it has signal inside the brain, bool, the same shape.
+            prediction: of ``model`` for ``image``.
+            model: an autoencoder is not judged at the edge of the brain, see ``EDGE_MM``.
+        """
+        if not isinstance(model, Autoencoder):
+            return cls(image, field_of_view, prediction, None)
+        assert not isinstance(prediction, DALOutput)
+        covered = field_of_view & prediction.field_of_view
+        judged = erode(covered, round(EDGE_MM / model.config.voxel_mm))
+        return cls(image, judged, prediction, model.config.contrast)
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Scores of ``NAMED`` that can be computed."""
+        return NAMED if isinstance(self.prediction, DALOutput) else WITHOUT_TISSUE
+
+    def score_map(self, score: str) -> Tensor:
+        """The anomaly map ``(1, 1, D, H, W)`` of a score of ``scores``, not smoothed."""
+        out, where = self.prediction, self.field_of_view
         if isinstance(out, DALOutput):
             p, fluid = out.probabilities, out.fluid
-            return anomaly_score(self.x, out.pseudo_healthy, p, self.view, score, fluid)
-        return anomaly_score(self.x, out.pseudo_healthy, None, self.view, score)
+            return anomaly_score(self.image, out.pseudo_healthy, p, where, score, fluid)
+        return anomaly_score(self.image, out.pseudo_healthy, None, where, score)
 
-    def scored(self, healthy: Calibration, score: str = "auto") -> Scored:
+    def anomaly_map(self, calibration: Calibration, score: str = "auto") -> AnomalyMap:
         """The anomaly map by a score of ``SCORES``, not smoothed, and what was chosen for it."""
-        out = self.output
+        out, where = self.prediction, self.field_of_view
         if isinstance(out, DALOutput):
             phi, p = out.pseudo_healthy, out.probabilities
-            return score_scan(self.x, phi, p, self.view, out.fluid, healthy, score)
+            return score_scan(self.image, phi, p, where, out.fluid, calibration, score)
         name = PLAIN if score == "auto" else score
-        return Scored(self.named(name), name, str(self.contrast), sign_of(name), PLAIN_MEDIAN)
+        return AnomalyMap(
+            self.score_map(name), name, str(self.contrast), sign_of(name), PLAIN_MEDIAN
+        )
 
-
-def beside(x: Tensor, view: Tensor, output: AnyOutput, model: AnyModel) -> Restored:
-    """A scan beside what ``model`` made of it.
-
-    Args:
-        x: normalised, ``(1, 1, D, H, W)``.
-        view: where it has signal inside the brain, bool, the same shape.
-        output: of the model.
-        model: whose output it is.
-    """
-    if not isinstance(model, Autoencoder):
-        return Restored(x, view, output, None)
-    assert not isinstance(output, DALOutput)
-    judged = without_rim(view & output.seen, round(RIM_MM / model.config.voxel_mm))
-    return Restored(x, judged, output, model.config.contrast)
+    def share_outside(self, mask: Tensor) -> float:
+        """Share of the brain ``mask`` that lies outside the volume that the model sees."""
+        if isinstance(self.prediction, DALOutput):
+            return 0.0
+        covered = int(torch.count_nonzero(self.prediction.field_of_view))
+        return 1 - covered / max(1, int(torch.count_nonzero(mask)))
 
 
 def check_model_score(score: str, model: AnyModel) -> None:
-    """Refuse a score of ``SCORES`` that ``model`` cannot be asked for.
+    """Refuse a score of ``SCORES`` that cannot be computed from the output of ``model``.
 
     Raises:
         InputError: ``value``.
@@ -90,11 +103,3 @@ def check_model_score(score: str, model: AnyModel) -> None:
             f"the score {score!r} needs tissue maps, which an {model.config.kind} does not make; "
             f"choose one of {', '.join(known)}",
         )
-
-
-def unseen_share(restored: Restored, mask: Tensor) -> float:
-    """Share of the brain ``mask`` that lies outside the volume that the model sees."""
-    if isinstance(restored.output, DALOutput):
-        return 0.0
-    inside = int(torch.count_nonzero(mask))
-    return 1 - int(torch.count_nonzero(restored.output.seen)) / max(1, inside)

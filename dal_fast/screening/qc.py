@@ -1,4 +1,7 @@
-"""Quality flags: what about a scan makes its anomaly map less trustworthy."""
+"""Quality flags: what about a scan makes its anomaly map less trustworthy.
+
+The limits are ours, not specified in the paper.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dal_fast.screening.result import Flag, Image
+from dal_fast.imaging.bids import parse_name
+from dal_fast.imaging.defects import find_defects
+from dal_fast.imaging.nifti import Volume
+from dal_fast.metrics import MAD_TO_SIGMA
+from dal_fast.screening.result import Flag
 
 MAX_VOXEL_MM = 3.0
 MAX_ANISOTROPY = 2.5
@@ -16,37 +23,42 @@ MAX_CUT_CM2 = 4.0
 MIN_CONTRAST = 0.8
 TISSUE_SHARE = (0.05, 0.75)
 MAX_ABOVE = 0.15
+LIKE_T1 = {"T1w": True, "T2w": False, "FLAIR": False}
+"""Whether white matter is brighter than grey matter in scans with this suffix of their name."""
 
 
 def quality_flags(
-    scan: Image,
+    volume: Volume,
     brain: NDArray[np.bool_],
     tissue: NDArray[np.uint8] | None,
     normalised: NDArray[np.float32],
     above: NDArray[np.bool_],
-    replaced: int,
+    contrast: str,
 ) -> list[Flag]:
     """Every flag that is raised, in the order of the processing.
 
     Args:
-        scan: as read.
+        volume: the scan as read, with the doubts about its header.
         brain: ``(I, J, K)`` on the scan's grid.
         tissue: ``(D, H, W)`` labels 0 to 3 on the model's grid, where there are any.
         normalised: ``(D, H, W)`` scan on the model's grid.
         above: ``(I, J, K)`` anomaly mask.
-        replaced: non-finite voxels that were replaced.
+        contrast: what the scan looks like, ``"T1w"``, ``"T2w"`` or ``"FLAIR"``.
     """
     checks: list[Callable[[], Flag | None]] = [
-        lambda: _replaced(replaced),
-        lambda: _resolution(scan),
-        lambda: _anisotropy(scan),
-        lambda: _cropped(scan, brain),
-        lambda: _volume(scan, brain),
+        lambda: _replaced(volume.nonfinite),
+        lambda: _resolution(volume),
+        lambda: _anisotropy(volume),
+        lambda: _cropped(volume, brain),
+        lambda: _volume(volume, brain),
         lambda: None if tissue is None else _shares(tissue),
         lambda: None if tissue is None else _contrast(tissue, normalised),
+        lambda: None if tissue is None else _unexpected(volume, contrast),
         lambda: _widespread(brain, above),
     ]
-    return [flag for check in checks if (flag := check()) is not None]
+    notes = (*volume.notes, *find_defects(volume, brain))
+    flags = [Flag(note.code, note.message) for note in notes]
+    return flags + [flag for check in checks if (flag := check()) is not None]
 
 
 def _replaced(count: int) -> Flag | None:
@@ -55,29 +67,23 @@ def _replaced(count: int) -> Flag | None:
     return Flag("nonfinite-replaced", f"{count} NaN or infinite voxels were replaced by 0")
 
 
-def _spacing(scan: Image) -> NDArray[np.float64]:
-    sizes: NDArray[np.float64] = np.linalg.norm(scan.affine[:3, :3], axis=0)
-    return sizes
-
-
-def _resolution(scan: Image) -> Flag | None:
-    largest = float(_spacing(scan).max())
+def _resolution(volume: Volume) -> Flag | None:
+    largest = max(volume.voxel_mm)
     if largest <= MAX_VOXEL_MM:
         return None
     return Flag("low-resolution", f"voxels reach {largest:.2g} mm; small lesions are not seen")
 
 
-def _anisotropy(scan: Image) -> Flag | None:
-    spacing = _spacing(scan)
-    ratio = float(spacing.max() / spacing.min())
+def _anisotropy(volume: Volume) -> Flag | None:
+    ratio = max(volume.voxel_mm) / min(volume.voxel_mm)
     if ratio <= MAX_ANISOTROPY:
         return None
     return Flag("anisotropic", f"voxels are {ratio:.2g} times longer along one axis")
 
 
-def _cropped(scan: Image, brain: NDArray[np.bool_]) -> Flag | None:
+def _cropped(volume: Volume, brain: NDArray[np.bool_]) -> Flag | None:
     """The brain touches the rim of the field of view with more than 4 cm²."""
-    spacing = _spacing(scan)
+    spacing = volume.voxel_mm
     for axis in range(3):
         area = spacing[(axis + 1) % 3] * spacing[(axis + 2) % 3] / 100  # cm² a voxel face
         for end in (0, -1):
@@ -89,8 +95,8 @@ def _cropped(scan: Image, brain: NDArray[np.bool_]) -> Flag | None:
     return None
 
 
-def _volume(scan: Image, brain: NDArray[np.bool_]) -> Flag | None:
-    ml = float(np.count_nonzero(brain) * np.prod(_spacing(scan)) / 1000)
+def _volume(volume: Volume, brain: NDArray[np.bool_]) -> Flag | None:
+    ml = float(np.count_nonzero(brain) * np.prod(volume.voxel_mm) / 1000)
     low, high = BRAIN_ML
     if low <= ml <= high:
         return None
@@ -120,12 +126,23 @@ def _contrast(tissue: NDArray[np.uint8], x: NDArray[np.float32]) -> Flag | None:
         return None
     middle = np.array([np.median(g) for g in groups])
     spread = np.mean(
-        [1.4826 * np.median(np.abs(g - m)) for g, m in zip(groups, middle, strict=True)]
+        [MAD_TO_SIGMA * np.median(np.abs(g - m)) for g, m in zip(groups, middle, strict=True)]
     )
     contrast = float(np.ptp(middle) / max(float(spread), 1e-6))
     if contrast >= MIN_CONTRAST:
         return None
     return Flag("low-contrast", f"tissues differ by only {contrast:.2f} of their own spread")
+
+
+def _unexpected(volume: Volume, contrast: str) -> Flag | None:
+    """Grey and white matter are the other way round than the file's name says."""
+    suffix = parse_name(volume.path).suffix
+    if suffix not in LIKE_T1 or LIKE_T1[suffix] == LIKE_T1[contrast]:
+        return None
+    return Flag(
+        "unexpected-contrast",
+        f"the scan is named {suffix} but looks like a {contrast}; are its intensities inverted?",
+    )
 
 
 def _widespread(brain: NDArray[np.bool_], above: NDArray[np.bool_]) -> Flag | None:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dal_fast.imaging.orientation import SIDE_UNKNOWN, position_in_words
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Image:
     """A 3D array and where its voxels lie.
 
@@ -20,6 +22,11 @@ class Image:
 
     data: NDArray[Any]
     affine: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.data.shape))
+        sides = " × ".join(f"{side:.3g}" for side in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return f"<Image {self.data.dtype}, {shape} voxels of {sides} mm>"
 
     def world(self, index: NDArray[Any]) -> NDArray[np.float64]:
         """World coordinates ``(…, 3)`` in mm of voxel indices ``(…, 3)``."""
@@ -51,7 +58,7 @@ class Region:
     centre: tuple[float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """One screened scan.
 
@@ -91,7 +98,24 @@ class Result:
     flags: list[Flag] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        volume = sum(region.volume_ml for region in self.regions)
+        flags = f", flags: {', '.join(flag.code for flag in self.flags)}" if self.flags else ""
+        return (
+            f"<Result of {self.name}: score {self.score:.3f}, {volume:.1f} mL above "
+            f"{self.threshold:.3g} in {len(self.regions)} regions{flags}>"
+        )
+
     @property
     def threshold(self) -> float:
         """The anomaly value from which a voxel belongs to the anomaly mask."""
         return float(self.parameters["threshold"])
+
+    @property
+    def side_known(self) -> bool:
+        """Whether the header says which side of the patient is left."""
+        return all(flag.code != SIDE_UNKNOWN for flag in self.flags)
+
+    def place_in_words(self, region: Region) -> str:
+        """Where a region's peak lies, such as ``28 mm left, 0 mm anterior, 19 mm superior``."""
+        return position_in_words(region.centre, self.side_known)

@@ -29,9 +29,9 @@ from torch import Tensor
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.normalise import BRAIN_LEVEL
+from dal_fast.metrics import robust_spread
 from dal_fast.ops import hybrid_score
 
-_MAD_TO_SIGMA = 1.4826
 NAMED = (
     "hybrid",
     "absolute",
@@ -133,9 +133,9 @@ def usual_spread(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor) -> Tensor:
     residual = x - phi
     spreads = residual.new_full(p.shape[:2], UNKNOWN_SPREAD)
     for n, k in itertools.product(range(p.shape[0]), range(p.shape[1])):
-        own = residual[n, 0][(p[n, k] > CERTAIN) & mask[n, 0]]
-        if len(own) >= ENOUGH:
-            spreads[n, k] = (_MAD_TO_SIGMA * own.abs().median()).clamp_min(LEAST_SPREAD)
+        certain = residual[n, 0][(p[n, k] > CERTAIN) & mask[n, 0]]
+        if len(certain) >= ENOUGH:
+            spreads[n, k] = robust_spread(certain).clamp_min(LEAST_SPREAD)
     mixed = torch.einsum("nkdhw,nk->ndhw", p, spreads)[:, None]
     return torch.where(mask, mixed, 1.0).clamp_min(LEAST_SPREAD)
 
@@ -144,9 +144,9 @@ def _dilate(phi: Tensor, mask: Tensor) -> Tensor:
     """Largest phi inside the mask among a voxel and its 26 neighbours."""
     highest = phi.masked_fill(~mask, -torch.inf)
     for axis in (2, 3, 4):
-        one, size = highest, highest.shape[axis]
-        highest = one.clone()
+        before, size = highest, highest.shape[axis]
+        highest = before.clone()
         for start, shift in ((0, 1), (1, -1)):
             part = highest.narrow(axis, start, size - 1)
-            torch.maximum(part, one.narrow(axis, start + shift, size - 1), out=part)
+            torch.maximum(part, before.narrow(axis, start + shift, size - 1), out=part)
     return highest.clamp_min_(-1e6)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,48 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dal_fast.imaging.grid import ModelGrid, to_model_grid
-from dal_fast.imaging.normalise import Normalisation, normalise
+from dal_fast.errors import Code, InputError
 from dal_fast.models import load_model, read_card, weights_sha256
 from dal_fast.models.dal import DALOutput
 from dal_fast.screening import postprocess
-from dal_fast.screening.calibration import Calibration, Scored
-from dal_fast.screening.model_input import Case, NonFinite, load_case
-from dal_fast.screening.model_output import Restored, beside, check_model_score, unseen_share
+from dal_fast.screening.calibration import AnomalyMap, Calibration
+from dal_fast.screening.model_input import ModelInput, prepare_input
+from dal_fast.screening.model_output import ModelOutput, check_model_score
 from dal_fast.screening.qc import quality_flags
 from dal_fast.screening.result import Flag, Image, Result
 from dal_fast.screening.runtimes import make_runtime
+from dal_fast.screening.scan import NonFinite, Scan, load_scan
 from dal_fast.screening.scoring import check_score
 
 UNCALIBRATED = Flag(
     "uncalibrated", "these weights hold no thresholds of healthy brains; scans are not comparable"
 )
-UNSEEN_SHARE = 0.01  # of the brain
+OUTSIDE_SHARE = 0.01  # of the brain
+
+
+@cache
+def _survive_forks() -> None:
+    """Have torch use one thread in every process that this one forks from now on.
+
+    The threads of its OpenMP do not come along, and a loop that waits for them never ends.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+def _calibration(weights: str | Path) -> Calibration:
+    """What a weight file says of healthy brains.
+
+    Raises:
+        InputError: ``weights-mismatch``.
+    """
+    try:
+        return Calibration.model_validate(read_card(weights).get("healthy", {}))
+    except (ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            Code.WEIGHTS_MISMATCH, f"{weights}: its card cannot be read: {reason}"
+        ) from None
 
 
 class Clock:
@@ -44,31 +70,13 @@ class Clock:
         self._last = now
 
 
-@dataclass(frozen=True, eq=False)
-class Restoration:
-    """A scan and what a healthy brain would look like in its place, before any score.
-
-    Attributes:
-        grid: the model's, and the way back to the scan's.
-        mask: brain on it, bool ``(1, 1, D, H, W)``.
-        way: from normalised intensities to the scan's.
-        pair: the scan there beside what the model made of it.
-        clock: seconds so far.
-    """
-
-    grid: ModelGrid
-    mask: Tensor
-    way: Normalisation
-    pair: Restored
-    clock: Clock
-
-
 class Screener:
     """Finds what a healthy brain would not show.
 
     read → brain mask → model grid (2 mm) → normalise (brain median 0.5) → network (tissue, edges,
     pseudo-healthy image) → score map → median → back to the scan's own grid. The whole volume at
-    once; the model stays in memory between scans.
+    once; the model stays in memory between scans. Several threads may use one screener at a time;
+    so may the children of a process that forked after it was made, each with one thread.
 
     Args:
         weights: ``"default"`` or the path of a weight file.
@@ -84,7 +92,22 @@ class Screener:
         nonfinite: refuse or replace NaN and infinite voxels.
 
     Raises:
-        InputError: ``weights-…``, ``runtime-unavailable``, ``device-unavailable``, ``value``.
+        InputError: ``weights-missing``, ``weights-corrupt``, ``weights-mismatch``; ``value`` for a
+            setting out of its range.
+        RuntimeUnavailable: ``runtime-unavailable``, ``device-unavailable``, ``engine-build``, or
+            ``engine-parity``.
+
+    Example:
+        ::
+
+            from dal_fast import Screener
+
+            screener = Screener()  # the weights that come with dal_fast
+            result = screener.screen("sub-01_FLAIR.nii.gz")
+            print(result)
+            result.anomaly.data  # float32, of the scan's shape; result.anomaly.affine
+            for region in result.regions:
+                print(f"{region.volume_ml:.1f} mL, {result.place_in_words(region)}")
     """
 
     def __init__(
@@ -98,13 +121,14 @@ class Screener:
         threshold: float | None = None,
         nonfinite: NonFinite = "refuse",
     ) -> None:
+        _survive_forks()
         postprocess.check_median(median)
         self.nonfinite = nonfinite
         self.score, self.median, self.threshold = check_score(score), median, threshold
         postprocess.check_threshold(threshold)
         model = load_model(weights)
         check_model_score(score, model)
-        self.healthy = Calibration.model_validate(read_card(weights).get("healthy", {}))
+        self.calibration = _calibration(weights)
         self.model, self.voxel_mm = model, float(model.config.voxel_mm)
         self.runtime = make_runtime(runtime, model, device)
         self.parameters: dict[str, Any] = {
@@ -130,92 +154,99 @@ class Screener:
         Raises:
             InputError: with a code for whatever cannot be processed.
         """
-        return self.screen_case(load_case(scan, mask, self.nonfinite))
+        return self.screen_scan(load_scan(scan, mask, self.nonfinite))
 
-    def median_for(self, scored: Scored) -> int | str:
-        """The smoothing of a map."""
-        return scored.median if self.median is None else self.median
+    def prepare(self, scan: Scan) -> ModelInput:
+        """The scan on the model's grid, normalised."""
+        return prepare_input(scan, self.voxel_mm)
 
-    def restore(self, case: Case) -> Restoration:
-        """Bring a scan onto the model's grid, normalise it and run the network."""
-        clock = Clock(case.timings)
-        placed = to_model_grid(case.volume, case.mask.data, self.voxel_mm)
-        mask = placed.mask
-        assert mask is not None  # there was one on the scan's grid
-        x, view, way = normalise(placed.image, mask)
+    def predict(self, model_input: ModelInput) -> ModelOutput:
+        """Run the network."""
+        prediction = self.runtime.run(model_input.image, model_input.mask)
+        return ModelOutput.of(model_input.image, model_input.field_of_view, prediction, self.model)
+
+    def median_for(self, anomaly_map: AnomalyMap) -> int | str:
+        """The smoothing of a map, as :func:`dal_fast.screening.postprocess.smooth` takes it."""
+        return anomaly_map.median if self.median is None else self.median
+
+    def screen_scan(self, scan: Scan) -> Result:
+        """Screen a scan that was read by :func:`dal_fast.screening.scan.load_scan`."""
+        clock = Clock(scan.timings)
+        volume, brain = scan.volume, scan.mask.data
+        model_input = self.prepare(scan)
         clock.lap("model grid")
-        output = self.runtime.run(x, mask)
+        model_output = self.predict(model_input)
         clock.lap("network")
-        return Restoration(placed.grid, mask, way, beside(x, view, output, self.model), clock)
-
-    def screen_case(self, case: Case) -> Result:
-        """Screen a scan that was read by :func:`dal_fast.screening.model_input.load_case`."""
-        volume, brain = case.volume, case.mask.data
-        restored = self.restore(case)
-        pair, mask, clock = restored.pair, restored.mask, restored.clock
-        scored = pair.scored(self.healthy, self.score)
+        anomaly_map = model_output.anomaly_map(self.calibration, self.score)
         clock.lap("score")
-        usual = self.healthy.threshold(scored.contrast, scored.score)
-        threshold = self.threshold or usual
-        median = self.median_for(scored)
-        anomaly = postprocess.smooth(scored.anomaly, pair.view, median)
-        number = postprocess.scan_score(anomaly, mask)
+        parameters = self._parameters_of(anomaly_map)
+        median, threshold = parameters["median"], parameters["threshold"]
+        smooth = postprocess.smooth(anomaly_map.data, model_output.field_of_view, median)
+        score = postprocess.scan_score(smooth, model_input.mask)
         clock.lap("median")
-        on_scan = Image(restored.grid.to_scan(anomaly) * brain, volume.affine)
-        phi = restored.way.image_to_scan(pair.output.pseudo_healthy) * mask
-        healthy = restored.grid.to_scan(phi) * brain
+        anomaly = Image(model_input.grid.to_scan(smooth) * brain, volume.affine)
+        phi = model_input.intensities_on_scan(model_output.prediction.pseudo_healthy) * brain
         clock.lap("scan grid")
-        above = postprocess.anomaly_mask(on_scan, threshold)
-        regions = postprocess.regions(on_scan, above)
-        tissue, edges = _anatomy(pair, restored)
-        scan = Image(volume.data, volume.affine)
-        labels = None if tissue is None else tissue.data
-        flags = quality_flags(scan, brain, labels, pair.x[0, 0].numpy(), above, volume.nonfinite)
-        flags += self._flags(pair, mask)
+        above = postprocess.anomaly_mask(anomaly, threshold)
+        regions = postprocess.regions(anomaly, above)
+        tissue, edges = _anatomy(model_input, model_output)
+        image = Image(volume.data, volume.affine)
+        labels, normalised = None if tissue is None else tissue.data, model_input.image[0, 0]
+        flags = quality_flags(
+            volume, brain, labels, normalised.numpy(), above, anomaly_map.contrast
+        )
+        flags += self._model_flags(model_output, model_input.mask)
         clock.lap("regions")
         return Result(
-            name=case.name,
-            source=case.source,
-            scan=scan,
-            anomaly=on_scan,
-            pseudo_healthy=Image(healthy, volume.affine),
+            name=scan.name,
+            source=scan.source,
+            scan=image,
+            anomaly=anomaly,
+            pseudo_healthy=Image(phi, volume.affine),
             brain_mask=Image(brain, volume.affine),
             anomaly_mask=Image(above, volume.affine),
             tissue=tissue,
             edges=edges,
-            score=number,
+            score=score,
             regions=regions,
-            parameters={
-                **self.parameters,
-                "score": scored.score,
-                "threshold": threshold,
-                "median": median,
-                "contrast": scored.contrast,
-                "sign": scored.sign,
-            },
+            parameters=parameters,
             requested=self.parameters,
             flags=flags,
             timings=clock.seconds,
         )
 
-    def _flags(self, pair: Restored, mask: Tensor) -> list[Flag]:
+    def _parameters_of(self, anomaly_map: AnomalyMap) -> dict[str, Any]:
+        """``parameters`` with what was chosen for this scan in the place of ``"auto"``."""
+        usual = self.calibration.threshold(anomaly_map.contrast, anomaly_map.score)
+        return {
+            **self.parameters,
+            "score": anomaly_map.score,
+            "threshold": self.threshold or usual,
+            "median": self.median_for(anomaly_map),
+            "contrast": anomaly_map.contrast,
+            "sign": anomaly_map.sign,
+        }
+
+    def _model_flags(self, model_output: ModelOutput, mask: Tensor) -> list[Flag]:
         """What about the model makes a map less trustworthy."""
-        flags = [] if self.healthy.thresholds else [UNCALIBRATED]
-        unseen = unseen_share(pair, mask)
-        if unseen > UNSEEN_SHARE:
-            message = f"{unseen:.0%} of the brain is outside the volume that the model sees"
+        flags = [] if self.calibration.thresholds else [UNCALIBRATED]
+        outside = model_output.share_outside(mask)
+        if outside > OUTSIDE_SHARE:
+            message = f"{outside:.0%} of the brain is outside the volume that the model sees"
             flags.append(Flag("outside-model", message))
         return flags
 
 
-def _anatomy(pair: Restored, restored: Restoration) -> tuple[Image | None, Image | None]:
+def _anatomy(
+    model_input: ModelInput, model_output: ModelOutput
+) -> tuple[Image | None, Image | None]:
     """Tissue labels and edges, where the model makes them."""
-    output = pair.output
-    if not isinstance(output, DALOutput):
+    prediction, affine = model_output.prediction, model_input.grid.affine
+    if not isinstance(prediction, DALOutput):
         return None, None
-    labels = tissue_labels(output.probabilities, restored.mask)
-    edges: NDArray[np.bool_] = output.edges[0, 0].numpy()
-    return Image(labels, restored.grid.affine), Image(edges, restored.grid.affine)
+    labels = tissue_labels(prediction.probabilities, model_input.mask)
+    edges: NDArray[np.bool_] = prediction.edges[0, 0].numpy()
+    return Image(labels, affine), Image(edges, affine)
 
 
 def tissue_labels(probabilities: Tensor, mask: Tensor) -> NDArray[np.uint8]:

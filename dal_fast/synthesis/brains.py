@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast import __version__
+from dal_fast.cache import cache_home, keep
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.cache import cache_home, keep
-from dal_fast.imaging.grid import bounding_box, plan_grid, resample
+from dal_fast.imaging.grid import plan_grid, resample
+from dal_fast.imaging.morphology import bounding_box
 from dal_fast.imaging.normalise import BRAIN_LEVEL
-from dal_fast.synthesis.synthesiser import encode_structures
+from dal_fast.synthesis.sample import encode_structures
 
 SCANS = ("T1w", "T2w", "FLAIR")
 _TISSUE = {"CSF": 0, "GM": 1, "DGM": 1, "WM": 2, "BS": 2, "OTHER": 2}
@@ -45,7 +46,8 @@ class Brain:
 
     Attributes:
         name: of the subject.
-        structures: int16 ``(1, 1, D, H, W)``, see :mod:`dal_fast.synthesis.synthesiser`.
+        structures: int16 ``(1, 1, D, H, W)``, see
+            :func:`dal_fast.synthesis.sample.encode_structures`.
         scans: by contrast, of ``SCANS``: float16 ``(1, 1, D, H, W)``, median of the brain 0.5;
             empty where there is only a map.
     """
@@ -56,7 +58,7 @@ class Brain:
 
 
 @dataclass(frozen=True)
-class Source:
+class BrainFiles:
     """Files of one brain: a label map, its tissues, and scans by contrast."""
 
     name: str
@@ -70,7 +72,7 @@ def is_held_out(name: str) -> bool:
     return hashlib.sha256(name.encode()).digest()[0] % 6 == 0
 
 
-def bids_sources(folder: Path, held_out: bool) -> list[Source]:
+def bids_sources(folder: Path, held_out: bool) -> list[BrainFiles]:
     """Brain-extracted scans with label maps of a BIDS derivative.
 
     ``sub-*/anat/*_dseg.nii.gz`` beside ``*_desc-brain_T1w.nii.gz`` and, where a subject has them,
@@ -93,7 +95,7 @@ def bids_sources(folder: Path, held_out: bool) -> list[Source]:
         candidates = {c: path.with_name(_scan_name(path.name, c)) for c in SCANS}
         scans = {contrast: scan for contrast, scan in candidates.items() if scan.is_file()}
         if scans:
-            sources.append(Source(name, path, tissue_of, scans))
+            sources.append(BrainFiles(name, path, tissue_of, scans))
     if not sources:
         raise InputError(
             Code.NO_DATA,
@@ -103,7 +105,7 @@ def bids_sources(folder: Path, held_out: bool) -> list[Source]:
     return sources
 
 
-def map_sources(folder: Path, held_out: bool) -> list[Source]:
+def map_sources(folder: Path, held_out: bool) -> list[BrainFiles]:
     """FreeSurfer label maps ``*_dseg.nii.gz`` of a folder, without scans.
 
     Raises:
@@ -114,13 +116,13 @@ def map_sources(folder: Path, held_out: bool) -> list[Source]:
     if not paths:
         raise InputError(Code.NO_DATA, f"{folder} holds no label map *_dseg.nii.gz")
     named = [(path.name.split("_")[0], path) for path in paths]
-    return [Source(n, path, tissue_of) for n, path in named if is_held_out(n) == held_out]
+    return [BrainFiles(n, path, tissue_of) for n, path in named if is_held_out(n) == held_out]
 
 
 def load_brains(
-    sources: Sequence[Source],
+    sources: Sequence[BrainFiles],
     voxel_mm: float = 2.0,
-    track: Callable[[Iterable[Source]], Iterable[Source]] = iter,
+    track: Callable[[Iterable[BrainFiles]], Iterable[BrainFiles]] = iter,
 ) -> list[Brain]:
     """All brains on the model's grid, from the cache or read now and kept there.
 
@@ -132,7 +134,8 @@ def load_brains(
     Raises:
         InputError: ``no-data`` where a file is not readable.
     """
-    folder = cache_home() / "brains" / _key(sources, voxel_mm)
+    home = cache_home()
+    folder = None if home is None else home / "brains" / _key(sources, voxel_mm)
     brains = _open(folder)
     if brains is None:
         read = [_read(source, voxel_mm) for source in track(sources)]
@@ -159,12 +162,12 @@ def _read_tissues(path: Path) -> dict[int, int]:
         ) from None
 
 
-def _read(source: Source, voxel_mm: float) -> Brain:
+def _read(source: BrainFiles, voxel_mm: float) -> Brain:
     labels, affine = _load(source.labels)
     structures = encode_structures(torch.from_numpy(labels.astype(np.int32)), source.tissue_of)
     grid = plan_grid(labels.shape, affine, (structures > 0).numpy(), voxel_mm)
     structures = grid.to_model(structures, "nearest").short()
-    box = (slice(None), slice(None), *_box(structures[0, 0]))
+    box = (slice(None), slice(None), *bounding_box(structures[0, 0] > 0, _MARGIN))
     scans = {}
     for contrast, path in source.scans.items():
         voxels, own = _load(path)
@@ -186,15 +189,10 @@ def _load(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         raise InputError(Code.NO_DATA, f"{path} is not readable: {error}") from None
 
 
-def _box(structures: Tensor) -> tuple[slice, ...]:
-    sides = bounding_box(structures > 0)
-    return tuple(slice(max(s.start - _MARGIN, 0), s.stop + _MARGIN) for s in sides)
-
-
 # -- the cache: all volumes one after the other in volumes.bin, index.json says where -------------
 
 
-def _key(sources: Sequence[Source], voxel_mm: float) -> str:
+def _key(sources: Sequence[BrainFiles], voxel_mm: float) -> str:
     """Of everything that the entry depends on; files count by path, size and time."""
     facts: list[Any] = [__version__, voxel_mm]
     for source in sources:
@@ -222,8 +220,10 @@ def _write(folder: Path, brains: list[Brain]) -> None:
     (folder / "index.json").write_text(json.dumps(index))
 
 
-def _open(folder: Path) -> list[Brain] | None:
+def _open(folder: Path | None) -> list[Brain] | None:
     """The brains of an entry, mapped into memory; None where there is none, or it is broken."""
+    if folder is None:
+        return None
     try:
         index = json.loads((folder / "index.json").read_text())
         # copy on write: torch insists on memory that it may write to

@@ -45,28 +45,32 @@ def tissue_means(scan: Tensor, structures: Tensor) -> Tensor:
     return torch.stack(means, dim=1)
 
 
-def bend(scan: Tensor, own: Tensor, new: Tensor) -> Tensor:
-    """``scan (N, 1, D, H, W)`` through the piecewise linear map of tissue means ``own`` to ``new``.
+def bend(scan: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """A scan through the piecewise linear map of tissue means ``before`` to ``after``.
 
-    Both ``(N, 3)``. The two outer pieces go on for 0.3 of their length, then the map is flat.
+    ``scan (N, 1, D, H, W)``, means ``(N, 3)``. The two outer pieces are continued by 0.3 of their length; beyond, the map is
+    flat.
     """
-    order = own.argsort(dim=1)
+    order = before.argsort(dim=1)
     shape = (-1, 1, 1, 1, 1)
-    x0, x1, x2 = (v.view(shape) for v in own.gather(1, order).unbind(1))
-    y0, y1, y2 = (v.view(shape) for v in new.gather(1, order).unbind(1))
+    x0, x1, x2 = (v.view(shape) for v in before.gather(1, order).unbind(1))
+    y0, y1, y2 = (v.view(shape) for v in after.gather(1, order).unbind(1))
     low, high = (x1 - x0).clamp_min(1e-3), (x2 - x1).clamp_min(1e-3)
     x = torch.minimum(torch.maximum(scan, x0 - 0.3 * low), x2 + 0.3 * high)
     slope = torch.where(x < x1, (y1 - y0) / low, (y2 - y1) / high)
     return y1 + slope * (x - x1)
 
 
-def contrast_gain(own: Tensor, new: Tensor) -> Tensor:
-    """``(N, 3)``: new over own contrast, GM to CSF for CSF, WM to GM for both of them."""
+def contrast_gain(before: Tensor, after: Tensor) -> Tensor:
+    """Factor ``(N, 3)`` by which the contrast of tissues with means ``(N, 3)`` grows.
+
+    Of GM to CSF for CSF, of WM to GM for both of them; between -3 and 3.
+    """
 
     def ratio(high: int, low: int) -> Tensor:
-        difference = own[:, high] - own[:, low]
+        difference = before[:, high] - before[:, low]
         safe = torch.where(difference.abs() < 1e-3, 1e-3, difference)
-        return ((new[:, high] - new[:, low]) / safe).clamp(-3, 3)
+        return ((after[:, high] - after[:, low]) / safe).clamp(-3, 3)
 
     return torch.stack([ratio(1, 0), ratio(2, 1), ratio(2, 1)], dim=1)
 

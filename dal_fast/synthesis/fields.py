@@ -86,6 +86,12 @@ def smooth_field(
     return 3.0 * apply_separable(coarse, bases)  # 3: the B-spline's mean square is 0.48 an axis
 
 
+def identity(n: int, like: Tensor) -> Tensor:
+    """Every voxel at its own place, ``(n, 3, D, H, W)`` in voxels; ``like (N, C, D, H, W)``."""
+    axes = [torch.arange(side, device=like.device, dtype=torch.float32) for side in like.shape[2:]]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(n, -1, -1, -1, -1)
+
+
 def deformation(
     n: int,
     space: Sequence[int],

@@ -1,78 +1,112 @@
 """Synthetic lesions: painted into a network's input, absent from its target.
 
-The paper trains on healthy scans only. A tissue network that never saw a lesion calls it
+The paper trains on healthy scans only. A tissue network that never saw a lesion labels it as
 cerebrospinal fluid or breaks it into pieces, and most of the lesion then survives in the
-pseudo-healthy image; one that was shown painted lesions, with the healthy tissue underneath as
-truth, looks through them. Not specified in the paper.
+pseudo-healthy image. A network that was shown painted lesions, with the healthy tissue underneath
+as truth, ignores them. Not specified in the paper.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor
 
 from dal_fast.synthesis.fields import chance, smooth_field, uniform
+from dal_fast.synthesis.sample import Draft
 
 CSF, GM, WM = 0, 1, 2
+_BRIGHT = torch.tensor([0.9, 0.9, 0.2, 0.6])  # probability that a lesion is bright, of CONTRASTS
 
 
 @dataclass(frozen=True)
 class LesionRecipe:
-    """Ranges that lesions are drawn from; lengths in voxels."""
+    """Ranges that lesions are drawn from; lengths in voxels.
 
-    radius: tuple[float, float] = (1.5, 20.0)  # log-uniform
-    small: float = 5.0  # below this radius a brain gets several
-    most: int = 10  # lesions of a brain at the most
-    follow_white: float = 0.5  # share that stays inside white matter
-    core: float = 0.5  # share with a core of another intensity
-    bright: tuple[float, float] = (0.15, 0.9)  # above the tissue, in units of tissue contrast
-    dark: tuple[float, float] = (0.15, 0.8)  # below it
-    edge: tuple[float, float] = (0.6, 2.5)  # width of the border
+    Attributes:
+        radius: log-uniform.
+        small: radius below which a brain has several lesions.
+        most: lesions of a brain at the most.
+        follow_white: share of lesions that stay inside white matter.
+        core: share of lesions with a core of another intensity.
+        bright, dark: how far above or below the tissue at its centre a lesion lies, in units of
+            the largest difference of two tissues.
+        edge: width of the border.
+        opacity: 1 hides the tissue underneath.
+    """
+
+    radius: tuple[float, float] = (1.5, 20.0)
+    small: float = 5.0
+    most: int = 10
+    follow_white: float = 0.5
+    core: float = 0.5
+    bright: tuple[float, float] = (0.15, 0.9)
+    dark: tuple[float, float] = (0.15, 0.8)
+    edge: tuple[float, float] = (0.6, 2.5)
     opacity: tuple[float, float] = (0.5, 1.0)
 
 
-def add_lesions(
-    image: Tensor,
-    tissue: Tensor,
-    means: Tensor,
-    brighten: Tensor,
-    generator: Generator,
-    recipe: LesionRecipe,
-) -> Tensor:
-    """Paint lesions into ``image`` in place.
+@dataclass(frozen=True)
+class AddLesions:
+    """Noisy ellipsoids of one intensity, some with a core of another.
 
-    Args:
-        image: ``(N, 1, D, H, W)`` in any unit.
-        tissue: ``(N, D, H, W)``, 0 CSF, 1 GM, 2 WM, -1 outside the brain.
-        means: ``(N, 3)`` intensity of each tissue in the unit of ``image``.
-        brighten: ``(N,)`` probability that a lesion is brighter than the tissue around it;
-            negative: this sample gets none.
-        generator: of all random numbers.
+    The lesion mask is where a lesion covers more than half of the tissue.
+
+    Attributes:
+        probability: of each sample.
+        bright: probability that a lesion is brighter than the tissue around it; by default it
+            depends on the contrast.
         recipe: the ranges.
-
-    Returns:
-        bool ``(N, 1, D, H, W)``: where a lesion covers more than half.
     """
-    cover = torch.zeros_like(image)
-    for n in range(image.shape[0]):
-        if brighten[n] < 0:
-            continue
-        low, high = (torch.tensor(r).log().item() for r in recipe.radius)
+
+    probability: float
+    bright: float | None = None
+    recipe: LesionRecipe = field(default_factory=LesionRecipe)
+
+    def __call__(self, draft: Draft, generator: Generator) -> None:
+        bright = _BRIGHT.to(generator.device)[draft.contrast]
+        if self.bright is not None:
+            bright = torch.full_like(bright, self.bright)
+        chosen = chance(len(bright), self.probability, generator)
+        cover, tissue = torch.zeros_like(draft.images[:, :1]), draft.tissue
+        for n in chosen.nonzero().flatten().tolist():
+            canvas = _Canvas(
+                draft.images[n, 0], cover[n, 0], tissue[n], draft.means[n], float(bright[n])
+            )
+            self._add(canvas, generator)
+        draft.lesion = cover > 0.5
+
+    def _add(self, canvas: _Canvas, generator: Generator) -> None:
+        """All lesions of one sample."""
+        low, high = (torch.tensor(r).log().item() for r in self.recipe.radius)
         radius = float(uniform((), low, high, generator).exp())
         count = 1
-        if radius < recipe.small:
-            count = int(torch.randint(1, recipe.most + 1, (), generator=generator,
+        if radius < self.recipe.small:
+            count = int(torch.randint(1, self.recipe.most + 1, (), generator=generator,
                                       device=generator.device))  # fmt: skip
-        seeds = _seeds(tissue[n], count, generator)
-        for seed in seeds:
+        for seed in _seeds(canvas.tissue, count, generator):
             size = radius * float(uniform((), 0.7, 1.3, generator))
-            _paint_one(
-                image[n, 0], cover[n, 0], tissue[n], means[n], float(brighten[n]),
-                seed, size, generator, recipe,
-            )  # fmt: skip
-    return cover > 0.5
+            _paint_one(canvas, seed, size, generator, self.recipe)
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """One sample, which lesions are painted into.
+
+    Attributes:
+        image: ``(D, H, W)``, changed in place.
+        cover: opacity of the lesions, ``(D, H, W)``, changed in place.
+        tissue: ``(D, H, W)``, 0 CSF, 1 GM, 2 WM, -1 outside the brain.
+        means: ``(3,)`` intensity of each tissue.
+        bright: probability that a lesion is brighter than the tissue around it.
+    """
+
+    image: Tensor
+    cover: Tensor
+    tissue: Tensor
+    means: Tensor
+    bright: float
 
 
 def _seeds(tissue: Tensor, count: int, generator: Generator) -> list[list[int]]:
@@ -86,17 +120,10 @@ def _seeds(tissue: Tensor, count: int, generator: Generator) -> list[list[int]]:
 
 
 def _paint_one(
-    image: Tensor,
-    cover: Tensor,
-    tissue: Tensor,
-    means: Tensor,
-    brighten: float,
-    seed: list[int],
-    radius: float,
-    generator: Generator,
-    recipe: LesionRecipe,
+    canvas: _Canvas, seed: list[int], radius: float, generator: Generator, recipe: LesionRecipe
 ) -> None:
-    """One lesion: a noisy ellipsoid in a box around ``seed``, blended over ``image (D, H, W)``."""
+    """One lesion: a noisy ellipsoid in a box around ``seed``, blended over the image."""
+    image, tissue, means = canvas.image, canvas.tissue, canvas.means
     reach = int(1.8 * radius) + 2
     box = tuple(
         slice(max(c - reach, 0), min(c + reach + 1, s))
@@ -110,14 +137,14 @@ def _paint_one(
     alpha = alpha * (tissue[box] >= 0) * uniform((), *recipe.opacity, generator)
 
     here = means[tissue[tuple(seed)]]
-    intensity = _intensity(here, means, brighten, generator, recipe)
+    intensity = _intensity(here, means, canvas.bright, generator, recipe)
     if radius > 3 and bool(chance(1, recipe.core, generator)):
         other = _intensity(here, means, 0.5, generator, recipe)
         inner = ((depth - uniform((), 0.25, 0.6, generator)) * radius / edge + 0.5).clamp(0, 1)
         intensity = intensity + inner * (other - intensity)
     texture = 1 + 0.08 * torch.randn(depth.shape, generator=generator, device=depth.device)
     image[box] += alpha * ((intensity * texture).clamp_min(0) - image[box])
-    cover[box] = torch.maximum(cover[box], alpha)
+    canvas.cover[box] = torch.maximum(canvas.cover[box], alpha)
 
 
 def _depth(box: tuple[slice, ...], seed: list[int], radius: float, generator: Generator) -> Tensor:
@@ -135,9 +162,10 @@ def _depth(box: tuple[slice, ...], seed: list[int], radius: float, generator: Ge
 
 
 def _intensity(
-    here: Tensor, means: Tensor, brighten: float, generator: Generator, recipe: LesionRecipe
+    here: Tensor, means: Tensor, bright: float, generator: Generator, recipe: LesionRecipe
 ) -> Tensor:
+    """Of a lesion, above or below the tissue ``here`` at its centre."""
     span = means.max() - means.min()
-    if bool(chance(1, brighten, generator)):
+    if bool(chance(1, bright, generator)):
         return here + span * uniform((), *recipe.bright, generator)
     return (here - span * uniform((), *recipe.dark, generator)).clamp_min(0)

@@ -1,7 +1,8 @@
-"""Checkpoints: written atomically, read without executing anything."""
+"""Checkpoints: written atomically, read without executing anything that they hold."""
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,24 @@ from typing import Any
 import torch
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.atomic import open_atomic
+from dal_fast.imaging.atomic import write_bytes
 
 KEYS = {"config", "done", "model", "average", "optimiser"}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """The old checkpoint stays until the new one is whole on the disk.
+    """Write a checkpoint; the old one stays until the new one is whole on the disk.
 
     Raises:
-        InputError: ``output-unwritable`` or ``disk-full``.
+        OutputError: ``output-unwritable`` or ``disk-full``.
     """
-    with open_atomic(path) as file:
-        torch.save(state, file)
+    content = io.BytesIO()  # torch turns an error of the file that it writes into one of its own
+    torch.save(state, content)
+    write_bytes(path, content.getvalue())
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Tensors and plain values only.
+    """Read a checkpoint: tensors and plain values only.
 
     Raises:
         InputError: ``train-corrupt``.

@@ -1,4 +1,4 @@
-"""A training, described: model, samples, stages and their losses, read from a TOML file.
+"""The recipe of a training: model, samples, stages and their losses, read from a TOML file.
 
     [model]                       # fields of DALConfig
     recoupler = "closed_form"
@@ -12,7 +12,7 @@
     steps = 3000
     losses = { tissue = 1.0, dice = 0.3, lesion = 0.5 }
 
-A table that is left out, or a key, has its default. Names of losses are those of
+Tables and keys that are left out have their defaults. Names of losses are those of
 :data:`dal_fast.training.losses.LOSSES`; with ``kind = "autoencoder"`` in ``[model]``, whose fields
 are then those of AutoencoderConfig, those of :mod:`dal_fast.training.reconstruction`.
 """
@@ -66,16 +66,15 @@ class _Table(BaseModel):
 
 
 class SampleConfig(_Table):
-    """What a step is made of.
+    """The samples of a training step.
 
     Attributes:
         brains: of a step, over all processes.
         contrasts: of every brain; the same anatomy, deformed alike. For an autoencoder 1.
         maps: share of brains that come from label maps without a scan, where there are any.
-        painted, remapped, recoloured, kept: relative shares of the ways to make a contrast, see
-            :mod:`dal_fast.synthesis.synthesiser`; ``kept`` are real scans.
-        lesions: share of samples with synthetic lesions, once training is of full hardness. For an
-            autoencoder 0.
+        painted, remapped, recoloured, kept: relative shares of the methods to make a contrast,
+            see :mod:`dal_fast.synthesis.synthesiser`; ``kept`` are real scans.
+        lesions: share of samples with synthetic lesions, at full difficulty. For an autoencoder 0.
     """
 
     brains: PositiveInt = 1
@@ -89,24 +88,26 @@ class SampleConfig(_Table):
 
 
 class StageConfig(_Table):
-    """One stage: which networks learn, from which losses, how long.
+    """One stage: which networks learn, from which losses, and for how long.
 
     Attributes:
         name: for logs.
-        trains: networks of the model; the others rest.
+        trains: networks of the model that learn; the others stay as they are.
         steps: of the optimiser.
-        losses: weight of each.
+        losses: weight of each loss.
         optimiser: ``"adamw"``; ``"adam"``, whose weight decay is part of the gradient; or
             ``"rmsprop"``.
-        rate: of the optimiser, after a warm-up of 20 steps.
+        rate: learning rate, after a warm-up of 20 steps.
         schedule: ``"cosine"``, which leads the rate to 0, or ``"constant"``.
         betas: of Adam and AdamW.
         weight_decay: of the optimiser.
-        clip: largest norm of the gradient.
-        critic_steps: so many steps in which the critic alone learns, by its own loss, before each
-            one in which the other networks learn by theirs.
-        easy_until, hard_from: shares of the stage: easy samples before, the full recipe after.
-        edge_corruption: share of samples whose edges lose some and gain those of lesions.
+        clip: largest norm of the gradient; longer ones are scaled down to it.
+        critic_steps: number of steps in which the critic alone learns, by its own loss, before
+            each step in which the other networks learn by theirs.
+        easy_until, hard_from: shares of the stage. Samples are easy before the first, follow the full
+            recipe from the second, and change linearly between them.
+        edge_corruption: share of samples of whose edges some are dropped and to which outlines of
+            blobs are added, see :mod:`dal_fast.training.corruption`.
     """
 
     name: str
@@ -147,15 +148,15 @@ class TrainConfig(_Table):
 
     Attributes:
         model: what is trained.
-        init: weight file, or ``"default"``, whose networks are gone on with.
-        samples: what it is trained on.
+        init: weight file, or ``"default"``, whose networks training starts from.
+        samples: what the model is trained on.
         stages: one after the other.
         seed: of weights and samples; the same seed, data, and device give the same weights.
         precision: of the networks: ``"32-true"`` or ``"bf16-mixed"`` (autocast).
-        ema: decay of the average of the weights that is kept, a step.
+        ema: decay per step of the moving average of the weights.
         compile: run the networks through ``torch.compile``.
         checkpoint_every, validate_every: steps.
-        validate_on: held-out brains of a validation.
+        validate_on: number of held-out brains of a validation; the last one takes all.
     """
 
     model: AnyConfig = DALConfig()

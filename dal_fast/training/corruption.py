@@ -1,4 +1,4 @@
-"""Corrupted edges: R_E must not believe every edge, for lesions draw edges too.
+"""Corrupted edges: R_E must not believe every edge, because lesions draw edges too.
 
 Pieces of the true edges are dropped and the outlines of random blobs are added, while the target
 stays healthy. Not in the paper.
@@ -12,35 +12,44 @@ from torch.nn import functional as F
 
 from dal_fast.synthesis.fields import chance, smooth_field, uniform
 
-_DROPPED = (0.05, 0.35)  # share of the brain whose edges go
-_BLOBS = 6  # at the most
-_RADIUS = (2.0, 14.0)  # voxels
-_NODES = 10  # of the fields that choose what goes and how a blob is shaped
+_DROPPED = (0.05, 0.35)  # share of the brain in which edges are dropped
+_MOST_BLOBS = 6
+_RADIUS = (2.0, 14.0)  # of a blob, voxels
+_NODES = 10  # control points of the fields that choose what is dropped and shape the blobs
 
 
-def corrupt_edges(edges: Tensor, mask: Tensor, share: float, generator: Generator) -> Tensor:
-    """``edges`` bool ``(N, 1, D, H, W)``, corrupted in a ``share`` of the samples."""
-    if not share:
-        return edges
-    out = edges.clone()
-    for n in chance(len(edges), share, generator).nonzero().flatten().tolist():
-        out[n, 0] = _corrupt(edges[n, 0], mask[n, 0], generator)
-    return out
+def draw_corruption(mask: Tensor, share: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Where edges are kept, and the edges that are added.
+
+    Args:
+        mask: brain, bool ``(N, 1, D, H, W)``.
+        share: of the samples that are corrupted, 0 to 1.
+        generator: of all random numbers.
+
+    Returns:
+        Two bool tensors of the mask's shape: all true and all false for a sample that is not
+        corrupted. The corrupted edges are ``(edges & kept) | added``.
+    """
+    kept, added = torch.ones_like(mask), torch.zeros_like(mask)
+    if share:
+        for n in chance(len(mask), share, generator).nonzero().flatten().tolist():
+            kept[n, 0] = _kept(mask[n, 0], generator)
+            added[n, 0] = _blob_outlines(mask[n, 0], generator)
+    return kept, added
 
 
-def _corrupt(edges: Tensor, mask: Tensor, generator: Generator) -> Tensor:
-    """Edges of one sample ``(D, H, W)``."""
-    field = smooth_field(1, 1, edges.shape, _NODES, generator)[0, 0]
+def _kept(mask: Tensor, generator: Generator) -> Tensor:
+    """All but the places where a smooth field is lowest inside the mask ``(D, H, W)``."""
+    field = smooth_field(1, 1, mask.shape, _NODES, generator)[0, 0]
     quantile = float(uniform((), *_DROPPED, generator))
-    kept = field > field[mask].quantile(quantile) if bool(mask.any()) else field > field
-    return (edges & kept) | _outlines(mask, generator)
+    return field > field[mask].quantile(quantile) if bool(mask.any()) else field > field
 
 
-def _outlines(mask: Tensor, generator: Generator) -> Tensor:
+def _blob_outlines(mask: Tensor, generator: Generator) -> Tensor:
     """Borders of a few noisy balls inside the brain, one voxel thick."""
     places = mask.nonzero()
     device = generator.device
-    count = int(torch.randint(1, _BLOBS + 1, (), generator=generator, device=device))
+    count = int(torch.randint(1, _MOST_BLOBS + 1, (), generator=generator, device=device))
     depth = torch.full(mask.shape, -torch.inf, device=device)
     axes = [torch.arange(side, device=device, dtype=torch.float32) for side in mask.shape]
     low, high = (torch.tensor(r).log().item() for r in _RADIUS)

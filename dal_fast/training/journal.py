@@ -1,17 +1,19 @@
-"""What a training leaves to read: CSV tables, pictures, and files for TensorBoard."""
+"""The log of a training: CSV tables, pictures, and files for TensorBoard."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dal_fast.imaging.atomic import write_bytes
+from dal_fast.imaging.atomic import refusal, write_bytes
 from dal_fast.report import png
 from dal_fast.training.config import LOSS_NAMES
 from dal_fast.training.loop import Step
-from dal_fast.training.validation import COLUMNS, Validation
+from dal_fast.training.validation import COLUMNS, ValidationResult
 
 _STEP = ("step", "stage", "rate", "seconds", "synthesis", "total")
 
@@ -21,8 +23,12 @@ class Journal:
 
     Args:
         folder: of the training.
-        done: steps that the checkpoint holds; later lines, of a run that was killed, go.
+        done: steps that the checkpoint holds; the lines of later steps, which a killed run made,
+            are removed.
         kind: of the model.
+
+    Raises:
+        OutputError: ``output-unwritable`` or ``disk-full``, here and in every method.
     """
 
     def __init__(self, folder: Path, done: int, kind: str) -> None:
@@ -42,27 +48,49 @@ class Journal:
         }
         self._steps.add(row)
         if self._board is not None:
-            for name, value in step.losses.items():
-                self._board.add_scalar(f"{step.stage}/{name}", value, step.number)
+            with _refusals(self.folder / "tensorboard"):
+                for name, value in step.losses.items():
+                    self._board.add_scalar(f"{step.stage}/{name}", value, step.number)
 
-    def validation(self, step: int, seen: Validation) -> None:
-        numbers = {name: f"{value:.4f}" for name, value in seen.numbers.items()}
-        self._validations.add({"step": step, **numbers})
-        (self.folder / "pictures").mkdir(exist_ok=True)
-        picture = self.folder / "pictures" / f"step-{step:06d}.png"
-        write_bytes(picture, png.encode(seen.picture))
+    def validation(self, step: int, result: ValidationResult) -> None:
+        metrics = {name: f"{value:.4f}" for name, value in result.metrics.items()}
+        self._validations.add({"step": step, **metrics})
+        folder = self.folder / "pictures"
+        make_folder(folder)
+        write_bytes(folder / f"step-{step:06d}.png", png.encode(result.picture))
         if self._board is not None:
-            for name, value in seen.numbers.items():
-                self._board.add_scalar(f"held-out/{name}", value, step)
-            self._board.add_image("held-out", seen.picture, step, dataformats="HWC")
+            with _refusals(self.folder / "tensorboard"):
+                for name, value in result.metrics.items():
+                    self._board.add_scalar(f"held-out/{name}", value, step)
+                self._board.add_image("held-out", result.picture, step, dataformats="HWC")
 
     def close(self) -> None:
         if self._board is not None:
-            self._board.close()
+            with _refusals(self.folder / "tensorboard"):
+                self._board.close()
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents where they are missing.
+
+    Raises:
+        OutputError: ``output-unwritable`` or ``disk-full``.
+    """
+    with _refusals(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turns an error of the file system into the package's own."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(path, error) from error
 
 
 class _Table:
-    """A CSV file that grows by a line at a time."""
+    """A CSV file to which a line at a time is added."""
 
     def __init__(self, path: Path, columns: tuple[str, ...], done: int) -> None:
         self.path, self.columns = path, columns
@@ -74,7 +102,7 @@ class _Table:
         write_bytes(path, self._lines(kept, header=True).encode())
 
     def add(self, row: dict[str, Any]) -> None:
-        with self.path.open("a", newline="") as file:
+        with _refusals(self.path), self.path.open("a", newline="") as file:
             file.write(self._lines([row], header=False))
 
     def _lines(self, rows: list[dict[str, Any]], header: bool) -> str:

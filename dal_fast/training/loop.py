@@ -1,8 +1,8 @@
-"""The training itself: stages, steps, averages, checkpoints.
+"""The training loop: stages, steps, averaged weights and checkpoints.
 
-Lightning Fabric brings devices, processes and precision. Every step is a function of its number and
-of the state that a checkpoint holds, so that a training that was killed, even in mid-write, ends
-with the weights that it would have had.
+Lightning Fabric provides devices, processes and precision. Every step is a function of its number
+and of the state that a checkpoint holds. A training that was killed and resumed, even while it
+wrote a checkpoint, therefore ends with the weights that an uninterrupted one ends with.
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dal_fast.errors import Code, InputError
-from dal_fast.models import AnyModel, Autoencoder
-from dal_fast.synthesis.synthesiser import Sample
+from dal_fast.models import AnyModel
 from dal_fast.training import checkpoint
 from dal_fast.training.config import StageConfig, TrainConfig
-from dal_fast.training.losses import Pass
-from dal_fast.training.reconstruction import ReconstructionPass
+from dal_fast.training.objective import Objective, make_objective
 from dal_fast.training.samples import Samples
 
 WARM_UP = 20  # steps
@@ -37,11 +35,11 @@ class Step:
     Attributes:
         number: of the whole training, from 1.
         stage: its name.
-        losses: of every kind that its turn has, unweighted, and ``"total"``; means over all
-            processes.
-        rate: of the optimiser.
-        seconds: it took.
-        synthesis: of them, for making the samples.
+        losses: of the step, by name and unweighted, and their weighted sum ``"total"``; means over
+            all processes.
+        rate: learning rate of the optimiser.
+        seconds: the whole step took.
+        synthesis: seconds of them that making the samples took.
     """
 
     number: int
@@ -50,34 +48,6 @@ class Step:
     rate: float
     seconds: float
     synthesis: float
-
-
-class Objective(nn.Module):
-    """The weighted loss of a stage as a module, so that Fabric can spread it over processes."""
-
-    def __init__(self, model: AnyModel, stage: StageConfig, contrasts: int) -> None:
-        super().__init__()
-        self.model, self.stage, self.contrasts = model, stage, contrasts
-
-    def of(
-        self, sample: Sample, generator: torch.Generator, step: int = 0
-    ) -> tuple[Pass | ReconstructionPass, tuple[str, ...]]:
-        """What ``forward`` takes in the stage's ``step``-th step; no tensor, so that Fabric leaves
-        it as it is."""
-        stage, model = self.stage, self.model
-        learning, names = stage.turn(step)
-        if isinstance(model, Autoencoder):
-            return ReconstructionPass(model, sample, generator, learning), names
-        corruption = stage.edge_corruption
-        return Pass(model, sample, self.contrasts, learning, corruption, generator), names
-
-    def forward(
-        self, made: Pass | ReconstructionPass, names: tuple[str, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """The total, and the unweighted losses ``(kinds,)`` in the order of their names."""
-        kinds = torch.stack([made.loss(name).mean() for name in names])
-        weights = kinds.new_tensor([self.stage.losses[name] for name in names])
-        return (weights * kinds).sum(), kinds.detach()
 
 
 class Training:
@@ -138,7 +108,8 @@ class Training:
         if self._optimiser_state is not None:
             optimiser.load_state_dict(self._optimiser_state)
             self._optimiser_state = None
-        objective = Objective(model, stage, self.config.samples.contrasts)
+        mixed = self.config.precision == "bf16-mixed"
+        objective = make_objective(model, stage, self.config.samples.contrasts, mixed)
         if self.config.compile:
             for name in stage.trains:
                 model.part(name).compile(dynamic=True)
@@ -149,33 +120,32 @@ class Training:
     def _step(
         self, objective: Objective, wrapped: Any, first: int, optimiser: Any, learning: list[Any]
     ) -> Step:
-        stage = objective.stage
-        fabric, start = self.fabric, time.perf_counter()
+        stage, fabric, start = objective.stage, self.fabric, time.perf_counter()
         step = self.done - first
         rate = stage.rate * rate_factor(step, stage.steps, stage.schedule)
-        active, names = stage.turn(step)
-        for name in stage.trains:
-            self.model.part(name).requires_grad_(name in active)
         for group in optimiser.param_groups:
             group["lr"] = rate
+        objective.start_step(step)
         device, rank, world = fabric.device, fabric.global_rank, fabric.world_size
-        sample = self.samples.batch(self.done, hardness(stage, step), device, rank, world)
-        corruption = self.samples.corruption(self.done, device, rank)
-        made = time.perf_counter()
-        total, kinds = wrapped(*objective.of(sample, corruption, step))
+        sample = self.samples.batch(self.done, difficulty(stage, step), device, rank, world)
+        synthesised = time.perf_counter()
+        batch = objective.prepare(sample, self.samples.step_generator(self.done, device, rank))
+        losses = wrapped(batch)
+        total = objective.total(losses)
         optimiser.zero_grad(set_to_none=True)
         fabric.backward(total)
         torch.nn.utils.clip_grad_norm_(learning, stage.clip)
         optimiser.step()
         self.average.update_parameters(self.model)
         self.done += 1
-        values = fabric.all_reduce(torch.cat([kinds, total.detach()[None]]), reduce_op="mean")
+        values = torch.stack([*losses.values(), total]).detach()
+        values = fabric.all_reduce(values, reduce_op="mean")
         last = self.done == first + stage.steps
         if self.done % self.config.checkpoint_every == 0 or last:
             self._save(optimiser, stage_ends=last)
-        losses = dict(zip([*names, "total"], values.tolist(), strict=True))
+        means = dict(zip([*losses, "total"], values.tolist(), strict=True))
         now = time.perf_counter()
-        return Step(self.done, stage.name, losses, rate, now - start, made - start)
+        return Step(self.done, stage.name, means, rate, now - start, synthesised - start)
 
     # -- checkpoints --------------------------------------------------------------------------
 
@@ -208,7 +178,7 @@ class Training:
 def make_optimiser(
     stage: StageConfig, parameters: list[nn.Parameter], fused: bool
 ) -> torch.optim.Optimizer:
-    """The stage's own; a parameter without a gradient is left as it is."""
+    """The optimiser of a stage; it leaves a parameter without a gradient as it is."""
     rate, decay = stage.rate, stage.weight_decay
     if stage.optimiser == "rmsprop":
         return torch.optim.RMSprop(parameters, rate, weight_decay=decay)
@@ -224,11 +194,11 @@ def rate_factor(step: int, steps: int, schedule: str = "cosine") -> float:
     return warm_up * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def hardness(stage: StageConfig, step: int) -> float:
+def difficulty(stage: StageConfig, step: int) -> float:
     """0 in the easy part of a stage, 1 in the hard part, linear between them."""
-    done = step / stage.steps
-    if done >= stage.hard_from:
+    share = step / stage.steps
+    if share >= stage.hard_from:
         return 1.0
-    if done <= stage.easy_until:
+    if share <= stage.easy_until:
         return 0.0
-    return (done - stage.easy_until) / (stage.hard_from - stage.easy_until)
+    return (share - stage.easy_until) / (stage.hard_from - stage.easy_until)

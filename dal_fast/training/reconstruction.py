@@ -1,4 +1,4 @@
-"""The losses of autoencoders and of f-AnoGAN, by name, each a number a sample.
+"""The losses of autoencoders and of f-AnoGAN, by name; each returns one value for every sample.
 
 Samples are healthy scans x of one contrast, on the volume that the model sees; V is its number of
 voxels, z a code, E, G and D encoder, decoder and critic, f the critic's features.
@@ -22,96 +22,104 @@ import torch
 from torch import Generator, Tensor
 
 from dal_fast.models import Autoencoder
-from dal_fast.models.autoencoder import drawn
-from dal_fast.synthesis.synthesiser import Sample
+from dal_fast.training.batch import Batch
 
-PENALTY = 10.0  # of the critic's slope, Gulrajani's lambda
+PENALTY = 10.0
+"""Weight of the critic's slope, Gulrajani's lambda."""
 _VOLUME = (1, 2, 3, 4)
 
 
-class ReconstructionPass:
-    """One batch on its way through an autoencoder or a GAN; each part is computed once, if asked.
+class AutoencoderOutputs:
+    """What the networks make of a batch; each output is computed when a loss first asks for it.
 
     Args:
-        model: whose networks are asked.
-        sample: healthy scans, on the model's volume.
-        generator: of the codes that are drawn.
+        model: whose networks are used.
+        batch: healthy scans, on the model's volume, with the noise of :func:`add_noise`.
         learning: networks that get gradients.
     """
 
-    def __init__(
-        self, model: Autoencoder, sample: Sample, generator: Generator, learning: tuple[str, ...]
-    ) -> None:
-        self.model, self.generator, self.learning = model, generator, learning
-        self.x = (sample.image * sample.mask).contiguous(memory_format=torch.channels_last_3d)
-
-    def loss(self, name: str) -> Tensor:
-        """``(N,)``, of ``RECONSTRUCTION_LOSSES``."""
-        return RECONSTRUCTION_LOSSES[name](self)
+    def __init__(self, model: Autoencoder, batch: Batch, learning: tuple[str, ...]) -> None:
+        self.model, self.batch, self.learning = model, batch, learning
+        brain = batch["image"] * batch["mask"]
+        self.scan = brain.contiguous(memory_format=torch.channels_last_3d)
 
     @cached_property
-    def coded(self) -> tuple[Tensor, Tensor | None]:
-        return self.model.code(self.x)
+    def code(self) -> tuple[Tensor, Tensor | None]:
+        """Mean and, of a variational code, log variance."""
+        return self.model.code(self.scan)
 
     @cached_property
-    def phi(self) -> Tensor:
-        """Of E's code; a variational one is drawn."""
-        return self.model.decode(drawn(*self.coded, self.generator))
+    def pseudo_healthy(self) -> Tensor:
+        """Phi, decoded from E's code; a variational one is drawn."""
+        code, log_variance = self.code
+        if log_variance is not None:
+            code = code + (0.5 * log_variance).exp() * self.batch["code_noise"]
+        return self.model.decode(code)
 
     @cached_property
-    def made(self) -> Tensor:
-        """What G makes of drawn codes; held while D learns."""
-        shape = (len(self.x), *self.model.code_shape)
-        code = torch.randn(shape, generator=self.generator, device=self.x.device)
+    def generated(self) -> Tensor:
+        """What G makes of drawn codes; without a gradient while D learns."""
         with torch.set_grad_enabled("decoder" in self.learning):
-            return self.model.decode(code)
+            return self.model.decode(self.batch["prior_code"])
 
-    def judged(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """D and its features."""
+    @cached_property
+    def between(self) -> Tensor:
+        """A place between x and G(z) for every sample; a leaf that requires a gradient."""
+        mixed = self.scan + self.batch["mixing"] * (self.generated.detach() - self.scan)
+        return mixed.requires_grad_()
+
+    def critic(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """D's score ``(N,)`` of volumes, and its features."""
         score, features = self.model.part("critic")(x)
         return score, features
 
-    def between(self) -> Tensor:
-        """A place between x and G(z) for every sample."""
-        share = torch.rand(
-            (len(self.x), 1, 1, 1, 1), generator=self.generator, device=self.x.device
-        )
-        return (self.x + share * (self.made.detach() - self.x)).requires_grad_()
+
+def add_noise(batch: Batch, model: Autoencoder, generator: Generator) -> Batch:
+    """The batch with the random numbers that the model's losses need."""
+    shape, device = (len(batch["image"]), *model.code_shape), batch["image"].device
+    if model.config.code == "variational":
+        batch["code_noise"] = torch.randn(shape, generator=generator, device=device)
+    elif model.config.code == "adversarial":
+        batch["prior_code"] = torch.randn(shape, generator=generator, device=device)
+        batch["mixing"] = torch.rand((shape[0], 1, 1, 1, 1), generator=generator, device=device)
+    return batch
 
 
-def _l2(p: ReconstructionPass) -> Tensor:
-    return (p.phi.float() - p.x).square().mean(_VOLUME)
+def _l2(batch: Batch, outputs: AutoencoderOutputs) -> Tensor:
+    return (outputs.pseudo_healthy.float() - outputs.scan).square().mean(_VOLUME)
 
 
-def _kl(p: ReconstructionPass) -> Tensor:
-    mean, log_variance = p.coded
+def _kl(batch: Batch, outputs: AutoencoderOutputs) -> Tensor:
+    mean, log_variance = outputs.code
     assert log_variance is not None  # the configuration was checked
     nats = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1)
-    return nats / p.x[0].numel()
+    return nats / outputs.scan[0].numel()
 
 
-def _critic(p: ReconstructionPass) -> Tensor:
-    real, made = p.judged(p.x)[0], p.judged(p.made.detach())[0]
-    y = p.between()
-    (slope,) = torch.autograd.grad(p.judged(y)[0].sum(), y, create_graph=True)
+def _critic(batch: Batch, outputs: AutoencoderOutputs) -> Tensor:
+    real = outputs.critic(outputs.scan)[0]
+    generated = outputs.critic(outputs.generated.detach())[0]
+    score = outputs.critic(outputs.between)[0].sum()
+    (slope,) = torch.autograd.grad(score, outputs.between, create_graph=True)
     penalty = (slope.flatten(1).norm(dim=1) - 1).square()
-    return made - real + PENALTY * penalty
+    return generated - real + PENALTY * penalty
 
 
-def _generator(p: ReconstructionPass) -> Tensor:
-    return -p.judged(p.made)[0]
+def _generator(batch: Batch, outputs: AutoencoderOutputs) -> Tensor:
+    return -outputs.critic(outputs.generated)[0]
 
 
-def _features(p: ReconstructionPass) -> Tensor:
+def _features(batch: Batch, outputs: AutoencoderOutputs) -> Tensor:
     with torch.no_grad():
-        real = p.judged(p.x)[1]
-    return (p.judged(p.phi)[1].float() - real).square().mean(1)
+        real = outputs.critic(outputs.scan)[1]
+    return (outputs.critic(outputs.pseudo_healthy)[1].float() - real).square().mean(1)
 
 
-RECONSTRUCTION_LOSSES: dict[str, Callable[[ReconstructionPass], Tensor]] = {
+RECONSTRUCTION_LOSSES: dict[str, Callable[[Batch, AutoencoderOutputs], Tensor]] = {
     "l2": _l2,
     "kl": _kl,
     "critic": _critic,
     "generator": _generator,
     "features": _features,
 }
+"""By the name that a recipe uses."""

@@ -1,7 +1,7 @@
-"""What a step learns from: a function of seed and step alone.
+"""The samples of a training step: a function of the seed and the step's number alone.
 
-Nothing is remembered between steps, so a training that was killed goes on as if nothing had
-happened, and processes that share a step make the very samples that one process would.
+Nothing is remembered between steps. A training that was killed therefore goes on as if nothing had
+happened, and processes that share a step make the very samples that one process would make.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import torch
 from torch import Generator
 
 from dal_fast.synthesis.brains import Brain, fit
-from dal_fast.synthesis.synthesiser import Recipe, Sample, Synthesiser, join
+from dal_fast.synthesis.recipe import Recipe
+from dal_fast.synthesis.sample import Sample, join
+from dal_fast.synthesis.synthesiser import Synthesiser
 from dal_fast.training.config import SampleConfig
 
-_CUT = (4, 8)  # voxels of a brain's margin, four on either side, that may be lost
+_CUT = (4, 8)  # voxels of a brain's margin (four on either side) that are cut off
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Samples:
         config: shares.
         seed: of the training.
         space_for: sides of the volume that the model sees of a brain with these sides.
-        healthy: samples come with their twins without lesions.
+        healthy: samples come with their images without lesions.
         contrast: of every sample; default any.
     """
 
@@ -43,35 +45,35 @@ class Samples:
     contrast: str | None = None
 
     def batch(
-        self, step: int, hardness: float, device: torch.device, rank: int = 0, world: int = 1
+        self, step: int, difficulty: float, device: torch.device, rank: int = 0, world: int = 1
     ) -> Sample:
         """Groups of ``config.contrasts`` samples of one brain.
 
         Args:
             step: of the training.
-            hardness: 0 to 1, see :meth:`dal_fast.synthesis.synthesiser.Recipe.eased`.
+            difficulty: 0 to 1, see :meth:`dal_fast.synthesis.synthesiser.Recipe.at_difficulty`.
             device: to draw on.
             rank, world: this process makes brains ``rank``, ``rank + world``, ... of the step.
         """
         chooser = random.Random(f"{self.seed}/{step}")
         brains = [self._choose(chooser) for _ in range(self.config.brains)]
-        ways = [self._ways(chooser, brain) for brain in brains]
+        methods = [self._methods(chooser, brain) for brain in brains]
         seeds = [chooser.getrandbits(62) for _ in brains]
         space = self._space(chooser, brains)
-        recipe = replace(Recipe(), lesions=self.config.lesions).eased(hardness)
+        recipe = replace(Recipe(), lesions=self.config.lesions).at_difficulty(difficulty)
         if self.contrast:
             recipe = recipe.only(self.contrast)
-        made = []
-        for own, brain in list(enumerate(brains))[rank::world]:
-            generator = Generator(device).manual_seed(seeds[own])
+        samples = []
+        for number, brain in list(enumerate(brains))[rank::world]:
+            generator = Generator(device).manual_seed(seeds[number])
             synthesiser = Synthesiser(generator, recipe, self.healthy)
             structures = fit(brain.structures, space).to(device)
             scans = {c: fit(scan, space).to(device).float() for c, scan in brain.scans.items()}
-            made.append(synthesiser.contrasts(structures, scans, ways[own]))
-        return join(made)
+            samples.append(synthesiser.contrasts(structures, scans, methods[number]))
+        return join(samples)
 
-    def corruption(self, step: int, device: torch.device, rank: int) -> Generator:
-        """Of the edges of this process's samples."""
+    def step_generator(self, step: int, device: torch.device, rank: int) -> Generator:
+        """Of the random numbers that this process's losses need in a step."""
         chooser = random.Random(f"{self.seed}/{step}/{rank}/edges")
         return Generator(device).manual_seed(chooser.getrandbits(62))
 
@@ -79,21 +81,21 @@ class Samples:
         maps = self.maps and (not self.scans or chooser.random() < self.config.maps)
         return chooser.choice(self.maps if maps else self.scans)
 
-    def _ways(self, chooser: random.Random, brain: Brain) -> list[str]:
+    def _methods(self, chooser: random.Random, brain: Brain) -> list[str]:
         """For every contrast: paint, remap, recolour, or the name of a scan, each at most once."""
         if not brain.scans:
             return ["paint"] * self.config.contrasts
         config, left = self.config, [c for c in brain.scans if self.contrast in (None, c)]
         names = ["paint", "remap", "recolour", "keep"]
         shares = [config.painted, config.remapped, config.recoloured, config.kept]
-        ways = []
+        methods = []
         for _ in range(config.contrasts):
             usable = shares if left else [*shares[:3], 0.0]
             if not sum(usable):  # only real scans were wanted, and there are no more
                 usable = [0.0, 1.0, 0.0, 0.0]
-            (way,) = chooser.choices(names, usable)
-            ways.append(left.pop(chooser.randrange(len(left))) if way == "keep" else way)
-        return ways
+            (name,) = chooser.choices(names, usable)
+            methods.append(left.pop(chooser.randrange(len(left))) if name == "keep" else name)
+        return methods
 
     def _space(self, chooser: random.Random, brains: list[Brain]) -> tuple[int, ...]:
         """What the model sees of the brains and some of their margin."""

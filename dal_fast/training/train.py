@@ -1,4 +1,4 @@
-"""From a configuration and folders of brains to a weight file."""
+"""A whole training: from a configuration and folders of brains to a weight file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from dal_fast.errors import Code, InputError, RuntimeUnavailable
 from dal_fast.evaluation.calibration import calibrate
+from dal_fast.extras import isolate
 from dal_fast.models import (
     DAL,
     AnyModel,
@@ -24,16 +26,17 @@ from dal_fast.models import (
 )
 from dal_fast.models.evidence import average_tissue, widened
 from dal_fast.screening.calibration import Calibration
-from dal_fast.synthesis.brains import Brain, Source, bids_sources, load_brains, map_sources
+from dal_fast.synthesis.brains import Brain, BrainFiles, bids_sources, load_brains, map_sources
 from dal_fast.training.config import TrainConfig
-from dal_fast.training.journal import Journal
+from dal_fast.training.journal import Journal, make_folder
 from dal_fast.training.loop import Step, Training
 from dal_fast.training.samples import Samples
-from dal_fast.training.validation import Validation, validate
+from dal_fast.training.validation import ValidationResult, validate
 
 WEIGHTS = "weights.safetensors"
-_TWINS = {"restoration"}  # losses whose target is the scan without its lesions
-_SMOOTHING = 0.02  # of the loss that is shown
+_COMPARE_WITH_HEALTHY = {"restoration"}  # losses whose target is the scan without its lesions
+_SMOOTHING = 0.02  # weight of a new value in the running mean of the loss that is shown
+_PATIENCE = timedelta(hours=3)  # of a process that waits for another, which may be reading brains
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,13 @@ class Progress:
 
     Attributes:
         reading: wraps the brains that are read into the cache.
-        step: called after every step with the step, the number of all, and a line to show.
-        validated: called after every validation.
+        step: called after every step with the step, the number of all steps, and a line to show.
+        validated: called after every validation with the number of the step and the result.
     """
 
-    reading: Callable[[Iterable[Source]], Iterable[Source]] = iter
+    reading: Callable[[Iterable[BrainFiles]], Iterable[BrainFiles]] = iter
     step: Callable[[Step, int, str], None] = lambda step, steps, line: None
-    validated: Callable[[int, Validation], None] = lambda step, seen: None
+    validated: Callable[[int, ValidationResult], None] = lambda step, result: None
 
 
 def make_fabric(device: str, devices: int, config: TrainConfig) -> Any:
@@ -57,13 +60,15 @@ def make_fabric(device: str, devices: int, config: TrainConfig) -> Any:
     Args:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         devices: processes on this machine.
-        config: says the precision, and whether networks take turns.
+        config: tells whether networks take turns.
 
     Raises:
-        InputError: ``extra-missing``, ``device-unavailable``.
+        RuntimeUnavailable: ``extra-missing``, ``device-unavailable``.
     """
+    isolate("torch_compiler")
     try:
         from lightning_fabric import Fabric
+        from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError as error:
         raise RuntimeUnavailable(
             Code.EXTRA_MISSING,
@@ -76,13 +81,15 @@ def make_fabric(device: str, devices: int, config: TrainConfig) -> Any:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
     turns = any(stage.critic_steps for stage in config.stages)
-    several = "ddp_find_unused_parameters_true" if turns else "ddp"
     fabric = Fabric(
         accelerator="auto" if device == "auto" else device.split(":")[0],
         devices=[int(device.split(":")[1])] if ":" in device else local,
         num_nodes=nodes,
-        strategy=several if local * nodes > 1 else "auto",
-        precision=config.precision,
+        strategy=(
+            DDPStrategy(timeout=_PATIENCE, find_unused_parameters=turns)
+            if local * nodes > 1
+            else "auto"
+        ),
     )
     fabric.launch()
     return fabric
@@ -96,7 +103,9 @@ def run(
     maps: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Train, or go on with the training that ``out`` holds; returns the weight file.
+    """Train, or resume the training that ``out`` holds; returns the path of the weight file.
+
+    Every process of the training calls this; the first one writes.
 
     Args:
         config: of the training.
@@ -104,55 +113,87 @@ def run(
         out: folder of checkpoint, logs, pictures and weights.
         fabric: of :func:`make_fabric`.
         maps: folder of FreeSurfer label maps.
-        progress: what to tell, and whom.
+        progress: what is called on the way.
 
     Raises:
-        InputError: ``no-data``, ``train-mismatch``, ``train-corrupt``, ``weights-...``.
+        InputError: ``no-data``, ``train-mismatch``, ``train-corrupt``, ``weights-...``, ``value``
+            where the processes cannot share the brains of a step.
+        OutputError: ``output-unwritable`` or ``disk-full``; the last checkpoint is kept.
     """
     progress = progress or Progress()
-    mm = config.model.voxel_mm
-    with fabric.rank_zero_first():  # it fills the cache, the others find it
-        scans = load_brains(bids_sources(data, held_out=False), mm, progress.reading)
-        held_out = load_brains(bids_sources(data, held_out=True), mm, progress.reading)
-        sources = map_sources(maps, held_out=False) if maps else []
-        brains_of_maps = load_brains(sources, mm, progress.reading) if sources else []
-    model = build(config, [*scans, *brains_of_maps])
-    twins = needs_twins(config)
-    contrast = None if isinstance(model, DAL) else model.config.contrast
+    with fabric.rank_zero_first():  # it fills the cache, the others read it
+        brains = _load(config, data, maps, progress)
+    model = build(config, [*brains.scans, *brains.maps])
     samples = Samples(
-        scans, brains_of_maps, config.samples, config.seed, model.space_for, twins, contrast
-    )
-    out.mkdir(parents=True, exist_ok=True)
+        brains.scans, brains.maps, config.samples, config.seed, model.space_for,
+        needs_twins(config), None if isinstance(model, DAL) else model.config.contrast,
+    )  # fmt: skip
+    make_folder(out)
     training = Training(config, model, samples, fabric, out)
-    shown = held_out[: config.validate_on]
-    if not fabric.is_global_zero:
-        for _ in training.steps():
-            pass
-        return out / WEIGHTS
-    average, seen = float("nan"), None
-    with contextlib.closing(Journal(out, training.done, config.model.kind)) as journal:
+    result = _train(training, brains.held_out, out, progress)
+    if result is None:  # every step had been made before
+        result = validate(training.averaged(), brains.held_out, config.seed, fabric)
+    if fabric.is_global_zero:
+        calibration = calibrate(training.averaged(), brains.held_out, config.seed)
+        used = {
+            "data": [folder.resolve().name for folder in (data, maps) if folder],
+            "split": {k: len(getattr(brains, k)) for k in ("scans", "maps", "held_out")},
+        }
+        _write(config, training.averaged(), out / WEIGHTS, used, result, calibration)
+    return out / WEIGHTS
+
+
+@dataclass(frozen=True)
+class _Brains:
+    """The brains of a training: real scans, label maps alone, and held-out scans."""
+
+    scans: list[Brain]
+    maps: list[Brain]
+    held_out: list[Brain]
+
+
+def _load(config: TrainConfig, data: Path, maps: Path | None, progress: Progress) -> _Brains:
+    mm = config.model.voxel_mm
+    scans, held_out = (
+        load_brains(bids_sources(data, held_out), mm, progress.reading)
+        for held_out in (False, True)
+    )
+    files = map_sources(maps, held_out=False) if maps else []
+    return _Brains(scans, load_brains(files, mm, progress.reading) if files else [], held_out)
+
+
+def _train(
+    training: Training, held_out: list[Brain], out: Path, progress: Progress
+) -> ValidationResult | None:
+    """Make all steps; returns the last validation, or None where no step was left."""
+    config, fabric = training.config, training.fabric
+    mean_total, result = math.nan, None
+    with contextlib.ExitStack() as stack:
+        journal = None
+        if fabric.is_global_zero:
+            journal = Journal(out, training.done, config.model.kind)
+            stack.callback(journal.close)
         for step in training.steps():
             total = step.losses["total"]
-            average = total if average != average else average + _SMOOTHING * (total - average)
-            journal.step(step)
+            first = math.isnan(mean_total)
+            mean_total = total if first else mean_total + _SMOOTHING * (total - mean_total)
+            if journal:
+                journal.step(step)
             last = step.number == config.steps
             if step.number % config.validate_every == 0 or last:
-                seen = validate(training.averaged(), held_out if last else shown, config.seed)
-                journal.validation(step.number, seen)
-                progress.validated(step.number, seen)
-            progress.step(step, config.steps, f"{step.stage}: loss {average:.3f}")
-    used = {
-        "data": [folder.resolve().name for folder in (data, maps) if folder],
-        "split": {"scans": len(scans), "maps": len(brains_of_maps), "held_out": len(held_out)},
-    }
-    seen = seen or validate(training.averaged(), held_out, config.seed)
-    healthy = calibrate(training.averaged(), held_out, config.seed)
-    return _write(config, training.averaged(), out / WEIGHTS, used, seen, healthy)
+                brains = held_out if last else held_out[: config.validate_on]
+                result = validate(training.averaged(), brains, config.seed, fabric)
+                if journal:
+                    journal.validation(step.number, result)
+                    progress.validated(step.number, result)
+            if journal:
+                progress.step(step, config.steps, f"{step.stage}: loss {mean_total:.3f}")
+    return result
 
 
 def needs_twins(config: TrainConfig) -> bool:
     """Whether a loss compares with the scan without its lesions."""
-    return any(_TWINS & set(stage.losses) for stage in config.stages)
+    return any(_COMPARE_WITH_HEALTHY & set(stage.losses) for stage in config.stages)
 
 
 def build(config: TrainConfig, brains: list[Brain]) -> AnyModel:
@@ -171,18 +212,18 @@ def build(config: TrainConfig, brains: list[Brain]) -> AnyModel:
 
 
 def _take_over(model: AnyModel, earlier: AnyModel, source: str) -> None:
-    """Copy the networks that both have; the others stay fresh, and the atlas is of these brains."""
+    """Copy the networks that both have; the others, and the atlas of these brains, stay."""
     if model.config.kind != earlier.config.kind:
         raise InputError(
             Code.WEIGHTS_MISMATCH, f"{source} holds another kind of model, {earlier.config.kind}"
         )
     common = [name for name in model.parts if name in earlier.parts and name != "evidence"]
     for name in common:
-        own, state = model.part(name), earlier.part(name).state_dict()
+        network, state = model.part(name), earlier.part(name).state_dict()
         try:
-            if name == "tissue" and _sees_more(model, earlier):
-                state = widened(state, own.state_dict())
-            own.load_state_dict(state)
+            if name == "tissue" and _other_input(model, earlier):
+                state = widened(state, network.state_dict())
+            network.load_state_dict(state)
         except RuntimeError:
             raise InputError(
                 Code.WEIGHTS_MISMATCH,
@@ -192,8 +233,8 @@ def _take_over(model: AnyModel, earlier: AnyModel, source: str) -> None:
         raise InputError(Code.WEIGHTS_MISMATCH, f"{source} has none of the networks of [model]")
 
 
-def _sees_more(model: AnyModel, earlier: AnyModel) -> bool:
-    """Whether E_A has other inputs than before."""
+def _other_input(model: AnyModel, earlier: AnyModel) -> bool:
+    """Whether E_A has other input channels than it had."""
     if not isinstance(model, DAL) or not isinstance(earlier, DAL):
         return False
     return model.config.tissue_input != earlier.config.tissue_input
@@ -204,18 +245,17 @@ def _write(
     model: AnyModel,
     path: Path,
     used: dict[str, Any],
-    seen: Validation,
-    healthy: Calibration,
-) -> Path:
+    result: ValidationResult,
+    calibration: Calibration,
+) -> None:
     card = {
         **used,
         "seed": config.seed,
         "recipe": config.model_dump(mode="json", exclude={"model"}),
         "steps": config.steps,
-        "metrics": {k: round(v, 4) for k, v in seen.numbers.items() if math.isfinite(v)},
-        "healthy": healthy.model_dump(mode="json"),
+        "metrics": {k: round(v, 4) for k, v in result.metrics.items() if math.isfinite(v)},
+        "healthy": calibration.model_dump(mode="json"),
         "torch": torch.__version__,
         "use": "research use, not a medical device",
     }
     save_weights(path, model, card, parts=inference_parts(config.model))
-    return path

@@ -1,16 +1,17 @@
-"""How good a model is in the middle of its training, on brains that it never sees.
+"""How good a model is in the middle of its training, on brains that it is never trained on.
 
-DAL by its tissue maps; an autoencoder by how well it restores healthy scans, and how well the
-residual tells synthetic lesions.
+DAL is measured by its tissue maps; an autoencoder by how well it restores healthy scans, and by how
+well its residual finds synthetic lesions. The brains are shared by all processes of a training, so
+that none of them waits for another's validation: torch's process groups give up after minutes.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,97 +22,132 @@ from dal_fast.evaluation.agreement import SHOWN, agreement, placed, seed_of, sho
 from dal_fast.models import DAL, AnyModel, Autoencoder
 from dal_fast.ops import VoxelMetrics
 from dal_fast.report import colour
-from dal_fast.screening.model_output import PLAIN, PLAIN_MEDIAN, beside
+from dal_fast.screening.model_output import PLAIN, PLAIN_MEDIAN, ModelOutput
 from dal_fast.screening.postprocess import smooth
 from dal_fast.synthesis.brains import Brain
 from dal_fast.synthesis.synthesiser import Recipe, Sample
 from dal_fast.training.losses import tissue_dice
 
-_PIXELS = 2  # of a picture, a voxel
-
+_PIXELS = 2  # of a picture, for every voxel
 
 COLUMNS = {
     "dal": (*(f"dice_{contrast}" for contrast in SHOWN), "agreement"),
     "autoencoder": ("error", "average_precision"),
 }
-"""Numbers of a validation, by the kind of model."""
+"""Names of the metrics, by the kind of model."""
 
 
 @dataclass(frozen=True)
-class Validation:
-    """Means over brains.
+class ValidationResult:
+    """Metrics of a model on held-out brains.
 
     Attributes:
-        numbers: of ``COLUMNS``. ``dice_<contrast>``: tissue Dice, mean of the tissues, of real
-            scans where there are, else of one that was bent; lesions and degradations as in
-            training. ``agreement``: Dice of the tissue maps of two contrasts of one brain, the same
-            anatomy without lesions, least of the pairs and tissues. ``error``: mean |x - phi| in
-            the brain of healthy scans. ``average_precision``: of the smoothed |x - phi|, of scans
-            with synthetic lesions.
-        picture: of one brain, two pixels a voxel. Rows of contrasts: scan, true tissue, tissue map,
-            phi; or rows of scans, healthy and not: scan, phi, |x - phi|, lesion.
+        metrics: means over brains, by name, see ``COLUMNS``. ``dice_<contrast>``: tissue Dice, mean
+            of the tissues, of real scans where there are, otherwise of a recoloured one; lesions
+            and degradations as in training. ``agreement``: Dice of the tissue maps of two contrasts
+            of one brain, the same anatomy without lesions, least of the pairs and tissues.
+            ``error``: mean |x - phi| in the brain of healthy scans. ``average_precision``: of the
+            smoothed |x - phi|, of scans with synthetic lesions; NaN where no brain has one.
+        picture: uint8 ``(height, width, 3)`` of the first brain, two pixels a voxel. Rows of
+            contrasts: scan, true tissue, tissue map, phi; or rows of scans, healthy and not: scan,
+            phi, |x - phi|, lesion. Empty on all processes but the first.
     """
 
-    numbers: dict[str, float]
+    metrics: dict[str, float]
     picture: NDArray[np.uint8]
 
 
-def validate(model: AnyModel, brains: list[Brain], seed: int) -> Validation:
-    """Of held-out brains with real scans; the same seed shows the same samples every time."""
+def validate(
+    model: AnyModel, brains: Sequence[Brain], seed: int, fabric: Any | None = None
+) -> ValidationResult:
+    """Measure a model on held-out brains; the same seed makes the same samples every time.
+
+    Args:
+        model: is put into evaluation mode.
+        brains: with real scans.
+        seed: of deformations, lesions and degradations.
+        fabric: whose processes share the brains; all of them must call, and all get the metrics.
+    """
+    rank, world = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
     model.eval()
-    with torch.inference_mode():
-        if isinstance(model, Autoencoder):
-            return _of_residuals(model, brains, seed)
-        return _of_tissue(model, brains, seed)
-
-
-def _of_tissue(model: DAL, brains: list[Brain], seed: int) -> Validation:
     device = next(model.parameters()).device
-    numbers: dict[str, list[float]] = defaultdict(list)
+    columns = COLUMNS[model.config.kind]
+    table = torch.zeros(len(brains), len(columns), dtype=torch.float64, device=device)
     picture = np.zeros((0, 0, 3), np.uint8)
-    for number, brain in enumerate(brains):
-        structures, scans = placed(brain, model)
-        generator = Generator(device).manual_seed(seed_of(brain.name, seed))
-        for contrast in SHOWN:
-            sample = shown_as(contrast, structures, scans, generator, Recipe())
-            logits = model.tissue_logits(sample.image, sample.mask)
-            dice = tissue_dice(logits, sample.tissue, sample.mask)
-            numbers[f"dice_{contrast}"].append(float(dice.mean()))
+    if world > 1:
+        _share_buffers(model, fabric)
+    with torch.inference_mode():
+        for number in range(rank, len(brains), world):
+            if isinstance(model, Autoencoder):
+                metrics, rows = _residual_metrics(model, brains[number], seed)
+            else:
+                metrics, rows = _tissue_metrics(model, brains[number], seed)
+            table[number] = table.new_tensor([metrics[name] for name in columns])
             if number == 0:
-                picture = _below(picture, _row(model, sample, logits))
-        pairs = agreement(model, brain, seed).values()
-        numbers["agreement"].append(min(float(pair.min()) for pair in pairs))
-    return Validation({name: fmean(values) for name, values in numbers.items()}, picture)
+                picture = np.concatenate(rows)
+    if fabric and world > 1:
+        table = fabric.all_reduce(table, reduce_op="sum")
+    means = [_mean(column) for column in table.T.tolist()]
+    return ValidationResult(dict(zip(columns, means, strict=True)), picture)
 
 
-def _of_residuals(model: Autoencoder, brains: list[Brain], seed: int) -> Validation:
-    device, contrast = next(model.parameters()).device, model.config.contrast
-    errors, precisions = [], []
-    picture = np.zeros((0, 0, 3), np.uint8)
-    for number, brain in enumerate(brains):
-        structures, scans = placed(brain, model)
-        for lesions in (0.0, 1.0):
-            generator = Generator(device).manual_seed(seed_of(brain.name, seed))
-            recipe = replace(Recipe(), lesions=lesions)
-            sample = shown_as(contrast, structures, scans, generator, recipe)
-            output = model(sample.image, sample.mask)
-            pair = beside(sample.image, sample.mask & (sample.image > 0), output, model)
-            residual = pair.named(PLAIN)
-            if not lesions:
-                errors.append(float(residual[pair.view].mean()))
-            elif bool((sample.lesion & pair.view).any()):
-                metrics = VoxelMetrics()
-                smoothed = smooth(residual, pair.view, PLAIN_MEDIAN)
-                metrics.update(smoothed.cpu(), sample.lesion.cpu(), pair.view.cpu())
-                precisions.append(metrics.average_precision())
-            if number == 0:
-                panels = (sample.image, output.pseudo_healthy, 2 * residual, sample.lesion.float())
-                picture = _below(picture, _scans_row(panels))
-    precision = fmean(precisions) if precisions else math.nan
-    return Validation({"error": fmean(errors), "average_precision": precision}, picture)
+def _share_buffers(model: AnyModel, fabric: Any) -> None:
+    """Running statistics of a batch normalisation differ between processes: take the first's."""
+    for buffer in model.buffers():
+        buffer.copy_(fabric.broadcast(buffer))
 
 
-def _row(model: DAL, sample: Sample, logits: Tensor) -> NDArray[np.uint8]:
+def _mean(values: Sequence[float]) -> float:
+    """Of the values that are numbers."""
+    known = [value for value in values if not math.isnan(value)]
+    return fmean(known) if known else math.nan
+
+
+def _tissue_metrics(
+    model: DAL, brain: Brain, seed: int
+) -> tuple[dict[str, float], list[NDArray[np.uint8]]]:
+    """Metrics of one brain, and a row of its picture for every contrast."""
+    structures, scans = placed(brain, model)
+    generator = Generator(structures.device).manual_seed(seed_of(brain.name, seed))
+    metrics, rows = {}, []
+    for contrast in SHOWN:
+        sample = shown_as(contrast, structures, scans, generator, Recipe())
+        logits = model.tissue_logits(sample.image, sample.mask)
+        dice = tissue_dice(logits, sample.tissue, sample.mask)
+        metrics[f"dice_{contrast}"] = float(dice.mean())
+        rows.append(_tissue_row(model, sample, logits))
+    pairs = agreement(model, brain, seed).values()
+    metrics["agreement"] = min(float(pair.min()) for pair in pairs)
+    return metrics, rows
+
+
+def _residual_metrics(
+    model: Autoencoder, brain: Brain, seed: int
+) -> tuple[dict[str, float], list[NDArray[np.uint8]]]:
+    """Metrics of one brain, and a row of its picture without and with lesions."""
+    structures, scans = placed(brain, model)
+    metrics, rows = {"average_precision": math.nan}, []
+    for lesions in (0.0, 1.0):
+        generator = Generator(structures.device).manual_seed(seed_of(brain.name, seed))
+        recipe = replace(Recipe(), lesions=lesions)
+        sample = shown_as(model.config.contrast, structures, scans, generator, recipe)
+        output = model(sample.image, sample.mask)
+        signal = sample.mask & (sample.image > 0)
+        result = ModelOutput.of(sample.image, signal, output, model)
+        residual, view = result.score_map(PLAIN), result.field_of_view
+        if not lesions:
+            metrics["error"] = float(residual[view].mean())
+        elif bool((sample.lesion & view).any()):
+            voxels = VoxelMetrics()
+            smoothed = smooth(residual, view, PLAIN_MEDIAN)
+            voxels.update(smoothed.cpu(), sample.lesion.cpu(), view.cpu())
+            metrics["average_precision"] = voxels.average_precision()
+        panels = (sample.image, output.pseudo_healthy, 2 * residual, sample.lesion.float())
+        rows.append(_scans_row(panels))
+    return metrics, rows
+
+
+def _tissue_row(model: DAL, sample: Sample, logits: Tensor) -> NDArray[np.uint8]:
     """One axial slice: scan, true tissue, tissue map, phi, side by side."""
     mask = sample.mask
     output = model.recouple(sample.image, mask, logits)
@@ -143,7 +179,3 @@ def _labels(tissue: Tensor, mask: Tensor) -> NDArray[np.uint8]:
 
 def _grey(plane: Tensor) -> NDArray[np.uint8]:
     return np.repeat(colour.grey(plane.cpu().numpy(), 1.0)[..., None], 3, axis=2)
-
-
-def _below(top: NDArray[np.uint8], bottom: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return bottom if top.size == 0 else np.concatenate([top, bottom])

@@ -23,8 +23,7 @@ constexpr int64_t kTileBytes = 16384;  // one field of one plane of a tile: some
 constexpr int64_t kThinnestSlab =
     32;  // planes; each slab blurs 2R + 4 planes that its neighbours also blur
 
-inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
-inline int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
+inline int64_t round_up(int64_t n, int64_t step) { return ceil_div(n, step) * step; }
 
 struct Range {
   int64_t begin, end;
@@ -34,7 +33,7 @@ struct Range {
   }
 };
 
-// Takes 64-byte aligned arrays one after the other; from nowhere() it only counts.
+// Takes 64-byte aligned arrays one after the other; from base_to_measure_from() it adds up their sizes.
 struct Arena {
   uint8_t* base;
   int64_t used = 0;
@@ -148,7 +147,7 @@ struct Shared {
 
 template <class A>
 int64_t workspace_bytes(const Plan<A>& plan, int threads) {
-  Arena arena{nowhere<uint8_t>()};
+  Arena arena{base_to_measure_from<uint8_t>()};
   Shared<A> shared(plan, arena);
   for (int slot = 0; slot < threads; ++slot) Scratch<A> scratch(plan, arena);
   return arena.used;

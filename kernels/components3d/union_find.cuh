@@ -223,12 +223,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// A grid's x: the only size of a grid that may exceed 65535.
-inline unsigned grid_size(int64_t blocks) {
-  if (blocks > INT32_MAX) throw std::invalid_argument("too many voxels for one launch");
-  return unsigned(blocks);
-}
-
 // bits: volumes x all_words() -> forest: volumes x voxels(), its trees the components.
 template <int kSteps>
 void build_forest(const uint32_t* bits, uint32_t* forest, const BitGrid& grid, int64_t volumes,

@@ -284,7 +284,7 @@ void filter(const void* x, const uint8_t* mask, void* out, const Median3dShape& 
                      s.height,
                      s.width,
                      minus_infinity};
-  DAL_LAUNCH((median_kernel<T, kSize>), unsigned(blocks), kLanes, 0, stream, v, tiles);
+  DAL_LAUNCH((median_kernel<T, kSize>), grid_size(blocks), kLanes, 0, stream, v, tiles);
   check_launch("median3d");
 }
 

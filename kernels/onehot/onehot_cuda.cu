@@ -285,9 +285,9 @@ void forward(const T* logits, const double* levels, const uint8_t* mask, T* out,
                        is_aligned<T, kVec>(out) && is_aligned<uint8_t, kVec>(mask);
   with_variant<T>(vectors, shape.classes <= kKept, levels != nullptr,
                   [&](auto vec, auto few, auto anatomy) {
-                    const auto blocks = unsigned(ceil_div(shape.voxels, int64_t(vec) * kThreads));
-                    DAL_LAUNCH((forward_kernel<T, vec, few, anatomy>), unsigned(shape.batch) * blocks,
-                               kThreads, 0, stream, logits, c, mask, out, shape, blocks);
+                    const int64_t blocks = ceil_div(shape.voxels, int64_t(vec) * kThreads);
+                    DAL_LAUNCH((forward_kernel<T, vec, few, anatomy>), grid_size(shape.batch * blocks),
+                               kThreads, 0, stream, logits, c, mask, out, shape, unsigned(blocks));
                   });
   check_launch("onehot_forward");
 }
@@ -302,9 +302,9 @@ void backward(const T* logits, const T* grad_out, const double* levels, const ui
                        is_aligned<uint8_t, kVec>(mask);
   with_variant<T>(
       vectors, shape.classes <= kKept, levels != nullptr, [&](auto vec, auto few, auto anatomy) {
-        const auto blocks = unsigned(ceil_div(shape.voxels, int64_t(vec) * kThreads));
-        DAL_LAUNCH((backward_kernel<T, vec, few, anatomy>), unsigned(shape.batch) * blocks, kThreads, 0,
-                   stream, logits, grad_out, c, mask, grad_logits, shape, inverse_t, blocks);
+        const int64_t blocks = ceil_div(shape.voxels, int64_t(vec) * kThreads);
+        DAL_LAUNCH((backward_kernel<T, vec, few, anatomy>), grid_size(shape.batch * blocks), kThreads, 0,
+                   stream, logits, grad_out, c, mask, grad_logits, shape, inverse_t, unsigned(blocks));
       });
   check_launch("onehot_backward");
 }

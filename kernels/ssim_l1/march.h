@@ -46,8 +46,6 @@ struct Tile {
   int64_t volume, z0, z1, y0, y1;
 };
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 template <class T>
 Tiling tiling_of(const SsimProblem& p) {
   Tiling t;
@@ -149,8 +147,8 @@ DAL_INLINE void mirror_ends(T* row, int64_t width, int radius) {
     return;
   }
   for (int k = 0; k < radius; ++k) {
-    row[-1 - k] = row[reflect(-1 - k, width)];
-    row[width + k] = row[reflect(width + k, width)];
+    row[-1 - k] = row[reflect<int64_t>(-1 - k, width)];
+    row[width + k] = row[reflect<int64_t>(width + k, width)];
   }
 }
 

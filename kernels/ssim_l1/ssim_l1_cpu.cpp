@@ -35,7 +35,7 @@ Workspace lay_out(const SsimProblem& p, const Tiling& t) {
   w.shifts = reinterpret_cast<Shift*>(base + sums);
   const uintptr_t unaligned = reinterpret_cast<uintptr_t>(base) + uintptr_t(sums + shifts);
   w.scratch = base + sums + shifts + (kAlign - unaligned % kAlign) % kAlign;
-  w.scratch_bytes = scratch.lay_out(nowhere<T>(), t, p.radius) * int64_t(sizeof(T));
+  w.scratch_bytes = scratch.lay_out(base_to_measure_from<T>(), t, p.radius) * int64_t(sizeof(T));
   w.fixed_bytes = sums + shifts + kAlign;
   return w;
 }
@@ -112,7 +112,7 @@ void launch(const void* x, const void* y, const void* fields, const SsimProblem&
 int64_t ssim_workspace(SsimProblem p, int threads) {
   return with_dtype(p.dtype, [&](auto tag) {
     using T = arithmetic_t<typename decltype(tag)::type>;
-    p.workspace = nowhere<T>();
+    p.workspace = base_to_measure_from<T>();
     return lay_out<T>(p, tiling_of<T>(p)).bytes(threads);
   });
 }

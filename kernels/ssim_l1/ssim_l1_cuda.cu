@@ -117,9 +117,11 @@ template <int R, class Source, class Work>
 void launch_march(const Source& source, const Work& work, const SsimProblem& p, const Weights& w,
                   cudaStream_t stream) {
   const int bytes = Layout<R, Source>::kFloats * int(sizeof(float));
-  cudaFuncSetAttribute(march<R, Source, Work>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  DAL_LAUNCH((march<R, Source, Work>), dim3(unsigned(blocks_of(p, source.shape))), dim3(kThreads), bytes,
-             stream, source, work, source.shape, w);
+  check_call(
+      cudaFuncSetAttribute(march<R, Source, Work>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+      "ssim march: shared memory");
+  DAL_LAUNCH((march<R, Source, Work>), grid_size(blocks_of(p, source.shape)), kThreads, bytes, stream,
+             source, work, source.shape, w);
   check_launch("ssim march");
 }
 
@@ -127,9 +129,11 @@ template <class Source, class Work>
 void launch_any(const Source& source, const Work& work, const SsimProblem& p, const Weights& w,
                 cudaStream_t stream) {
   const int bytes = AnyLayout(p.radius).bytes();
-  cudaFuncSetAttribute(any_radius<Source, Work>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  DAL_LAUNCH((any_radius<Source, Work>), dim3(unsigned(blocks_of(p, source.shape))), dim3(kThreads), bytes,
-             stream, source, work, source.shape, w, p.radius);
+  check_call(
+      cudaFuncSetAttribute(any_radius<Source, Work>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+      "ssim any_radius: shared memory");
+  DAL_LAUNCH((any_radius<Source, Work>), grid_size(blocks_of(p, source.shape)), kThreads, bytes, stream,
+             source, work, source.shape, w, p.radius);
   check_launch("ssim any_radius");
 }
 
@@ -138,7 +142,7 @@ template <class Source, class Work>
 void launch(const Source& source, const Work& work, const SsimProblem& p, void* stream_) {
   const cudaStream_t stream = as_stream(stream_);
   const Shape& shape = source.shape;
-  DAL_LAUNCH(sample_shift, dim3(unsigned(2 * p.volumes)), dim3(kThreads), 0, stream, source.in, shape,
+  DAL_LAUNCH(sample_shift, grid_size(2 * p.volumes), kThreads, 0, stream, source.in, shape,
              reinterpret_cast<float*>(shifts(p, shape)));
   check_launch("ssim sample_shift");
   Weights w = {};
@@ -172,7 +176,7 @@ void ssim_sums(const void* x, const void* y, double* sums, void* fields, SsimPro
     launch(Moments{in, shape}, work, p, stream);
     blocks = blocks_of(p, shape);
   }
-  DAL_LAUNCH(add_partials, dim3(1), dim3(kThreads), 0, as_stream(stream), partials(p), blocks, sums);
+  DAL_LAUNCH(add_partials, 1, kThreads, 0, as_stream(stream), partials(p), blocks, sums);
   check_launch("ssim add_partials");
 }
 

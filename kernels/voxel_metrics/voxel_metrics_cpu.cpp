@@ -38,8 +38,6 @@ struct Tables {
   }
 };
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 DAL_INLINE uint32_t key_of(float score) {
   score += 0.f;  // -0 becomes +0
   uint32_t bits;

@@ -198,18 +198,14 @@ unsigned blocks_of(int64_t voxels, int vec) {
   return unsigned(blocks < kMostBlocks ? blocks : kMostBlocks);
 }
 
-void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
-}
-
 }  // namespace
 
 int64_t score_histogram_workspace(int64_t) { return 0; }
 
 void score_pages(const void* score, const uint8_t* mask, int64_t voxels, uint8_t* pages, int64_t* nans,
                  DType dtype, void* stream) {
-  check(cudaMemsetAsync(pages, 0, kScorePages, as_stream(stream)), "score_pages");
-  check(cudaMemsetAsync(nans, 0, sizeof(*nans), as_stream(stream)), "score_pages");
+  check_call(cudaMemsetAsync(pages, 0, kScorePages, as_stream(stream)), "score_pages");
+  check_call(cudaMemsetAsync(nans, 0, sizeof(*nans), as_stream(stream)), "score_pages");
   if (voxels == 0) return;
   with_gpu_dtype(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -226,7 +222,7 @@ void score_histogram(const void* score, const uint8_t* target, const uint8_t* ma
                      ScoreBins bins, int64_t /*segment*/, void*, int64_t* counts, int64_t* span,
                      DType dtype, void* stream) {
   if (bins.bins == 0) return;
-  DAL_LAUNCH(clear_kernel, unsigned(ceil_div(2 * bins.bins, kThreads)), kThreads, 0, as_stream(stream),
+  DAL_LAUNCH(clear_kernel, grid_size(ceil_div(2 * bins.bins, kThreads)), kThreads, 0, as_stream(stream),
              counts, span, bins.bins);
   check_launch("score_histogram");
   if (voxels == 0) return;

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from benchmarks import accuracy
-from dal_fast.backend import _C
+from dal_fast.context import _C
 
 
 @pytest.fixture(scope="module")

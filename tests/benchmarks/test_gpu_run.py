@@ -10,31 +10,18 @@ import torch
 from rich.console import Console
 
 from benchmarks import gpu_run, run
-from benchmarks.gpu_timing import Gpu, Stopwatch
+from benchmarks.gpu_timing import Gpu, HostStopwatch, Stopwatch
 from benchmarks.registry import CASES
-from benchmarks.timing import timed
 from benchmarks.verify import CHECKS
 
 SHAPE = (20, 24, 28)
 
 
-class HostStopwatch:
-    """Milliseconds by the host's clock."""
-
-    name, cache_bytes = "A stand-in", 20 * 24 * 28 * 4
-
-    def milliseconds(self, call):
-        return timed(call)
-
-    def peak_mb(self, call):
-        call()
-        return 1.0
-
-
-def _reported(cases, folder, monkeypatch):
+def _reported(cases, folder, monkeypatch, **options):
+    monkeypatch.setattr(HostStopwatch, "cache_bytes", 20 * 24 * 28 * 4)
     monkeypatch.setattr(Gpu, "measure", lambda watch, device: Gpu(1e9, 1e10))
     console = Console(file=io.StringIO(), record=True, width=240)
-    code = gpu_run.report(cases, SHAPE, 2, folder, console, HostStopwatch(), "cpu")
+    code = gpu_run.report(cases, SHAPE, 2, folder, console, HostStopwatch(), "cpu", **options)
     return code, console.export_text()
 
 
@@ -44,16 +31,24 @@ def test_every_case_is_reported_and_written(tmp_path, monkeypatch):
     assert code == 0
     assert "3 volumes" in text  # more than the cache, twice
     assert text.count("not installed") == text.count("failed: ZeroDivisionError") == len(cases)
-    (path,) = tmp_path.glob("a-stand-in.csv")
+    (path,) = tmp_path.glob("rehearsal.csv")
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert {(r["case"], r["contender"]) for r in rows} == {
         (case.name, who) for case in CASES for who in ("dal_fast cpu", "torch")
     }
     for row in rows:
         assert float(row["p20_us"]) <= float(row["median_us"]) <= float(row["p80_us"])
-        assert all(row[k] for k in ("batch", "ratio", "floor_us", "peak_mb", "gpu", "commit"))
+        assert all(row[k] for k in ("batch", "ratio", "floor_us", "gpu", "commit"))
     _reported(cases[:1], tmp_path, monkeypatch)
     assert len(path.read_text().splitlines()) == len(rows) + 1  # replaced, not doubled
+
+
+def test_when_the_time_is_up_no_peer_is_begun_and_the_table_says_so(tmp_path, monkeypatch):
+    code, text = _reported(CASES[:2], tmp_path, monkeypatch, seconds=-1)
+    assert code == 0
+    assert text.count("no time was left") == sum(len(case.gpu_peers) for case in CASES[:2]) > 5
+    (path,) = tmp_path.iterdir()
+    assert len(path.read_text().splitlines()) == 1 + 2
 
 
 def test_an_op_whose_result_is_wrong_is_refused(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import matrix
 from benchmarks.registry import CASES
-from dal_fast.backend import _C
+from dal_fast.context import _C
 
 SMALL = ((12, 14, 20), (13, 15, 21))
 

@@ -6,7 +6,7 @@ import pytest
 from brains import write_dataset
 
 from benchmarks import variants
-from dal_fast.evaluation.cases import make_validation, write_set
+from dal_fast.evaluation.validation_set import make_validation, write_set
 from dal_fast.synthesis.brains import bids_sources, is_held_out, load_brains
 from dal_fast.training.config import read_config, recipe_names
 

@@ -9,7 +9,7 @@ import torch
 from triton_kernels import triton_file
 
 from dal_fast import reference
-from dal_fast.reference.canny3d import gaussian_taps
+from dal_fast.ops._taps import canny_weights, ssim_weights
 
 LEVELS = (0.29, 0.48, 0.72)
 C = (1e-4, 9e-4)
@@ -48,7 +48,7 @@ def pair_of(shape, dtype=torch.float32):
 
 
 def half_window(window, kind="gaussian"):
-    return reference.window_weights(window, 1.5, kind)[window // 2 :].contiguous()
+    return torch.tensor(ssim_weights(window, 1.5, kind), dtype=torch.float64)
 
 
 def new_fields(x):
@@ -112,7 +112,7 @@ def canny3d(x, sigma=1.0, low=0.02, high=0.04, mask=None, levels=None):
     n, c, *space = x.shape
     edges = torch.full((n, c if levels is None else 1, *space), 255, dtype=torch.uint8)
     edges = edges.view(torch.bool)
-    taps = gaussian_taps(sigma, max(space))
+    taps = canny_weights(sigma, max(space))
     triton_file("canny3d").canny3d(x, levels, mask, taps, low, high, edges)
     assert edges.view(torch.uint8).max() <= 1
     return edges

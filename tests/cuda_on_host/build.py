@@ -25,7 +25,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 FOLDER = ROOT / "build" / "cuda_on_host"
-CPU_ONLY = ("bind_isa", "bind_separable")  # bindings without a GPU half
 
 COMMON = ["-std=c++17", "-fPIC", "-fno-gnu-unique", "-ffp-contract=off", "-Wall", "-Wextra"]
 COMMON += ["-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-psabi"]
@@ -84,13 +83,13 @@ def build(mode: str, folder: Path = FOLDER, defines: Iterable[str] = ()) -> Path
     import pybind11
 
     kernels = sorted((ROOT / "kernels").glob("*/*_cuda.cu"))
-    bindings = [b for b in sorted((ROOT / "csrc").glob("bind_*.cpp")) if b.stem not in CPU_ONLY]
-    flags = ["-O0", "-DDAL_BIND_CUDA", "-fvisibility=hidden", *COMMON, *_includes()]
+    bindings = ROOT / "csrc" / "bind_cuda.cpp"
+    flags = ["-O0", "-fvisibility=hidden", *COMMON, *_includes()]
     flags += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
     machine = _machine(mode, folder)
     with ThreadPoolExecutor(2) as two:
         bound = two.submit(
-            _compile, _together([*bindings, HERE / "module.cpp"], folder), flags, folder
+            _compile, _together([bindings, HERE / "module.cpp"], folder), flags, folder
         )
         libraries = list(two.map(lambda k: library(mode, k, folder, defines), kernels))
     module = folder / mode / f"_cuda_on_host{sysconfig.get_config_var('EXT_SUFFIX')}"

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from dal_fast import DalFastError
 from dal_fast.cli import app
 from dal_fast.evaluation import detectors
-from dal_fast.evaluation.case_metrics import MapFolder, read_anatomy
-from dal_fast.evaluation.ground_truth import bids_truths
+from dal_fast.evaluation.cases import bids_cases
+from dal_fast.evaluation.ground_truth import read_ground_truth
+from dal_fast.evaluation.map_folder import MapFolder
 from dal_fast.evaluation.protocols import min_to_max, protocol
 
 
@@ -46,7 +47,7 @@ def study(tmp_path_factory):
     return write_study(tmp_path_factory.mktemp("study"), patients=2, healthy=2)
 
 
-def test_what_comes_along_is_judged_beside_a_folder(study, tmp_path):
+def test_built_in_detectors_beside_a_folder(study, tmp_path):
     command = [
         "evaluate",
         str(study.maps["poor"]),
@@ -55,8 +56,8 @@ def test_what_comes_along_is_judged_beside_a_folder(study, tmp_path):
         "detector:inverted",
     ]
     command += ["--data", str(study.data), "--healthy", "group=control", "--out", str(tmp_path)]
-    told = CliRunner().invoke(app, [*command, "--validation", "sub=h0", "--protocol", "uad-imag"])
-    assert told.exit_code == 0, told.output
+    result = CliRunner().invoke(app, [*command, "--validation", "sub=h0", "--protocol", "uad-imag"])
+    assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "summary.json").read_text())["detectors"]
     assert list(found) == ["poor", "intensity", "dark", "inverted"]
     ap = {name: one["totals"]["average_precision"] for name, one in found.items()}
@@ -66,21 +67,21 @@ def test_what_comes_along_is_judged_beside_a_folder(study, tmp_path):
 
 @pytest.mark.parametrize("name", ["default", "pddpm"])
 def test_a_detector_sees_the_scan_as_it_lies(study, name):
-    truth = bids_truths(study.data, "group=control")[-1]
-    anatomy = read_anatomy(truth, protocol(name))
-    found = detectors.LiveDetector("x", "intensity").read(anatomy)
-    scan, brain = study.scans[truth.name], study.brains[truth.name]
+    case = bids_cases(study.data, "group=control").cases[-1]
+    truth = read_ground_truth(case, protocol(name))
+    found = detectors.InstalledDetector("x", "intensity").maps(truth)["x"]
+    scan, brain = study.scans[case.name], study.brains[case.name]
     want = np.where(brain, scan / np.median(scan[brain]), 0)
     np.testing.assert_allclose(found[0, 0].numpy().T, want, rtol=1e-5)
 
 
 def test_uad_imag_scales_a_scan_by_its_smallest_and_largest_value(study, monkeypatch):
     given = []
-    monkeypatch.setitem(detectors.OWN, "look", lambda scan, *rest: given.append(scan) or scan)
-    truth = bids_truths(study.data, "group=control")[-1]
+    monkeypatch.setitem(detectors.BUILT_IN, "look", lambda scan, *rest: given.append(scan) or scan)
+    case = bids_cases(study.data, "group=control").cases[-1]
     for name in ("uad-imag", "default"):
-        detectors.LiveDetector("x", "look").read(read_anatomy(truth, protocol(name)))
-    scan = study.scans[truth.name].astype(np.float64)
+        detectors.InstalledDetector("x", "look").maps(read_ground_truth(case, protocol(name)))
+    scan = study.scans[case.name].astype(np.float64)
     scaled = (scan - scan.min()) / (scan.max() - scan.min())
     np.testing.assert_allclose(given[0], scaled, rtol=1e-5)
     np.testing.assert_allclose(given[1], scan, rtol=1e-5)
@@ -89,10 +90,10 @@ def test_uad_imag_scales_a_scan_by_its_smallest_and_largest_value(study, monkeyp
 
 def test_names(study):
     folder = study.maps["good"]
-    assert isinstance(detectors.source_of(str(folder)), MapFolder)
-    assert detectors.source_of(f"mine={folder}").name == "mine"
-    assert detectors.source_of("detector:intensity").name == "intensity"
-    assert detectors.source_of("b=detector:intensity").name == "b"
+    assert isinstance(detectors.parse_detector(str(folder)), MapFolder)
+    assert detectors.parse_detector(f"mine={folder}").names == ("mine",)
+    assert detectors.parse_detector("detector:intensity").names == ("intensity",)
+    assert detectors.parse_detector("b=detector:intensity").names == ("b",)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +103,14 @@ def test_names(study):
 )  # fmt: skip
 def test_refused_names(text, code):
     with pytest.raises(DalFastError) as refused:
-        detectors.source_of(text)
+        detectors.parse_detector(text)
     assert refused.value.code == code
 
 
 @pytest.mark.parametrize("entry", ["of_wrong_shape", "not_finite", "failing"])
 def test_what_a_broken_one_does_is_told(study, entry):
-    anatomy = read_anatomy(bids_truths(study.data, "group=control")[-1], protocol("default"))
+    case = bids_cases(study.data, "group=control").cases[-1]
+    truth = read_ground_truth(case, protocol("default"))
     with pytest.raises(DalFastError, match=f"detector {entry}") as refused:
-        detectors.LiveDetector("x", entry).read(anatomy)
+        detectors.InstalledDetector("x", entry).maps(truth)
     assert refused.value.code == "detector-broken"

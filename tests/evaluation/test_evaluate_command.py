@@ -2,11 +2,15 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
-from study import write_study
+from study import save, write_study
 from typer.testing import CliRunner
 
 from dal_fast.cli import app
@@ -29,10 +33,11 @@ def table(path):
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
-@pytest.mark.parametrize("name", ["default", "uad-imag", "pddpm", "luo2023"])
+@pytest.mark.parametrize("name", ["default", "validation-set", "uad-imag", "pddpm", "luo2023"])
 def test_all_that_it_leaves(study, tmp_path, name):
-    told = run(app, arguments(study, tmp_path, "--protocol", name))
-    assert told.exit_code == 0, told.output
+    result = run(app, arguments(study, tmp_path, "--protocol", name))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "failures.tsv").read_text() == "scan\tcode\tmessage\n"
     rows = table(tmp_path / "cases.csv")
     assert len(rows) == 2 * 4  # site B: two patients, two healthy
     assert {row["site"] for row in rows} == {"B"}
@@ -41,7 +46,7 @@ def test_all_that_it_leaves(study, tmp_path, name):
     assert summary["protocol"] == name
     good, poor = (summary["detectors"][d] for d in ("good", "poor"))
     assert (good["cases"], good["with_lesion"]) == (4, 2)
-    if name in ("default", "uad-imag"):  # the others cut off the rim, and with it these lesions
+    if name not in ("pddpm", "luo2023"):  # they erode the brain, and with it these lesions
         assert good["totals"]["average_precision"] > poor["totals"]["average_precision"]
     gaps = table(tmp_path / "comparisons.csv")
     assert {(g["first"], g["second"]) for g in gaps} == {("good", "poor")}
@@ -69,9 +74,9 @@ def test_one_detector_with_a_threshold_of_its_own(study, tmp_path):
     command = ["evaluate", str(study.maps["good"]), "--data", str(study.data)]
     command += ["--out", str(tmp_path), "--healthy", "group=control"]
     command += ["--threshold", "0.7", "--no-pictures"]
-    told = run(app, command)
-    assert told.exit_code == 0, told.output
-    assert told.output.startswith("good: average precision")
+    result = run(app, command)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("good: average precision")
     own = json.loads((tmp_path / "summary.json").read_text())["detectors"]["good"]
     assert own["thresholds"] == {"fixed": 0.7}
     assert not (tmp_path / "cases").exists()
@@ -87,8 +92,8 @@ def test_a_table_of_scans_of_one_suffix(study, tmp_path):
     (tmp_path / "cases.csv").write_text("\n".join(["scan", str(other), *map(str, scans)]) + "\n")
     command = ["evaluate", "detector:intensity", "--data", str(tmp_path / "cases.csv")]
     command += ["--out", str(tmp_path / "out"), "--threshold", "1.2", "--suffix", "T2w"]
-    told = run(app, command)
-    assert told.exit_code == 0, told.output
+    result = run(app, command)
+    assert result.exit_code == 0, result.output
     assert {row["suffix"] for row in table(tmp_path / "out" / "cases.csv")} == {"T2w"}
 
 
@@ -102,21 +107,114 @@ def test_a_table_of_scans_of_one_suffix(study, tmp_path):
     ],
 )
 def test_refusals(study, tmp_path, more, code):
-    told = run(app, arguments(study, tmp_path / "out", *more))
-    assert told.exit_code == 2
-    assert f"[{code}]" in told.output
+    result = run(app, arguments(study, tmp_path / "out", *more))
+    assert result.exit_code == 2
+    assert f"[{code}]" in result.output
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
-def test_a_missing_map_is_told_before_anything_is_read(study, tmp_path):
-    shutil.copytree(study.maps["poor"], tmp_path / "poor")
-    (tmp_path / "poor/sub-p4/anat/sub-p4_desc-anomaly_T2w.nii.gz").unlink()
+def failures_of(out):
+    lines = (out / "failures.tsv").read_text().splitlines()
+    assert lines[0] == "scan\tcode\tmessage"
+    return [tuple(line.split("\t")[:2]) for line in lines[1:]]
+
+
+def test_bad_cases_are_listed_first_and_the_others_evaluated(study, tmp_path):
+    """One refused by its header, one by a lost mask, one only when it is read."""
+    shutil.copytree(study.data, tmp_path / "data")
+    for name, folder in study.maps.items():
+        shutil.copytree(folder, tmp_path / name)
+    anat = tmp_path / "data/sub-p0/anat"
+    (anat / "sub-p0_label-lesion_mask.nii.gz").unlink()
+    (tmp_path / "poor/sub-p1/anat/sub-p1_desc-anomaly_T2w.nii.gz").unlink()
+    path = tmp_path / "good/sub-p2/anat/sub-p2_desc-anomaly_T2w.nii.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    out = tmp_path / "out"
+    command = ["evaluate", f"good={tmp_path / 'good'}", f"poor={tmp_path / 'poor'}"]
+    command += ["--data", str(tmp_path / "data"), "--out", str(out), "--healthy", "group=control"]
+    result = run(app, [*command, "--threshold", "0.7"])
+    assert result.exit_code == 1, result.output
+    expected = [("sub-p0_T2w", "lesion-missing"), ("sub-p1_T2w", "map-missing"),
+                ("sub-p2_T2w", "gzip-truncated")]  # fmt: skip
+    assert failures_of(out) == expected
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"failed [{c}] {n}" for n, c in expected]
+    rows = table(out / "cases.csv")
+    assert {row["case"] for row in rows} == {
+        f"sub-{label}_T2w" for label in ("h0", "h1", "h2", "h3", "p3", "p4")
+    }
+    page = (out / "index.html").read_text()
+    assert "Cases that could not be evaluated" in page
+    assert "lesion-missing" in page
+    assert json.loads((out / "summary.json").read_text())["failures"] == 3
+
+
+def test_controls_with_empty_lesion_masks(study, tmp_path):
+    """The same results as without these masks; without the rule they are failures."""
+    shutil.copytree(study.data, tmp_path / "data")
+    for number in range(4):
+        label = f"sub-h{number}"
+        mask = np.zeros(study.scans[f"{label}_T2w"].shape, np.uint8)
+        save(tmp_path / f"data/{label}/anat/{label}_label-lesion_mask.nii.gz", mask)
     command = arguments(study, tmp_path / "out")
-    command[2] = f"poor={tmp_path / 'poor'}"
-    told = run(app, command)
-    assert told.exit_code == 2
-    assert "[map-missing]" in told.output
-    assert "sub-p4_T2w" in told.output
+    command[command.index("--data") + 1] = str(tmp_path / "data")
+    result = run(app, command)
+    assert result.exit_code == 0, result.output
+    assert run(app, arguments(study, tmp_path / "usual")).exit_code == 0
+    for name in ("cases.csv", "groups.csv", "comparisons.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "usual" / name).read_bytes()
+    command.remove("--healthy")
+    command.remove("group=control")
+    result = run(app, [*command, "--threshold", "0.7"])
+    assert result.exit_code == 1
+    assert failures_of(tmp_path / "out") == [
+        (f"sub-h{number}_T2w", "lesion-empty") for number in range(4)
+    ]
+
+
+def test_nothing_that_can_be_evaluated_is_refused_with_the_list(study, tmp_path):
+    (tmp_path / "none").mkdir()
+    command = ["evaluate", str(tmp_path / "none"), "--data", str(study.data)]
+    command += ["--out", str(tmp_path / "out"), "--healthy", "group=control", "--threshold", "1"]
+    result = run(app, command)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("error [no-cases]: ")
+    assert len(failures_of(tmp_path / "out")) == 9
+
+
+def test_a_table_in_latin_1_with_a_bad_row(study, tmp_path):
+    scans = sorted(study.data.glob("sub-p*/anat/*_T2w.nii.gz"))
+    lines = ["scan,klinik", *(f"{scan},Köln" for scan in scans), "nowhere.nii.gz,Köln"]
+    (tmp_path / "cases.csv").write_bytes("\n".join(lines).encode("latin-1"))
+    command = ["evaluate", "detector:intensity", "--data", str(tmp_path / "cases.csv")]
+    result = run(app, [*command, "--out", str(tmp_path / "out"), "--threshold", "1.2"])
+    assert result.exit_code == 1, result.output
+    assert failures_of(tmp_path / "out") == [("nowhere.nii.gz", "file-missing")]
+    assert {row["klinik"] for row in table(tmp_path / "out" / "cases.csv")} == {"Köln"}
+
+
+PLOT = """
+import os, sys
+from dal_fast.evaluation.report.plots import figure, svg
+drawing, _ = figure(1, 1, 2, 2)
+svg(drawing)
+print("MPLCONFIGDIR" in os.environ)
+"""
+
+
+def test_plots_write_into_our_cache_alone(tmp_path):
+    home, cache = tmp_path / "home", tmp_path / "cache"
+    home.mkdir()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MPL", "XDG"))}
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(cache)}
+    done = subprocess.run(
+        [sys.executable, "-c", PLOT], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+    assert done.stderr == ""
+    assert list(home.iterdir()) == []
+    assert {path.name for path in cache.iterdir()} == {"dal_fast"}
+    assert any((cache / "dal_fast" / "matplotlib").glob("fontlist*"))
 
 
 def test_names_of_detectors_differ(study, tmp_path):

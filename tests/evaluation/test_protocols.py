@@ -9,9 +9,10 @@ from sklearn import metrics
 from study import save, write_study
 
 from dal_fast import DalFastError
-from dal_fast.evaluation.case_metrics import MapFolder, read_anatomy
-from dal_fast.evaluation.evaluate import evaluate
-from dal_fast.evaluation.ground_truth import bids_truths, matching
+from dal_fast.evaluation.cases import bids_cases, matching
+from dal_fast.evaluation.compare import compare
+from dal_fast.evaluation.ground_truth import read_ground_truth
+from dal_fast.evaluation.map_folder import MapFolder
 from dal_fast.evaluation.protocols import PROTOCOLS, protocol
 
 TESTED, HELD, HEALTHY = ("sub-p1", "sub-p2", "sub-p3"), ("sub-p0",), ("sub-h0", "sub-h1")
@@ -23,11 +24,14 @@ def study(tmp_path_factory):
     return write_study(tmp_path_factory.mktemp("study"))
 
 
-def judge(study, name, detectors=("good",)):
-    truths = bids_truths(study.data, "group=control")
-    reserved = [t for t in truths if f"sub-{t.participant}" in (*HELD, *HEALTHY)]
-    folders = [MapFolder(d, study.maps[d]) for d in detectors]
-    return evaluate(truths, folders, protocol(name), reserved)
+def compared(study, name):
+    """Results of one detector."""
+    cases, failures = bids_cases(study.data, "group=control")
+    assert failures == []
+    reserved = [case for case in cases if f"sub-{case.participant}" in (*HELD, *HEALTHY)]
+    comparison = compare(cases, [MapFolder("good", study.maps["good"])], protocol(name), reserved)
+    assert comparison.failures == []
+    return comparison.detectors
 
 
 def arrays(study, participants, detector="good"):
@@ -39,18 +43,18 @@ def arrays(study, participants, detector="good"):
     )
 
 
-def by_case(judgement, measure):
-    return [r[measure] for r in judgement.rows if r["lesion_voxels"]]
+def by_case(results, measure):
+    return [case.values[measure] for case in results.cases if case.has_lesion]
 
 
 def test_default_is_scikit_learn_inside_the_brain(study):
-    (found,) = judge(study, "default")
+    (found,) = compared(study, "default")
     scores, brains, lesions = arrays(study, TESTED)
-    for row, s, b, m in zip(found.rows[1:], scores, brains, lesions, strict=True):
-        assert row["average_precision"] == pytest.approx(
+    for case, s, b, m in zip(found.cases[1:], scores, brains, lesions, strict=True):
+        assert case.values["average_precision"] == pytest.approx(
             metrics.average_precision_score(m[b], s[b]), abs=1e-4
         )
-        assert row["auroc"] == pytest.approx(metrics.roc_auc_score(m[b], s[b]), abs=1e-4)
+        assert case.values["auroc"] == pytest.approx(metrics.roc_auc_score(m[b], s[b]), abs=1e-4)
     healthy, inside, _ = arrays(study, HEALTHY)
     t = found.thresholds["healthy"]
     assert originals.uad_rate(healthy, inside, t) < 0.001
@@ -73,7 +77,7 @@ def test_default_is_scikit_learn_inside_the_brain(study):
 
 
 def test_uad_imag(study):
-    (found,) = judge(study, "uad-imag")
+    (found,) = compared(study, "uad-imag")
     raw, brains, lesions = arrays(study, ("sub-h2", *TESTED))
     scores = [originals.uad_filtered(s, b) for s, b in zip(raw, brains, strict=True)]
     assert found.totals()["average_precision_volume"] == pytest.approx(
@@ -89,7 +93,7 @@ def test_uad_imag(study):
         assert np.mean(by_case(found, name)) == pytest.approx(
             originals.uad_mean_dice(scores[1:], lesions[1:], at), abs=2e-3
         )
-    (rate,) = [r["false_positive_rate"] for r in found.rows if not r["lesion_voxels"]]
+    (rate,) = [c.values["false_positive_rate"] for c in found.cases if not c.has_lesion]
     assert rate == pytest.approx(originals.uad_rate(scores[:1], brains[:1], t), abs=1e-4)
     sweep = [originals.uad_mean_dice(scores[1:], lesions[1:], x) for x in np.linspace(0.3, 1, 400)]
     assert found.totals()["best_mean_dice"] == pytest.approx(max(sweep), abs=0.02)
@@ -100,7 +104,7 @@ def test_uad_imag(study):
 
 
 def test_pddpm(study):
-    (found,) = judge(study, "pddpm")
+    (found,) = compared(study, "pddpm")
 
     def processed(participants):
         scores, brains, lesions = arrays(study, participants)
@@ -122,7 +126,7 @@ def test_pddpm(study):
 
 
 def test_luo(study):
-    (found,) = judge(study, "luo2023")
+    (found,) = compared(study, "luo2023")
     raw, brains, lesions = arrays(study, ("sub-h2", *TESTED))
     pairs = list(zip(raw, brains, strict=True))
     scores = [originals.luo_eroded(ndimage.median_filter(s, 5), b) for s, b in pairs]
@@ -141,17 +145,17 @@ def test_luo(study):
 
 
 def test_lesions_and_false_regions(study):
-    (found,) = judge(study, "default")
+    (found,) = compared(study, "default")
     scores, brains, lesions = arrays(study, TESTED)
     t, cube = found.thresholds["healthy"], np.ones((3, 3, 3))
-    for row, s, b, m in zip(found.rows[1:], scores, brains, lesions, strict=True):
+    for case, s, b, m in zip(found.cases[1:], scores, brains, lesions, strict=True):
         marked = (s > t) & b
         labels, count = ndimage.label(m, cube)
         regions, all_regions = ndimage.label(marked, cube)
-        assert row["lesions"] == count
-        assert row["lesions_found"] == len(set(labels[marked & m].tolist()) - {0})
-        assert row["false_regions"] == all_regions - len(set(regions[m].tolist()) - {0})
-        assert row["lesion_ml"] == pytest.approx(m.sum() * 0.008)
+        assert case.values["lesions"] == count
+        assert case.values["lesions_found"] == len(set(labels[marked & m].tolist()) - {0})
+        assert case.values["false_regions"] == all_regions - len(set(regions[m].tolist()) - {0})
+        assert case.values["lesion_ml"] == pytest.approx(m.sum() * 0.008)
 
 
 def test_the_threshold_of_uad_imag_drops_nothing():
@@ -178,16 +182,16 @@ def test_the_axial_axis_follows_the_affine(tmp_path):
     for name in ("pddpm", "luo2023"):
         rows = []
         for each in (study, turned):
-            truths = bids_truths(each.data, "group=control")
-            (found,) = evaluate(
-                truths, [MapFolder("good", each.maps["good"])], protocol(name),
-                matching(truths, "sub=p0"),
-            )  # fmt: skip
+            cases = bids_cases(each.data, "group=control").cases
+            (found,) = compare(
+                cases, [MapFolder("good", each.maps["good"])], protocol(name),
+                matching(cases, "sub=p0"),
+            ).detectors  # fmt: skip
             rows.append(found.totals())
         assert rows[0] == pytest.approx(rows[1], nan_ok=True)
 
 
-def test_pddpm_judges_at_two_millimetres(tmp_path):
+def test_pddpm_compares_at_two_millimetres(tmp_path):
     data, brain = np.zeros((40, 44, 36), np.float32), np.zeros((40, 44, 36), np.uint8)
     brain[8:32, 8:36, 6:30] = 1
     data[brain > 0] = 1
@@ -199,16 +203,16 @@ def test_pddpm_judges_at_two_millimetres(tmp_path):
     lesion = np.zeros_like(brain)
     lesion[12:18, 12:18, 12:18] = 1
     save(anat / "sub-1_label-lesion_mask.nii.gz", lesion, 1.0)
-    (truth,) = bids_truths(tmp_path / "data")
-    anatomy = read_anatomy(truth, protocol("pddpm"))
-    assert anatomy.brain.shape == (1, 1, 18, 22, 20)
-    assert anatomy.voxel_ml == pytest.approx(0.008)
-    assert int(anatomy.lesion.sum()) == 27
-    assert int(anatomy.brain.sum()) == brain.sum() / 8
+    ((case,), _) = bids_cases(tmp_path / "data")
+    truth = read_ground_truth(case, protocol("pddpm"))
+    assert truth.brain.shape == (1, 1, 18, 22, 20)
+    assert truth.voxel_ml == pytest.approx(0.008)
+    assert int(truth.lesion.sum()) == 27
+    assert int(truth.brain.sum()) == brain.sum() / 8
 
 
 def test_unknown_protocols_name_the_known_ones():
     with pytest.raises(DalFastError, match="uad-imag") as refused:
         protocol("brats")
     assert refused.value.code == "protocol-unknown"
-    assert set(PROTOCOLS) == {"default", "uad-imag", "pddpm", "luo2023"}
+    assert set(PROTOCOLS) == {"default", "validation-set", "uad-imag", "pddpm", "luo2023"}

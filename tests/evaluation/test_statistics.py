@@ -9,15 +9,16 @@ from evaluation import originals
 from scipy import stats
 from sklearn import metrics
 
-from dal_fast.evaluation.statistics import compare, groups, mean, means
+from dal_fast.evaluation.case_metrics import CaseMetrics
+from dal_fast.evaluation.statistics import groups, mean, means, paired_difference
 from dal_fast.evaluation.sweep import SWEEP, PooledInterval, counts_at, dice_at
 from dal_fast.evaluation.thresholds import dice_above, halve
 from dal_fast.ops import VoxelMetrics
 
 
-def row(case, participant="", voxels=10, contrast=1.0, **measures):
-    return {"case": case, "participant": participant or case, "lesion_voxels": voxels,
-            "contrast": contrast, **measures}  # fmt: skip
+def case(name, participant="", facts=None, voxels=10, contrast=1.0, **measures):
+    values = {"lesion_voxels": voxels, "lesion_contrast": contrast, **measures}
+    return CaseMetrics(name, participant or name, facts or {}, values)
 
 
 def test_the_interval_is_the_percentile_bootstrap():
@@ -48,12 +49,12 @@ def test_nan_is_left_out_and_one_person_has_no_interval():
 
 
 def test_groups():
-    rows = [row(str(i), voxels=i + 1, dice=i / 40) for i in range(40)]
     facts = [
         {"sub": str(i), "site": "AB"[i % 2], "age": str(20 + i), "scanner": "one", "note": ""}
         for i in range(40)
     ]
-    found = list(groups(rows, facts, "dice"))
+    cases = [case(str(i), "", facts[i], i + 1, dice=i / 40) for i in range(40)]
+    found = list(groups(cases, "dice"))
     assert {g.factor for g in found} == {"lesion size", "site", "age"}
     sizes = [g for g in found if g.factor == "lesion size"]
     assert [g.value for g in sizes] == [
@@ -73,8 +74,8 @@ def test_groups():
 
 
 def test_healthy_scans_have_no_size():
-    rows = [row(str(i), voxels=0, contrast=math.nan, dice=math.nan) for i in range(8)]
-    assert list(groups(rows, [{}] * 8, "dice")) == []
+    cases = [case(str(i), voxels=0, contrast=math.nan, dice=math.nan) for i in range(8)]
+    assert list(groups(cases, "dice")) == []
 
 
 def test_paired_is_wilcoxon_over_participants():
@@ -82,20 +83,20 @@ def test_paired_is_wilcoxon_over_participants():
     first, second = rng.random(30) + 0.1, rng.random(30)
     people = [f"p{i // 2}" for i in range(30)]
     a, b = (
-        [row(str(i), people[i], dice=value) for i, value in enumerate(values)]
+        [case(str(i), people[i], dice=value) for i, value in enumerate(values)]
         for values in (first, second)
     )
-    found = compare(("x", a), ("y", b[::-1]), "dice")
+    found = paired_difference(("x", a), ("y", b[::-1]), "dice")
     gaps = first - second
     assert found.difference.value == pytest.approx(gaps.mean())
     assert found.difference.participants == 15
     assert found.p == pytest.approx(stats.wilcoxon(gaps.reshape(15, 2).mean(1)).pvalue)
-    assert math.isnan(compare(("x", a), ("x", a), "dice").p)
+    assert math.isnan(paired_difference(("x", a), ("x", a), "dice").p)
 
 
-def test_means_of_rows():
-    rows = [row("a", dice=0.5), row("b", dice=1.0)]
-    assert means(rows, ("dice",))["dice"].value == 0.75
+def test_means_over_cases():
+    cases = [case("a", dice=0.5), case("b", dice=1.0)]
+    assert means(cases, ("dice",))["dice"].value == 0.75
     assert means([], ("dice",)) == {}
 
 

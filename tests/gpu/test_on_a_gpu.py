@@ -6,7 +6,8 @@ import pytest
 import torch
 from conformance.cases import CASES, logits, pair, smooth
 
-from dal_fast import backend, ops
+from dal_fast import ops
+from dal_fast.ops import _dispatch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -21,7 +22,7 @@ def able(name, case=None):
     """Skip where the backend cannot run here or has not the op."""
     if case is not None and name not in case.backends:
         pytest.skip(f"{case.name} has no {name} kernels")
-    reason = backend.why_not(name, torch.device("cuda"))
+    reason = _dispatch.why_not(name, torch.device("cuda"))
     if reason:
         pytest.skip(reason)
 
@@ -168,5 +169,5 @@ def test_same_bits_again(name):
 def test_auto_takes_our_kernels_and_the_reference_for_float64():
     able("cuda")
     x = torch.zeros(1, 1, 4, 4, 4, device="cuda")
-    assert backend.resolve("auto", x) == "cuda"
-    assert backend.resolve("auto", x.double()) == "reference"
+    assert _dispatch.resolve("auto", x) == "cuda"
+    assert _dispatch.resolve("auto", x.double()) == "reference"

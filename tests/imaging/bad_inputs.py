@@ -11,7 +11,8 @@ import numpy as np
 
 SHAPE = (18, 20, 16)
 # byte offsets in a NIfTI-1 header
-DIM, DATATYPE, BITPIX, VOX_OFFSET, SLOPE, QFORM_CODE, SROW = 40, 70, 72, 108, 112, 252, 280
+SIZEOF_HDR, DIM, DATATYPE, BITPIX, PIXDIM, VOX_OFFSET, SLOPE = 0, 40, 70, 72, 76, 108, 112
+DESCRIP, QFORM_CODE, SFORM_CODE, QUATERN, SROW = 148, 252, 254, 256, 280
 
 
 def ball(shape=SHAPE):
@@ -156,7 +157,6 @@ BAD_FILES: dict[str, tuple[Builder, str]] = {
         "dtype-colour",
     ),
     "unknown dtype": (patched(DATATYPE, "h", 777), "dtype-unknown"),
-    "bitpix": (patched(BITPIX, "h", 8), "bitpix"),
     "voxels inside the header": (patched(VOX_OFFSET, "f", 100.0), "vox-offset"),
     "voxels at infinity": (patched(VOX_OFFSET, "f", float("inf")), "vox-offset"),
     "infinite slope": (patched(SLOPE, "2f", float("inf"), 0.0), "scaling"),

@@ -1,9 +1,15 @@
 """Writing: whole or not at all, on the scan's grid byte for byte, the same bytes every time."""
 
 import errno
+import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,8 +18,18 @@ from imaging.bad_inputs import ball, nifti_bytes, write
 from isal import igzip
 from phantom import phantom, save
 
-from dal_fast import DalFastError
-from dal_fast.imaging.atomic import open_atomic, write_bytes, write_volume
+from dal_fast import DalFastError, OutputError
+from dal_fast.imaging import temporary
+from dal_fast.imaging.atomic import (
+    check_folder,
+    open_atomic,
+    staged_files,
+    staged_folder,
+    write_bytes,
+    write_json,
+    write_text,
+    write_volume,
+)
 from dal_fast.imaging.nifti import read_volume
 
 GEOMETRY = (
@@ -135,6 +151,71 @@ except DalFastError as refused:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 kB, whose space really ends."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk):
+    (small_disk / "old").write_bytes(b"old")
+
+    def into_a_file():
+        write_bytes(small_disk / "old", bytes(100_000))
+
+    def into_files():
+        with staged_files(small_disk / "a" / "b", ["x", "y"]) as stage:
+            write_bytes(stage / "x", b"x")
+            write_bytes(stage / "y", bytes(100_000))
+
+    def another_library_into_files():
+        with staged_files(small_disk / "a", ["x"]) as stage:
+            (stage / "x").write_bytes(bytes(100_000))
+
+    def into_a_folder():
+        with staged_folder(small_disk / "a") as stage:
+            write_volume(stage / "map.nii", *noise(small_disk.parent))
+
+    for fill in (into_a_file, into_files, another_library_into_files, into_a_folder):
+        with pytest.raises(OutputError, match="No space left") as refused:
+            fill()
+        assert refused.value.code == "disk-full"
+        assert "dal-fast-tmp" not in refused.value.message
+        assert os.listdir(small_disk) == ["old"]
+        assert (small_disk / "old").read_bytes() == b"old"
+    (small_disk / "rest").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    with pytest.raises(OutputError) as refused:
+        check_folder(small_disk / "new")
+    assert refused.value.code == "disk-full"
+
+
+def noise(folder):
+    """More data than 64 kB, and the scan that they belong to."""
+    data, affine, _ = phantom(voxel_mm=(5.0, 5.0, 5.0))
+    like = read_volume(save(folder / "scan.nii", data, affine))
+    return np.random.default_rng(0).normal(size=like.data.shape), like
+
+
+@pytest.mark.parametrize("way", ["file", "files", "folder"])
+def test_an_error_of_the_callers_own_block_is_not_taken_for_a_failed_write(tmp_path, way):
+    """A source that is missing is no fault of the target."""
+    managers = {
+        "file": lambda: open_atomic(tmp_path / "out" / "x"),
+        "files": lambda: staged_files(tmp_path / "out", ["x"]),
+        "folder": lambda: staged_folder(tmp_path / "out" / "new"),
+    }
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileNotFoundError, match="source"), managers[way]():
+        (tmp_path / "source").read_bytes()
+    assert os.listdir(tmp_path / "out") == []
+
+
 @pytest.mark.parametrize("target", ["missing/x", ".", "file/x", "x" * 300])
 def test_unwritable_targets(tmp_path, target):
     (tmp_path / "file").write_bytes(b"")
@@ -177,3 +258,221 @@ def test_compressed_bytes_do_not_depend_on_addresses(tmp_path, monkeypatch):
             found.add(path.read_bytes())
         assert len(found) == 1
         kept.clear()
+
+
+class Steps:
+    """What reaches the disk, in order: ``("sync", path)`` and ``("rename", path)``."""
+
+    def __init__(self, monkeypatch):
+        self.all = []
+        fsync, replace, rename = os.fsync, os.replace, os.rename
+
+        def watched_sync(descriptor):
+            self.all.append(("sync", os.readlink(f"/proc/self/fd/{descriptor}")))
+            fsync(descriptor)
+
+        def watched(move):
+            def call(source, target):
+                self.all.append(("rename", str(target)))
+                move(source, target)
+
+            return call
+
+        monkeypatch.setattr(os, "fsync", watched_sync)
+        monkeypatch.setattr(os, "replace", watched(replace))
+        monkeypatch.setattr(os, "rename", watched(rename))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks up descriptors in /proc")
+@pytest.mark.parametrize("again", [False, True])
+def test_the_last_file_is_last_even_after_a_power_loss(tmp_path, monkeypatch, again):
+    out = tmp_path / "out"
+    if again:
+        out.mkdir()
+        (out / "c").write_bytes(b"old")
+    steps = Steps(monkeypatch)
+    with staged_files(out, ["a", "b", "c"]) as stage:
+        for name in "abc":
+            write_bytes(stage / name, name.encode())
+        assert steps.all == []  # plain writes
+    synced = [Path(path).name for what, path in steps.all[:3]]
+    assert synced == ["a", "b", "c"]
+    folder = ("sync", str(out))
+    renames = [("rename", str(out / name)) for name in "abc"]
+    removal = [folder] if again else []  # of the old last one
+    assert steps.all[3:] == [*removal, *renames[:2], folder, renames[2], folder]
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == {"a": b"a", "b": b"b", "c": b"c"}
+
+
+def test_a_target_that_is_a_folder_costs_no_other_file(tmp_path):
+    for name in "ac":
+        (tmp_path / name).write_bytes(b"old")
+    (tmp_path / "b").mkdir()
+
+    def write():
+        with staged_files(tmp_path, ["a", "b", "c"]) as stage:
+            for name in "abc":
+                write_bytes(stage / name, b"new")
+
+    with pytest.raises(OutputError, match="b is a folder"):
+        write()
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "c"}
+    assert [(tmp_path / name).read_bytes() for name in "ac"] == [b"old", b"old"]
+
+
+def test_a_whole_folder_appears_at_once(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with staged_folder(tmp_path / "deep" / "new") as stage:
+            (stage / "part").mkdir()
+            write_json(stage / "part" / "a.json", {"a": 1})
+            assert os.listdir(tmp_path / "deep") == [stage.name]
+    finally:
+        os.umask(before)
+    assert json.loads((tmp_path / "deep" / "new" / "part" / "a.json").read_text()) == {"a": 1}
+    assert (tmp_path / "deep" / "new").stat().st_mode & 0o777 == 0o750
+    assert os.listdir(tmp_path / "deep") == ["new"]
+    with pytest.raises(OutputError) as refused, staged_folder(tmp_path / "deep" / "new") as stage:
+        write_bytes(stage / "b", b"")
+    assert refused.value.code == "output-exists"
+    assert os.listdir(tmp_path / "deep" / "new") == ["part"]
+    with pytest.raises(ZeroDivisionError), staged_folder(tmp_path / "other" / "new"):
+        1 / 0  # noqa: B018
+    assert os.listdir(tmp_path) == ["deep"]
+
+
+HOLDER = """
+import os, sys, time
+from dal_fast.imaging.atomic import open_atomic, staged_files
+with open_atomic(sys.argv[1] + "/file") as file, staged_files(sys.argv[1], ["a"]) as stage:
+    (stage / "a").write_bytes(b"half")
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def holder(folder):
+    """A process in the middle of writing a file and a folder of files."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.stdout.close()
+    return process
+
+
+def hidden(folder):
+    return {p.name for p in folder.iterdir() if p.name.startswith(".")}
+
+
+def test_only_what_a_dead_process_left_is_removed(tmp_path):
+    running, killed = holder(tmp_path), None
+    try:
+        theirs = hidden(tmp_path)
+        assert len(theirs) == 2
+        killed = holder(tmp_path)
+        assert len(hidden(tmp_path)) == 4
+        write_bytes(tmp_path / "x", b"")
+        assert len(hidden(tmp_path)) == 4
+        killed.kill()
+        deadline = time.monotonic() + 60
+        while hidden(tmp_path) != theirs:  # not even waited for, it is a zombie
+            write_bytes(tmp_path / "x", b"")
+            assert time.monotonic() < deadline
+        with staged_files(tmp_path, ["x"]) as stage:
+            write_bytes(stage / "x", b"")
+        assert hidden(tmp_path) == theirs
+    finally:
+        for process in filter(None, (running, killed)):
+            process.kill()
+            process.wait()
+    write_bytes(tmp_path / "x", b"")
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_process_number_that_is_used_again_is_another_process(tmp_path):
+    ours = temporary.temporary_name(tmp_path)
+    other = tmp_path / ours.name.replace(f"-{temporary._process(os.getpid())[1]}", "-1")
+    for path in (ours, other):
+        path.mkdir()
+    temporary.remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [ours]
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path, monkeypatch, old):
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: "another")
+        path = temporary.temporary_name(tmp_path)
+    nobodys = tmp_path / f".0123456789abcdef{temporary.TEMPORARY_SUFFIX}"
+    for left in (path, nobodys):
+        left.write_bytes(b"half")
+        if old:
+            os.utime(left, (time.time() - 25 * 3600,) * 2)
+    foreign = tmp_path / ".git"
+    foreign.mkdir()
+    os.utime(foreign, (0, 0))
+    temporary.remove_leftovers(tmp_path)
+    assert set(tmp_path.iterdir()) == ({foreign} if old else {foreign, path, nobodys})
+
+
+FAILER = """
+import sys
+from dal_fast.imaging.atomic import staged_files
+for _ in range(300):
+    try:
+        with staged_files(sys.argv[1] + "/a/b", ["x"]) as stage:
+            raise ZeroDivisionError
+    except ZeroDivisionError:
+        pass
+"""
+
+
+def test_a_folder_that_another_process_removes_is_made_again(tmp_path):
+    """One process fails over and over, and removes what it made; the other one goes on."""
+    failing = subprocess.Popen([sys.executable, "-c", FAILER, str(tmp_path)])
+    while failing.poll() is None:
+        with staged_files(tmp_path / "a" / "b", ["x"]) as stage:
+            write_bytes(stage / "x", b"x")
+        shutil.rmtree(tmp_path / "a", ignore_errors=True)
+    assert failing.returncode == 0
+
+
+def test_names_that_are_not_utf8_are_written_as_escapes(tmp_path):
+    name = os.fsdecode(b"caf\xe9_T1w.nii.gz")
+    write_json(tmp_path / "a.json", {"path": name, "city": "Zürich"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["path"] == name
+    assert "Zürich" in (tmp_path / "a.json").read_text(encoding="utf-8")
+    write_text(tmp_path / "a.tsv", f"{name} Zürich")
+    assert (tmp_path / "a.tsv").read_text(encoding="utf-8") == "caf\\xe9_T1w.nii.gz Zürich"
+
+
+@pytest.mark.parametrize("folder", ["x" * 300, "file", "file/below", "link", "link/below"])
+def test_folders_that_cannot_be_written_are_refused_early(tmp_path, folder):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError) as refused:
+        check_folder(tmp_path / folder)
+    assert refused.value.code == "output-unwritable"
+    assert {p.name for p in tmp_path.iterdir()} == {"file", "link"}
+
+
+def test_folders_that_another_user_locked_are_refused():
+    """In a child, as nothing is locked for root."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(65534)
+                for target in (Path(folder), Path(folder, "below"), Path(folder, "below", "this")):
+                    with pytest.raises(OutputError) as refused:
+                        check_folder(target)
+                    assert refused.value.code == "output-unwritable"
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        Path(folder).chmod(0o700)

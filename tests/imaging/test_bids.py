@@ -3,7 +3,17 @@
 import pytest
 
 from dal_fast import DalFastError
-from dal_fast.imaging.bids import collect_scans, find_brain_masks, is_scan, output_name, parse_name
+from dal_fast.imaging.bids import (
+    collect_scans,
+    find_brain_masks,
+    find_lesion_masks,
+    find_scans,
+    is_scan,
+    mask_files,
+    output_name,
+    parse_name,
+    select_scans,
+)
 
 
 def touch(root, *names):
@@ -129,3 +139,157 @@ def test_masks_of_a_scan(tmp_path):
     touch(tmp_path, "scan.nii.gz", "scan_desc-brain_mask.nii.gz")
     assert find_brain_masks(tmp_path / "scan.nii.gz") == [tmp_path / "scan_desc-brain_mask.nii.gz"]
     assert find_brain_masks(tmp_path / "other.nii.gz") == []
+
+
+@pytest.mark.parametrize("entity", ["run", "echo", "flip", "inv", "split", "chunk"])
+def test_indices_are_compared_as_numbers(tmp_path, entity):
+    scan = tmp_path / f"sub-01_{entity}-01_T1w.nii.gz"
+    mask = f"sub-01_{entity}-1_desc-brain_mask.nii.gz"
+    touch(tmp_path, scan.name, mask, f"sub-01_{entity}-10_desc-brain_mask.nii.gz")
+    assert find_brain_masks(scan) == [tmp_path / mask]
+    lesion = f"sub-01_{entity}-001_label-lesion_mask.nii.gz"
+    touch(tmp_path, lesion)
+    assert find_lesion_masks(scan) == [tmp_path / lesion]
+
+
+@pytest.mark.parametrize("entity", ["acq", "rec", "ce", "ses", "sub"])
+def test_labels_are_compared_as_text(tmp_path, entity):
+    names = {"sub": "sub-01_T1w.nii.gz", "ses": "sub-01_ses-01_T1w.nii.gz"}
+    scan = tmp_path / names.get(entity, f"sub-01_{entity}-01_T1w.nii.gz")
+    mask = scan.name.replace("T1w", "desc-brain_mask").replace(f"{entity}-01", f"{entity}-1")
+    touch(tmp_path, scan.name, mask)
+    assert find_brain_masks(scan) == []
+
+
+INHERITED = [
+    ("sub-01_acq-3d_rec-norm_run-2_T1w", "sub-01_desc-brain_mask", None),
+    ("sub-01_acq-3d_rec-norm_run-2_T1w", "sub-01_rec-norm_run-02_desc-brain_mask", None),
+    ("sub-01_acq-3d_T1w", "sub-01_acq-2d_desc-brain_mask", "acq-2d, the scan of acq-3d"),
+    ("sub-01_acq-3d_T1w", "sub-01_rec-x_desc-brain_mask", "rec-x, the scan without rec-"),
+    ("sub-01_T1w", "sub-01_mod-T2w_desc-brain_mask", "mod-T2w, the scan of mod-T1w"),
+    ("sub-01_T1w", "sub-01_space-MNI152_desc-brain_mask", "space-MNI152, the scan without"),
+    ("sub-01_T1w", "sub-01_space-T1w_desc-brain_mask", None),
+    ("sub-01_T2w", "sub-01_space-orig_desc-brain_mask", None),
+    ("sub-01_space-MNI_T1w", "sub-01_space-MNI_desc-brain_mask", None),
+    ("sub-01_desc-preproc_T1w", "sub-01_desc-brain_mask", None),
+    ("sub-01_ses-a_T1w", "sub-01_desc-brain_mask", "names no session"),
+    ("sub-01_T1w", "sub-01_label-lesion_mask", "its name is not …_desc-brain_mask"),
+    ("case", "case_desc-brain_mask", None),
+    ("case", "case_mask", "its name is not case_desc-brain_mask"),
+]
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(("scan", "mask", "why_not"), INHERITED)
+def test_masks_follow_the_inheritance_principle(tmp_path, scan, mask, why_not, extension):
+    touch(tmp_path, scan + ".nii.gz", mask + extension, "case2_desc-brain_mask.nii.gz")
+    (found,) = mask_files(tmp_path / (scan + ".nii.gz"), "desc", "brain")
+    assert found.path.name == mask + extension
+    assert found.why_not is None if why_not is None else why_not in found.why_not
+
+
+def test_a_scan_that_is_a_link_has_its_own_place(tmp_path):
+    """As DataLad keeps scans: links into .git/annex/objects; derivatives are other datasets."""
+    anat = "sub-01/anat/sub-01_"
+    key = ".git/annex/objects/Xk/9z/SHA256E-s9--ab.nii.gz/SHA256E-s9--ab.nii.gz"
+    touch(tmp_path, "data/" + key, "elsewhere/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
+    scan = tmp_path / "data" / (anat + "T1w.nii.gz")
+    scan.parent.mkdir(parents=True)
+    scan.symlink_to("../../" + key)
+    (tmp_path / "data/derivatives").mkdir()
+    (tmp_path / "data/derivatives/hdbet").symlink_to(tmp_path / "elsewhere")
+    mask = tmp_path / "data/derivatives/hdbet" / (anat + "desc-brain_mask.nii.gz")
+    assert find_brain_masks(scan) == [mask]
+    loose = tmp_path / "loose" / "sub-01_T1w.nii.gz"  # a link to a scan of a dataset
+    loose.parent.mkdir()
+    loose.symlink_to(scan)
+    assert find_brain_masks(loose) == []  # annex/objects is no dataset
+    plain = tmp_path / "data" / (anat + "T2w.nii.gz")
+    plain.write_bytes(b"")
+    loose = tmp_path / "loose" / "sub-01_T2w.nii.gz"
+    loose.symlink_to(plain)
+    assert find_brain_masks(loose) == [mask]
+
+
+def test_a_relative_path_has_derivatives(tmp_path, monkeypatch):
+    touch(
+        tmp_path, "sub-01/anat/sub-01_T1w.nii.gz",
+        "derivatives/x/sub-01/anat/sub-01_desc-brain_mask.nii.gz",
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for scan in ("sub-01/anat/sub-01_T1w.nii.gz", "sub-01/../sub-01/anat/sub-01_T1w.nii.gz"):
+        assert len(find_brain_masks(scan)) == 1
+
+
+def test_linked_subjects_are_searched_and_circles_are_not(tmp_path):
+    touch(tmp_path, "store/x/anat/sub-02_T1w.nii.gz", "data/sub-01/anat/sub-01_T1w.nii.gz")
+    (tmp_path / "data/sub-02").symlink_to(tmp_path / "store/x")
+    (tmp_path / "data/sub-01/all").symlink_to(tmp_path / "data")
+    (tmp_path / "store/x/back").symlink_to(tmp_path / "data")
+    (tmp_path / "data/sub-03").symlink_to(tmp_path / "gone")
+    (tmp_path / "data/loop").symlink_to("loop")
+    found = find_scans(tmp_path / "data")
+    assert [str(path.relative_to(tmp_path / "data")) for path in found.scans] == [
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-02/anat/sub-02_T1w.nii.gz",
+    ]
+    left = {str(one.path.relative_to(tmp_path / "data")): one for one in found.left_out}
+    assert "link back" in left["sub-01/all"].reason
+    assert "link back" in left["sub-02/back"].reason
+    assert "missing (datalad get?)" in left["sub-03"].reason
+    assert "missing" in left["loop"].reason
+    codes = {name: str(one.code) for name, one in left.items()}
+    assert codes == {
+        "sub-01/all": "left-out",
+        "sub-02/back": "left-out",
+        "sub-03": "file-missing",
+        "loop": "file-missing",
+    }
+    (tmp_path / "study").symlink_to(tmp_path / "data")
+    assert len(find_scans(tmp_path / "study").scans) == 2
+    with pytest.raises(DalFastError, match=r"its target .* is missing"):
+        find_scans(tmp_path / "data/sub-03")
+
+
+def test_one_of_two_versions_is_left_out_and_named(tmp_path):
+    touch(
+        tmp_path, "case.nii", "case.nii.gz", "sub-01_T1w.nii.gz", "sub-01_desc-brain_T1w.nii.gz",
+        "notes.txt", "case_mask.nii.gz",
+    )  # fmt: skip
+    found = find_scans(tmp_path)
+    assert [path.name for path in found.scans] == ["case.nii", "sub-01_desc-brain_T1w.nii.gz"]
+    same = "its results would have the names of those of"
+    assert [(one.path.name, str(one.code), one.reason) for one in found.left_out] == [
+        ("case.nii.gz", "left-out", f"{same} case.nii"),
+        ("sub-01_T1w.nii.gz", "left-out", f"{same} sub-01_desc-brain_T1w.nii.gz"),
+    ]
+
+
+def test_a_suffix_that_is_misspelt_is_named(tmp_path):
+    touch(
+        tmp_path, "sub-01_T1w.nii.gz", "sub-02_T1.nii.gz", "sub-03_flair.NII", "sub-04_bold.nii.gz",
+        "sub-05_T1map.nii.gz", "sub-06_T1.json", "sub-07_T2star.nii.gz",
+    )  # fmt: skip
+    found = find_scans(tmp_path)
+    assert [path.name for path in found.scans] == ["sub-01_T1w.nii.gz", "sub-07_T2star.nii.gz"]
+    assert [(one.path.name, one.reason.split()[-1]) for one in found.left_out] == [
+        ("sub-02_T1.nii.gz", "T1w?"),
+        ("sub-03_flair.NII", "FLAIR?"),
+    ]
+    for path in found.scans:
+        path.unlink()
+    with pytest.raises(DalFastError, match="Left out: .*sub-02_T1.nii.gz"):
+        find_scans(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "code"),
+    [({}, "not-bids"), ({"participants": ["99"]}, "label-unknown")],
+)
+def test_datasets_and_labels_that_are_not_there(tmp_path, labels, code):
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
+    if labels:
+        (tmp_path / "dataset_description.json").write_text("{}")
+    with pytest.raises(DalFastError) as refused:
+        select_scans(tmp_path, **labels)
+    assert refused.value.code == code

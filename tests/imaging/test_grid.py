@@ -9,7 +9,7 @@ from scipy.ndimage import affine_transform, binary_erosion
 from scipy.spatial.transform import Rotation
 
 from dal_fast import DalFastError
-from dal_fast.imaging.grid import from_model_grid, plan_grid, resample, to_model_grid
+from dal_fast.imaging.grid import plan_grid, resample, to_model_grid
 from dal_fast.imaging.nifti import Volume
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), *[(1, -1)] * 3))
@@ -55,7 +55,7 @@ def assert_round_trip(shape, affine, allowed):
     inner = binary_erosion(there > 0.5, iterations=2)
     off = np.abs(tensor[0, 0].numpy() - smooth(world(grid.shape, grid.affine)))
     assert off[inner].max() <= allowed
-    back = from_model_grid(tensor, grid)
+    back = grid.to_scan(tensor)
     assert back.shape == shape
     edge = tuple(slice(4, -4) for _ in shape)
     assert np.abs(back - scan)[edge].max() <= allowed
@@ -86,7 +86,7 @@ def test_a_scan_of_the_models_voxel_size_is_not_interpolated():
     scan = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     grid = plan_grid(shape, affine_of((2, 2, 2), shape, ((1, 2, 0), -1, 1, -1)))
     tensor = grid.to_model(scan)
-    np.testing.assert_array_equal(from_model_grid(tensor, grid), scan)
+    np.testing.assert_array_equal(grid.to_scan(tensor), scan)
     assert sorted(tensor[tensor != 0].tolist()) == sorted(scan.ravel().tolist())
 
 
@@ -142,7 +142,7 @@ def test_nearest_keeps_labels(angles, dtype):
     grid = plan_grid(shape, affine)
     tensor = grid.to_model(labels, "nearest")
     assert set(tensor.unique().tolist()) == {0.0, 7.0, 107.0}
-    back = from_model_grid(tensor, grid, "nearest")
+    back = grid.to_scan(tensor, "nearest")
     assert (back == labels)[4:-4, 4:-4, 4:-4].mean() > 0.97
 
 
@@ -159,7 +159,7 @@ def test_the_grid_holds_the_brain_and_little_else(angles):
     edges = torch.ones_like(model.mask)
     edges[..., 1:-1, 1:-1, 1:-1] = False
     assert not (model.mask & edges).any()
-    back = from_model_grid(model.image, model.grid)
+    back = model.grid.to_scan(model.image)
     assert (back[mask] > 50).mean() > 0.97
     assert (back[~mask] < 50).mean() > 0.97
     bare = to_model_grid(Volume(data, affine, None, None, "", 0))
@@ -176,7 +176,7 @@ def test_same_bits_for_any_number_of_threads():
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             tensor = grid.to_model(scan)
-            results.append((tensor, from_model_grid(tensor, grid)))
+            results.append((tensor, grid.to_scan(tensor)))
         for tensor, back in results[1:]:
             assert torch.equal(tensor, results[0][0])
             np.testing.assert_array_equal(back, results[0][1])

@@ -7,7 +7,7 @@ from imaging.bad_inputs import BAD_FILES, ball, nifti_bytes, write
 from scipy import ndimage
 
 from dal_fast import DalFastError
-from dal_fast.imaging.mask import brain_mask, skull_reason, solid, sphericity
+from dal_fast.imaging.mask import brain_mask, skull_reason, sphericity
 from dal_fast.imaging.nifti import read_volume
 
 AFFINE = np.diag([2.0, 2, 2, 1])
@@ -48,6 +48,19 @@ def test_a_mask_may_be_off_by_rounding_only(tmp_path):
         assert refusal(lambda wrong=wrong: brain_mask(scan, wrong)).code == "mask-grid"
 
 
+def test_a_mask_on_another_grid_is_off_by_so_many_millimetres(tmp_path):
+    scan = read_volume(write(tmp_path, nifti_bytes()))
+    shifted = AFFINE.copy()
+    shifted[0, 3] = 3.5
+    refused = refusal(lambda: brain_mask(scan, mask_file(tmp_path, "b.nii", affine=shifted)))
+    assert "up to 3.5 mm off" in refused.message
+    assert "Resample it to the scan" in refused.message
+    other = (ball((18, 20, 17)) > 0).astype(np.uint8)
+    refused = refusal(lambda: brain_mask(scan, mask_file(tmp_path, "c.nii", other)))
+    assert "18×20×17 voxels and the scan 18×20×16" in refused.message
+    assert "up to 2.0 mm off" in refused.message
+
+
 def test_a_neighbour_on_another_grid_is_not_this_scans(tmp_path):
     scan = read_volume(write(tmp_path, nifti_bytes()))
     mask_file(tmp_path, "scan_desc-brain_mask.nii.gz", affine=2 * AFFINE)
@@ -59,11 +72,37 @@ def test_masks_that_cannot_be_read_are_refused(tmp_path):
     faint = (ball() > 100).astype(np.float32) / 4
     path = mask_file(tmp_path, "faint.nii", faint)
     assert refusal(lambda: brain_mask(scan, path)).code == "mask-empty"
+    nothing = mask_file(tmp_path, "nothing.nii", np.zeros(scan.data.shape, np.uint8))
+    assert refusal(lambda: brain_mask(scan, nothing)).code == "mask-empty"
     (tmp_path / "bad").mkdir()
     damaged = BAD_FILES["flipped bit"][0](tmp_path / "bad")
     assert refusal(lambda: brain_mask(scan, damaged)).code == "gzip-corrupt"
     damaged.rename(tmp_path / "scan_desc-brain_mask.nii.gz")
     assert refusal(lambda: brain_mask(scan)).code == "gzip-corrupt"
+
+
+def test_a_refused_head_lists_the_masks_that_were_not_taken(tmp_path):
+    head = ball() + 1  # its background is not 0
+    scan = read_volume(write(tmp_path, nifti_bytes(head), "sub-01_run-1_T1w.nii.gz"))
+    mask_file(tmp_path, "sub-01_run-2_desc-brain_mask.nii.gz")
+    mask_file(tmp_path, "sub-01_space-MNI_desc-brain_mask.nii.gz")
+    mask_file(tmp_path, "sub-01_T1w_brainmask.nii.gz")
+    mask_file(tmp_path, "sub-01_desc-brain_mask.nii.gz", affine=2 * AFFINE)
+    mask_file(tmp_path, "sub-012_desc-brain_mask.nii.gz")
+    refused = refusal(lambda: brain_mask(scan))
+    assert refused.code == "skull-present"
+    for part in (
+        "sub-01_run-2_desc-brain_mask.nii.gz (it is of run-2, the scan of run-1)",
+        "sub-01_space-MNI_desc-brain_mask.nii.gz (it is of space-MNI, the scan without space-)",
+        "sub-01_T1w_brainmask.nii.gz (its name is not …_desc-brain_mask)",
+        "sub-01_desc-brain_mask.nii.gz (its corners are up to",
+    ):
+        assert part in refused.message
+    assert "sub-012" not in refused.message
+    plain = read_volume(write(tmp_path, nifti_bytes(head)))
+    mask_file(tmp_path, "scan_mask.nii.gz")
+    message = refusal(lambda: brain_mask(plain)).message
+    assert "scan_mask.nii.gz (its name is not scan_desc-brain_mask)" in message
 
 
 def test_a_stripped_scan_is_its_own_mask(tmp_path):
@@ -74,22 +113,6 @@ def test_a_stripped_scan_is_its_own_mask(tmp_path):
     mask = brain_mask(scan)
     assert (mask.source, mask.path) == ("nonzero", None)
     np.testing.assert_array_equal(mask.data, ball((40, 44, 36)) > 0)
-
-
-def test_solid_is_scipys_largest_component_filled():
-    rng = np.random.default_rng(0)
-    for _ in range(30):
-        noise = ndimage.gaussian_filter(rng.normal(size=(20, 23, 17)), 1)
-        mask = noise > rng.uniform(-0.1, 0.3)
-        labels, _ = ndimage.label(mask)
-        sizes = np.bincount(labels.ravel())[1:]
-        largest = np.flatnonzero(sizes == sizes.max()) + 1
-        got = solid(mask)
-        assert any(np.array_equal(got, ndimage.binary_fill_holes(labels == n)) for n in largest)
-    one = np.zeros((5, 6, 7), bool)
-    one[4, 0, 6] = True
-    np.testing.assert_array_equal(solid(one), one)
-    assert solid(np.ones((3, 4, 5), bool)).all()
 
 
 def test_sphericity_of_a_ball_is_one_at_any_resolution():

@@ -1,7 +1,10 @@
 """The gate: a scan is read as nibabel reads it, or refused with its own code, fast and small."""
 
+import errno
 import gzip
 import hashlib
+import io
+import os
 import random
 import struct
 import subprocess
@@ -112,6 +115,32 @@ def test_bad_input_has_its_code(tmp_path, name):
     assert refused.value.code == code
     assert path.name in refused.value.message
     assert time.process_time() - begin < 1
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".nii", "a\0b.nii"])
+def test_a_name_that_no_file_can_have(tmp_path, name):
+    with pytest.raises(DalFastError) as refused:
+        read_volume(tmp_path / name)
+    assert refused.value.code == "file-unreadable"
+
+
+def test_a_disk_that_fails_in_the_middle(tmp_path, monkeypatch):
+    path = write(tmp_path, nifti_bytes(), "scan.nii")
+
+    class Failing(io.FileIO):
+        def read(self, size=-1):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "open", lambda self, mode: Failing(self))
+    with pytest.raises(DalFastError, match="Input/output error") as refused:
+        read_volume(path)
+    assert refused.value.code == "file-unreadable"
+
+
+def test_an_option_that_does_not_exist(tmp_path):
+    with pytest.raises(DalFastError, match="'refuse' or 'replace'") as refused:
+        read_volume(write(tmp_path, nifti_bytes()), nonfinite="ignore")
+    assert refused.value.code == "value"
 
 
 def test_every_code_is_documented():

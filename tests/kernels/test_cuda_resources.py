@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dal_fast.backend import _C
+from dal_fast.context import _C
 
 triton = pytest.importorskip("triton", reason="cuobjdump comes with triton")
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"

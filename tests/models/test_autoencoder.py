@@ -74,7 +74,7 @@ def test_it_sees_a_box_around_the_brain_wherever_that_lies():
         place = (..., *(slice(c, c + s) for c, s in zip(corner, brain.shape[2:], strict=True)))
         x[place] = brain
         output = model(x, x > 0)
-        assert torch.equal(output.seen, x > 0)
+        assert torch.equal(output.field_of_view, x > 0)
         assert not output.pseudo_healthy[x == 0].any()
         found.append(output.pseudo_healthy[place])
     assert torch.equal(*found)
@@ -86,7 +86,7 @@ def test_what_lies_outside_the_box_is_not_seen():
     output = model(torch.rand(1, 1, 40, 40, 40), mask)
     want = torch.zeros_like(mask)
     want[:, :, 4:36, :, 4:36] = True
-    assert torch.equal(output.seen, want)
+    assert torch.equal(output.field_of_view, want)
     with pytest.raises(DalFastError) as refused:
         model(torch.rand(1, 1, 40, 40, 40), ~mask)
     assert refused.value.code == "mask-empty"

@@ -6,7 +6,6 @@ from brains import probabilities, structures, t1w
 
 from dal_fast import DalFastError
 from dal_fast.models import DAL, DALConfig, create_model, model_names
-from dal_fast.models.dal import brain_pads
 from dal_fast.models.unet import UNet
 
 PUBLISHED = ("tissue", "code", "modality", "restorer", "decoder")
@@ -94,7 +93,7 @@ def test_the_published_path_reaches_every_network_with_a_gradient():
     model = DAL(DALConfig(**SMALL, recoupler="film"), parts=PUBLISHED)
     x, mask = _scan((16, 16, 16))
     out = model(x, mask)
-    code = model.part("code")(torch.nn.functional.pad(out.probabilities, brain_pads(mask, 4)))
+    code = model.part("code")(torch.nn.functional.pad(out.probabilities, model.pads(mask)))
     assert code.shape[1] == model.config.anatomy_channels
     (out.pseudo_healthy.sum() + out.anatomy.sum() + code.sum()).backward()
     for name in PUBLISHED:

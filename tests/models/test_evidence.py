@@ -4,7 +4,7 @@ import pytest
 import torch
 from brains import structures
 
-from dal_fast.imaging.grid import bounding_box
+from dal_fast.imaging.morphology import bounding_box
 from dal_fast.models import DAL, DALConfig
 from dal_fast.models.evidence import (
     TissueEvidence,
@@ -43,13 +43,13 @@ def test_the_posterior_finds_the_tissue(means, lesion):
     if lesion:
         spot[..., 6:12, 16:24, 12:20] = True
         x[spot & mask] = 0.95
-    seen = _evidence()(x, mask)
-    assert seen.shape == (1, 7, *x.shape[2:])
+    evidence = _evidence()(x, mask)
+    assert evidence.shape == (1, 7, *x.shape[2:])
     fresh = torch.zeros(1, 4, *x.shape[2:])
-    right = combine(seen, fresh).argmax(dim=1) == (_labels() - 1)[None]
+    right = combine(evidence, fresh).argmax(dim=1) == (_labels() - 1)[None]
     assert right[(mask & ~spot)[:, 0]].float().mean() > 0.97
-    assert torch.equal(seen[:, :1], x)
-    assert (seen[:, 1:] * ~mask == 0).all()
+    assert torch.equal(evidence[:, :1], x)
+    assert (evidence[:, 1:] * ~mask == 0).all()
 
 
 def test_a_lesion_that_fits_no_tissue_stands_out():
@@ -95,10 +95,10 @@ def test_a_fresh_network_starts_as_the_classical_segmentation():
 
 def test_where_there_is_no_trust_the_network_decides():
     x, mask = _scan(CONTRASTS["T1w"])
-    seen = _evidence()(x, mask)
+    evidence = _evidence()(x, mask)
     output = torch.randn(1, 4, *x.shape[2:], generator=torch.Generator().manual_seed(0))
     output[:, -1] = -20
-    assert torch.allclose(combine(seen, output), output[:, :3], atol=1e-4)
+    assert torch.allclose(combine(evidence, output), output[:, :3], atol=1e-4)
 
 
 def test_a_widened_network_does_at_first_what_it_did():

@@ -26,12 +26,12 @@ def _phantom(means, strength, noise=0.01, space=(40, 48, 40)):
 @pytest.mark.parametrize("strength", [0.0, 0.2])
 def test_known_means_and_bias_are_found(contrast, strength):
     scan, p, mask, bias, clean = _phantom(MEANS[contrast], strength)
-    found = closed_form(scan, p, mask)
-    assert torch.allclose(found.means[0], torch.tensor(MEANS[contrast]), rtol=0.02, atol=0.005)
-    assert (found.bias - bias)[mask].abs().max() < 0.02
-    assert (found.image - clean)[mask].abs().max() < 0.02
-    assert (found.image[~mask] == 0).all()
-    assert (found.bias[~mask] == 1).all()
+    fit = closed_form(scan, p, mask)
+    assert torch.allclose(fit.means[0], torch.tensor(MEANS[contrast]), rtol=0.02, atol=0.005)
+    assert (fit.bias - bias)[mask].abs().max() < 0.02
+    assert (fit.image - clean)[mask].abs().max() < 0.02
+    assert (fit.image[~mask] == 0).all()
+    assert (fit.bias[~mask] == 1).all()
 
 
 def test_a_lesion_moves_neither_means_nor_bias():
@@ -47,9 +47,9 @@ def test_a_lesion_moves_neither_means_nor_bias():
 def test_half_of_the_field_of_view_missing():
     scan, p, mask, _, clean = _phantom(MEANS["T2w"], 0.0)
     scan[..., :14] = 0
-    found = closed_form(scan, p, mask)
-    seen = mask & (scan > 0)
-    assert (found.image - clean)[seen].abs().max() < 0.03
+    fit = closed_form(scan, p, mask)
+    inside = mask & (scan > 0)
+    assert (fit.image - clean)[inside].abs().max() < 0.03
 
 
 def test_batch_is_one_by_one_and_deterministic():

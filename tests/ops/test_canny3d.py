@@ -7,8 +7,7 @@ import pytest
 import torch
 from support import DTYPES, each_isa
 
-from dal_fast import InputError, reference
-from dal_fast.backend import _C
+from dal_fast import InputError, context, reference
 from dal_fast.ops import LEVELS, anatomy_edges, anatomy_image, canny3d
 from dal_fast.ops.canny3d import _canny3d
 
@@ -59,15 +58,10 @@ def test_larger_volume_in_both_precisions():
 def test_same_bits_on_every_instruction_set_and_thread_count(dtype, width):
     x = smooth_noise((1, 1, 70, 60, width), dtype, seed=3)
     masks = (None, blob_mask(x.shape))
-    before = _C.current_isa()
-    try:
-        results = []
-        for isa, threads in itertools.product(_C.supported_isas(), THREADS):
-            _C.set_isa(isa)
-            torch.set_num_threads(threads)
+    results = []
+    for isa, threads in itertools.product(context.supported_instruction_sets(), THREADS):
+        with context.use(instruction_set=isa, threads=threads):
             results.append([canny3d(x, 1.0, 0.01, 0.05, mask) for mask in masks])
-    finally:
-        _C.set_isa(before)
     for result in results:
         assert all(torch.equal(a, b) for a, b in zip(result, results[0], strict=True))
 

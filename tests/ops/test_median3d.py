@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from support import DTYPES, each_isa
 
-from dal_fast import InputError, reference
+from dal_fast import InputError, context, reference
 from dal_fast.ops import median3d
 from dal_fast.ops.median3d import _median3d
 
@@ -92,17 +92,13 @@ def test_every_element_is_written(isa, dtype, poisoned):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_same_bits_for_every_instruction_set_and_thread_count(dtype):
-    from dal_fast.backend import _C
-
     x = volume_of((1, 2, 34, 13, 41), dtype)
     x[:, :, ::3, ::2] = torch.nan
-    before, results = _C.current_isa(), []
-    for isa in _C.supported_isas():
-        _C.set_isa(isa)
+    results = []
+    for isa in context.supported_instruction_sets():
         for threads in (1, 2, 3, 7):
-            torch.set_num_threads(threads)
-            results.append(bits(median3d(x, 5)))
-    _C.set_isa(before)
+            with context.use(instruction_set=isa, threads=threads):
+                results.append(bits(median3d(x, 5)))
     assert all(torch.equal(results[0], r) for r in results[1:])
 
 

@@ -7,9 +7,8 @@ import torch
 from skimage.metrics import structural_similarity
 from support import TOLERANCE, each_isa
 
-from dal_fast import InputError, reference
-from dal_fast.backend import _C
-from dal_fast.ops import hybrid_score, l1_ssim_loss, ssim3d, ssim_l1
+from dal_fast import InputError, context, reference
+from dal_fast.ops import _ssim_ops, hybrid_score, l1_ssim_loss, ssim3d
 
 WINDOWS = [(11, "gaussian"), (7, "uniform"), (5, "gaussian"), (33, "uniform")]
 # against gradients of size 1: what the storage type and, for float32, 1 / c2 cost
@@ -58,16 +57,13 @@ def test_instruction_sets_agree_and_threads_change_nothing(window, kind):
         gradients = torch.autograd.grad(values[-1], (x, y))
         return [map_.detach(), *(v.detach() for v in values), *(g * x.numel() for g in gradients)]
 
-    before, results = _C.current_isa(), []
-    try:
-        for isa in _C.supported_isas():
-            _C.set_isa(isa)
+    results = []
+    for isa in context.supported_instruction_sets():
+        with context.use(instruction_set=isa):
             results.append(everything())
-            for threads in (1, 3):
-                torch.set_num_threads(threads)
+        for threads in (1, 3):
+            with context.use(instruction_set=isa, threads=threads):
                 assert all(map(torch.equal, everything(), results[-1]))
-    finally:
-        _C.set_isa(before)
     for result in results:
         for a, b in zip(result, results[0], strict=True):
             assert (a - b).abs().max() <= 1e-6 * max(1, b.abs().max())
@@ -218,7 +214,7 @@ def test_gradients_that_nobody_asked_for_are_none():
         (b,) = leaves(x)
         op(y, b).sum().backward()
         torch.testing.assert_close(a.grad, b.grad)  # every op is symmetric
-    kept = ssim_l1._l1_ssim(x, y, 0.5, 0.5, 11, 1.5, "gaussian", 1.0, "cpu", False)[1]
+    kept = _ssim_ops.l1_ssim_op(x, y, 0.5, 0.5, 11, 1.5, "gaussian", 1.0, "cpu", False)[1]
     assert kept.numel() == 0
     with torch.no_grad():
         assert not l1_ssim_loss(*leaves(x, y)).requires_grad
@@ -236,16 +232,16 @@ def test_empty_batch():
 def test_opcheck():
     x, y = leaves(*pair_of((2, 1, 4, 5, 6)))
     window = (5, 1.5, "gaussian", 1.0, "cpu")
-    torch.library.opcheck(ssim_l1._ssim_map.overload, (x, y, *window))
-    torch.library.opcheck(ssim_l1._hybrid.overload, (x, y, *window))
-    torch.library.opcheck(ssim_l1._l1_ssim.overload, (x, y, 0.3, 0.7, *window, True))
+    torch.library.opcheck(_ssim_ops.ssim_map_op.overload, (x, y, *window))
+    torch.library.opcheck(_ssim_ops.hybrid_op.overload, (x, y, *window))
+    torch.library.opcheck(_ssim_ops.l1_ssim_op.overload, (x, y, 0.3, 0.7, *window, True))
     a, b = x.detach(), y.detach()
-    torch.library.opcheck(ssim_l1._l1_ssim.overload, (a, b, 0.3, 0.7, *window, False))
-    torch.library.opcheck(ssim_l1._ssim_map_backward.overload, (a, b, a, *window, True, False))
-    fields = ssim_l1._l1_ssim(a, b, 0.3, 0.7, *window, True)[1]
+    torch.library.opcheck(_ssim_ops.l1_ssim_op.overload, (a, b, 0.3, 0.7, *window, False))
+    torch.library.opcheck(_ssim_ops.ssim_map_backward_op.overload, (a, b, a, *window, True, False))
+    fields = _ssim_ops.l1_ssim_op(a, b, 0.3, 0.7, *window, True)[1]
     one = torch.tensor(1.0)
     args = (a, b, fields, one, 0.3, 0.7, *window, True, True)
-    torch.library.opcheck(ssim_l1._l1_ssim_backward.overload, args)
+    torch.library.opcheck(_ssim_ops.l1_ssim_backward_op.overload, args)
 
 
 @pytest.mark.parametrize("op", [ssim3d, ssim_map, hybrid_score, l1_ssim_loss])
@@ -266,6 +262,76 @@ def test_under_autocast():
     torch.testing.assert_close(loss, l1_ssim_loss(x, y))
 
 
+@pytest.mark.parametrize(
+    ("narrow", "wide_", "want"),
+    [
+        (torch.bfloat16, torch.float32, torch.float32),
+        (torch.float16, torch.float32, torch.float32),
+        (torch.bfloat16, torch.float16, torch.float32),
+        (torch.float32, torch.float64, torch.float64),
+    ],
+)
+@pytest.mark.parametrize("op", [ssim3d, ssim_map, hybrid_score, l1_ssim_loss])
+def test_two_dtypes_are_promoted_as_by_torchs_losses(op, narrow, wide_, want):
+    x, y = pair_of((1, 1, 6, 7, 8), torch.float64)
+    x, y = leaves(x.to(narrow), y.to(wide_))
+    assert torch.nn.functional.l1_loss(x, y).dtype == want
+    for backend in ("cpu", "reference"):
+        got = op(x, y, backend=backend)
+        assert got.dtype == want
+        torch.testing.assert_close(got, op(x.to(want), y.to(want)), rtol=0, atol=1e-5)
+        torch.testing.assert_close(got, op(y, x, backend=backend), rtol=0, atol=1e-5)
+        gx, gy = torch.autograd.grad(got.sum(), (x, y))
+        assert (gx.dtype, gy.dtype) == (narrow, wide_)
+        assert gx.abs().max() > 0
+
+
+def test_a_bfloat16_prediction_and_a_float32_target_under_autocast():
+    net, target = torch.nn.Conv3d(1, 1, 3, padding=1), pair_of((1, 1, 6, 7, 8))[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = net(target)
+        loss = l1_ssim_loss(prediction, target)
+    assert prediction.dtype == torch.bfloat16
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, l1_ssim_loss(prediction.float(), target))
+    loss.backward()
+    assert net.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("data_range", [1e-30, 1e-12, 5e9, 1e15, 1e30])
+def test_very_large_and_small_data_ranges(data_range, dtype, backend):
+    """float32 does not hold data_range**4."""
+    x, y = pair_of((1, 1, 9, 10, 11), torch.float64)
+    x, y = leaves((data_range * x).to(dtype), (data_range * y).to(dtype))
+    a, b = wide(x, y)
+    for op, unit in ((ssim_map, 1), (ssim3d, 1), (hybrid_score, data_range)):
+        got = op(x, y, data_range=data_range, backend=backend)
+        want = getattr(reference, "hybrid_score" if op is hybrid_score else "ssim3d")(
+            a, b, data_range=data_range
+        )
+        want = want.mean() if op is ssim3d else want
+        assert got.dtype == (torch.float32 if op is ssim3d and dtype == torch.bfloat16 else dtype)
+        tolerance = 2 * TOLERANCE[got.dtype] * unit
+        torch.testing.assert_close(got.double(), want, rtol=0, atol=tolerance)
+    loss = l1_ssim_loss(x, y, 0.3, data_range=data_range, backend=backend)
+    want = reference.l1_ssim_loss(a, b, 0.3, data_range=data_range)
+    torch.testing.assert_close(loss.double(), want, rtol=1e-4, atol=1e-6)
+    if dtype != torch.bfloat16:
+        got_g = torch.autograd.grad(loss, (x, y))
+        for p, q in zip(got_g, torch.autograd.grad(want, (a, b)), strict=True):
+            torch.testing.assert_close(p.double(), q, rtol=0, atol=1e-3 * q.abs().max().item())
+
+
+def test_ordinary_data_ranges_are_not_rescaled():
+    """The same bits as without the rescaling: kernels see x, y and the range as they are."""
+    x, y = pair_of((1, 1, 9, 10, 11))
+    got = ssim_map(255 * x, 255 * y, data_range=255.0)
+    kernel = _ssim_ops.ssim_map_op(255 * x, 255 * y, 11, 1.5, "gaussian", 255.0, "cpu")
+    assert torch.equal(got, kernel)
+
+
 def test_reference_backend():
     x, y = leaves(*pair_of((1, 1, 6, 7, 8)))
     for op in (ssim3d, ssim_map, hybrid_score, l1_ssim_loss):
@@ -282,7 +348,10 @@ V = torch.zeros(1, 1, 4, 4, 4)
     [
         (lambda: ssim3d(V[0], V[0]), "shape"),
         (lambda: ssim3d(V, V[..., :3]), "shape"),
-        (lambda: ssim3d(V, V.double()), "dtype"),
+        (lambda: ssim3d(V, V.to("meta")), "device"),
+        (lambda: ssim3d(V, V, data_range=float("inf")), "value"),
+        (lambda: ssim3d(V, V, data_range=1e39), "value"),
+        (lambda: ssim3d(V, V, data_range=float("nan")), "value"),
         (lambda: hybrid_score(V.int(), V.int()), "dtype"),
         (lambda: ssim3d(V, V, window=4), "window"),
         (lambda: ssim3d(V, V, window=35), "window"),

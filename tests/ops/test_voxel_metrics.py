@@ -9,7 +9,7 @@ import torch
 from support import DTYPES, each_isa
 
 from dal_fast import InputError, reference
-from dal_fast.backend import _C
+from dal_fast.context import _C
 from dal_fast.ops import VoxelMetrics
 from dal_fast.ops import _score_histogram as histogram_module
 from dal_fast.ops._score_histogram import Layout, _score_histogram, _score_pages, key_to_score
@@ -84,6 +84,35 @@ def test_nan_is_counted_and_refused(isa, dtype):
     assert refused.value.code == "nan"
     assert metrics.cases == {}
     assert np.isnan(metrics.average_precision())
+
+
+@pytest.mark.parametrize("where", ["count", "curve"])
+def test_an_exception_in_mid_batch_changes_nothing(where, monkeypatch):
+    """As of memory that runs out, or of Ctrl-C."""
+    score, target, mask = inputs((3, 1, 5, 6, 7))
+    metrics = VoxelMetrics(bins=LIMIT)
+    metrics.update(score[:1] + 1, target[:1], mask[:1], case="before")
+    cases, counts, before = dict(metrics.cases), state(metrics), metrics.average_precision()
+    owner, name = {
+        "count": (histogram_module, "_score_histogram"),
+        "curve": (histogram_module.ScoreHistogram, "occupied"),
+    }[where]
+    original, calls = getattr(owner, name), []
+
+    def breaks(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, breaks)
+        with pytest.raises(MemoryError):
+            metrics.update(score, target, mask, case=["a", "b", "c"])
+    assert metrics.cases == cases
+    assert all(np.array_equal(a, b) for a, b in zip(state(metrics), counts, strict=True))
+    assert metrics.average_precision() == before
+    metrics.update(score, target, mask, case=["a", "b", "c"])  # as if nothing had happened
 
 
 def test_keys_keep_the_order_and_invert():
@@ -261,7 +290,7 @@ def test_opcheck_and_compile():
 
 
 def test_workspace_size():
-    assert _C.score_histogram_workspace(2**18, 2) == 12 * 2**18 * 2
+    assert _C.cpu.score_histogram_workspace(bins=2**18, where=2) == 12 * 2**18 * 2
 
 
 ZEROS = torch.zeros(2, 1, 2, 2, 2)

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from phantom import phantom
 
-from dal_fast.report import colour, index_page, png, scan_page
+from dal_fast.report import colour, index_page, png, scan_pictures
 from dal_fast.report.index import IndexEntry
-from dal_fast.report.page import peak_of, scan_pictures
+from dal_fast.report.page import peak_of
 from dal_fast.report.planes import (
     AXIAL,
     CORONAL,
     SAGITTAL,
     VIEWS,
     Box,
-    brain_box,
     plane,
     position,
     sample,
+    world_box,
 )
 from dal_fast.screening.result import Flag, Image, Region, Result
 
@@ -87,7 +87,7 @@ def test_letters_are_on_their_side(axes, voxel_mm):
     shape = (90, 90, 90)
     towards = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
     index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
-    box = brain_box(Image(np.ones(shape, bool), affine))
+    box = world_box(Image(np.ones(shape, bool), affine))
     middle = (box.low + box.high) / 2
     for view in VIEWS:
         left, right, top, bottom = view.letters
@@ -106,7 +106,7 @@ def test_aspect_is_the_bodys_own(voxel_mm):
     shape = tuple(int(n) for n in np.ceil(np.array([150, 186, 150]) / voxel_mm))
     index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
     ball = Image((np.linalg.norm(index @ affine[:3, :3].T + affine[:3, 3], axis=-1) < 40), affine)
-    box = brain_box(Image(np.ones(shape, bool), affine))
+    box = world_box(Image(np.ones(shape, bool), affine))
     for view in VIEWS:
         seen = sample(ball, plane(view, np.zeros(3), box)) > 0.5
         height, width = seen.any(axis=1).sum(), seen.any(axis=0).sum()
@@ -141,7 +141,7 @@ def test_the_slices_pass_through_the_maximum(axes):
     result, centre = make_result(axes, (2.0, 2.0, 3.0))
     peak = peak_of(result)
     assert np.abs(peak - centre).max() < 3
-    box = brain_box(result.brain_mask)
+    box = world_box(result.brain_mask)
     for view in VIEWS:
         picture = sample(result.anomaly, plane(view, peak, box))
         row, column = np.unravel_index(picture.argmax(), picture.shape)
@@ -166,7 +166,7 @@ def test_overlay_shows_only_what_is_near_the_threshold():
 
 def test_page_stands_alone_and_says_what_was_found():
     result, _ = make_result()
-    page = scan_page(result)
+    page, _ = scan_pictures(result)
     assert len(page) < 3_000_000
     assert page.count("<img ") == 15 + 12
     for part in ("sub-01_FLAIR", "0.432", "2.1 mL", "low-resolution", "00ff",
@@ -177,14 +177,57 @@ def test_page_stands_alone_and_says_what_was_found():
     without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
     assert not re.search(r"https?:|url\(|@import|//[a-z]", without_pictures)
     assert re.findall(r'(?:src|href)="(?!")([^"]+)"', without_pictures) == []
-    assert scan_page(result) == page
+    assert scan_pictures(result)[0] == page
 
 
 def test_page_of_a_scan_without_findings():
     result, _ = make_result(lesion=False)
-    page = scan_page(replace(result, flags=[], score=0.0))
+    page, _ = scan_pictures(replace(result, flags=[], score=0.0))
     assert "No quality flag" in page
     assert "No region is above" in page
+
+
+def on_the_left(result):
+    """The same result with its peak 28 mm left, 0 mm anterior, 19 mm superior."""
+    return replace(result, regions=[Region(2.1, 0.6, 0.4, (-28.2, 0.1, 19.0))])
+
+
+def text_of(page):
+    return re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
+
+
+def test_a_place_is_said_in_words():
+    result, (x, y, z) = make_result()
+    page = text_of(scan_pictures(on_the_left(result))[0])
+    assert "<td>28 mm left, 0 mm anterior, 19 mm superior</td>" in page
+    assert (
+        f"The map is highest at {x:.0f} mm right, {y:.0f} mm anterior, {z:.0f} mm superior" in page
+    )
+    assert not re.search(r"[-−]\d+ ?mm|RAS", page)
+    assert "R?" not in page
+    assert "the patient’s right is on the left" in page
+
+
+def test_a_page_of_a_scan_whose_side_is_unknown_says_so_everywhere():
+    result, _ = make_result()
+    doubtful = replace(
+        on_the_left(result), flags=[Flag("orientation-unknown", "left and right may be swapped")]
+    )
+    page = text_of(scan_pictures(doubtful)[0])
+    assert "left and right may be swapped" in page
+    assert "<td>28 mm left or right, 0 mm anterior, 19 mm superior</td>" in page
+    assert "the patient’s right" not in page
+    for certain in (">R<", ">L<", "mm left,", "mm right,"):
+        assert certain not in page
+    assert page.count(">R?<") == page.count(">L?<") == 2 * 5 + 12  # axial, coronal; the strip
+
+
+def test_a_page_says_what_runs_where():
+    result, _ = make_result()
+    parameters = {**result.parameters, "runtime": "tensorrt", "device": "cuda:1"}
+    page = scan_pictures(replace(result, parameters=parameters))[0]
+    assert "<th>networks run on</th><td>cuda:1</td>" in page
+    assert "<th>everything else runs on</th><td>cpu</td>" in page
 
 
 def test_index_ranks_and_lists_failures():

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from dal_fast import DalFastError, Screener
 from dal_fast.cli import app
 from dal_fast.models import Autoencoder, load_model
-from dal_fast.report.page import scan_page
+from dal_fast.report.page import scan_pictures
 from dal_fast.screening.export import export
-from dal_fast.screening.model_output import beside
+from dal_fast.screening.model_output import ModelOutput
 from dal_fast.screening.runtimes import make_runtime
 
 BOX = {"shape": (80, 96, 80), "widths": (2, 4)}
@@ -54,11 +54,11 @@ def test_the_rim_of_a_brain_is_not_judged(voxel_mm, rim):
     mask[..., 5:25, 4:30, 3:27] = True
     x = torch.rand(mask.shape) * mask
     output = model(x, mask)
-    pair = beside(x, mask, output, model)
+    judged = ModelOutput.of(x, mask, output, model)
     want = torch.zeros_like(mask)
     want[..., 5 + rim : 25 - rim, 4 + rim : 30 - rim, 3 + rim : 27 - rim] = True
-    assert torch.equal(pair.view, want)
-    assert torch.equal(pair.named("absolute"), (x - output.pseudo_healthy).abs() * want)
+    assert torch.equal(judged.field_of_view, want)
+    assert torch.equal(judged.score_map("absolute"), (x - output.pseudo_healthy).abs() * want)
 
 
 def test_the_whole_way_on_the_command_line(weights, scan, tmp_path):
@@ -85,7 +85,7 @@ def test_a_brain_larger_than_its_volume_is_flagged(tmp_path, scan):
     result = Screener(small, "torch").screen(scan)
     codes = {flag.code for flag in result.flags}
     assert {"outside-model", "uncalibrated"} <= codes
-    assert "Anomaly" in scan_page(result)
+    assert "Anomaly" in scan_pictures(result)[0]
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
@@ -100,7 +100,7 @@ def test_engines_compute_what_torch_does(engine, code, tmp_path, monkeypatch):
     outputs = [make_runtime(n, autoencoders.model(code), "cpu").run(x, mask)
                for n in (engine, engine, "torch")]  # fmt: skip
     for output in outputs[:2]:  # built, and taken from what was kept
-        assert torch.equal(output.seen, outputs[2].seen)
+        assert torch.equal(output.field_of_view, outputs[2].field_of_view)
         worst = (output.pseudo_healthy - outputs[2].pseudo_healthy).abs().max()
         assert worst < 1e-3 * outputs[2].pseudo_healthy.abs().max()
 

@@ -1,10 +1,14 @@
 """Each quality flag is raised by its own defect and by nothing else."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.orientation import Note
 from dal_fast.screening.qc import quality_flags
-from dal_fast.screening.result import Image
 
 
 def case(voxel_mm=(2.0, 2.0, 2.0), side=128, radius=68):
@@ -16,13 +20,16 @@ def case(voxel_mm=(2.0, 2.0, 2.0), side=128, radius=68):
     brain = distance < radius
     tissue = np.where(brain, 1 + (distance < 0.87 * radius) + (distance < 0.69 * radius), 0)
     noise = np.random.default_rng(0).normal(0, 0.02, shape)
+    normalised = (np.array([0, 0.2, 0.5, 0.7])[tissue] + noise).astype(np.float32)
+    data = np.asfortranarray(np.where(brain, 900 * np.maximum(normalised, 0.01), 0), np.float32)
+    affine = np.diag([*voxel_mm, 1.0])
     return {
-        "scan": Image(brain.astype(np.float32), np.diag([*voxel_mm, 1.0])),
+        "volume": Volume(data, affine, None, Path("sub-01_T1w.nii.gz"), "", 0),
         "brain": brain,
         "tissue": tissue.astype(np.uint8),
-        "normalised": (np.array([0, 0.2, 0.5, 0.7])[tissue] + noise).astype(np.float32),
+        "normalised": normalised,
         "above": np.zeros(shape, bool),
-        "replaced": 0,
+        "contrast": "T1w",
     }
 
 
@@ -49,8 +56,10 @@ def test_cropped(axis, end):
     keep = slice(None, half) if end else slice(half, None)
     cut = tuple(keep if a == axis else slice(None) for a in range(3))
     inputs = {k: v[cut] for k, v in good.items() if isinstance(v, np.ndarray)}
-    scan = Image(good["scan"].data[cut], good["scan"].affine)
-    assert "cropped-brain" in codes(**inputs, scan=scan, replaced=0)
+    volume = replace(good["volume"], data=good["volume"].data[cut])
+    raised = codes(**inputs, volume=volume, contrast="T1w")
+    assert "cropped-brain" in raised
+    assert "cut-brain" not in raised  # the field of view cuts it
 
 
 def test_brain_volume():
@@ -70,6 +79,37 @@ def test_tissue():
 
 def test_counts():
     inputs = case()
-    assert codes(**{**inputs, "replaced": 3}) == ["nonfinite-replaced"]
+    volume = replace(inputs["volume"], nonfinite=3)
+    assert codes(**{**inputs, "volume": volume}) == ["nonfinite-replaced"]
     half = inputs["brain"] & (np.arange(inputs["brain"].shape[0]) % 2 == 0)[:, None, None]
     assert codes(**{**inputs, "above": half}) == ["widespread"]
+
+
+@pytest.mark.parametrize(
+    ("name", "contrast", "expected"),
+    [
+        ("sub-01_T1w.nii.gz", "T2w", ["unexpected-contrast"]),
+        ("sub-01_T1w.nii.gz", "FLAIR", ["unexpected-contrast"]),
+        ("sub-01_T2w.nii.gz", "T1w", ["unexpected-contrast"]),
+        ("sub-01_FLAIR.nii.gz", "T1w", ["unexpected-contrast"]),
+        ("sub-01_FLAIR.nii.gz", "T2w", []),
+        ("sub-01_T2w.nii.gz", "FLAIR", []),
+        ("sub-01_PDw.nii.gz", "T1w", []),
+        ("t1.nii.gz", "T2w", []),
+    ],
+)
+def test_a_contrast_that_the_name_does_not_promise(name, contrast, expected):
+    inputs = case()
+    volume = replace(inputs["volume"], path=Path(name))
+    assert codes(**{**inputs, "volume": volume, "contrast": contrast}) == expected
+    assert codes(**{**inputs, "volume": volume, "contrast": contrast, "tissue": None}) == []
+
+
+def test_doubts_about_the_header_and_defects_come_first():
+    inputs = case()
+    volume = inputs["volume"]
+    notes = (Note("orientation-unknown", "left and right may be swapped"),)
+    doubtful = replace(volume, notes=notes, data=np.where(inputs["brain"], volume.data + 9000, 0))
+    flags = quality_flags(**{**inputs, "volume": doubtful})
+    assert [flag.code for flag in flags] == ["orientation-unknown", "intensity-offset"]
+    assert flags[0].message == "left and right may be swapped"

@@ -38,9 +38,9 @@ def test_every_score_is_a_map(score, means):
 @pytest.mark.parametrize(("lesion", "sign"), [(0.98, "bright"), (0.02, "dark")])
 def test_auto_finds_lesions_of_either_sign(means, contrast, lesion, sign):
     x, phi, p, mask, where = _case(means, lesion)
-    scored = score_scan(x, phi, p, mask, p[:, :1], HEALTHY)
-    assert (scored.contrast, scored.score, scored.sign) == (contrast, SIGNED, sign)
-    got = scored.anomaly
+    anomaly_map = score_scan(x, phi, p, mask, p[:, :1], HEALTHY)
+    assert (anomaly_map.contrast, anomaly_map.score, anomaly_map.sign) == (contrast, SIGNED, sign)
+    got = anomaly_map.data
     assert got[where].mean() > 1
     grey = p[:, 1:2] == 1  # in a FLAIR brighter than its median, which blended leans on
     assert got[~where & ~grey].max() < 0.2 * got[where].mean()
@@ -54,9 +54,9 @@ def test_the_usual_sign_has_the_benefit_of_the_doubt():
         both = phi + noise
         shift = torch.zeros_like(x)
         shift[..., 21:25, 18:22, 14:18], shift[..., 7:11, 18:22, 14:18] = 0.3, -0.3
-        scored = score_scan(both + shift, phi, p, mask, p[:, :1], HEALTHY)
-        assert scored.sign == sign
-        assert all(scored.anomaly[s * shift > 0].mean() > 0.2 for s in (1, -1))
+        anomaly_map = score_scan(both + shift, phi, p, mask, p[:, :1], HEALTHY)
+        assert anomaly_map.sign == sign
+        assert all(anomaly_map.data[s * shift > 0].mean() > 0.2 for s in (1, -1))
 
 
 def test_the_sign_is_the_one_that_stands_out_from_healthy_scans():
@@ -67,17 +67,17 @@ def test_the_sign_is_the_one_that_stands_out_from_healthy_scans():
     for level, sign in ((0.0, "bright"), (3.0, "dark")):
         peaks = {"T2w": {usual: (level, 0.2), other: (0.0, 0.2)}}
         healthy = HEALTHY.model_copy(update={"peaks": peaks})
-        scored = score_scan(x, phi, p, mask, p[:, :1], healthy)
-        assert scored.sign == sign
-        assert (scored.anomaly[where].mean() > 1) == (sign == "bright")
+        anomaly_map = score_scan(x, phi, p, mask, p[:, :1], healthy)
+        assert anomaly_map.sign == sign
+        assert (anomaly_map.data[where].mean() > 1) == (sign == "bright")
 
 
 def test_a_named_score_is_itself():
     x, phi, p, mask, _ = _case(T2W, 0.85)
     for name, sign in (("hybrid", "both"), ("gated_positive", "bright"), ("negative", "dark")):
-        scored = score_scan(x, phi, p, mask, p[:, :1], Calibration(), name)
-        assert (scored.score, scored.sign) == (name, sign)
-        assert torch.equal(scored.anomaly, anomaly_score(x, phi, p, mask, name))
+        anomaly_map = score_scan(x, phi, p, mask, p[:, :1], Calibration(), name)
+        assert (anomaly_map.score, anomaly_map.sign) == (name, sign)
+        assert torch.equal(anomaly_map.data, anomaly_score(x, phi, p, mask, name))
 
 
 def test_signs_add_up_and_hybrid_is_the_op():

@@ -127,6 +127,16 @@ def test_a_damaged_file_is_named(folder):
         load_brains(sources)
 
 
+def test_a_scan_without_signal_is_named(folder):
+    sources = bids_sources(folder, held_out=False)
+    path = sources[0].scans["T1w"]
+    image = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), path)
+    with pytest.raises(DalFastError, match="no signal") as refused:
+        load_brains(sources)
+    assert refused.value.code == "no-data"
+
+
 def test_fit_cuts_and_fills():
     x = torch.arange(4.0).view(1, 1, 4, 1, 1)
     assert fit(x, (6, 1, 1)).flatten().tolist() == [0, 0, 1, 2, 3, 0]

@@ -7,7 +7,9 @@ from brains import probabilities, structures, t1w
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.synthesis import fields
 from dal_fast.synthesis.contrast import CONTRASTS, bend, tissue_means
-from dal_fast.synthesis.synthesiser import Recipe, Synthesiser, encode_structures
+from dal_fast.synthesis.recipe import Recipe
+from dal_fast.synthesis.sample import encode_structures
+from dal_fast.synthesis.synthesiser import Synthesiser
 
 STILL = Recipe(
     lesions=0.0, swelling=0.0, spread=0.0, thick_slices=0.0, blur=(0.0, 0.0), bias=(0.0, 0.0),
@@ -77,13 +79,15 @@ def test_a_painted_brain_without_disturbance_shows_its_tissues():
 
 
 def test_lesions_change_the_image_and_not_the_truth():
-    found = 0
-    for seed in range(6):
-        sick = _draw("paint", seed, lesions=1.0)
-        assert sick.lesion.flatten(1).any(dim=1).float().mean() >= 0
-        found += int(sick.lesion.any())
-    assert found >= 5
-    assert not _draw("paint", 0, lesions=0.0).lesion.any()
+    maps = structures().expand(6, -1, -1, -1, -1)
+    recipe = Recipe(lesions=1.0)
+    sample = Synthesiser(torch.Generator().manual_seed(0), recipe, healthy=True).paint(maps)
+    assert int(sample.lesion.flatten(1).any(dim=1).sum()) >= 5
+    changed = (sample.image - sample.healthy).abs()
+    assert changed[sample.lesion].mean() > 5 * changed[~sample.lesion].mean()
+    without = Synthesiser(torch.Generator().manual_seed(0), Recipe(lesions=0.0)).paint(maps)
+    assert not without.lesion.any()
+    assert torch.equal(sample.tissue, without.tissue)
 
 
 def test_labels_become_structures():
@@ -129,10 +133,10 @@ def test_smooth_fields_are_smooth_and_about_unit():
     assert field.diff(dim=2).std() < 0.3 * field.std()
 
 
-def test_an_eased_recipe_grows_into_the_full_one():
+def test_an_easy_recipe_grows_into_the_full_one():
     recipe = Recipe()
-    assert recipe.eased(1.0) == recipe
-    easy, middle = recipe.eased(0.0), recipe.eased(0.5)
+    assert recipe.at_difficulty(1.0) == recipe
+    easy, middle = recipe.at_difficulty(0.0), recipe.at_difficulty(0.5)
     assert easy.lesions == easy.swelling == easy.mask_error == easy.contrasts[3] == 0
     assert easy.noise[1] < middle.noise[1] < recipe.noise[1]
     sample = Synthesiser(torch.Generator().manual_seed(0), easy).paint(structures())
@@ -155,8 +159,8 @@ def test_contrasts_of_one_brain_share_its_anatomy():
 def test_drawn_contrasts_differ_while_there_are_others():
     synthesiser = _synthesiser(0, contrasts=(1.0, 1.0, 1.0, 0.0))
     for _ in range(5):
-        assert sorted({int(synthesiser._draw_kinds(1, [0, 2])) for _ in range(3)}) == [1]
-    assert int(_synthesiser(0, contrasts=(0.0, 0.0, 1.0, 0.0))._draw_kinds(1, [2])) == 2
+        assert sorted({int(synthesiser._draw_contrasts(1, [0, 2])) for _ in range(3)}) == [1]
+    assert int(_synthesiser(0, contrasts=(0.0, 0.0, 1.0, 0.0))._draw_contrasts(1, [2])) == 2
 
 
 def test_the_healthy_twin_lacks_the_lesion_and_nothing_else():

@@ -7,10 +7,11 @@ from torch.nn import functional as F
 
 from dal_fast.models import DAL, PARTS, DALConfig
 from dal_fast.ops import ssim3d
-from dal_fast.synthesis.synthesiser import Sample
+from dal_fast.synthesis.sample import Sample
+from dal_fast.training.batch import batch_of
 from dal_fast.training.config import LOSS_NAMES
-from dal_fast.training.corruption import corrupt_edges
-from dal_fast.training.losses import LOSSES, Pass, l1_and_ssim, tissue_dice
+from dal_fast.training.corruption import draw_corruption
+from dal_fast.training.losses import LOSSES, DALOutputs, l1_and_ssim, tissue_dice
 from dal_fast.training.reconstruction import RECONSTRUCTION_LOSSES
 
 CONFIG = DALConfig(
@@ -47,12 +48,14 @@ def _sample(n=2):
     return Sample(scan, tissue, maps > 0, lesion & (maps > 0), scan)
 
 
-def _pass(sample=None, learning=PARTS, corruption=0.0, config=CONFIG):
+def _outputs(sample=None, learning=PARTS, config=CONFIG):
     torch.manual_seed(0)
-    parts = [p for p in PARTS if p != "evidence"]
-    model = DAL(config, parts)
-    g = torch.Generator().manual_seed(0)
-    return Pass(model, sample or _sample(), 2, learning, corruption, g), model
+    model = DAL(config, [p for p in PARTS if p != "evidence"])
+    return DALOutputs(model, batch_of(sample or _sample()), 2, learning), model
+
+
+def _loss(name, outputs):
+    return LOSSES[name](outputs.batch, outputs)
 
 
 def test_every_name_is_a_loss():
@@ -63,8 +66,8 @@ def test_every_name_is_a_loss():
 
 @pytest.mark.parametrize("name", LOSS_NAMES["dal"])
 def test_a_loss_is_a_number_a_sample_and_moves_its_networks(name):
-    made, model = _pass()
-    values = LOSSES[name](made)
+    outputs, model = _outputs()
+    values = _loss(name, outputs)
     assert values.shape == (2,)
     assert values.isfinite().all()
     assert (values >= 0).all()
@@ -79,41 +82,41 @@ def test_a_loss_is_a_number_a_sample_and_moves_its_networks(name):
 
 
 def test_what_does_not_learn_gets_no_gradient_through_the_tissue():
-    made, model = _pass(learning=("code", "modality", "decoder"))
-    LOSSES["reconstruction"](made).mean().backward()
+    outputs, model = _outputs(learning=("code", "modality", "decoder"))
+    _loss("reconstruction", outputs).mean().backward()
     assert all(p.grad is None for p in model.part("tissue").parameters())
 
 
 def test_in_closed_form_restoration_teaches_the_tissue():
     config = CONFIG.model_copy(update={"recoupler": "closed_form"})
-    made, model = _pass(config=config)
-    LOSSES["restoration"](made).mean().backward()
+    outputs, model = _outputs(config=config)
+    _loss("restoration", outputs).mean().backward()
     assert any(p.grad.any() for p in model.part("tissue").parameters())
 
 
 def test_restoration_is_small_where_tissue_is_right():
-    made, _ = _pass(config=CONFIG.model_copy(update={"recoupler": "closed_form"}))
-    made.__dict__["logits"] = 30 * probabilities(structures(SPACE)).expand(2, -1, -1, -1, -1)
-    right = LOSSES["restoration"](made)
-    other, _ = _pass(config=CONFIG.model_copy(update={"recoupler": "closed_form"}))
-    assert (right < 0.2 * LOSSES["restoration"](other)).all()
+    outputs, _ = _outputs(config=CONFIG.model_copy(update={"recoupler": "closed_form"}))
+    outputs.__dict__["logits"] = 30 * probabilities(structures(SPACE)).expand(2, -1, -1, -1, -1)
+    right = _loss("restoration", outputs)
+    other, _ = _outputs(config=CONFIG.model_copy(update={"recoupler": "closed_form"}))
+    assert (right < 0.2 * _loss("restoration", other)).all()
 
 
 def test_consistency_compares_the_contrasts_of_a_brain():
-    made, _ = _pass()
+    outputs, _ = _outputs()
     logits = torch.zeros(2, 3, *SPACE)
-    made.__dict__["logits"] = logits
-    assert (LOSSES["consistency"](made) == 0).all()
-    other, _ = _pass()
+    outputs.__dict__["logits"] = logits
+    assert (_loss("consistency", outputs) == 0).all()
+    other, _ = _outputs()
     other.__dict__["logits"] = torch.cat([logits[:1], logits[:1] + 20 * F.one_hot(
         torch.zeros(1, *SPACE, dtype=torch.int64), 3).movedim(-1, 1)])  # fmt: skip
-    assert (LOSSES["consistency"](other) > 0.5).all()
+    assert (_loss("consistency", other) > 0.5).all()
 
 
 def test_a_neighbour_is_of_the_same_brain():
-    made, _ = _pass()
-    made.contrasts = 3
-    assert made.of_next(torch.arange(6)).tolist() == [1, 2, 0, 4, 5, 3]
+    outputs, _ = _outputs()
+    outputs.contrasts = 3
+    assert outputs.next_contrast(torch.arange(6)).tolist() == [1, 2, 0, 4, 5, 3]
 
 
 def test_l1_and_ssim_are_those_of_the_definition():
@@ -133,21 +136,23 @@ def test_corruption_drops_and_adds():
     g = torch.Generator().manual_seed(0)
     dropped = added = 0
     for _ in range(4):
-        corrupt = corrupt_edges(edges, mask, 1.0, g)
-        dropped += int((edges & ~corrupt).sum())
-        added += int((corrupt & ~edges).sum())
-        assert not (corrupt & ~mask).any()
+        kept, more = draw_corruption(mask, 1.0, g)
+        dropped += int((edges & ~kept).sum())
+        added += int((more & ~edges).sum())
+        assert not (more & ~mask).any()
     assert dropped > 0
     assert added > 0
-    assert torch.equal(corrupt_edges(edges, mask, 0.0, g), edges)
+    kept, more = draw_corruption(mask, 0.0, g)
+    assert kept.all()
+    assert not more.any()
 
 
 def _tissue_losses(logits, tissue, mask, lesion):
     """Cross-entropy, Dice and lesion losses of given logits."""
     sample = Sample(torch.zeros_like(mask, dtype=torch.float32), tissue, mask, lesion)
-    made, _ = _pass(sample)
-    made.__dict__["logits"] = logits
-    return {name: LOSSES[name](made) for name in ("tissue", "dice", "lesion")}
+    outputs, _ = _outputs(sample)
+    outputs.__dict__["logits"] = logits
+    return {name: _loss(name, outputs) for name in ("tissue", "dice", "lesion")}
 
 
 def test_tissue_losses_are_small_for_the_truth_and_count_the_lesion():

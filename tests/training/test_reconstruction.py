@@ -7,17 +7,23 @@ from itertools import pairwise
 import autoencoders
 import pytest
 import torch
-from brains import labels, structures, subjects, t1w, write_dataset
+from brains import labels, structures, t1w
 from torch.distributions import Normal, kl_divergence
 
 from dal_fast import DalFastError
 from dal_fast.models import load_model, read_card
-from dal_fast.synthesis.synthesiser import Sample
+from dal_fast.synthesis.sample import Sample
 from dal_fast.training import train
+from dal_fast.training.batch import batch_of
 from dal_fast.training.config import StageConfig, TrainConfig, read_config
 from dal_fast.training.loop import make_optimiser, rate_factor
-from dal_fast.training.reconstruction import ReconstructionPass
+from dal_fast.training.reconstruction import (
+    RECONSTRUCTION_LOSSES,
+    AutoencoderOutputs,
+    add_noise,
+)
 
+SHAPE = (20, 24, 20)
 SAMPLES = {"contrasts": 1, "lesions": 0.0, "maps": 0.0, "brains": 2}
 STAGE = {
     "name": "both", "trains": ("encoder", "decoder"), "steps": 3, "losses": {"l2": 1.0},
@@ -41,14 +47,9 @@ STAGES = {
 
 
 def _config(code, *stages, **changes):
-    model = autoencoders.config(code).model_dump()
+    model = autoencoders.config(code, shape=SHAPE).model_dump()
     settings = {"model": model, "samples": SAMPLES, "stages": stages or STAGES[code], **changes}
     return TrainConfig.model_validate({"validate_on": 1, "validate_every": 3, **settings})
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("data") / "bids", subjects(2, 1))
 
 
 def _run(config, data, out, **progress):
@@ -56,57 +57,62 @@ def _run(config, data, out, **progress):
     return train.run(config, data, out, fabric, progress=train.Progress(**progress))
 
 
-def _pass(code, parts=None, learning=("encoder", "decoder")):
+def _outputs(code, parts=None, learning=("encoder", "decoder")):
     model = autoencoders.model(code, parts)
     maps = structures()
     sample = Sample(
         torch.cat([t1w(maps), 0.5 * t1w(maps)]), torch.from_numpy(labels()).long()[None],
         (maps > 0).repeat(2, 1, 1, 1, 1), maps > 9999,
     )  # fmt: skip
-    return ReconstructionPass(model, sample, torch.Generator().manual_seed(3), learning)
+    batch = add_noise(batch_of(sample), model, torch.Generator().manual_seed(3))
+    return AutoencoderOutputs(model, batch, learning)
+
+
+def _loss(name, outputs):
+    return RECONSTRUCTION_LOSSES[name](outputs.batch, outputs)
 
 
 # -- losses -----------------------------------------------------------------------------------
 
 
-def test_l2_and_kl_are_what_they_say():
-    made = _pass("variational")
-    l2, kl = made.loss("l2"), made.loss("kl")
-    want = torch.stack([(a - b).square().mean() for a, b in zip(made.phi, made.x, strict=True)])
-    torch.testing.assert_close(l2, want)
-    mean, log_variance = made.coded
+def test_l2_and_kl_are_those_of_the_definition():
+    outputs = _outputs("variational")
+    phi, scan = outputs.pseudo_healthy, outputs.scan
+    want = torch.stack([(a - b).square().mean() for a, b in zip(phi, scan, strict=True)])
+    torch.testing.assert_close(_loss("l2", outputs), want)
+    mean, log_variance = outputs.code
     code = Normal(mean, (0.5 * log_variance).exp())
     nats = kl_divergence(code, Normal(torch.zeros_like(mean), torch.ones_like(mean))).sum(1)
-    torch.testing.assert_close(kl, nats / made.x[0].numel())
+    torch.testing.assert_close(_loss("kl", outputs), nats / scan[0].numel())
+
+
+def test_a_variational_code_is_drawn_around_its_mean():
+    outputs = _outputs("variational")
+    mean, log_variance = outputs.code
+    noise = (0.5 * log_variance).exp() * outputs.batch["code_noise"]
+    torch.testing.assert_close(outputs.pseudo_healthy, outputs.model.decode(mean + noise))
+    assert not torch.allclose(outputs.pseudo_healthy, outputs.model.decode(mean))
 
 
 def test_the_slope_of_the_critic_is_held_at_one():
     """Against the slope by finite differences, along its own direction."""
-    parts = ("encoder", "decoder", "critic")
-    made = _pass("adversarial", parts, ("critic",))
-    with torch.no_grad():
-        critic, x, fake = made.model.part("critic"), made.x, made.made
-        score = critic(fake)[0] - critic(x)[0]
-    made = _pass("adversarial", parts, ("critic",))  # the same draws again
-    penalty = made.loss("critic") - score
-    made = _pass("adversarial", parts, ("critic",))
-    assert torch.equal(made.made, fake)
-    y = made.between()
-    (slope,) = torch.autograd.grad(made.judged(y)[0].sum(), y)
+    outputs = _outputs("adversarial", ("encoder", "decoder", "critic"), ("critic",))
+    y = outputs.between.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(outputs.critic(y)[0].sum(), y)
     size = slope.flatten(1).norm(dim=1).view(-1, 1, 1, 1, 1)
     with torch.no_grad():
-        ends = [made.judged(y + sign * 1e-2 * slope / size)[0] for sign in (1, -1)]
+        score = outputs.critic(outputs.generated)[0] - outputs.critic(outputs.scan)[0]
+        ends = [outputs.critic(y + sign * 1e-2 * slope / size)[0] for sign in (1, -1)]
     steep = (ends[0] - ends[1]) / 2e-2
+    penalty = _loss("critic", outputs) - score
     torch.testing.assert_close(penalty, 10 * (steep - 1).square(), rtol=0.02, atol=1e-3)
 
 
 def test_features_are_the_critics():
-    parts = ("encoder", "decoder", "critic")
-    made = _pass("adversarial", parts, ("encoder",))
-    critic = made.model.part("critic")
-    want = (critic(made.phi)[1] - critic(made.x)[1]).square().mean(1)
-    torch.testing.assert_close(made.loss("features"), want)
-    assert made.loss("generator").shape == (2,)
+    outputs = _outputs("adversarial", ("encoder", "decoder", "critic"), ("encoder",))
+    want = outputs.critic(outputs.pseudo_healthy)[1] - outputs.critic(outputs.scan)[1]
+    torch.testing.assert_close(_loss("features", outputs), want.square().mean(1))
+    assert torch.equal(_loss("generator", outputs), -outputs.critic(outputs.generated)[0])
 
 
 # -- configuration ------------------------------------------------------------------------------
@@ -169,7 +175,7 @@ def test_every_code_trains_to_the_end(code, data, tmp_path):
     weights = _run(_config(code), data, tmp_path)
     model = load_model(weights)
     assert model.parts == ("encoder", "decoder")
-    assert model.config == autoencoders.config(code)
+    assert model.config == autoencoders.config(code, shape=SHAPE)
     card = read_card(weights)
     assert set(card["healthy"]["thresholds"]) == {"T1w"}
     assert 0 < card["metrics"]["error"] < 1
@@ -181,6 +187,7 @@ def test_every_code_trains_to_the_end(code, data, tmp_path):
     assert list((tmp_path / "pictures").glob("*.png"))
 
 
+@pytest.mark.usefixtures("no_calibration")
 def test_only_who_has_the_turn_learns(data, tmp_path):
     config = _config("adversarial", {**GAN, "steps": 3}, checkpoint_every=1)
     states = []
@@ -197,6 +204,7 @@ def test_only_who_has_the_turn_learns(data, tmp_path):
         assert changed == {learning}
 
 
+@pytest.mark.usefixtures("no_calibration")
 @pytest.mark.parametrize("code", ["variational", "adversarial"])
 def test_interrupted_the_end_is_the_same(code, data, tmp_path):
     config = _config(code, checkpoint_every=1)
@@ -215,6 +223,7 @@ def test_interrupted_the_end_is_the_same(code, data, tmp_path):
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+@pytest.mark.usefixtures("no_calibration")
 def test_it_learns(data, tmp_path):
     losses = []
     stage = {**STAGE, "steps": 60, "rate": 1e-2}

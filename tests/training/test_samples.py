@@ -62,15 +62,15 @@ def test_real_pairs_are_used_as_pairs():
     """As in the paper: T1w and T2w of one subject, nothing drawn."""
     shares = {"painted": 0, "remapped": 0, "recoloured": 0, "kept": 1}
     samples = _samples(scans=("T1w", "T2w"), maps=False, **shares)
-    ways = {tuple(sorted(samples._ways(Random(i), samples.scans[0]))) for i in range(9)}
-    assert ways == {("T1w", "T2w")}
+    methods = {tuple(sorted(samples._methods(Random(i), samples.scans[0]))) for i in range(9)}
+    assert methods == {("T1w", "T2w")}
 
 
 def test_where_only_one_real_scan_is_wanted_the_other_is_drawn_from_it():
     shares = {"painted": 0, "remapped": 0, "recoloured": 0, "kept": 1}
     samples = _samples(maps=False, **shares)
-    ways = samples._ways(Random(0), samples.scans[0])
-    assert ways == ["T1w", "remap"]
+    methods = samples._methods(Random(0), samples.scans[0])
+    assert methods == ["T1w", "remap"]
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -1,9 +1,8 @@
 """The networks compiled by an engine, one engine a network; what lies between them stays ours.
 
 An engine takes any volume whose sides are multiples of the model's stride, or an autoencoder's own.
-It is built once, kept
-in a cache, and compared with eager torch on every start: an engine that computes something else is
-refused instead of used.
+It is built once, kept in a cache, and compared with eager torch on every start: an engine that
+computes something else is refused instead of used.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,16 +20,19 @@ import torch
 from torch import Tensor, nn
 
 from dal_fast import __version__
+from dal_fast.cache import cache_home
 from dal_fast.errors import Code, RuntimeUnavailable
-from dal_fast.imaging.cache import cache_home
 from dal_fast.models import AnyModel, AnyOutput, Autoencoder
+from dal_fast.screening.runtimes.precision import full_precision
 
 Engine = Callable[[tuple[Tensor, ...]], Tensor]
 """A network's output from its contiguous inputs, all on the engine's device."""
-Build = Callable[[nn.Module, tuple[Tensor, ...], bool, Path], Engine]
+Build = Callable[[nn.Module, tuple[Tensor, ...], bool, Path | None], Engine]
 """Compiles a network, given example inputs, whether sides of volumes are free (multiples of the
-stride) or the examples', and a folder of its own for what is worth keeping."""
+stride) or the examples', and a folder of its own for what is worth keeping, if there is a cache."""
 
+_LOADED_BY: dict[str, int] = {}
+"""Process that first loaded an engine's library, by its name."""
 TOLERANCE = 1e-3  # of the eager output's largest magnitude
 _SHORTEST = 24  # voxels of the volume that an engine is built with; exporters fix sides of 1
 
@@ -57,18 +60,37 @@ class CompiledRuntime:
         smaller, larger = example_inputs(model), example_inputs(model, 3)
         for part in [p for p in model.parts if p in smaller]:
             net = model.part(part)
-            served = _Served(build(net, smaller[part], free_sides(model), folder / part))
+            entry = None if folder is None else folder / part
+            served = _Served(build(net, smaller[part], free_sides(model), entry))
             net.to(device)
             for inputs in (smaller[part], larger[part]):
-                own = tuple(x.to(device) for x in inputs)
-                _check_parity(f"{name} engine of {part}", net, served, own)
+                on_device = tuple(x.to(device) for x in inputs)
+                _check_parity(f"{name} engine of {part}", net, served, on_device)
             setattr(model, part, served)
         self.model.to(device)
 
     @torch.inference_mode()
     def run(self, x: Tensor, mask: Tensor) -> AnyOutput:
-        output = self.model(x.to(self.device), mask.to(self.device))
+        with full_precision():
+            output = self.model(x.to(self.device), mask.to(self.device))
         return type(output)(*(volume.cpu() for volume in output))
+
+
+def check_fork(name: str) -> None:
+    """Refuse to use an engine's library in a child of the process that loaded it.
+
+    Its threads do not come along: building an engine hangs there, or ends the process. Engines that
+    the parent built do run.
+
+    Raises:
+        RuntimeUnavailable: ``runtime-unavailable``.
+    """
+    if _LOADED_BY.setdefault(name, os.getpid()) != os.getpid():
+        raise RuntimeUnavailable(
+            Code.RUNTIME_UNAVAILABLE,
+            f"runtime {name!r} was loaded before this process was forked; create the Screener "
+            "before the fork, or start processes by 'spawn'",
+        )
 
 
 class _Served(nn.Module):
@@ -112,9 +134,9 @@ def example_inputs(model: AnyModel, more: int = 0) -> dict[str, tuple[Tensor, ..
     mask = volume(1) > 0.3  # no pattern that a wrong engine might survive
     length = len(config.tissues) if config.modality == "means" else config.modality_length
     v = torch.rand((1, length), generator=g)
-    seen = 1 + 2 * len(config.tissues) if config.tissue_input == "evidence" else 1
+    channels = 1 + 2 * len(config.tissues) if config.tissue_input == "evidence" else 1
     return {
-        "tissue": (volume(seen),),
+        "tissue": (volume(channels),),
         "modality": (volume(1), mask),
         "restorer": ((volume(1) > 0.8).float(),),
         "head": (volume(config.anatomy_channels),),
@@ -123,7 +145,7 @@ def example_inputs(model: AnyModel, more: int = 0) -> dict[str, tuple[Tensor, ..
 
 
 def _check_parity(what: str, net: nn.Module, served: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    with torch.inference_mode():
+    with torch.inference_mode(), full_precision():
         eager, other = net(*inputs), served(*inputs)
     worst = float((eager - other).abs().max() / eager.abs().max().clamp_min(1e-6))
     if not worst <= TOLERANCE:
@@ -134,14 +156,17 @@ def _check_parity(what: str, net: nn.Module, served: nn.Module, inputs: tuple[Te
         )
 
 
-def _cache_folder(name: str, version: str, model: AnyModel) -> Path:
-    """A folder for engines of these very weights, this library version and this processor."""
+def _cache_folder(name: str, version: str, model: AnyModel) -> Path | None:
+    """A folder for engines of these very weights and this library version; None without a cache."""
+    home = cache_home()
+    if home is None:
+        return None
     content = hashlib.sha256(model.config.model_dump_json().encode())
     for key, value in sorted(model.state_dict().items()):
         content.update(key.encode() + value.detach().numpy().tobytes())
     facts = {"engine": f"{name} {version}", "dal_fast": __version__, "torch": torch.__version__}
     content.update(json.dumps(facts).encode())
-    return cache_home() / name / content.hexdigest()[:32]
+    return home / name / content.hexdigest()[:32]
 
 
 @contextlib.contextmanager

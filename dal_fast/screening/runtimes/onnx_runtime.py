@@ -9,21 +9,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dal_fast.imaging.cache import keep
+from dal_fast.cache import keep
+from dal_fast.extras import isolate
 from dal_fast.models import AnyModel
-from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, quiet
+from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, check_fork, quiet
 
 OPSET = 18
 
 
 def onnx_runtime(model: AnyModel) -> CompiledRuntime:
     """``model`` on ONNX Runtime's CPU provider, with as many threads as torch has."""
+    return CompiledRuntime("onnx", library().__version__, model, build)
+
+
+def library() -> Any:
+    """The module ``onnxruntime``, which reports nothing to its makers.
+
+    Raises:
+        RuntimeUnavailable: in a process that was forked from one that uses it.
+    """
+    check_fork("onnx")
+    isolate("onnxruntime")
     import onnxruntime
 
-    return CompiledRuntime("onnx", onnxruntime.__version__, model, build)
+    onnxruntime.disable_telemetry_events()  # on Windows the variable is not read
+    return onnxruntime
 
 
-def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path) -> Engine:
+def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path | None) -> Engine:
     """Compile ``net``; its ONNX form is kept in ``folder``."""
     session = _kept(folder)
     if session is None:
@@ -41,6 +54,7 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path
 
 def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> bytes:
     """``net`` as an ONNX model whose volumes have any sides, if those are free."""
+    isolate("torch_compiler")
     sides = dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO)
     shapes = tuple(sides if free and x.dim() == 5 else None for x in examples)
     with quiet():
@@ -59,17 +73,15 @@ def save(content: bytes, folder: Path) -> None:
 
 
 def _session(model: bytes | str) -> Any:
-    import onnxruntime
-
+    onnxruntime = library()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _kept(folder: Path) -> Any:
+def _kept(folder: Path | None) -> Any:
     """A session of what an earlier run saved, or None."""
-    path = folder / "network.onnx"
-    if path.is_file():
-        with contextlib.suppress(Exception):  # its errors have no common base; then build anew
-            return _session(str(path))
+    with contextlib.suppress(Exception):  # its errors have no common base; then build anew
+        if folder is not None and (folder / "network.onnx").is_file():
+            return _session(str(folder / "network.onnx"))
     return None

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dal_fast.imaging.cache import keep
+from dal_fast.cache import keep
+from dal_fast.extras import isolate
 from dal_fast.models import AnyModel
-from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, quiet
+from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, check_fork, quiet
 
 
 def openvino_runtime(model: AnyModel) -> CompiledRuntime:
     """``model`` on OpenVINO's CPU device, with as many threads as torch has."""
+    return CompiledRuntime("openvino", library().__version__, model, build)
+
+
+def library() -> Any:
+    """The module ``openvino``, which reports nothing to its makers.
+
+    Raises:
+        RuntimeUnavailable: in a process that was forked from one that uses it.
+    """
+    check_fork("openvino")
+    isolate("openvino")
     import openvino
 
-    return CompiledRuntime("openvino", openvino.__version__, model, build)
+    return openvino
 
 
-def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path) -> Engine:
+def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path | None) -> Engine:
     """Compile ``net``; its intermediate form is kept in ``folder``."""
-    import openvino
-
-    core = openvino.Core()
+    core = library().Core()
     network = _kept(core, folder)
     if network is None:
         network = convert(net, examples, free)
@@ -37,18 +48,20 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path
         "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
     }
     compiled = core.compile_model(network, "CPU", settings)
+    requests = threading.local()  # a request serves one caller at a time
 
     def run(inputs: tuple[Tensor, ...]) -> Tensor:
-        found = compiled([x.numpy() for x in inputs])  # a request of its own for every call
-        return torch.from_numpy(found[0])
+        if not hasattr(requests, "own"):
+            requests.own = compiled.create_infer_request()
+        outputs = requests.own.infer([x.numpy() for x in inputs], share_inputs=True)
+        return torch.from_numpy(outputs[0])
 
     return run
 
 
 def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> Any:
     """``net`` as an OpenVINO model whose volumes have any sides, if those are free."""
-    import openvino
-
+    openvino = library()
     with quiet():
         network = openvino.convert_model(net, example_input=examples)
     any_sides = [-1, -1, -1]
@@ -61,16 +74,13 @@ def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> Any:
 
 def save(network: Any, folder: Path) -> None:
     """``network.xml`` and ``network.bin`` in a new ``folder``, in single precision."""
-    import openvino
-
     folder.mkdir()
-    openvino.save_model(network, folder / "network.xml", compress_to_fp16=False)
+    library().save_model(network, folder / "network.xml", compress_to_fp16=False)
 
 
-def _kept(core: Any, folder: Path) -> Any:
+def _kept(core: Any, folder: Path | None) -> Any:
     """What an earlier run saved, or None."""
-    path = folder / "network.xml"
-    if path.is_file():
-        with contextlib.suppress(RuntimeError):
-            return core.read_model(path)
+    with contextlib.suppress(RuntimeError, OSError):
+        if folder is not None and (folder / "network.xml").is_file():
+            return core.read_model(folder / "network.xml")
     return None

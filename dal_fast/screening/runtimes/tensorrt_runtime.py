@@ -7,6 +7,7 @@ Ada and Blackwell without a GPU at hand, but not for Hopper; TensorRT builds for
 from __future__ import annotations
 
 import contextlib
+import threading
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dal_fast.cache import keep
 from dal_fast.errors import Code, InputError, RuntimeUnavailable
-from dal_fast.imaging.cache import keep
+from dal_fast.extras import isolate
 from dal_fast.models import AnyModel
 from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine
 from dal_fast.screening.runtimes.onnx_runtime import convert
@@ -27,22 +29,33 @@ _TYPES = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16,
 
 
 def tensorrt_runtime(model: AnyModel, device: str) -> CompiledRuntime:
-    """``model`` on a GPU of this machine."""
+    """``model`` on a GPU of this machine.
+
+    Args:
+        model: whose networks become engines, built on this very GPU: TensorRT builds, loads and
+            runs on the calling thread's current device.
+        device: ``"cuda"`` or ``"cuda:N"``.
+    """
     trt = library()
 
-    def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path) -> Engine:
-        plan = _kept(folder)
-        if plan is None:
-            plan = build_plan(convert(net, examples, free), examples)
-            keep(folder, lambda path: save(plan, path))
-        return _load(plan, device)
+    def build(
+        net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path | None
+    ) -> Engine:
+        with torch.cuda.device(device):
+            plan = _kept(folder)
+            if plan is None:
+                plan = build_plan(convert(net, examples, free), examples)
+                keep(folder, lambda path: save(plan, path))
+            return _load(plan, device)
 
-    version = f"{trt.__name__} {trt.__version__} {torch.cuda.get_device_name(device)}"
+    gpu = torch.cuda.get_device_properties(device)
+    version = f"{trt.__name__} {trt.__version__} {gpu.name} sm_{gpu.major}{gpu.minor}"
     return CompiledRuntime("tensorrt", version, model, build, device)
 
 
 def library() -> Any:
     """``tensorrt`` where it is installed, else ``tensorrt_rtx``."""
+    isolate("cuda")
     return import_module("tensorrt" if find_spec("tensorrt") else "tensorrt_rtx")
 
 
@@ -67,6 +80,7 @@ def build_plan(onnx: bytes, examples: tuple[Tensor, ...], gpu: str | None = None
             Code.ENGINE_BUILD, f"TensorRT cannot read it: {parser.get_error(0)}"
         )
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # it is on by default, and costs three decimals
     if gpu is not None:
         _target(trt, config, gpu)
     profile = builder.create_optimization_profile()
@@ -91,9 +105,10 @@ def save(plan: bytes, folder: Path) -> None:
     (folder / "network.engine").write_bytes(plan)
 
 
-def _kept(folder: Path) -> bytes | None:
+def _kept(folder: Path | None) -> bytes | None:
     with contextlib.suppress(OSError):
-        return (folder / "network.engine").read_bytes()
+        if folder is not None:
+            return (folder / "network.engine").read_bytes()
     return None
 
 
@@ -138,14 +153,16 @@ def _load(plan: bytes, device: str) -> Engine:
     inputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
     (output,) = (n for n in names if n not in inputs)
     dtype = _TYPES[engine.get_tensor_dtype(output).name]
+    one_at_a_time = threading.Lock()  # a context holds the shapes and addresses of one call
 
     def run(given: tuple[Tensor, ...]) -> Tensor:
-        for name, x in zip(inputs, given, strict=True):
-            context.set_input_shape(name, tuple(x.shape))
-            context.set_tensor_address(name, x.data_ptr())
-        out = torch.empty(tuple(context.get_tensor_shape(output)), dtype=dtype, device=device)
-        context.set_tensor_address(output, out.data_ptr())
-        with torch.cuda.device(device):
+        with torch.cuda.device(device), one_at_a_time:
+            for name, x in zip(inputs, given, strict=True):
+                context.set_input_shape(name, tuple(x.shape))
+                context.set_tensor_address(name, x.data_ptr())
+            shape = tuple(context.get_tensor_shape(output))
+            out = torch.empty(shape, dtype=dtype, device=device)
+            context.set_tensor_address(output, out.data_ptr())
             if not context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
                 raise RuntimeError(f"TensorRT failed: {'; '.join(log.errors)}")
         return out

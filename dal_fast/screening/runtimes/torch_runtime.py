@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from dal_fast.errors import Code, RuntimeUnavailable
+from dal_fast.extras import isolate
 from dal_fast.models import AnyModel, AnyOutput
+from dal_fast.screening.runtimes.precision import full_precision
 
 
 class TorchRuntime:
@@ -31,7 +33,8 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def run(self, x: Tensor, mask: Tensor) -> AnyOutput:
-        output = self.model(x.to(self.device), mask.to(self.device))
+        with full_precision():
+            output = self.model(x.to(self.device), mask.to(self.device))
         return type(output)(*(volume.cpu() for volume in output))
 
 
@@ -41,6 +44,8 @@ def choose_device(device: str) -> str:
     Raises:
         InputError: ``device-unavailable``.
     """
+    if torch.version.cuda is not None:
+        isolate("cuda")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -105,11 +105,13 @@ void arm_all(size_t from) {
 
 }  // namespace
 
-void allow_shared_bytes(const void* kernel, int bytes) {
-  if (size_t(bytes) > kMostSharedBytes)
+cudaError_t allow_shared_bytes(const void* kernel, int bytes) {
+  if (size_t(bytes) > kMostSharedBytes) {
     set_error(cudaErrorInvalidValue, "a block cannot have more than 227 KB of shared memory");
-  else
-    allowed_shared_bytes[kernel] = bytes;
+    return cudaErrorInvalidValue;
+  }
+  allowed_shared_bytes[kernel] = bytes;
+  return cudaSuccess;
 }
 
 void launch_body(const void* kernel, const char* name, dim3 grid, dim3 block, size_t shared_bytes,

@@ -3,7 +3,7 @@
 #include "coh/machine.h"
 
 namespace coh {
-void allow_shared_bytes(const void* kernel, int bytes);
+cudaError_t allow_shared_bytes(const void* kernel, int bytes);
 }  // namespace coh
 
 template <class T>
@@ -13,7 +13,7 @@ cudaError_t cudaMalloc(T** pointer, size_t bytes) {
 template <class... P>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute, int value) {
   if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize)
-    coh::allow_shared_bytes(reinterpret_cast<const void*>(kernel), value);
+    return coh::allow_shared_bytes(reinterpret_cast<const void*>(kernel), value);
   return cudaSuccess;
 }
 // The launchers must not depend on it: any number of resident blocks is right.

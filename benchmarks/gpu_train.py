@@ -1,0 +1,279 @@
+"""Train on a GPU for a given time, from a pack of brains, with the package's own trainer.
+
+    python -m benchmarks.gpu_train --pack .carry/brains.zip --out FOLDER --seconds 400
+        [--recipe default] [--widths 16 32 96 192] [--brains 1] [--device cpu]
+
+Brains and synthesis are on the device; several threads make the samples of the steps ahead, each on
+a stream of its own, since drawing a sample waits for the device many times. A sample is a function
+of its step alone, so the threads change nothing about what is learned. On a GPU the networks run in
+bfloat16 and everything else in float32.
+
+The first steps are timed and thrown away: from their pace follows how many steps of the recipe fit,
+so that the learning rate and the samples' hardness run through the whole schedule. Every minute,
+and at the end, the averaged weights are written to ``weights.safetensors``. They hold no thresholds
+yet: :mod:`benchmarks.gpu_finish` adds them, where time costs less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from benchmarks import gpu_pack
+from dal_fast.models import AnyModel, inference_parts, save_weights
+from dal_fast.synthesis.brains import Brain, is_held_out
+from dal_fast.synthesis.synthesiser import Sample
+from dal_fast.training.config import LOSS_NAMES, TrainConfig, read_config
+from dal_fast.training.loop import Step, Training, hardness
+from dal_fast.training.samples import Samples
+from dal_fast.training.train import build, make_fabric, needs_twins
+
+TRIAL = (12, 24)  # steps: to warm up, and to time
+SAFETY = 0.97  # of the time that the steps are planned for
+EVERY = 60.0  # seconds from one writing of the weights to the next
+LINE_EVERY = 50  # steps
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    end = time.monotonic() + options.seconds
+    brains = [one for one in gpu_pack.read(options.pack) if not is_held_out(one.name)]
+    config = _config(options)
+    fabric = make_fabric(options.device, 1, config)
+    brains = [_moved(one, fabric.device) for one in brains]
+    print(f"{len(brains)} brains to learn from, on {fabric.device}, {config.precision}", flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        pace = _pace(config, brains, fabric, Path(folder), options)
+    config = _lasting(config, pace * SAFETY * (end - time.monotonic()))
+    print(f"{pace:.2f} steps/s: {config.steps} steps", flush=True)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Run(config, brains, fabric, Path(folder), options) as run,
+        Log(options.out / "log.csv", config) as log,
+    ):
+        written = time.monotonic()
+        for step in run.training.steps():
+            log.add(step)
+            if time.monotonic() > end:
+                print("the time is up", flush=True)
+                break
+            if time.monotonic() > written + EVERY:
+                written = time.monotonic()
+                _write(options.out, run.training, config)
+        _write(options.out, run.training, config)
+    if torch.cuda.is_available():
+        print(f"peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB", flush=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_train", description=__doc__)
+    parser.add_argument("--pack", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--widths", type=int, nargs="+", help="of E_A, finest first")
+    parser.add_argument("--brains", type=int, help="of a step; default the recipe's")
+    parser.add_argument("--producers", type=int, default=4, help="threads that make samples")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    return parser
+
+
+def _config(options: argparse.Namespace) -> TrainConfig:
+    config = read_config(options.recipe)
+    if options.widths:
+        model = config.model.model_copy(update={"tissue_widths": tuple(options.widths)})
+        config = config.model_copy(update={"model": model})
+    if options.brains:
+        samples = config.samples.model_copy(update={"brains": options.brains})
+        config = config.model_copy(update={"samples": samples})
+    precision = "bf16-mixed" if options.device == "cuda" else "32-true"
+    return config.model_copy(update={"precision": precision})
+
+
+def _moved(one: Brain, device: torch.device) -> Brain:
+    scans = {contrast: scan.to(device) for contrast, scan in one.scans.items()}
+    return replace(one, structures=one.structures.to(device), scans=scans)
+
+
+def _pace(
+    config: TrainConfig, brains: list[Brain], fabric: Any, folder: Path, options: argparse.Namespace
+) -> float:
+    """Steps a second of the first stage at full hardness, of a training that is thrown away."""
+    warm, timed = (2, 3) if options.device == "cpu" else TRIAL
+    short = _with_steps(
+        config, [warm + timed + 1] * len(config.stages), easy_until=0.0, hard_from=0.0
+    )
+    with Run(short, brains, fabric, folder, options) as run:
+        for step in run.training.steps():
+            if step.number == warm:
+                start = time.monotonic()
+            if step.number == warm + timed:
+                return timed / (time.monotonic() - start)
+    raise AssertionError("a stage has more steps than that")
+
+
+def _with_steps(config: TrainConfig, steps: Sequence[int], **others: float) -> TrainConfig:
+    pairs = zip(config.stages, steps, strict=True)
+    stages = tuple(stage.model_copy(update={"steps": number, **others}) for stage, number in pairs)
+    return config.model_copy(update={"stages": stages})
+
+
+def _lasting(config: TrainConfig, steps: float) -> TrainConfig:
+    """The recipe with so many steps in all, shared among its stages as before; the trainer's own
+    checkpoints, which nobody reads here, at their ends only."""
+    shares = [max(1, round(stage.steps / config.steps * steps)) for stage in config.stages]
+    return _with_steps(config, shares).model_copy(update={"checkpoint_every": sum(shares)})
+
+
+class Run:
+    """A training whose samples are made ahead."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        brains: list[Brain],
+        fabric: Any,
+        folder: Path,
+        options: argparse.Namespace,
+    ) -> None:
+        host = [replace(one, structures=one.structures.cpu()) for one in brains]
+        model = build(config, host)
+        scans, maps = ([one for one in brains if bool(one.scans) == has] for has in (True, False))
+        samples = Samples(
+            scans, maps, config.samples, config.seed, model.space_for, needs_twins(config)
+        )
+        self._ahead = Ahead(samples, config, options.producers)
+        self.training = Training(config, model, self._ahead, fabric, folder)  # type: ignore[arg-type]
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ahead.close()
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A sample, and on a GPU the event after which it may be used."""
+
+    sample: Sample
+    ready: Any
+
+
+class Ahead:
+    """In the place of :class:`Samples`: the batches of the next steps are made by threads."""
+
+    def __init__(self, samples: Samples, config: TrainConfig, threads: int) -> None:
+        self._samples, self._ahead = samples, threads + 1
+        self._hardness = [
+            hardness(stage, step) for stage in config.stages for step in range(stage.steps)
+        ]
+        self._pool = ThreadPoolExecutor(threads)
+        self._own = threading.local()
+        self._waiting: dict[int, Future[_Made]] = {}
+        self._next = 0
+        self.corruption = samples.corruption
+
+    def batch(
+        self, step: int, hardness: float, device: torch.device, rank: int = 0, world: int = 1
+    ) -> Sample:
+        """As of :class:`Samples`."""
+        assert hardness == self._hardness[step]
+        assert (rank, world) == (0, 1)
+        self._next = max(self._next, step)
+        while self._next < min(step + self._ahead, len(self._hardness)):
+            self._waiting[self._next] = self._pool.submit(self._make, self._next, device)
+            self._next += 1
+        made = self._waiting.pop(step).result()
+        if made.ready is not None:
+            stream = torch.cuda.current_stream()
+            stream.wait_event(made.ready)
+            for volume in vars(made.sample).values():
+                if volume is not None:
+                    volume.record_stream(stream)
+        return made.sample
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _make(self, step: int, device: torch.device) -> _Made:
+        if device.type != "cuda":
+            return _Made(self._samples.batch(step, self._hardness[step], device), None)
+        if not hasattr(self._own, "stream"):
+            self._own.stream = torch.cuda.Stream(device)
+        with torch.cuda.device(device), torch.cuda.stream(self._own.stream):
+            sample = self._samples.batch(step, self._hardness[step], device)
+            ready = torch.cuda.Event()
+            ready.record()
+            return _Made(sample, ready)
+
+
+class Log:
+    """``log.csv``, a line a step, and now and then a line to read."""
+
+    def __init__(self, path: Path, config: TrainConfig) -> None:
+        self._file = path.open("w", newline="")
+        names = ("step", "stage", "rate", "seconds", "waited", "total")
+        self._names = (*names, *LOSS_NAMES[config.model.kind])
+        self._writer = csv.DictWriter(self._file, self._names, lineterminator="\n")
+        self._writer.writeheader()
+        self._steps, self._recent = config.steps, []
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, step: Step) -> None:
+        row = {"step": step.number, "stage": step.stage, "rate": f"{step.rate:.3g}"}
+        row |= {"seconds": f"{step.seconds:.4f}", "waited": f"{step.synthesis:.4f}"}
+        self._writer.writerow(row | {name: f"{v:.5f}" for name, v in step.losses.items()})
+        self._recent.append(step)
+        if len(self._recent) == LINE_EVERY or step.number == self._steps:
+            seconds, waited, loss = (
+                fmean(values)
+                for values in zip(
+                    *((s.seconds, s.synthesis, s.losses["total"]) for s in self._recent),
+                    strict=True,
+                )
+            )
+            print(
+                f"step {step.number} of {self._steps}: loss {loss:.4f}, {1e3 * seconds:.1f} ms a "
+                f"step, {1e3 * waited:.1f} of them waiting for samples",
+                flush=True,
+            )
+            self._file.flush()
+            self._recent = []
+
+
+def _write(folder: Path, training: Training, config: TrainConfig) -> None:
+    """The averaged weights so far."""
+    model: AnyModel = training.averaged()
+    card = {
+        "seed": config.seed,
+        "recipe": config.model_dump(mode="json", exclude={"model"}),
+        "steps": training.done,
+        "torch": torch.__version__,
+        "use": "research use, not a medical device",
+    }
+    parts = inference_parts(config.model)
+    save_weights(folder / "weights.safetensors", model, card, parts=parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

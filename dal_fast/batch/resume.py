@@ -1,0 +1,113 @@
+"""Which scans are complete from an earlier run.
+
+Complete outputs are up to date when the same version made them, with the same parameters, from a
+scan and a brain mask of the same content. Where the files lie, and by which path they were named,
+makes no difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from isal import igzip, isal_zlib
+
+from dal_fast._version import generated_by
+from dal_fast.batch.outputs import output_names, read_sidecar
+from dal_fast.imaging.bids import find_brain_masks
+from dal_fast.imaging.header import LONGEST_HEADER, parse_header
+from dal_fast.imaging.mask import grid_difference
+from dal_fast.imaging.nifti import Volume
+from dal_fast.screening.scan import Scan
+
+_DAMAGED: Any = (ValueError, OSError, EOFError, isal_zlib.error)
+"""What reading a damaged file may raise."""
+_PATHS = frozenset(("weights",))
+"""Parameters that name a file; another one holds its hash."""
+
+
+def up_to_date(scan: Scan, folder: Path, parameters: dict[str, Any]) -> bool:
+    """Whether ``folder`` holds the complete result of a scan that was read.
+
+    Args:
+        scan: with its brain mask.
+        folder: of the outputs.
+        parameters: :attr:`dal_fast.screening.screener.Screener.parameters`.
+    """
+    hashes = (scan.volume.sha256, scan.mask.sha256)
+    return _made_from(scan.volume.path, folder, parameters) == hashes
+
+
+def is_unchanged(scan: Path, folder: Path, parameters: dict[str, Any]) -> bool:
+    """Whether ``folder`` holds the complete result of a scan, without decoding its voxels.
+
+    The mask is the one that :func:`dal_fast.imaging.mask.brain_mask` would choose: the first one
+    on the scan's grid. What cannot be told this way is false; reading the scan then tells.
+
+    Args:
+        scan: its file.
+        folder: of the outputs.
+        parameters: :attr:`dal_fast.screening.screener.Screener.parameters`.
+    """
+    made_from = _made_from(scan, folder, parameters)
+    if made_from is None:
+        return False
+    try:
+        return made_from == (_sha256(scan), _mask_sha256(scan))
+    except _DAMAGED:
+        return False
+
+
+def _made_from(
+    scan: Path, folder: Path, parameters: dict[str, Any]
+) -> tuple[str | None, str | None] | None:
+    """Hashes of the scan and mask that complete outputs with these parameters were made from."""
+    old = read_sidecar(scan, folder)
+    if (
+        old is None
+        or old.get("GeneratedBy") != generated_by()
+        or _comparable(old.get("Requested")) != _comparable(parameters)
+        or not all((folder / name).is_file() for name in output_names(scan).values())
+    ):
+        return None
+    source = old.get("Source")
+    return (source.get("sha256"), source.get("mask_sha256")) if isinstance(source, dict) else None
+
+
+def _comparable(parameters: Any) -> Any:
+    """Parameters as JSON gives them back, without the paths of files."""
+    if not isinstance(parameters, dict):
+        return None
+    return json.loads(json.dumps({k: v for k, v in parameters.items() if k not in _PATHS}))
+
+
+def _mask_sha256(scan: Path) -> str | None:
+    """Hash of the brain mask that would be chosen; ``None`` where none is found on the grid."""
+    masks = find_brain_masks(scan)
+    if masks:
+        grid = _read_grid(scan)
+        for mask in masks:
+            if grid_difference(_read_grid(mask), grid) is None:
+                return _sha256(mask)
+    return None
+
+
+def _read_grid(path: Path) -> Volume:
+    """A volume without its voxels."""
+    with path.open("rb") as file:
+        compressed = path.name.lower().endswith(".gz")
+        stream: Any = igzip.GzipFile(fileobj=file, mode="rb") if compressed else file  # type: ignore[no-untyped-call]
+        header = parse_header(stream.read(LONGEST_HEADER), str(path))
+    voxels = np.broadcast_to(np.float32(0), header.shape)
+    return Volume(voxels, header.affine, header.raw, path, "", 0)
+
+
+def _sha256(path: Path) -> str:
+    """Of a file's bytes; empty where it is no regular file, as a pipe would be waited for."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

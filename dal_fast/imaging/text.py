@@ -1,0 +1,17 @@
+"""File names as text: on disk a name is bytes, of any encoding, and may hold control characters."""
+
+from __future__ import annotations
+
+import re
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def printable(text: str) -> str:
+    """The text with ``\\xNN`` for every byte of a file name that is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def one_line(text: str) -> str:
+    """Printable text with an escape (``\\n``, ``\\t``, ``\\x1b``) for each control character."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], printable(text))

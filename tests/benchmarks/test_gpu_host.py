@@ -1,0 +1,114 @@
+"""The GPU host's script, rehearsed on a CPU: files, arguments, limits, tables; all but the GPU."""
+
+import csv
+import os
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import needs_default_weights
+
+from benchmarks import gpu_pack, gpu_prepare
+from dal_fast.models import load_weights
+from dal_fast.synthesis.brains import Brain, is_held_out
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("conformance", "gpu", "kernels", "chain", "memcheck", "synccheck")
+
+
+def _script(*arguments, limit, **environment):
+    words = ["bash", str(ROOT / "benchmarks" / "on_gpu_host.sh"), *map(str, arguments)]
+    own = {**os.environ, "PYTHON": sys.executable, **environment}
+    own.pop("DAL_FAST_ENGINES", None)
+    return subprocess.run(words, capture_output=True, text=True, timeout=limit, env=own)
+
+
+def _table(folder):
+    lines = (folder / "table.txt").read_text().splitlines()
+    return {line.split()[0]: line[13:23].strip() for line in lines[:-1]}, lines[-1]
+
+
+@needs_default_weights
+@pytest.mark.slow
+def test_both_parts_run_from_end_to_end(tmp_path):
+    pytest.importorskip("lightning_fabric")
+    done = _script("rehearse", tmp_path, limit=280)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    evidence, training = tmp_path / "evidence", tmp_path / "training"
+    found, last = _table(evidence)
+    assert last.endswith("0 steps failed")
+    assert set(PARTS) <= set(found)
+    assert {name for name, result in found.items() if result == "ok"} >= {"kernels", "chain"}
+    assert done.stdout.rstrip().endswith("0 steps failed")  # the table is what is read last
+    with (evidence / "rehearsal.csv").open() as file:
+        assert {row["op"] for row in csv.DictReader(file)} >= {"canny3d", "median3d", "ssim_l1"}
+    with (evidence / "chain-rehearsal.csv").open() as file:
+        parts = {row["part"] for row in csv.DictReader(file)}
+    assert parts == {"compare", "one by one", "networks", "floors", "pool"}
+    with tarfile.open(evidence / "logs.tar.gz") as logs:
+        assert {"logs/kernels.log", "logs/chain.log", "logs/gpu.log"} <= set(logs.getnames())
+    assert load_weights(training / "weights.safetensors").config.tissue_widths == (4, 8)
+    assert len((training / "log.csv").read_text().splitlines()) > 2
+    for folder in (evidence, training):  # so much can be brought back
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert len(files) <= 4
+        assert all(path.parent == folder and path.stat().st_size < 16 * 2**20 for path in files)
+
+
+def test_when_the_time_is_up_a_step_ends_and_the_table_is_whole(tmp_path):
+    start = time.monotonic()
+    done = _script("evidence", tmp_path, 6, limit=60, REHEARSAL="1")
+    assert time.monotonic() - start < 40
+    found, last = _table(tmp_path)
+    assert "timed out" in found.values()
+    assert found["chain"] == "not run"
+    assert f"{done.returncode} steps failed" in last
+    assert done.returncode > 0
+    assert (tmp_path / "logs.tar.gz").is_file()
+
+
+def test_it_says_how_it_is_called():
+    done = _script("evidnce", "x", limit=20)
+    assert done.returncode == 2
+    assert "on_gpu_host.sh evidence OUT [SECONDS]" in done.stderr
+
+
+def test_a_pack_gives_back_what_was_put_in(tmp_path):
+    brains = [gpu_pack.synthetic(f"sub-{n}", (16, 20, 24)) for n in range(3)]
+    brains.append(Brain("map", brains[0].structures))
+    gpu_pack.write(tmp_path / "pack.zip", brains)
+    for got, want in zip(gpu_pack.read(tmp_path / "pack.zip"), brains, strict=True):
+        assert got.name == want.name
+        assert got.structures.dtype == torch.int16
+        assert torch.equal(got.structures, want.structures)
+        assert list(got.scans) == list(want.scans)
+        assert all(torch.equal(got.scans[c], want.scans[c]) for c in want.scans)
+
+
+def test_a_scan_of_many_values_is_rounded_to_256_steps(tmp_path):
+    scan = torch.rand(1, 1, 16, 20, 24, generator=torch.Generator().manual_seed(0)).half()
+    one = Brain("sub-0", gpu_pack.synthetic("sub-0", (16, 20, 24)).structures, {"T2w": scan})
+    gpu_pack.write(tmp_path / "pack.zip", [one])
+    (got,) = gpu_pack.read(tmp_path / "pack.zip")
+    assert got.scans["T2w"].dtype == torch.float16
+    assert (got.scans["T2w"] - scan).abs().max() < 0.6 / 255
+
+
+def test_what_is_missing_is_named(tmp_path):
+    assert all("holds no wheel of" in line for line in gpu_prepare.wrong_wheels(tmp_path))
+    for name, needs in (("pydantic", "pydantic-core==2"), ("pydantic_core", "other")):
+        with zipfile.ZipFile(tmp_path / f"{name}-1-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{name}-1.dist-info/METADATA", f"Requires-Dist: {needs}\n")
+    wrong = list(gpu_prepare.wrong_wheels(tmp_path))
+    assert "pydantic needs pydantic-core==2, and here is 1" in wrong
+    assert not any(line.endswith("no wheel of pydantic") for line in wrong)
+    assert "there is no" in next(gpu_prepare.wrong_pack(tmp_path / "pack.zip"))
+    name = next(name for name in map(str, range(99)) if is_held_out(name))
+    gpu_pack.write(tmp_path / "pack.zip", [gpu_pack.synthetic(name, (16, 20, 24))])
+    (line,) = gpu_prepare.wrong_pack(tmp_path / "pack.zip")
+    assert line.endswith("has no brain with a scan")

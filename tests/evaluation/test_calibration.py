@@ -1,0 +1,50 @@
+"""Thresholds of a model, and the agreement of its tissue maps."""
+
+import pytest
+import torch
+from sklearn.metrics import f1_score
+
+from dal_fast.evaluation import agreement, calibration
+from dal_fast.evaluation.thresholds import quantile
+from dal_fast.models import load_weights
+from dal_fast.screening.calibration import PAIRS
+from dal_fast.screening.scoring import SCORES
+from dal_fast.synthesis.brains import bids_sources, load_brains
+
+
+def test_contrasts_that_are_compared_share_their_anatomy(brains, weights):
+    (brain,) = load_brains(bids_sources(brains, held_out=True)[:1])
+    model = load_weights(weights)
+    names, samples = agreement.paired_contrasts(model, brain, 0)
+    assert names == ["T1w", "T2w", "FLAIR"]
+    assert all(torch.equal(sample.tissue, samples[0].tissue) for sample in samples)
+    assert not torch.allclose(samples[0].image, samples[1].image, atol=0.1)
+    with torch.inference_mode():
+        maps = {
+            name: model.tissue_logits(sample.image, sample.mask).argmax(1)[sample.mask[:, 0]]
+            for name, sample in zip(names, samples, strict=True)
+        }
+    found = agreement.agreement(model, brain, 0)
+    assert list(found) == [("T1w", "T2w"), ("T1w", "FLAIR"), ("T2w", "FLAIR")]
+    for (a, b), dice in found.items():
+        want = f1_score(maps[a], maps[b], labels=[0, 1, 2], average=None, zero_division=0)
+        assert dice.tolist() == pytest.approx(want.tolist())
+
+
+def test_calibration_is_of_healthy_brains_and_repeatable(brains, weights):
+    held_out = load_brains(bids_sources(brains, held_out=True))
+    model = load_weights(weights)
+    found = calibration.calibrate(model, held_out, 0)
+    assert set(found.thresholds) == set(found.peaks) == set(PAIRS)
+    for contrast, by_score in found.thresholds.items():
+        assert set(by_score) == set(SCORES) - {"auto"}
+        assert all(value > 0 for value in by_score.values())
+        assert set(found.peaks[contrast]) == set(PAIRS[contrast])
+    assert found == calibration.calibrate(model, held_out, 0)
+    assert found != calibration.calibrate(model, held_out, 1)
+
+
+@pytest.mark.parametrize(("share", "above"), [(0.001, 10), (0.01, 100), (0.5, 5000)])
+def test_a_share_of_the_voxels_exceeds_the_quantile(share, above):
+    inside = torch.arange(10_000.0)[torch.randperm(10_000, generator=torch.Generator())]
+    assert (inside > quantile(inside, share)).sum() == above

@@ -1,0 +1,125 @@
+"""The built-in cases: a set is made, and read."""
+
+import csv
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dal_fast import DalFastError
+from dal_fast.cli import app
+from dal_fast.evaluation.validation_set import (
+    SIGNS,
+    SIZES,
+    TABLE,
+    make_validation,
+    read_rows,
+    read_set,
+    read_sets,
+)
+from dal_fast.synthesis.brains import bids_sources, load_brains
+
+run = CliRunner().invoke
+
+
+def test_the_set_holds_what_its_table_says(made):
+    table = read_rows(made)
+    assert len(table) == 2 * 9 + 1
+    assert len({case.case for case in table}) == len(table)
+    for case in table:
+        scan = nibabel.load(made / case.scan)
+        if case.sign == "healthy":
+            assert (case.lesion, case.lesion_ml) == ("", 0)
+            continue
+        lesion = nibabel.load(made / case.lesion)
+        assert lesion.shape == scan.shape
+        ml = np.asarray(lesion.dataobj).sum() * 0.008
+        assert ml == pytest.approx(case.lesion_ml, abs=1e-3)
+        assert ml > 0
+        if case.sign in SIGNS:
+            where = np.asarray(lesion.dataobj) > 0
+            brain = np.asarray(nibabel.load(made / case.brain).dataobj) > 0
+            assert brain[where].all()
+            assert 0.45 < np.median(np.asarray(scan.dataobj)[brain]) < 0.55
+    assert {case.size for case in table if case.sign == "bright"} == set(SIZES)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_seed_is_a_set(brains, made, tmp_path, threads):
+    torch.set_num_threads(threads)
+    (brain,) = load_brains(bids_sources(brains, held_out=True)[:1])
+    again = list(make_validation(tmp_path, [brain], 3))
+    for case in again:
+        assert (tmp_path / case.scan).read_bytes() == (made / case.scan).read_bytes()
+    other = next(make_validation(tmp_path / "b", [brain], 4))
+    assert (tmp_path / "b" / other.scan).read_bytes() != (tmp_path / other.scan).read_bytes()
+
+
+def test_a_set_says_who_may_set_thresholds(made):
+    rows = list(
+        csv.DictReader((made / "participants.tsv").read_text().splitlines(), delimiter="\t")
+    )
+    assert {row["split"] for row in rows} == {"val", "test"}
+    assert len(rows) == len({case.subject for case in read_rows(made)})
+
+
+def test_the_cases_of_a_set(made):
+    cases, failures = read_set(made)
+    assert failures == []
+    assert len(cases) == 2 * 9 + 1
+    real = cases[-1]
+    assert (real.name, real.participant, real.brain) == ("sub-07_FLAIR", "07", None)
+    assert real.facts == {"draw": "a", "contrast": "FLAIR", "sign": "real", "size": ""}
+    for case in cases:
+        assert case.scan.is_file()
+        assert case.healthy == (case.facts["sign"] == "healthy") == (case.lesion is None)
+
+
+def test_draws_have_different_names(made, tmp_path):
+    shutil.copytree(made, tmp_path / "a")
+    shutil.copytree(made, tmp_path / "b")
+    for folders, names in (
+        ((tmp_path / "a", tmp_path / "b"), ["a", "b"]),
+        ((made, tmp_path / "a"), [str(made), str(tmp_path / "a")]),
+    ):
+        assert [cases[0].facts["draw"] for cases, _ in read_sets(folders)] == names
+
+
+def test_a_lost_file_costs_its_own_case(made, tmp_path):
+    shutil.copytree(made, tmp_path / "set")
+    rows = read_rows(made)
+    for row, what in ((rows[1], "lesion"), (rows[5], "scan"), (rows[9], "brain")):
+        (tmp_path / "set" / getattr(row, what)).unlink()
+    cases, failures = read_set(tmp_path / "set")
+    assert len(cases) == len(rows) - 3
+    lost = [(rows[k].case, "file-missing") for k in (1, 5, 9)]
+    assert [(name, str(code)) for name, code, _ in failures] == lost
+
+
+HEAD = "case\tsubject\tcontrast\tsign\tsize\tlesion_ml\tscan\tbrain\tlesion\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "case\tnothing\na\tb\n", HEAD, HEAD + "a\tsub-1\tT1w\tbright\tsmall\t1\ta.nii\t\t\n",
+     HEAD + "a\tsub-1\tT1w\thealthy\t\t0\ta.nii\t\tb.nii\n",
+     HEAD + "a\tsub-1\tT1w\thealthy\t\tmuch\ta.nii\t\t\n",
+     HEAD + "a\tsub-1\tT1w\thealthy\t\t0\t\t\t\n"],
+)  # fmt: skip
+def test_tables_that_are_no_sets(tmp_path, content):
+    if content is not None:
+        (tmp_path / TABLE).write_text(content)
+    with pytest.raises(DalFastError, match="make-validation") as refused:
+        read_set(tmp_path)
+    assert refused.value.code == "no-data"
+
+
+def test_patients_without_a_lesion_mask(brains, tmp_path):
+    words = ["make-validation", str(tmp_path / "set"), "--data", str(brains)]
+    done = run(app, [*words, "--patients", str(brains)])
+    assert done.exit_code == 2
+    assert "[no-data]" in done.stderr
+    assert not (tmp_path / "set").exists()
