@@ -61,6 +61,15 @@ def check_levels(levels: Sequence[float], logits: Tensor) -> None:
         raise InputError("levels", f"{len(levels)} levels for {logits.shape[1]} classes")
 
 
+def check_triton_planes(x: Tensor) -> None:
+    """The Triton kernels count the voxels of a plane, its rows padded to 16, in 32 bits."""
+    height, width = x.shape[3:]
+    if height * (width + 15) // 16 * 16 >= 2**31:
+        raise InputError(
+            "shape", f"planes of 2**31 voxels or more have no Triton kernels: {tuple(x.shape)}"
+        )
+
+
 def check_positive(value: float, name: str) -> None:
     if not value > 0:
         raise InputError("value", f"{name} must be positive, not {value}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.context import _C
-from dal_fast.ops._checks import DTYPE_CODES, address, host_table
+from dal_fast.ops._checks import DTYPE_CODES, address, check_triton_planes, host_table
 from dal_fast.ops._dispatch import launcher, triton_kernels
 from dal_fast.ops._taps import ssim_weights
 
@@ -50,7 +50,9 @@ class SsimKernels:
         self._weights = host_table(ssim_weights(window, sigma, kind))
         self._c = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
         self._triton = triton_kernels("ssim_l1") if backend == "triton" else None
-        if self._triton is None:
+        if self._triton is not None:
+            check_triton_planes(x)
+        else:
             self._compiled, self._where = launcher(backend, x)
             n, c, depth, height, width = x.shape
             self._problem = _C.SsimProblem(

@@ -16,6 +16,7 @@ from dal_fast.ops._checks import (
     check_constants,
     check_levels,
     check_mask,
+    check_triton_planes,
     check_volume,
     host_table,
 )
@@ -43,7 +44,9 @@ def canny3d(
     chains of 26-neighbours join to one with ``|G| >= high`` are edges. A volume that is constant
     along one axis has the edges of ``skimage.feature.canny`` in its slices, plus those that the
     margin keeps and scikit-image drops: under 1 voxel in 1000 of a smooth image, more beside flat
-    steps. The paper says "Canny" and no more: not specified there.
+    steps. The thresholds are scikit-image's divided by 8, whose Sobel filter is not normalised:
+    ``canny3d(x, sigma, low, high)`` corresponds to ``canny(slice, sigma, 8 * low, 8 * high)``. The
+    paper says "Canny" and no more: smoothing, thresholds and border are not specified there.
 
     Border: beyond the volume and outside the mask there is nothing to smooth over; smoothed values
     and ``|G|`` repeat their edge voxel beyond the volume. The mask is not eroded: s continues
@@ -51,7 +54,9 @@ def canny3d(
     mask do not matter, not even NaN. A NaN or an infinity inside leaves no edge within the
     Gaussian's radius + 1 voxels along every axis, and may take one away a voxel farther.
 
-    No gradient flows through this op. Each channel is taken by itself.
+    The edges are piecewise constant, and no gradient flows through them: as for a comparison
+    ``x > 0``, the result does not require one, and its derivative is 0 in every transform. Each
+    channel is taken by itself.
 
     Args:
         x: ``(N, C, D, H, W)``, float32, float64, float16 or bfloat16, any strides; magnitudes below
@@ -66,7 +71,16 @@ def canny3d(
         Edges, bool ``(N, C, D, H, W)``.
 
     Raises:
-        InputError: wrong shape, dtype, mask, sigma or thresholds; backend that cannot run.
+        InputError: ``not-a-tensor``, ``shape``, ``dtype``, ``mask-dtype``, ``mask-shape``,
+            ``mask-device``; ``value`` for sigma or thresholds; ``no-gradient`` for a threshold that
+            requires one; ``backend-unavailable``.
+
+    Example:
+        >>> import torch
+        >>> from dal_fast import ops
+        >>> step = (torch.arange(16.0) > 7).expand(1, 1, 16, 16, 16).float()
+        >>> ops.canny3d(step)[0, 0, 8, 8].nonzero().flatten().tolist()
+        [7, 8]
     """
     check_volume(x, "x")
     check_mask(mask, x)
@@ -93,7 +107,8 @@ def anatomy_edges(
     """``canny3d(anatomy_image(logits, levels, mask), sigma, low, high, mask)`` in one pass.
 
     The anatomical image is never written. The default thresholds keep the boundaries between the
-    three levels. No gradient flows through this op.
+    three levels (not specified in the paper). No gradient flows through the edges, see
+    :func:`canny3d`; :func:`anatomy_image` has one.
 
     Args:
         logits: ``(N, K, D, H, W)`` tissue logits; of equal ones the lowest class wins.
@@ -108,8 +123,15 @@ def anatomy_edges(
         Edges, bool ``(N, 1, D, H, W)``.
 
     Raises:
-        InputError: wrong shape, dtype, mask, number of levels, sigma or thresholds; backend that
-            cannot run.
+        InputError: as :func:`canny3d`; ``levels`` for a wrong number of them.
+
+    Example:
+        >>> import torch
+        >>> from dal_fast import ops
+        >>> logits = torch.zeros(1, 3, 16, 16, 16)
+        >>> logits[:, 2, 4:12, 4:12, 4:12] = 5  # a cube of white matter in CSF
+        >>> ops.anatomy_edges(logits)[0, 0, 8, 8].nonzero().flatten().tolist()
+        [4, 11]
     """
     check_volume(logits, "logits")
     check_mask(mask, logits)
@@ -149,6 +171,7 @@ def _canny3d(
     edges = values.new_empty(n, c if levels is None else 1, d, h, w, dtype=torch.bool)
     taps = canny_weights(sigma, max(d, h, w))
     if backend == "triton":
+        check_triton_planes(values)
         triton_kernels("canny3d").canny3d(values, levels, mask, taps, low, high, edges)
         return edges
     kernels, where = launcher(backend, values)

@@ -31,8 +31,16 @@ def components3d(mask: Tensor, connectivity: int = 26, *, backend: str = "auto")
         int32 ``(N, C, D, H, W)``, contiguous.
 
     Raises:
-        InputError: wrong shape, dtype or connectivity; a volume of 2³² voxels or more; backend
-            that cannot run.
+        InputError: ``not-a-tensor``, ``mask-dtype``; ``shape``, also for a volume of 2³² voxels or
+            more; ``connectivity``; ``backend-unavailable``.
+
+    Example:
+        >>> import torch
+        >>> from dal_fast import ops
+        >>> mask = torch.zeros(1, 1, 4, 4, 4, dtype=torch.bool)
+        >>> mask[0, 0, 0, 0, 0] = mask[0, 0, 1, 1, 1] = mask[0, 0, 3, 3, 3] = True
+        >>> ops.components3d(mask).max().item(), ops.components3d(mask, connectivity=6).max().item()
+        (2, 3)
     """
     _check(mask, connectivity)
     backend = resolve(backend, mask)
@@ -58,8 +66,16 @@ def remove_small(
         bool ``(N, C, D, H, W)``, contiguous.
 
     Raises:
-        InputError: wrong shape, dtype, connectivity or size; a volume of 2³² voxels or more;
-            backend that cannot run.
+        InputError: as :func:`components3d`; ``value`` for a negative size.
+
+    Example:
+        >>> import torch
+        >>> from dal_fast import ops
+        >>> mask = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+        >>> mask[..., 1:4, 1:4, 1:4] = True
+        >>> mask[..., 6, 6, 6] = True
+        >>> ops.remove_small(mask, min_voxels=2).sum().item()
+        27
     """
     _check(mask, connectivity)
     if min_voxels < 0:

@@ -22,13 +22,14 @@ def median3d(
     edges by half a voxel and serves protocols that ask for it. Beyond the border the edge voxel
     repeats, as in ``scipy.ndimage.median_filter(x, size, mode="reflect")``, whose values it
     equals. The mask only blanks the result: voxels outside it still count in their neighbours'
-    medians. (The paper says "smoothing" and not which; the filter is our choice.)
+    medians. The paper says "smoothing" and
+    not which: the filter is not specified in the paper.
 
     NaN counts as larger than +inf, so the median is NaN where more than half of the cube is NaN.
     Of -0.0 and 0.0, -0.0 is the smaller.
 
-    The filter has no gradient here: an input that requires one is refused rather than silently
-    cut out of the graph.
+    The filter has no gradient here: an input of which a derivative is wanted, in reverse or in
+    forward mode, is refused rather than silently cut out of the graph.
 
     Args:
         x: ``(N, C, D, H, W)``, float32, float64, float16 or bfloat16, any strides.
@@ -40,8 +41,17 @@ def median3d(
         ``(N, C, D, H, W)`` in the dtype of ``x``, contiguous.
 
     Raises:
-        InputError: wrong shape, dtype or size; ``no-gradient`` when ``x`` requires a gradient and
-            gradients are enabled; backend that cannot run.
+        InputError: ``not-a-tensor``, ``shape``, ``dtype``, ``mask-dtype``, ``mask-shape``,
+            ``mask-device``, ``size``; ``no-gradient`` when ``x`` requires a gradient and gradients
+            are enabled; ``backend-unavailable``.
+
+    Example:
+        >>> import torch
+        >>> from dal_fast import ops
+        >>> x = torch.zeros(1, 1, 8, 8, 8)
+        >>> x[..., 4, 4, 4] = 1
+        >>> ops.median3d(x, size=3).max().item()
+        0.0
     """
     check_volume(x, "x")
     check_mask(mask, x)

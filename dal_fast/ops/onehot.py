@@ -31,8 +31,10 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto
 
     Forward ``y_k = [k = argmax_j z_j]``, ties to the lowest class. Backward, with
     ``p = softmax(z / temperature)``: ``dL/dz_k = p_k (g_k - sum_j p_j g_j) / temperature``
-    (straight-through estimator; the paper says "differentiable one-hot" and not how). A NaN wins
-    only in class 0, where nothing is above it; a voxel that holds one has a gradient of NaN.
+    (the straight-through estimator of Bengio et al. 2013; the paper says "differentiable one-hot",
+    the estimator is not specified in the paper). A NaN wins only in class 0, where nothing is above
+    it; a voxel that holds one has a gradient of NaN. Forward-mode and second derivatives need
+    ``backend="reference"``; any other backend refuses them.
 
     Args:
         logits: ``(N, K, D, H, W)``, float32, float64, float16 or bfloat16, any strides.
@@ -43,7 +45,15 @@ def onehot_ste(logits: Tensor, temperature: float = 1.0, *, backend: str = "auto
         ``(N, K, D, H, W)`` of zeros and ones in the dtype of ``logits``.
 
     Raises:
-        InputError: wrong shape, dtype or temperature; backend that cannot run.
+        InputError: ``not-a-tensor``, ``shape``, ``dtype``; ``value`` for the temperature;
+            ``no-gradient`` for a derivative that there is not; ``backend-unavailable``.
+
+    Example:
+        >>> import torch
+        >>> from dal_fast import ops
+        >>> logits = torch.zeros(1, 3, 4, 4, 4, requires_grad=True)
+        >>> ops.onehot_ste(logits)[0, :, 0, 0, 0].tolist()  # of equal ones the first
+        [1.0, 0.0, 0.0]
     """
     check_volume(logits, "logits")
     check_constants(temperature=temperature)
@@ -66,6 +76,8 @@ def anatomy_image(
 ) -> Tensor:
     """The anatomical image ``A = mask * sum_k levels[k] * onehot_k`` in one pass.
 
+    Its gradient is that of :func:`onehot_ste`, weighted with the levels (DAL, arXiv 2512.21924).
+
     Args:
         logits: ``(N, K, D, H, W)`` tissue logits.
         levels: K grey levels; the default is the paper's for CSF, grey and white matter.
@@ -77,7 +89,16 @@ def anatomy_image(
         ``(N, 1, D, H, W)`` in the dtype of ``logits``.
 
     Raises:
-        InputError: wrong shape, dtype, number of levels or temperature; backend that cannot run.
+        InputError: as :func:`onehot_ste`; ``levels`` for a wrong number of them, ``mask-dtype``,
+            ``mask-shape``, ``mask-device``.
+
+    Example:
+        >>> import torch
+        >>> from dal_fast import ops
+        >>> logits = torch.randn(1, 3, 8, 8, 8, requires_grad=True)
+        >>> image = ops.anatomy_image(logits, levels=(0.25, 0.5, 0.75))
+        >>> sorted(image.unique().tolist())
+        [0.25, 0.5, 0.75]
     """
     check_volume(logits, "logits")
     check_mask(mask, logits)

@@ -74,7 +74,17 @@ class VoxelMetrics:
         backend: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"reference"``.
 
     Raises:
-        InputError: ``bins`` or a rate out of range.
+        InputError: ``bins`` out of range, ``value`` for a rate outside [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from dal_fast import ops
+        >>> lesion = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+        >>> lesion[..., 2:4, 2:4, 2:4] = True
+        >>> metrics = ops.VoxelMetrics()
+        >>> metrics.update(lesion.float(), lesion, case="sub-01")
+        >>> metrics.average_precision(), metrics.cases["sub-01"].lesion_voxels
+        (1.0, 8)
 
     Not specified in the paper: whether a case without lesion enters the mean. Here its metrics are
     NaN and its voxels count in the pooled ones.

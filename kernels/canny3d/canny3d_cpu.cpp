@@ -1,5 +1,5 @@
 // One volume at a time: tiles march from input to weak and strong bits, then hysteresis, then bytes.
-// See canny3d.h for the formulas, plan.h for the tiling and README.md for the floor.
+// See canny3d.h for the formulas, plan.h for the tiling and README.md for the roofline.
 //
 // Built with -ffp-contract=off: the same bits on every instruction set.
 #include <cstring>

@@ -154,7 +154,7 @@ def _steps(row, column, depth, height, width):
     """Offsets to the neighbours before and behind on z, y and x; 0 where the edge voxel repeats."""
     z = row // height
     y = row % height
-    plane = height * width
+    plane = tl.cast(height, tl.int64) * width
     return (
         tl.where(z > 0, -plane, 0),
         tl.where(z < depth - 1, plane, 0),
@@ -282,7 +282,7 @@ def propagate_kernel(level, flags, launch, depth, height, width):
     weak = tl.load(here, mask=inside, other=0) == 1
     growing = tl.max(tl.reshape(weak.to(tl.int32), [GROW_Z * GROW_Y * GROW_X]), 0)
     if growing > 0:
-        plane = height * width
+        plane = tl.cast(height, tl.int64) * width
         before = tl.where(z > 0, -plane, 0)
         behind = tl.where(z < depth - 1, plane, 0)
         above = tl.where(y > 0, -width, 0)

@@ -1,5 +1,5 @@
 // One pass over the logits, a chunk of voxels at a time that stays in L1; the compiler vectorises the
-// inner loops over voxels. See onehot.h for the formulas and README.md for the floor.
+// inner loops over voxels. See onehot.h for the formulas and README.md for the roofline.
 #include <algorithm>
 
 #include "onehot/onehot.h"

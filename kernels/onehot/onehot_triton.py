@@ -1,4 +1,4 @@
-"""Triton kernels of the one-hot family; formulas in onehot.h, floors in README.md.
+"""Triton kernels of the one-hot family; formulas in onehot.h, rooflines in README.md.
 
 A program takes ``BLOCK`` consecutive voxels of one batch entry and every class of them::
 

@@ -70,7 +70,8 @@ def shift_kernel(x, y, shifts, depth, height, width, X: tl.constexpr):
 def _row_of_moments(x, y, taps, weights, s, t, R: tl.constexpr):
     """x filter of u, u^2, v, v^2 with u = (x - s) - (y - t), v = (x - s) + (y - t).
 
-    taps: offsets (XY_Z, XY_X) of the 2r + 1 voxels of a row that count.
+    x, y: pointers (XY_Z, 1) to the row in each plane; taps: offsets (1, XY_X) in it of the 2r + 1
+    voxels that count.
     """
     zero = tl.zeros([XY_Z, XY_X], tl.float32)
     u1, u2, v1, v2 = zero, zero, zero, zero
@@ -88,7 +89,7 @@ def _row_of_moments(x, y, taps, weights, s, t, R: tl.constexpr):
 
 @triton.jit
 def _row_of_fields(fields, taps, weights, padded, R: tl.constexpr):
-    """x filter of four fields that lie ``padded`` apart."""
+    """x filter of four fields that lie ``padded`` apart; pointers and offsets as for moments."""
     zero = tl.zeros([XY_Z, XY_X], tl.float32)
     out = (zero, zero, zero, zero)
     for k in tl.static_range(-R, R + 1):
@@ -109,7 +110,7 @@ def filter_xy_kernel(
     """out (V, D, H, 4, P) = x and y filter of u, u^2, v, v^2, or of ``fields`` where given.
 
     Row j adds itself to the sums of rows j - r ... j + r; the first of them is then complete and
-    the others move up. A tile of XY_Z planes of fields has less than 2^31 elements.
+    the others move up. Offsets of rows are 64-bit, those in a row 32-bit.
     """
     chunks = tl.cdiv(height, XY_ROWS)
     tiles_x = tl.cdiv(width, XY_X)
@@ -123,7 +124,7 @@ def filter_xy_kernel(
 
     dz = tl.arange(0, XY_Z)[:, None]
     inside = (z0 + dz < depth) & (column < width)
-    dz = tl.minimum(dz, depth - 1 - z0)
+    dz = tl.minimum(dz, depth - 1 - z0).to(tl.int64)
     column = tl.minimum(column, width - 1)
     plane = (volume * depth + z0) * height  # rows before this tile's first plane
     if fields is None:
@@ -134,13 +135,13 @@ def filter_xy_kernel(
         pitch = 4 * padded
     taps = ()
     for k in tl.static_range(-R, R + 1):
-        taps += (dz * (height * pitch) + _reflect(column + k, width, SHORT),)
-    lane = dz * (height * 4 * padded) + column
+        taps += (_reflect(column + k, width, SHORT),)
+    planes = dz * height  # rows from the first plane to each
 
     zero = tl.zeros([XY_Z, XY_X], tl.float32)
     sums = (zero,) * (8 * R + 4)
     for j in tl.range(first - R, last + R, loop_unroll_factor=1):
-        at = (plane + _reflect(j, height, SHORT)) * pitch
+        at = (plane + planes + _reflect(j, height, SHORT)) * pitch
         if fields is None:
             new = _row_of_moments(x + at, y + at, taps, weights, s, t, R)
         else:
@@ -153,7 +154,7 @@ def filter_xy_kernel(
         for f in tl.static_range(4):
             moved += (weights[R] * new[f],)
         sums = moved
-        to = out + (plane + j - R) * 4 * padded + lane
+        to = out + (plane + planes + j - R) * (4 * padded) + column
         for f in tl.static_range(4):
             tl.store(to + f * padded, sums[f], mask=inside & (j >= first + R))
 
@@ -174,14 +175,14 @@ def _z_tile(depth, height, width, padded):
 def _filter_z(work, volume, z, y, x, inside, weights, depth, height, padded, R: tl.constexpr,
               SHORT: tl.constexpr):  # fmt: skip
     """z filter of the four fields of ``work`` (V, D, H, 4, P) at a tile."""
-    plane = (volume * depth) * height * 4 * padded
-    column = y * (4 * padded) + x
+    plane = tl.cast(height, tl.int64) * (4 * padded)
+    work += volume * depth * plane
+    column = y.to(tl.int64) * (4 * padded) + x
     zero = tl.zeros([Z_Z, Z_YX], tl.float32)
     out = (zero, zero, zero, zero)
     z = tl.minimum(z, depth - 1)
     for k in tl.static_range(-R, R + 1):
-        row = plane + _reflect(z + k, depth, SHORT).to(tl.int64) * (height * 4 * padded)
-        at = work + row + column
+        at = work + _reflect(z + k, depth, SHORT) * plane + column
         w = weights[k if k >= 0 else -k]
         new = ()
         for f in tl.static_range(4):
@@ -271,7 +272,7 @@ def fields_kernel(
         by_var_v = 0.5 * g * (a1 - q * b1)
         by_u = -g * mu * (a2 + q * b2) - 2 * f[0] * by_var_u
         by_v = g * mv * (a2 - q * b2) - 2 * f[2] * by_var_v
-        to = fields + plane * 4 * padded + (row * (4 * padded) + column)
+        to = fields + plane * (4 * padded) + (row.to(tl.int64) * (4 * padded) + column)
         by = (by_u, by_var_u, by_v, by_var_v)
         for i in tl.static_range(4):
             tl.store(to + i * padded, tl.where(inside, by[i], 0.0), mask=in_row)
@@ -329,6 +330,8 @@ def ssim_map(
     x: Tensor, y: Tensor, out: Tensor, hybrid: bool, weights: Tensor, c1: float, c2: float
 ) -> None:
     """``out`` = SSIM, or ``|x - y| (1 - SSIM)``; all contiguous ``(N, C, D, H, W)``, one dtype.
+
+    A plane has fewer than 2^31 voxels, its rows padded to 16.
 
     Args:
         x, y: float32, float16 or bfloat16.

@@ -178,3 +178,35 @@ def test_empty_batch():
     edges = torch.zeros(z.shape, dtype=torch.bool)
     triton_file("canny3d").canny3d(z, None, None, (1.0,), 0.1, 0.2, edges)
     assert sums.eq(0).all()
+
+
+# offsets beyond 32 bits: memory that is never touched costs nothing
+
+
+def untouched(*shape):
+    """Zeros whose pages the system supplies when they are first touched."""
+    return torch.from_numpy(np.zeros(shape, dtype=np.float32))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("of_fields", [False, True])
+def test_offsets_of_planes_have_64_bits(of_fields):
+    """Four planes of 14,000² voxels: the last one's fields are 2.3e9 elements from the first's."""
+    op, (depth, height, width) = triton_file("ssim_l1"), (4, 14_000, 14_000)
+    padded = (width + 15) // 16 * 16
+    fields = untouched(1, depth, height, 4, padded) if of_fields else None
+    x = untouched(1, 1, depth, height, width)
+    x[0, 0, 3, :30, :40] = 1.0
+    if of_fields:
+        fields[0, 3, :30, :, :40] = 1.0
+    work, shifts = untouched(1, depth, height, 4, padded), torch.zeros(1, 2)
+    window = {"R": 1, "SHORT": False}
+    # the first program: 64 rows of the first 32 columns of all four planes
+    op.filter_xy_kernel[(1,)](
+        x, x, shifts, fields, work, (0.5, 0.25), depth, height, width, padded, **window
+    )
+    moments = work[0, 3, 10, :, 5]
+    want = [1.0, 1.0, 1.0, 1.0] if of_fields else [0.0, 0.0, 2.0, 4.0]  # of u = 0 and v = 2
+    assert moments.tolist() == want
+    assert work[0, 3, 40, :, 5].abs().max() == 0
+    assert work[0, 0, 10].abs().max() == 0

@@ -94,6 +94,20 @@ def test_constant_axis_agrees_with_skimage(axis, sigma, monkeypatch):
         assert want.double().mean() > 0.05
 
 
+@pytest.mark.parametrize("slope", [0.01, 0.3])
+def test_thresholds_are_scikit_images_divided_by_eight(slope):
+    """A ramp that rises by ``slope`` a voxel: the thresholds at which it is no edge any more."""
+    feature = pytest.importorskip("skimage.feature")
+    flank = slope * np.arange(20.0)
+    roof = np.tile(np.concatenate([np.zeros(20), flank, np.full(20, flank[-1])]), (30, 1))
+    x = torch.from_numpy(roof)[None, None, None]
+    for factor, found in ((0.98, True), (1.02, False)):
+        threshold = factor * slope
+        theirs = feature.canny(roof, 0.0, 8 * threshold, 8 * threshold)
+        ours = canny3d(x, 0.0, threshold, threshold)
+        assert theirs[5:-5, 22:38].any() == ours[0, 0, 0, 5:-5, 22:38].any() == found
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_mask_agrees_with_skimage_where_it_looks(axis):
     """scikit-image erodes the mask; one threshold keeps its hysteresis from mattering."""
