@@ -6,6 +6,7 @@
 
 #include "bind_ops.h"
 #include "separable/separable.h"
+#include "tfce3d/tfce3d.h"
 
 namespace dal {
 namespace {
@@ -48,6 +49,11 @@ void register_structs(py::module_& m) {
       m, "Median3dShape",
       {DAL_FIELD(Median3dShape, batch), DAL_FIELD(Median3dShape, channels), DAL_FIELD(Median3dShape, depth),
        DAL_FIELD(Median3dShape, height), DAL_FIELD(Median3dShape, width), DAL_FIELD(Median3dShape, size)});
+  register_struct<Tfce3dProblem>(
+      m, "Tfce3dProblem",
+      {DAL_FIELD(Tfce3dProblem, volumes), DAL_FIELD(Tfce3dProblem, depth), DAL_FIELD(Tfce3dProblem, height),
+       DAL_FIELD(Tfce3dProblem, width), DAL_FIELD(Tfce3dProblem, connectivity),
+       DAL_FIELD(Tfce3dProblem, extent_power), DAL_FIELD(Tfce3dProblem, height_power)});
   register_struct<Components3dShape>(
       m, "Components3dShape",
       {DAL_FIELD(Components3dShape, volumes), DAL_FIELD(Components3dShape, depth),
@@ -63,6 +69,24 @@ void register_structs(py::module_& m) {
 }
 
 // Resampling has no GPU half.
+// GPUs have no kernel of it.
+void register_tfce3d(py::module_& m) {
+  using Problem = const Tfce3dProblem&;
+  m.def(
+      "tfce3d_workspace",
+      [](Problem problem, int dtype, int where) {
+        return DAL_DISPATCH(tfce3d_workspace, problem, DType(dtype), where);
+      },
+      py::kw_only(), "problem"_a, "dtype"_a, "where"_a);
+  m.def(
+      "tfce3d",
+      [](address x, address mask, address out, address workspace, Problem problem, int dtype, int where) {
+        DAL_DISPATCH(tfce3d, pointer<void>(x), pointer<uint8_t>(mask), pointer<void>(out),
+                     pointer<void>(workspace), problem, DType(dtype), where);
+      },
+      py::kw_only(), "x"_a, "mask"_a, "out"_a, "workspace"_a, "problem"_a, "dtype"_a, "where"_a, NoGil());
+}
+
 void register_separable(py::module_& m) {
   using Axes = const std::array<AxisTaps, 3>&;
   m.def(
@@ -93,6 +117,7 @@ PYBIND11_MODULE(_C, m) {
   pybind11::module_ cpu = m.def_submodule("cpu", "the kernels on the CPU");
   dal::cpu::register_ops(cpu);
   dal::register_separable(cpu);
+  dal::register_tfce3d(cpu);
 #ifdef DAL_WITH_CUDA
   pybind11::module_ cuda = m.def_submodule("cuda", "the same functions on a GPU");
   dal::register_cuda(cuda);

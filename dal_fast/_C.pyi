@@ -50,6 +50,12 @@ class Components3dShape:
         self, *, volumes: int, depth: int, height: int, width: int, connectivity: int
     ) -> None: ...
 
+class Tfce3dProblem:
+    def __init__(
+        self, *, volumes: int, depth: int, height: int, width: int, connectivity: int,
+        extent_power: float, height_power: float,
+    ) -> None: ...  # fmt: skip
+
 class ScoreBins:
     def __init__(self, *, base: int, shift: int, bins: int) -> None: ...
 
@@ -130,6 +136,11 @@ class CpuKernels(Kernels[int], Protocol):
     def separable3d(
         self, *, x: int, kind: int, axes: list[AxisTaps], stride_d: int, stride_h: int,
         out: int, workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def tfce3d_workspace(self, *, problem: Tfce3dProblem, dtype: int, where: int) -> int: ...
+    def tfce3d(
+        self, *, x: int, mask: int, out: int, workspace: int,
+        problem: Tfce3dProblem, dtype: int, where: int,
     ) -> None: ...  # fmt: skip
 
 class CudaKernels(Kernels[tuple[int, int]], Protocol):

@@ -12,21 +12,23 @@
 
 namespace dal {
 
-// Contiguous (volumes, depth, height, width). Padded by a voxel on every side, a volume must have fewer
-// than 2^32 voxels. Connectivity: 6, 18 or 26. Powers: extent >= 0, height > -1.
+// Contiguous (volumes, depth, height, width). Padded (tfce3d_padded), a volume has fewer than 2^32 voxels.
+// Connectivity: 6, 18 or 26. Powers: extent >= 0, height > -1.
 struct Tfce3dProblem {
   int64_t volumes, depth, height, width;
   int connectivity;
   double extent_power, height_power;
-  DType dtype;
-  void* workspace;
 };
 
-// Bytes of workspace; no pointer of `problem` is read.
-DAL_DECLARE(int64_t tfce3d_workspace(Tfce3dProblem problem, int threads))
+// Voxels of a row with its border, and with room for whole vectors behind it.
+constexpr int64_t tfce3d_padded(int64_t width) { return (width + 32) / 16 * 16; }
+
+// Bytes of workspace.
+DAL_DECLARE(int64_t tfce3d_workspace(Tfce3dProblem problem, DType dtype, int threads))
 
 // x, out: (volumes, depth, height, width); mask: bool, the same shape, or null for everywhere.
 // Voxels that are outside the mask, not positive, or NaN are background: out is 0 there.
-DAL_DECLARE(void tfce3d(const void* x, const uint8_t* mask, void* out, Tfce3dProblem problem, int threads))
+DAL_DECLARE(void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace, Tfce3dProblem problem,
+                        DType dtype, int threads))
 
 }  // namespace dal

@@ -31,7 +31,7 @@ struct Padded {
   int64_t depth, height, width, stride, plane;
 
   explicit Padded(const Tfce3dProblem& p) : depth(p.depth), height(p.height), width(p.width) {
-    stride = (width + 1 + 16 + 15) / 16 * 16;
+    stride = tfce3d_padded(width);
     plane = (height + 2) * stride;
   }
   int64_t size() const { return (depth + 2) * plane + 64; }
@@ -211,17 +211,18 @@ int64_t bytes_per_volume(const Tfce3dProblem& p, int threads) {
 
 }  // namespace
 
-int64_t tfce3d_workspace(Tfce3dProblem p, int threads) {
+int64_t tfce3d_workspace(Tfce3dProblem p, DType dtype, int threads) {
   const int64_t at_once = p.volumes >= threads ? threads : 1;
-  return with_dtype(p.dtype, [&](auto tag) {
+  return with_dtype(dtype, [&](auto tag) {
     return at_once * bytes_per_volume<typename decltype(tag)::type>(p, threads) + kAlign;
   });
 }
 
-void tfce3d(const void* x, const uint8_t* mask, void* out, Tfce3dProblem p, int threads) {
+void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace, Tfce3dProblem p, DType dtype,
+            int threads) {
   const int64_t voxels = p.depth * p.height * p.width;
-  const auto start = (reinterpret_cast<uintptr_t>(p.workspace) + kAlign - 1) / kAlign * kAlign;
-  with_dtype(p.dtype, [&](auto tag) {
+  const auto start = (reinterpret_cast<uintptr_t>(workspace) + kAlign - 1) / kAlign * kAlign;
+  with_dtype(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int64_t bytes = bytes_per_volume<T>(p, threads);
     const auto one = [&](int64_t volume, int slot, int inner_threads) {
