@@ -9,7 +9,14 @@ from torch import Tensor
 
 from dal_fast.context import _C
 from dal_fast.errors import InputError
-from dal_fast.ops._checks import DTYPE_CODES, address, check_mask, check_volume, wants_derivative
+from dal_fast.ops._checks import (
+    DTYPE_CODES,
+    address,
+    check_constants,
+    check_mask,
+    check_volume,
+    wants_derivative,
+)
 from dal_fast.ops._dispatch import launcher, resolve
 from dal_fast.ops._register import op
 
@@ -27,8 +34,8 @@ def tfce3d(
 ) -> Tensor:
     """Threshold-free cluster enhancement of every volume, exactly.
 
-    ``TFCE(u) = ∫ e(u, h)^E h^H dh`` from 0 to ``x(u)``, where ``e(u, h)`` is the number of voxels of
-    the connected component of ``{v : x(v) ≥ h}`` that holds ``u`` (Smith and Nichols, NeuroImage
+    ``TFCE(u) = ∫ e(u, h)^E h^H dh`` from 0 to ``x(u)``, where ``e(u, h)`` is the number of voxels
+    of the connected component of ``{v : x(v) ≥ h}`` that holds ``u`` (Smith and Nichols, NeuroImage
     2009). A voxel gains by its own height and by what it hangs together with, so that large faint
     clusters and small strong ones are told from noise in one map, without a cluster-forming
     threshold. Other implementations sum over a few dozen thresholds; this is the integral itself,
@@ -56,7 +63,7 @@ def tfce3d(
     Raises:
         InputError: ``not-a-tensor``, ``shape``, ``dtype``, ``mask-dtype``, ``mask-shape``,
             ``mask-device``, ``connectivity``, ``value``; ``no-gradient`` when a derivative by ``x``
-            is wanted; ``backend-unavailable``.
+            or by a power is wanted; ``backend-unavailable``.
 
     Example:
         >>> import torch
@@ -68,6 +75,7 @@ def tfce3d(
     """
     check_volume(x, "x")
     check_mask(mask, x)
+    check_constants(extent_power=extent_power, height_power=height_power)
     _check_options(x, extent_power, height_power, connectivity)
     if wants_derivative(x):
         raise InputError("no-gradient", "tfce3d has no gradient: pass x.detach()")

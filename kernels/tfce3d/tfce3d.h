@@ -28,7 +28,7 @@ DAL_DECLARE(int64_t tfce3d_workspace(Tfce3dProblem problem, DType dtype, int thr
 
 // x, out: (volumes, depth, height, width); mask: bool, the same shape, or null for everywhere.
 // Voxels that are outside the mask, not positive, or NaN are background: out is 0 there.
-DAL_DECLARE(void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace, Tfce3dProblem problem,
-                        DType dtype, int threads))
+DAL_DECLARE(void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace,
+                        Tfce3dProblem problem, DType dtype, int threads))
 
 }  // namespace dal
