@@ -6,7 +6,6 @@
 
 #include "bind_ops.h"
 #include "separable/separable.h"
-#include "tfce3d/tfce3d.h"
 
 namespace dal {
 namespace {
@@ -69,24 +68,6 @@ void register_structs(py::module_& m) {
 }
 
 // Resampling has no GPU half.
-// GPUs have no kernel of it.
-void register_tfce3d(py::module_& m) {
-  using Problem = const Tfce3dProblem&;
-  m.def(
-      "tfce3d_workspace",
-      [](Problem problem, int dtype, int where) {
-        return DAL_DISPATCH(tfce3d_workspace, problem, DType(dtype), where);
-      },
-      py::kw_only(), "problem"_a, "dtype"_a, "where"_a);
-  m.def(
-      "tfce3d",
-      [](address x, address mask, address out, address workspace, Problem problem, int dtype, int where) {
-        DAL_DISPATCH(tfce3d, pointer<void>(x), pointer<uint8_t>(mask), pointer<void>(out),
-                     pointer<void>(workspace), problem, DType(dtype), where);
-      },
-      py::kw_only(), "x"_a, "mask"_a, "out"_a, "workspace"_a, "problem"_a, "dtype"_a, "where"_a, NoGil());
-}
-
 void register_separable(py::module_& m) {
   using Axes = const std::array<AxisTaps, 3>&;
   m.def(
@@ -117,7 +98,6 @@ PYBIND11_MODULE(_C, m) {
   pybind11::module_ cpu = m.def_submodule("cpu", "the kernels on the CPU");
   dal::cpu::register_ops(cpu);
   dal::register_separable(cpu);
-  dal::register_tfce3d(cpu);
 #ifdef DAL_WITH_CUDA
   pybind11::module_ cuda = m.def_submodule("cuda", "the same functions on a GPU");
   dal::register_cuda(cuda);

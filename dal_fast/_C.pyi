@@ -128,6 +128,13 @@ class Kernels(Protocol[_Where_contra]):
         self, *, mask: int, out: int, workspace: int,
         shape: Components3dShape, min_voxels: int, where: _Where_contra,
     ) -> None: ...  # fmt: skip
+    def tfce3d_workspace(
+        self, *, problem: Tfce3dProblem, dtype: int, where: _Where_contra
+    ) -> int: ...  # fmt: skip
+    def tfce3d(
+        self, *, x: int, mask: int, out: int, workspace: int,
+        problem: Tfce3dProblem, dtype: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
 
 class CpuKernels(Kernels[int], Protocol):
     """``where`` is the number of threads."""
@@ -136,11 +143,6 @@ class CpuKernels(Kernels[int], Protocol):
     def separable3d(
         self, *, x: int, kind: int, axes: list[AxisTaps], stride_d: int, stride_h: int,
         out: int, workspace: int, where: int,
-    ) -> None: ...  # fmt: skip
-    def tfce3d_workspace(self, *, problem: Tfce3dProblem, dtype: int, where: int) -> int: ...
-    def tfce3d(
-        self, *, x: int, mask: int, out: int, workspace: int,
-        problem: Tfce3dProblem, dtype: int, where: int,
     ) -> None: ...  # fmt: skip
 
 class CudaKernels(Kernels[tuple[int, int]], Protocol):

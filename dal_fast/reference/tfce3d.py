@@ -20,7 +20,7 @@ def _enhance(x: Tensor, extent_power: float, height_power: float, connectivity: 
     total = torch.zeros_like(x)
     power = height_power + 1
     lower = x.new_zeros(())
-    for upper in x[x > 0].unique():
+    for upper in torch.unique(x[x > 0]):
         labels = components3d((x >= upper)[None, None], connectivity)[0, 0].long()
         extent = torch.bincount(labels.flatten()).to(x.dtype)
         rise = (upper**power - lower**power) / power

@@ -31,4 +31,12 @@ DAL_DECLARE(int64_t tfce3d_workspace(Tfce3dProblem problem, DType dtype, int thr
 DAL_DECLARE(void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace,
                         Tfce3dProblem problem, DType dtype, int threads))
 
+// The same on a GPU, over 255 levels instead of all: formula and error in tfce3d_cuda.cu. Device pointers,
+// the caller's stream; neither allocates nor synchronises.
+namespace cuda {
+int64_t tfce3d_workspace(Tfce3dProblem problem, DType dtype);
+void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace, Tfce3dProblem problem,
+            DType dtype, void* stream);
+}  // namespace cuda
+
 }  // namespace dal

@@ -5,6 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from cuda_on_host.build import why_not
+from engines import ORDERS, host_cuda
 from scipy import ndimage
 from support import DTYPES, LAYOUTS, SHAPES, each_isa
 
@@ -260,6 +262,68 @@ def test_nilearn_comes_near():
     torch.testing.assert_close(
         torch.from_numpy(theirs)[..., 0][high], ours[high], rtol=0.05, atol=0
     )
+
+
+# on a GPU, over levels; the conformance table compares with the same sum by scipy
+
+needs_host_cuda = pytest.mark.skipif(bool(why_not()), reason=why_not() or "")
+
+
+def bound(x, extent_power, height_power, connectivity):
+    """What the levels may be wrong by at most: (e^E - 1) / 2 of the largest step of the height."""
+    heights = x.double().clamp(min=0)
+    extents = brute_force((heights > 0).double(), None, 1.0, 0.0, connectivity)
+    steps = torch.linspace(0, 1, 256, dtype=torch.float64) * heights.max()
+    rise = (steps ** (height_power + 1) / (height_power + 1)).diff().max()
+    return (extents**extent_power - 1).clamp(min=0) / 2 * rise
+
+
+@needs_host_cuda
+@pytest.mark.parametrize(("powers", "connectivity"), [((0.5, 2), 26), ((1, 0), 18), ((2, -0.5), 6)])
+def test_levels_are_as_near_as_they_promise(powers, connectivity, poisoned):
+    x = noise((1, 1, 5, 9, 36), torch.float32)
+    with host_cuda("fast"):
+        got = tfce3d(x, None, *powers, connectivity, backend="cuda")
+    want = tfce3d(x.double(), None, *powers, connectivity)
+    wrong, most = (got.double() - want).abs(), bound(x, *powers, connectivity)
+    assert (wrong <= most + 1e-5 * want).all()
+    assert torch.equal(got == 0, want == 0)
+
+
+@needs_host_cuda
+def test_levels_of_a_smooth_map_are_near():
+    x = torch.from_numpy(ndimage.gaussian_filter(noise((16, 16, 32)).numpy(), 2)).float()
+    with host_cuda("fast"):
+        got = tfce3d(x[None, None], backend="cuda")
+    want = tfce3d(x[None, None])
+    torch.testing.assert_close(got, want, rtol=0.01, atol=2e-3 * want.max().item())
+
+
+@needs_host_cuda
+def test_levels_of_infinite_and_empty_volumes(poisoned):
+    x = torch.zeros(4, 1, 2, 3, 35)
+    x[0] = noise((1, 2, 3, 35), torch.float32)
+    x[0, 0, 0, 1, 2:5] = torch.tensor([torch.inf, -torch.inf, torch.nan])
+    x[1, ..., 7] = torch.inf  # nothing finite is above 0
+    x[2] = -1
+    x[3, ..., 4] = 1e-30
+    with host_cuda("fast"):
+        got = tfce3d(x, backend="cuda")
+        assert tfce3d(x[:0], backend="cuda").shape == (0, 1, 2, 3, 35)
+    want = tfce3d(x)
+    assert torch.equal(got == 0, want == 0)
+    assert torch.equal(got == torch.inf, want == torch.inf)
+    torch.testing.assert_close(got[1:], want[1:], rtol=1e-5, atol=0)
+
+
+@needs_host_cuda
+@pytest.mark.parametrize("order", [o for o in ORDERS if o != "ascending"])
+def test_levels_do_not_depend_on_the_schedule(order):
+    x = noise((2, 1, 3, 9, 36), torch.float32)
+    with host_cuda("fast"):
+        want = tfce3d(x, backend="cuda")
+    with host_cuda("fast", order, 3):
+        assert torch.equal(tfce3d(x, backend="cuda"), want)
 
 
 def test_opcheck():
