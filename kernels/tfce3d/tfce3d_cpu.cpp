@@ -38,47 +38,66 @@ struct Padded {
   int64_t row(int64_t z, int64_t y) const { return (z + 1) * plane + (y + 1) * stride + 1; }
 };
 
-// What one volume takes of the workspace, in the order of its use.
+// Lays arrays one behind the other.
+struct Arena {
+  uintptr_t at;
+
+  template <class P>
+  P* take(int64_t n) {
+    P* const array = reinterpret_cast<P*>(at);
+    at += uintptr_t((n * int64_t(sizeof(P)) + kAlign - 1) / kAlign * kAlign);
+    return array;
+  }
+};
+
+// What one volume takes of the workspace, but for what is by rank.
 template <class T>
 struct Scratch {
-  T* value;  // padded
   uint32_t *links, *label;  // padded
-  Ranked<T>*ranked, *other;  // by rank
-  uint32_t *parent, *area;  // by rank
-  double *height, *total;  // by rank
-  Branch* branch;
+  T* value;  // padded
   int64_t* count;  // positive voxels before each plane
   int64_t* histogram;  // of the sort
   double* power;  // of the smallest areas
   uintptr_t end;
 
-  Scratch(const Tfce3dProblem& p, uintptr_t at, int threads) {
-    const Padded shape(p);
-    const int64_t voxels = p.depth * p.height * p.width;
-    const auto take = [&at](auto*& pointer, int64_t n) {
-      pointer = reinterpret_cast<typename std::remove_reference<decltype(pointer)>::type>(at);
-      at += uintptr_t((n * int64_t(sizeof(*pointer)) + kAlign - 1) / kAlign * kAlign);
-    };
-    take(value, shape.size());
-    take(links, shape.size());
-    take(label, shape.size());
-    take(ranked, voxels);
-    take(other, voxels);
-    take(parent, voxels);
-    take(area, voxels);
-    take(height, voxels + 1);
-    take(total, voxels + 1);
-    take(branch, voxels);
-    take(count, p.depth + 1);
-    take(histogram, int64_t(threads) * kDigits);
-    take(power, kTable);
-    end = at;
+  Scratch(const Tfce3dProblem& p, uintptr_t start, int threads) {
+    const int64_t padded = Padded(p).size();
+    Arena arena{start};
+    links = arena.take<uint32_t>(padded);
+    label = arena.take<uint32_t>(padded);
+    value = arena.take<T>(padded);
+    count = arena.take<int64_t>(p.depth + 1);
+    histogram = arena.take<int64_t>(int64_t(threads) * kDigits);
+    power = arena.take<double>(kTable);
+    end = arena.at;
   }
+};
+
+// By rank, for n positive voxels: behind the rest, so that few voxels touch few pages.
+template <class T>
+struct Ranks {
+  Ranked<T>*items, *spare;
+  uint32_t *parent, *area;
+  Branch* branch;
+  double* height;  // n + 1, where links and label were, which joining needs last
+  uintptr_t end;
+
+  Ranks(const Scratch<T>& s, int64_t n) {
+    Arena arena{s.end};
+    items = arena.take<Ranked<T>>(n + 1);
+    spare = arena.take<Ranked<T>>(n + 1);
+    parent = arena.take<uint32_t>(n);
+    area = arena.take<uint32_t>(n);
+    branch = arena.take<Branch>(n);
+    height = reinterpret_cast<double*>(s.links);
+    end = arena.at;
+  }
+  double* total() const { return reinterpret_cast<double*>(spare); }  // n + 1, once sorting is done
 };
 
 template <class T>
 void pad_plane(const void* x, const uint8_t* mask, const Padded& shape, int64_t z,
-               Scratch<arithmetic_t<T>>& s) {
+               const Scratch<arithmetic_t<T>>& s) {
   using A = arithmetic_t<T>;
   int64_t positive = 0;
   std::fill_n(s.value + (z + 1) * shape.plane, shape.plane, A(0));
@@ -95,9 +114,10 @@ void pad_plane(const void* x, const uint8_t* mask, const Padded& shape, int64_t 
   s.count[z + 1] = positive;
 }
 
-// Words of the neighbourhoods of as many voxels as there are lanes.
-template <int connectivity, class T>
-DAL_INLINE void link_vector(const T* at, const Padded& shape, uint32_t* links) {
+// One bit for each neighbour of each voxel that is above it, for as many voxels as there are lanes; none
+// for the background.
+template <class T>
+DAL_INLINE auto above_vector(const T* at, const Padded& shape) {
   const vec<T> centre = load(at);
   mask<T> above{};
   for (int bit = 0; bit < 27; ++bit) {
@@ -108,31 +128,49 @@ DAL_INLINE void link_vector(const T* at, const Padded& shape, uint32_t* links) {
   }
   above &= centre > T(0);
   typedef uint32_t words __attribute__((vector_size(lanes<T> * 4)));
-  const words chosen = representatives<connectivity>(__builtin_convertvector(above, words));
-  __builtin_memcpy(links, &chosen, sizeof(chosen));
+  return __builtin_convertvector(above, words);
+}
+
+// The positive ones of n values, in their order; returns where the next one goes. But for the last ones
+// before `end`, all are written and the next one's place only moves on behind a positive one: which are is
+// a surprise.
+template <class T>
+DAL_INLINE Ranked<T>* append_positive(const T* value, int64_t position, int64_t n, Ranked<T>* out,
+                                      const Ranked<T>* end) {
+  if (end - out >= n) {
+    for (int64_t i = 0; i < n; ++i) {
+      *out = Ranked<T>(value[i], uint32_t(position + i));
+      out += value[i] > 0;
+    }
+  } else {
+    for (int64_t i = 0; i < n; ++i)
+      if (value[i] > 0) *out++ = Ranked<T>(value[i], uint32_t(position + i));
+  }
+  return out;
 }
 
 template <int connectivity, class T>
-void link_plane(const Padded& shape, int64_t z, Scratch<T>& s) {
-  Ranked<T>* out = s.ranked + s.count[z];
+void link_plane(const Padded& shape, int64_t z, const Scratch<T>& s, Ranked<T>* items) {
+  Ranked<T>* out = items + s.count[z];
+  const Ranked<T>* const end = items + s.count[z + 1];
   for (int64_t y = 0; y < shape.height; ++y) {
     const int64_t row = shape.row(z, y);
     for (int64_t i = 0; i < shape.width; i += lanes<T>) {
-      const vec<T> v = load(s.value + row + i);
-      if (!any(v > T(0))) continue;
-      link_vector<connectivity>(s.value + row + i, shape, s.links + row + i);
-      for (int64_t lane = 0; lane < std::min<int64_t>(lanes<T>, shape.width - i); ++lane)
-        if (v[lane] > 0) *out++ = Ranked<T>(v[lane], uint32_t(row + i + lane));
+      const T* const at = s.value + row + i;
+      if (!any(load(at) > T(0))) continue;
+      const auto chosen = representatives<connectivity>(above_vector(at, shape));
+      __builtin_memcpy(s.links + row + i, &chosen, sizeof(chosen));
+      out = append_positive(at, row + i, std::min<int64_t>(lanes<T>, shape.width - i), out, end);
     }
   }
 }
 
 template <class T>
-void link(const Tfce3dProblem& p, const Padded& shape, Scratch<T>& s, int threads) {
+void link(const Tfce3dProblem& p, const Padded& shape, const Scratch<T>& s, Ranked<T>* items, int threads) {
   parallel_for(shape.depth, threads, [&](int64_t z, int) {
-    if (p.connectivity == 6) link_plane<6>(shape, z, s);
-    if (p.connectivity == 18) link_plane<18>(shape, z, s);
-    if (p.connectivity == 26) link_plane<26>(shape, z, s);
+    if (p.connectivity == 6) link_plane<6>(shape, z, s, items);
+    if (p.connectivity == 18) link_plane<18>(shape, z, s, items);
+    if (p.connectivity == 26) link_plane<26>(shape, z, s, items);
   });
 }
 
@@ -150,63 +188,70 @@ double power_of(double x, double e) {
 }
 
 template <class T>
-void integrate(const Tfce3dProblem& p, Scratch<T>& s, int64_t n, int threads) {
+void integrate(const Tfce3dProblem& p, double* power, const Ranks<T>& r, int64_t n, int threads) {
   const double e = p.extent_power, h = p.height_power + 1;
+  double* const total = r.total();
   const int64_t chunks = (n + kChunk - 1) / kChunk;
   const int64_t largest = std::min<int64_t>(kTable, n + 1);
-  for (int64_t i = 1; i < largest; ++i) s.power[i] = power_of(double(i), e);
-  s.height[n] = s.total[n] = 0;  // the parent of what has none
+  for (int64_t i = 1; i < largest; ++i) power[i] = power_of(double(i), e);
+  r.height[n] = total[n] = 0;  // the parent of what has none
   parallel_for(chunks, threads, [&](int64_t chunk, int) {
     for (int64_t i = chunk * kChunk; i < std::min(n, (chunk + 1) * kChunk); ++i)
-      s.height[i] = power_of(double(s.ranked[i].value()), h) / h;
+      r.height[i] = power_of(double(r.items[i].value()), h) / h;
   });
   parallel_for(chunks, threads, [&](int64_t chunk, int) {
     for (int64_t i = chunk * kChunk; i < std::min(n, (chunk + 1) * kChunk); ++i) {
-      const double top = s.height[i], bottom = s.height[s.parent[i]];
-      const double extent = s.area[i] < kTable ? s.power[s.area[i]] : power_of(double(s.area[i]), e);
-      s.total[i] = top == bottom ? 0 : extent * (top - bottom);  // two infinite ones among them
+      const double top = r.height[i], bottom = r.height[r.parent[i]];
+      const double extent = r.area[i] < kTable ? power[r.area[i]] : power_of(double(r.area[i]), e);
+      total[i] = top == bottom ? 0 : extent * (top - bottom);  // two infinite ones among them
     }
   });
-  for (int64_t i = n - 1; i >= 0; --i) s.total[i] += s.total[s.parent[i]];
+  for (int64_t i = n - 1; i >= 0; --i) total[i] += total[r.parent[i]];
 }
 
 template <class T>
-void write(const Padded& shape, const Scratch<arithmetic_t<T>>& s, int64_t n, T* out, int threads) {
-  const int64_t voxels = shape.depth * shape.height * shape.width;
+void write(const Padded& shape, const Ranks<arithmetic_t<T>>& r, int64_t n, T* out, int threads) {
+  const int64_t plane = shape.height * shape.width;
   parallel_for(shape.depth, threads, [&](int64_t z, int) {
-    std::fill_n(reinterpret_cast<uint8_t*>(out + z * shape.height * shape.width),
-                size_t(voxels / shape.depth) * sizeof(T), uint8_t(0));
+    std::fill_n(reinterpret_cast<uint8_t*>(out + z * plane), size_t(plane) * sizeof(T), uint8_t(0));
   });
+  const auto padded_plane = uint32_t(shape.plane), stride = uint32_t(shape.stride);
   parallel_for((n + kChunk - 1) / kChunk, threads, [&](int64_t chunk, int) {
     for (int64_t i = chunk * kChunk; i < std::min(n, (chunk + 1) * kChunk); ++i) {
-      const int64_t at = s.ranked[i].position, z = at / shape.plane, y = at % shape.plane / shape.stride;
-      const int64_t x = at % shape.stride;
-      from_arithmetic(arithmetic_t<T>(s.total[i]),
-                      out + ((z - 1) * shape.height + y - 1) * shape.width + x - 1);
+      const uint32_t at = r.items[i].position, z = at / padded_plane, y = at % padded_plane / stride;
+      from_arithmetic(arithmetic_t<T>(r.total()[i]),
+                      out + ((z - 1) * shape.height + y - 1) * shape.width + at % stride - 1);
     }
   });
 }
 
 template <class T>
 void enhance(const T* x, const uint8_t* mask, T* out, const Tfce3dProblem& p, uintptr_t at, int threads) {
+  using A = arithmetic_t<T>;
   const Padded shape(p);
-  Scratch<arithmetic_t<T>> s(p, at, threads);
+  const Scratch<A> s(p, at, threads);
+  prefer_huge_pages(s.links, s.end - at, threads);
   s.count[0] = 0;
   parallel_for(shape.depth, threads, [&](int64_t z, int) { pad_plane<T>(x, mask, shape, z, s); });
-  std::fill_n(s.value, shape.plane, 0);
-  std::fill_n(s.value + (shape.depth + 1) * shape.plane, shape.size() - (shape.depth + 1) * shape.plane, 0);
+  std::fill_n(s.value, shape.plane, A(0));
+  std::fill_n(s.value + (shape.depth + 1) * shape.plane, shape.size() - (shape.depth + 1) * shape.plane,
+              A(0));
   for (int64_t z = 0; z < shape.depth; ++z) s.count[z + 1] += s.count[z];
   const int64_t n = s.count[shape.depth];
-  link(p, shape, s, threads);
-  sort_descending(s.ranked, s.other, n, s.histogram, threads);
-  join(s.ranked, n, s.links, shape.stride, shape.plane, s.label, s.branch, s.parent, s.area);
-  integrate(p, s, n, threads);
-  write<T>(shape, s, n, out, threads);
+  Ranks<A> r(s, n);
+  prefer_huge_pages(r.items, uintptr_t(r.branch) - s.end, threads);
+  link(p, shape, s, r.items, threads);
+  sort_descending(r.items, r.spare, n, s.histogram, threads);
+  join(r.items, n, s.links, shape.stride, shape.plane, s.label, r.branch, r.parent, r.area);
+  integrate(p, s.power, r, n, threads);
+  write<T>(shape, r, n, out, threads);
 }
 
 template <class T>
 int64_t bytes_per_volume(const Tfce3dProblem& p, int threads) {
-  return int64_t(Scratch<arithmetic_t<T>>(p, 0, threads).end);
+  using A = arithmetic_t<T>;
+  const Scratch<A> s(p, kAlign, threads);
+  return int64_t(Ranks<A>(s, p.depth * p.height * p.width).end) - kAlign;
 }
 
 }  // namespace
@@ -225,6 +270,7 @@ void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace, Tfce
   with_dtype(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int64_t bytes = bytes_per_volume<T>(p, threads);
+    prefer_huge_pages(out, size_t(p.volumes * voxels) * sizeof(T), threads);
     const auto one = [&](int64_t volume, int slot, int inner_threads) {
       const int64_t offset = volume * voxels;
       enhance(static_cast<const T*>(x) + offset, mask ? mask + offset : nullptr,
