@@ -24,34 +24,34 @@ DAL_INLINE uint32_t find(Branch* branch, uint32_t b) {
 
 // parent[rank]: of the next voxel that the same component takes up, n for the lowest of a component.
 // area[rank]: voxels of the component when it takes up this one.
+// nodes: links (links.h) of the padded volume. Once a voxel has joined, its branch takes their place: links
+// only lead to voxels that have.
 template <class T>
-void join(const Ranked<T>* ranked, int64_t n, const uint32_t* links, int64_t stride, int64_t plane,
-          uint32_t* label, Branch* branch, uint32_t* parent, uint32_t* area) {
+void join(const Ranked<T>* ranked, int64_t n, uint32_t* nodes, int64_t stride, int64_t plane,
+          Branch* branch, uint32_t* parent, uint32_t* area) {
   constexpr int64_t kAhead = 24;  // ranks whose lines are fetched before they are needed
   int64_t offset[27];
   for (int bit = 0; bit < 27; ++bit)
     offset[bit] = (bit / 9 - 1) * plane + (bit / 3 % 3 - 1) * stride + bit % 3 - 1;
   uint32_t branches = 0;
   for (int64_t i = 0; i < n; ++i) {
-    if (i + 2 * kAhead < n) __builtin_prefetch(links + ranked[i + 2 * kAhead].position);
+    if (i + 2 * kAhead < n) __builtin_prefetch(nodes + ranked[i + 2 * kAhead].position, 1);
     if (i + kAhead < n) {
       const int64_t next = ranked[i + kAhead].position;
-      const uint32_t word = links[next];
-      __builtin_prefetch(label + next, 1);
-      if (word) __builtin_prefetch(label + next + offset[__builtin_ctz(word)]);
+      if (nodes[next]) __builtin_prefetch(nodes + next + offset[__builtin_ctz(nodes[next])]);
     }
     const int64_t at = ranked[i].position;
-    uint32_t word = links[at], joined, size;
+    uint32_t word = nodes[at], joined, size;
     if (!word) {
       joined = branches++;
       branch[joined].parent = joined;
       size = 1;
     } else {
-      joined = find(branch, label[at + offset[__builtin_ctz(word)]]);
+      joined = find(branch, nodes[at + offset[__builtin_ctz(word)]]);
       parent[branch[joined].last] = uint32_t(i);
       size = branch[joined].size + 1;
       for (word &= word - 1; word; word &= word - 1) {
-        uint32_t other = find(branch, label[at + offset[__builtin_ctz(word)]]);
+        uint32_t other = find(branch, nodes[at + offset[__builtin_ctz(word)]]);
         if (other == joined) continue;
         parent[branch[other].last] = uint32_t(i);
         size += branch[other].size;
@@ -65,7 +65,7 @@ void join(const Ranked<T>* ranked, int64_t n, const uint32_t* links, int64_t str
     }
     branch[joined].last = uint32_t(i);
     branch[joined].size = size;
-    label[at] = joined;
+    nodes[at] = joined;
     area[i] = size;
   }
   for (uint32_t b = 0; b < branches; ++b)

@@ -53,7 +53,7 @@ struct Arena {
 // What one volume takes of the workspace, but for what is by rank.
 template <class T>
 struct Scratch {
-  uint32_t *links, *label;  // padded
+  uint32_t* nodes;  // padded: links, then branches
   T* value;  // padded
   int64_t* count;  // positive voxels before each plane
   int64_t* histogram;  // of the sort
@@ -63,8 +63,7 @@ struct Scratch {
   Scratch(const Tfce3dProblem& p, uintptr_t start, int threads) {
     const int64_t padded = Padded(p).size();
     Arena arena{start};
-    links = arena.take<uint32_t>(padded);
-    label = arena.take<uint32_t>(padded);
+    nodes = arena.take<uint32_t>(padded);
     value = arena.take<T>(padded);
     count = arena.take<int64_t>(p.depth + 1);
     histogram = arena.take<int64_t>(int64_t(threads) * kDigits);
@@ -79,7 +78,7 @@ struct Ranks {
   Ranked<T>*items, *spare;
   uint32_t *parent, *area;
   Branch* branch;
-  double* height;  // n + 1, where links and label were, which joining needs last
+  double* height;  // n + 1, where nodes and values were, which nothing needs after joining
   uintptr_t end;
 
   Ranks(const Scratch<T>& s, int64_t n) {
@@ -89,7 +88,7 @@ struct Ranks {
     parent = arena.take<uint32_t>(n);
     area = arena.take<uint32_t>(n);
     branch = arena.take<Branch>(n);
-    height = reinterpret_cast<double*>(s.links);
+    height = reinterpret_cast<double*>(s.nodes);
     end = arena.at;
   }
   double* total() const { return reinterpret_cast<double*>(spare); }  // n + 1, once sorting is done
@@ -159,7 +158,7 @@ void link_plane(const Padded& shape, int64_t z, const Scratch<T>& s, Ranked<T>* 
       const T* const at = s.value + row + i;
       if (!any(load(at) > T(0))) continue;
       const auto chosen = representatives<connectivity>(above_vector(at, shape));
-      __builtin_memcpy(s.links + row + i, &chosen, sizeof(chosen));
+      __builtin_memcpy(s.nodes + row + i, &chosen, sizeof(chosen));
       out = append_positive(at, row + i, std::min<int64_t>(lanes<T>, shape.width - i), out, end);
     }
   }
@@ -230,7 +229,7 @@ void enhance(const T* x, const uint8_t* mask, T* out, const Tfce3dProblem& p, ui
   using A = arithmetic_t<T>;
   const Padded shape(p);
   const Scratch<A> s(p, at, threads);
-  prefer_huge_pages(s.links, s.end - at, threads);
+  prefer_huge_pages(s.nodes, s.end - at, threads);
   s.count[0] = 0;
   parallel_for(shape.depth, threads, [&](int64_t z, int) { pad_plane<T>(x, mask, shape, z, s); });
   std::fill_n(s.value, shape.plane, A(0));
@@ -242,7 +241,7 @@ void enhance(const T* x, const uint8_t* mask, T* out, const Tfce3dProblem& p, ui
   prefer_huge_pages(r.items, uintptr_t(r.branch) - s.end, threads);
   link(p, shape, s, r.items, threads);
   sort_descending(r.items, r.spare, n, s.histogram, threads);
-  join(r.items, n, s.links, shape.stride, shape.plane, s.label, r.branch, r.parent, r.area);
+  join(r.items, n, s.nodes, shape.stride, shape.plane, r.branch, r.parent, r.area);
   integrate(p, s.power, r, n, threads);
   write<T>(shape, r, n, out, threads);
 }
