@@ -165,6 +165,16 @@ CASES = [
         peers={"cc3d": peers.cc3d_dust},
     ),
     Case(
+        "tfce3d", "TFCE of an anomaly map", ("tfce3d",),
+        lambda v, b: lambda: ops.tfce3d(v.anomaly, backend=b),
+        bytes=8, flops=26, goal=Goal("scipy, 40 thresholds", 50, 50), triton=False,
+        peers={
+            "scipy, 40 thresholds": peers.scipy_tfce,
+            "nilearn": peers.nilearn_tfce,
+            "MNE": peers.mne_tfce,
+        },
+    ),
+    Case(
         "voxel_metrics", "AP of one volume", ("VoxelMetrics",), _average_precision,
         bytes=10, goal=Goal("scikit-learn", 50, 50), triton=False,
         gpu_peers={"torch sort": gpu_peers.torch_sort_ap},

@@ -25,6 +25,8 @@ class Volumes:
         mask: the brain, an ellipsoid.
         lesion: a ball of a tenth of the brain's radius.
         score: non-negative anomaly score of a faint lesion, noise outside the mask too.
+        anomaly: signed difference of two noisy brains, smoothed over about a voxel, with a faint
+            lesion; positive in half of the brain and 0 outside, as anomaly maps are.
         blobs: the highest twentieth of the smooth noise, many components.
     """
 
@@ -35,6 +37,7 @@ class Volumes:
     mask: Tensor
     lesion: Tensor
     score: Tensor
+    anomaly: Tensor
     blobs: Tensor
 
     def batched(self, n: int, device: str) -> Volumes:
@@ -61,6 +64,8 @@ def brain(shape: tuple[int, int, int]) -> Volumes:
     clean = anatomy + 0.02 * torch.randn(1, 1, *shape, generator=g)
     other = anatomy + 0.02 * torch.randn(1, 1, *shape, generator=g)
     scan, healthy = (clean + 0.25 * lesion) * mask, other * mask
+    difference = clean + 0.06 * lesion - other
+    smoothed = F.avg_pool3d(F.avg_pool3d(difference, 3, 1, 1), 3, 1, 1)
     fine = _smooth_noise(shape, 3, g)
     sample = fine.flatten()[:: max(1, fine.numel() // 100_000)]
     return Volumes(
@@ -70,7 +75,8 @@ def brain(shape: tuple[int, int, int]) -> Volumes:
         logits=logits.contiguous(),
         mask=mask,
         lesion=lesion & mask,
-        score=(clean + 0.06 * lesion - other).abs(),
+        score=difference.abs(),
+        anomaly=smoothed * mask,
         blobs=(fine > sample.quantile(0.95)) & mask,
     )
 

@@ -7,6 +7,7 @@
 #include "median3d/median3d.h"
 #include "onehot/onehot.h"
 #include "ssim_l1/ssim_l1.h"
+#include "tfce3d/tfce3d.h"
 #include "voxel_metrics/voxel_metrics.h"
 
 namespace dal {
@@ -139,6 +140,23 @@ inline void register_ssim_l1(py::module_& m) {
       "problem"_a, "workspace"_a, "where"_a, NoGil());
 }
 
+inline void register_tfce3d(py::module_& m) {
+  using Problem = const Tfce3dProblem&;
+  m.def(
+      "tfce3d_workspace",
+      [](Problem problem, int dtype, [[maybe_unused]] Where where) {
+        return DAL_SIZE(tfce3d_workspace, where, problem, DType(dtype));
+      },
+      py::kw_only(), "problem"_a, "dtype"_a, "where"_a);
+  m.def(
+      "tfce3d",
+      [](address x, address mask, address out, address workspace, Problem problem, int dtype, Where where) {
+        DAL_CALL(tfce3d, where, pointer<void>(x), pointer<uint8_t>(mask), pointer<void>(out),
+                 pointer<void>(workspace), problem, DType(dtype));
+      },
+      py::kw_only(), "x"_a, "mask"_a, "out"_a, "workspace"_a, "problem"_a, "dtype"_a, "where"_a, NoGil());
+}
+
 inline void register_voxel_metrics(py::module_& m) {
   m.def(
       "score_histogram_workspace",
@@ -171,6 +189,7 @@ inline void register_ops(py::module_& m) {
   register_canny3d(m);
   register_median3d(m);
   register_components3d(m);
+  register_tfce3d(m);
   register_voxel_metrics(m);
 }
 

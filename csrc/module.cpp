@@ -48,6 +48,11 @@ void register_structs(py::module_& m) {
       m, "Median3dShape",
       {DAL_FIELD(Median3dShape, batch), DAL_FIELD(Median3dShape, channels), DAL_FIELD(Median3dShape, depth),
        DAL_FIELD(Median3dShape, height), DAL_FIELD(Median3dShape, width), DAL_FIELD(Median3dShape, size)});
+  register_struct<Tfce3dProblem>(
+      m, "Tfce3dProblem",
+      {DAL_FIELD(Tfce3dProblem, volumes), DAL_FIELD(Tfce3dProblem, depth), DAL_FIELD(Tfce3dProblem, height),
+       DAL_FIELD(Tfce3dProblem, width), DAL_FIELD(Tfce3dProblem, connectivity),
+       DAL_FIELD(Tfce3dProblem, extent_power), DAL_FIELD(Tfce3dProblem, height_power)});
   register_struct<Components3dShape>(
       m, "Components3dShape",
       {DAL_FIELD(Components3dShape, volumes), DAL_FIELD(Components3dShape, depth),

@@ -50,6 +50,12 @@ class Components3dShape:
         self, *, volumes: int, depth: int, height: int, width: int, connectivity: int
     ) -> None: ...
 
+class Tfce3dProblem:
+    def __init__(
+        self, *, volumes: int, depth: int, height: int, width: int, connectivity: int,
+        extent_power: float, height_power: float,
+    ) -> None: ...  # fmt: skip
+
 class ScoreBins:
     def __init__(self, *, base: int, shift: int, bins: int) -> None: ...
 
@@ -121,6 +127,13 @@ class Kernels(Protocol[_Where_contra]):
     def remove_small(
         self, *, mask: int, out: int, workspace: int,
         shape: Components3dShape, min_voxels: int, where: _Where_contra,
+    ) -> None: ...  # fmt: skip
+    def tfce3d_workspace(
+        self, *, problem: Tfce3dProblem, dtype: int, where: _Where_contra
+    ) -> int: ...  # fmt: skip
+    def tfce3d(
+        self, *, x: int, mask: int, out: int, workspace: int,
+        problem: Tfce3dProblem, dtype: int, where: _Where_contra,
     ) -> None: ...  # fmt: skip
 
 class CpuKernels(Kernels[int], Protocol):

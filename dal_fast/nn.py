@@ -251,3 +251,41 @@ class Median3d(nn.Module):
 
     def extra_repr(self) -> str:
         return f"size={self.size}"
+
+
+class TFCE3d(nn.Module):
+    """Threshold-free cluster enhancement: :func:`dal_fast.ops.tfce3d`. It has no gradient.
+
+    Args:
+        extent_power: E, at least 0.
+        height_power: H, above -1.
+        connectivity: 6, 18 or 26.
+
+    Shape:
+        ``(N, C, D, H, W)`` volume and, optionally, a bool ``(N, 1, D, H, W)`` mask outside which
+        there is background → the same shape and dtype.
+
+    Example:
+        >>> import torch
+        >>> from dal_fast import nn
+        >>> cube = torch.zeros(1, 1, 8, 8, 8)
+        >>> cube[..., 2:6, 2:6, 2:6] = 1
+        >>> nn.TFCE3d(height_power=1.0)(cube).max().item()  # 64^0.5 / 2
+        4.0
+    """
+
+    def __init__(
+        self, *, extent_power: float = 0.5, height_power: float = 2.0, connectivity: int = 26
+    ) -> None:
+        super().__init__()
+        self.extent_power, self.height_power = extent_power, height_power
+        self.connectivity = connectivity
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return ops.tfce3d(x, mask, self.extent_power, self.height_power, self.connectivity)
+
+    def extra_repr(self) -> str:
+        return (
+            f"extent_power={self.extent_power}, height_power={self.height_power}, "
+            f"connectivity={self.connectivity}"
+        )

@@ -5,6 +5,7 @@ from dal_fast.reference.components3d import components3d, remove_small
 from dal_fast.reference.median3d import median3d
 from dal_fast.reference.onehot import anatomy_image, onehot_ste
 from dal_fast.reference.ssim_l1 import hybrid_score, l1_ssim_loss, ssim3d, window_weights
+from dal_fast.reference.tfce3d import tfce3d
 from dal_fast.reference.voxel_metrics import (
     EMPTY_SPAN,
     PAGES,
@@ -41,5 +42,6 @@ __all__ = [
     "score_keys",
     "score_pages",
     "ssim3d",
+    "tfce3d",
     "window_weights",
 ]

@@ -12,7 +12,7 @@
 // components3d keeps its forest in the labels. A root is the first voxel of its component, so the number
 // of roots before it, in raster order, is the label that scipy gives.
 #include "components3d/components3d.h"
-#include "components3d/union_find.cuh"
+#include "components3d/sizes.cuh"
 
 namespace dal {
 namespace cuda {
@@ -136,28 +136,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Afterwards forest[root] = root + voxels of its component, which still exceeds root.
-__global__ void __launch_bounds__(kThreads)
-    count_voxels(const uint32_t* __restrict__ bits, uint32_t* forest, BitGrid grid) {
-  const TilePlace at(grid);
-  const TileWords words(bits + at.volume * grid.all_words(), grid, at);
-  forest += at.volume * grid.voxels();
-  uint32_t root = 0, voxels = 0;  // not yet added; neighbouring runs mostly share their root
-  for (int plane = 0; plane < at.planes; ++plane) {
-    const uint32_t word = words[plane];
-    if (!(run_starts(word) >> at.lane & 1)) continue;
-    const uint32_t node = grid.node(at.z0 + uint32_t(plane), at.y, at.x), own = find_root(forest, node);
-    if (own != node) static_cast<volatile uint32_t*>(forest)[node] = own + 1;
-    if (own != root) {
-      if (voxels) atomicAdd(&forest[root], voxels);
-      root = own;
-      voxels = 0;
-    }
-    voxels += run_length(word, at.lane) - (own == node);  // forest[root] = root + 1 counts the root
-  }
-  if (voxels) atomicAdd(&forest[root], voxels);
-}
-
 __global__ void __launch_bounds__(kThreads)
     write_large(const uint32_t* __restrict__ bits, const uint32_t* __restrict__ forest, uint8_t* out,
                 BitGrid grid, int64_t min_voxels) {
@@ -170,7 +148,7 @@ __global__ void __launch_bounds__(kThreads)
     bool large = false;
     if (run_starts(word) >> at.lane & 1) {
       const uint32_t root = find_root(forest, node);
-      large = int64_t(forest[root] - root) >= min_voxels;
+      large = int64_t(component_size(forest, root)) >= min_voxels;
     }
     const uint32_t kept = __ballot_sync(kAllLanes, large);
     const bool in_mask = word >> at.lane & 1;
@@ -182,12 +160,7 @@ void build_forest(const uint8_t* mask, uint32_t* bits, uint32_t* forest, const B
                   Components3dShape shape, cudaStream_t stream) {
   DAL_LAUNCH(pack_mask, grid_size(shape.volumes * grid.tiles()), kThreads, 0, stream, mask, bits, grid);
   check_launch("pack_mask");
-  if (shape.connectivity == 6)
-    build_forest<1>(bits, forest, grid, shape.volumes, stream);
-  else if (shape.connectivity == 18)
-    build_forest<2>(bits, forest, grid, shape.volumes, stream);
-  else
-    build_forest<3>(bits, forest, grid, shape.volumes, stream);
+  build_forest(bits, forest, grid, shape.volumes, shape.connectivity, stream);
 }
 
 BitGrid grid_of(Components3dShape shape) { return BitGrid(shape.depth, shape.height, shape.width); }

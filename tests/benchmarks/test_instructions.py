@@ -80,4 +80,4 @@ def test_every_kernel_has_a_recorded_count():
     with instructions.BASELINE.open(newline="") as file:
         ops = {row["op"] for row in csv.DictReader(file)}
     kernels = {"hybrid_score", "l1_ssim_loss", "canny3d", "onehot_ste", "median3d_5"}
-    assert ops >= kernels | {"components3d", "remove_small", "voxel_metrics"}
+    assert ops >= kernels | {"components3d", "remove_small", "tfce3d", "voxel_metrics"}

@@ -8,7 +8,7 @@ from cuda_on_host import build
 pytestmark = pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
 
 HERE = build.HERE
-KERNELS = ("onehot", "median3d", "ssim_l1", "voxel_metrics")
+KERNELS = ("onehot", "median3d", "ssim_l1", "tfce3d", "voxel_metrics")
 OPS = ("onehot_forward", "onehot_backward", "median3d", "ssim_map", "ssim_map, any radius")
 
 
@@ -24,7 +24,7 @@ def errors():
     return library
 
 
-@pytest.mark.parametrize("op", [*OPS, "score_histogram"])
+@pytest.mark.parametrize("op", [*OPS, "tfce3d", "score_histogram"])
 def test_more_blocks_than_a_grid_has_are_refused(errors, op):
     """2^32 + 1 volumes were one block of a grid whose size had lost its upper half."""
     said = errors.many_volumes(op.encode()).decode()

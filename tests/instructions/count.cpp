@@ -14,6 +14,7 @@
 #include "median3d/median3d.h"
 #include "onehot/onehot.h"
 #include "ssim_l1/ssim_l1.h"
+#include "tfce3d/tfce3d.h"
 #include "voxel_metrics/voxel_metrics.h"
 
 extern "C" __attribute__((noinline)) void measured(const std::function<void()>& call) {
@@ -117,6 +118,14 @@ void components(bool small) {
   });
 }
 
+void enhance() {
+  std::vector<float> x = volume(1, 11);
+  for (float& value : x) value -= 0.5f;  // about half of it positive
+  const Tfce3dProblem p{1, kDepth, kHeight, kWidth, 26, 0.5, 2};
+  char *workspace = scratch(path::tfce3d_workspace(p, kType, 1)), *out = scratch(4 * kVoxels);
+  measured([&] { path::tfce3d(x.data(), nullptr, out, workspace, p, kType, 1); });
+}
+
 void metrics() {
   const std::vector<float> score = volume(1, 9);
   const std::vector<uint8_t> lesion = above(volume(1, 10), 0.8f);
@@ -149,6 +158,7 @@ const std::map<std::string, std::function<void()>> kOps = {
     {"median3d_5", [] { median(5); }},
     {"components3d", [] { components(false); }},
     {"remove_small", [] { components(true); }},
+    {"tfce3d", enhance},
     {"voxel_metrics", metrics},
 };
 

@@ -25,6 +25,10 @@ MODULES = {
     "SSIMLoss3d": (WINDOW, (X, Y), lambda x, y, **k: 1 - ops.ssim3d(x, y, **k)),
     "L1SSIMLoss3d": ({"alpha": 0.2, **WINDOW}, (X, Y), ops.l1_ssim_loss),
     "HybridScore": (WINDOW, (X, Y), ops.hybrid_score),
+    "TFCE3d": (
+        {"extent_power": 1.0, "height_power": 0.5, "connectivity": 6}, (X, MASK),
+        lambda x, m, **k: ops.tfce3d(x, m, **k),
+    ),
     "Median3d": ({"size": 5}, (X, MASK), lambda x, m, **k: ops.median3d(x, mask=m, **k)),
 }  # fmt: skip
 PUBLIC = [

@@ -55,7 +55,10 @@ SMOOTH = [  # their derivative is defined; those of the one-hot family are the s
     Op("onehot_ste", partial(ops.onehot_ste, temperature=0.7), channels=3),
     Op("anatomy_image", lambda z, **k: ops.anatomy_image(z, mask=MASK, **k), channels=3),
 ]
-MEDIAN = Op("median3d", ops.median3d)
+REFUSING = [  # every derivative
+    Op("median3d", ops.median3d),
+    Op("tfce3d", lambda x, **k: ops.tfce3d(x - 0.3, MASK, **k)),
+]
 CONSTANT = [  # piecewise constant, with results that have no gradient: as torch's comparisons
     Op("canny3d", partial(ops.canny3d, low=0.05, high=0.1)),
     Op("anatomy_edges", ops.anatomy_edges, channels=3),
@@ -163,7 +166,7 @@ def test_batches_of_gradients(op, nesting):
     assert torch.equal(gradients(xs), want)
 
 
-@each("op", [*SMOOTH, MEDIAN])
+@each("op", [*SMOOTH, *REFUSING])
 @pytest.mark.parametrize("transform", REFUSED)
 def test_forward_mode_and_second_derivatives_are_refused(op, transform):
     with pytest.raises(DalFastError) as refused:
@@ -192,9 +195,9 @@ def test_the_reference_has_what_is_refused(op, transform):
     assert got.abs().max() > 0
 
 
-@each("op", [MEDIAN])
+@each("op", REFUSING)
 @pytest.mark.parametrize("transform", REVERSE)
-def test_median_refuses_gradients(op, transform):
+def test_every_derivative_is_refused(op, transform):
     with pytest.raises(DalFastError) as refused:
         REVERSE[transform](weighted(op.call), op.example())
     assert refused.value.code == "no-gradient"
@@ -216,12 +219,13 @@ def test_edges_are_as_torchs_comparisons(op, transform):
     assert outcome(op.call) == outcome(lambda x: x > 0.5) != 1
 
 
-@each("op", [*SMOOTH, MEDIAN, *CONSTANT, *MASKS])
+@each("op", [*SMOOTH, *REFUSING, *CONSTANT, *MASKS])
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_vmap_is_a_loop(op, backend):
     call, xs = partial(op.call, backend=backend), batch(op)
     want = torch.stack([call(x) for x in xs])
-    if backend == "reference" and op.name in ("canny3d", "anatomy_edges", *(m.name for m in MASKS)):
+    looping = ("canny3d", "anatomy_edges", "tfce3d", *(m.name for m in MASKS))
+    if backend == "reference" and op.name in looping:
         with pytest.raises(RuntimeError):  # its loops depend on the values
             vmap(call)(xs)
         return
@@ -283,6 +287,8 @@ Z, V = random(1, 3, *SPACE), random(1, 1, *SPACE)
         lambda: ops.ssim3d(V, Y, sigma=LEARNABLE),
         lambda: ops.hybrid_score(V, Y, data_range=LEARNABLE),
         lambda: ops.l1_ssim_loss(V, Y, LEARNABLE),
+        lambda: ops.tfce3d(V, None, LEARNABLE),
+        lambda: ops.tfce3d(V, height_power=LEARNABLE),
     ],
 )
 def test_derivatives_by_options_are_refused(call):

@@ -1,0 +1,42 @@
+// Threshold-free cluster enhancement of a 3D statistic (Smith and Nichols 2009).
+//
+//   TFCE(u) = ∫ e(u, h)^E h^H dh,  h from 0 to x(u)
+//
+// e(u, h) is the number of voxels of the connected component of {v : x(v) >= h} that holds u. The integral
+// is exact: e changes only at the values of voxels, and between two of them the integrand is a power.
+#pragma once
+#include <cstdint>
+
+#include "dtype.h"
+#include "isa.h"
+
+namespace dal {
+
+// Contiguous (volumes, depth, height, width). Padded (tfce3d_padded), a volume has fewer than 2^32 voxels.
+// Connectivity: 6, 18 or 26. Powers: extent >= 0, height > -1.
+struct Tfce3dProblem {
+  int64_t volumes, depth, height, width;
+  int connectivity;
+  double extent_power, height_power;
+};
+
+// Voxels of a row with its border, and with room for whole vectors behind it.
+constexpr int64_t tfce3d_padded(int64_t width) { return (width + 32) / 16 * 16; }
+
+// Bytes of workspace.
+DAL_DECLARE(int64_t tfce3d_workspace(Tfce3dProblem problem, DType dtype, int threads))
+
+// x, out: (volumes, depth, height, width); mask: bool, the same shape, or null for everywhere.
+// Voxels that are outside the mask, not positive, or NaN are background: out is 0 there.
+DAL_DECLARE(void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace,
+                        Tfce3dProblem problem, DType dtype, int threads))
+
+// The same on a GPU, over 255 levels instead of all: formula and error in tfce3d_cuda.cu. Device pointers,
+// the caller's stream; neither allocates nor synchronises.
+namespace cuda {
+int64_t tfce3d_workspace(Tfce3dProblem problem, DType dtype);
+void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace, Tfce3dProblem problem,
+            DType dtype, void* stream);
+}  // namespace cuda
+
+}  // namespace dal
