@@ -25,6 +25,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _EXISTS = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 _CHUNK = 1 << 22
 _PRIMER = 8  # bytes; see write_volume
-_ATTEMPTS = 10  # at making a folder that another process removes at the same time
+_ATTEMPTS = 100  # at making a folder that another process removes at the same time
 
 
 @contextlib.contextmanager
@@ -266,8 +267,11 @@ def make_folder(folder: str | Path) -> None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 return
-            except (FileNotFoundError, FileExistsError):  # the latter: it was there a moment ago
-                if attempt == _ATTEMPTS - 1 or os.path.lexists(folder):
+            except (FileNotFoundError, FileExistsError):  # another process was in between
+                with contextlib.suppress(FileNotFoundError):
+                    if not stat.S_ISDIR(folder.stat().st_mode):
+                        raise
+                if attempt == _ATTEMPTS - 1:
                     raise
 
 

@@ -13,6 +13,7 @@ SHAPE = (18, 20, 16)
 # byte offsets in a NIfTI-1 header
 SIZEOF_HDR, DIM, DATATYPE, BITPIX, PIXDIM, VOX_OFFSET, SLOPE = 0, 40, 70, 72, 76, 108, 112
 DESCRIP, QFORM_CODE, SFORM_CODE, QUATERN, SROW = 148, 252, 254, 256, 280
+AFFINE = np.array([[0, 0, 1.5, -80], [-2, 0, 0, 90], [0, 3, 0, -60], [0, 0, 0, 1.0]])
 
 
 def ball(shape=SHAPE):
@@ -25,6 +26,20 @@ def ball(shape=SHAPE):
 def nifti_bytes(data=None, affine=None, kind=nib.Nifti1Image):
     affine = np.diag([2.0, 2, 2, 1]) if affine is None else affine
     return kind(ball() if data is None else data, affine).to_bytes()
+
+
+def coded(sform=0, qform=0, data=None):
+    """A scan with the affine in the sform, the qform, both or neither."""
+    data = ball() if data is None else data
+    image = nib.Nifti1Image(data, None, dtype=data.dtype)
+    image.set_sform(AFFINE, sform)
+    image.set_qform(AFFINE, qform)
+    return bytearray(image.to_bytes())
+
+
+def put(raw, offset, form, *values):
+    struct.pack_into("<" + form, raw, offset, *values)
+    return raw
 
 
 def write(folder: Path, raw: bytes, name="scan.nii.gz") -> Path:
