@@ -1,5 +1,6 @@
 # make demo   environment, build, screens a brain, prints where the report lies
 # make test   environment, build, test suite
+# make long   every engine, extra and command where stray traffic would be noticed; the rehearsal of a GPU slot
 # make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter
 # make sanitized  the CPU kernels on random shapes and values, on every path, under sanitizers
 # make aarch64    the same, compiled for 64-bit Arm and run by an emulator (needs aarch64-linux-gnu-g++, qemu-aarch64)
@@ -21,7 +22,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.h kernels/*/*.cpp kernels/*/*.h kernels/
 # (pip install .) hold machine code for every architecture.
 ARCHS ?= 80-virtual;90-real
 
-.PHONY: demo test emulated sanitized aarch64 instructions lint compare docs wheel wheel-test bench clean
+.PHONY: demo test long emulated sanitized aarch64 instructions lint compare docs wheel wheel-test bench clean
 .DELETE_ON_ERROR:
 
 # Python compiles a module when it is first imported: a quarter of the installing was for thousands that never are.
@@ -45,6 +46,9 @@ demo: $(VENV)/.installed-demo
 # Two processes: half of the suite is one thread's work. Threads of torch that wait leave the cores to the other.
 test: $(VENV)/.installed-test
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
+
+long: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 -m long
 
 emulated: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -rP -m emulated

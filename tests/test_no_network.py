@@ -216,7 +216,7 @@ def test_keeps_to_itself(watched, program):
     run_program(watched, *PROGRAMS[program])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("program", LONG_PROGRAMS)
 def test_keeps_to_itself_for_longer(watched, program):
     run_program(watched, *LONG_PROGRAMS[program])

@@ -34,7 +34,7 @@ def _table(folder):
 
 
 @needs_default_weights
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_parts_run_from_end_to_end(tmp_path):
     pytest.importorskip("lightning_fabric")
     done = _script("rehearse", tmp_path, limit=280, BENCHMARK_COMMIT="0123abc")
