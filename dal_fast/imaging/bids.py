@@ -142,7 +142,8 @@ def find_scans(folder: str | Path) -> FoundScans:
     """Every scan below a folder, and what was left out.
 
     Hidden folders and nested ``derivatives``, ``sourcedata`` and ``code`` are not searched. Links
-    to folders are followed, except back to a folder that they lie in. Where a folder holds one scan
+    to folders are followed, except back to a folder that they lie in, and from a linked folder only
+    to what was not searched yet. Where a folder holds one scan
     in several versions that would share their results' names (``sub-01_T1w`` and
     ``sub-01_desc-brain_T1w``, ``case.nii`` and ``case.nii.gz``), one is taken: the skull-stripped
     ``desc-brain``, else the first by name. Images of other formats than NIfTI are left out, too:
@@ -163,7 +164,7 @@ def find_scans(folder: str | Path) -> FoundScans:
     left_out: list[LeftOut] = []
     others = OtherFormats()
     chosen: dict[Path, Path] = {}
-    for path in _files(root, (os.path.realpath(root),), left_out):
+    for path in _files(root, (os.path.realpath(root),), left_out, set()):
         if not is_scan(path):
             others.add(path)
             if (suffix := _misspelt_suffix(path)) is not None:
@@ -195,8 +196,21 @@ def _misspelt_suffix(path: Path) -> str | None:
     return next((s for s in sorted(STRUCTURAL) if s.lower().removesuffix("w") == near), None)
 
 
-def _files(folder: Path, inside: tuple[str, ...], left_out: list[LeftOut]) -> Iterator[Path]:
-    """Files below a folder that lies in the folders ``inside``, whose paths hold no links."""
+def _files(
+    folder: Path,
+    inside: tuple[str, ...],
+    left_out: list[LeftOut],
+    searched: set[str],
+    links: int = 0,
+) -> Iterator[Path]:
+    """Files below a folder.
+
+    Args:
+        folder: that was reached over so many ``links``.
+        inside: the folders that it lies in, by paths without links.
+        left_out: takes what is passed over.
+        searched: likewise, every folder that was reached; over more than one link it is enough.
+    """
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
@@ -212,10 +226,15 @@ def _files(folder: Path, inside: tuple[str, ...], left_out: list[LeftOut]) -> It
             yield path
         elif name not in _SKIPPED_FOLDERS and not name.startswith("."):
             place = os.path.realpath(path)
+            over = links + path.is_symlink()
             if place in inside:
                 left_out.append(LeftOut(path, Code.LEFT_OUT, f"it is a link back to {place}"))
+            elif over > 1 and place in searched:
+                reason = f"it leads to {place}, which is searched in another place"
+                left_out.append(LeftOut(path, Code.LEFT_OUT, reason))
             else:
-                yield from _files(path, (*inside, place), left_out)
+                searched.add(place)
+                yield from _files(path, (*inside, place), left_out, searched, over)
 
 
 def select_scans(

@@ -141,6 +141,21 @@ def test_linked_subjects_are_searched_and_circles_are_not(tmp_path):
         find_scans(tmp_path / "data/sub-03")
 
 
+def test_links_between_many_folders_are_not_followed_on_every_way(tmp_path):
+    """There are thousands of ways through eight folders that are linked with one another."""
+    names = [f"d{number}" for number in range(8)]
+    touch(tmp_path, *(f"{name}/x.nii.gz" for name in names))
+    for name in names:
+        for other in set(names) - {name}:
+            (tmp_path / name / other).symlink_to(tmp_path / other)
+    found = find_scans(tmp_path)
+    places = {scan.relative_to(tmp_path).parent.as_posix() for scan in found.scans}
+    assert {*names, *(f"{a}/{b}" for a in names for b in names if a != b)} <= places
+    assert len(places) < 100
+    assert {left.code for left in found.left_out} == {"left-out"}
+    assert any("which is searched" in left.reason for left in found.left_out)
+
+
 def test_one_of_two_versions_is_left_out_and_named(tmp_path):
     touch(
         tmp_path, "case.nii", "case.nii.gz", "sub-01_T1w.nii.gz", "sub-01_desc-brain_T1w.nii.gz",
