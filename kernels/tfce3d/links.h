@@ -73,13 +73,15 @@ DAL_INLINE W representatives(W above) {
   W chosen{};
   W left = above & neighbours(connectivity);
   for (;;) {
-    const W lowest = left & (~left + 1u);
-    if (!any(lowest)) return chosen;
-    chosen |= lowest;
-    W group = lowest;
+    if (!any(left)) return chosen;
+    // one that shares a face, if there is one: it touches most of the others
+    const W faces = left & neighbours(6), first = faces != 0 ? faces : left;
+    W group = first & (~first + 1u);
+    chosen |= group;
     for (;;) {
       const W grown = touching<connectivity>(group) & above;
-      const bool complete = !any(grown ^ group);
+      // a lane is done when nothing joined its group, or when no other neighbour is left
+      const bool complete = !any((grown != group) & ((left & ~grown) != 0));
       group = grown;
       if (complete) break;
     }
