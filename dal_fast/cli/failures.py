@@ -9,6 +9,7 @@ from types import TracebackType
 import typer
 
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.text import one_line
 
 Failure = tuple[str, str, str]
 
@@ -31,7 +32,7 @@ class FailureList:
         name, code, message = failure
         self.rows.append(failure)
         word = "left out" if code == Code.LEFT_OUT else "failed"
-        typer.echo(f"{word} [{code}] {name}: {message}", err=True)
+        typer.echo(one_line(f"{word} [{code}] {name}: {message}"), err=True)
 
     @property
     def failed(self) -> bool:
@@ -61,6 +62,7 @@ class FailureList:
     ) -> None:
         if error is None or (isinstance(error, InputError) and self.rows):
             from dal_fast.batch.tables import write_failures
+            from dal_fast.imaging.atomic import make_folder
 
-            self.out.mkdir(parents=True, exist_ok=True)
+            make_folder(self.out)
             write_failures(self.out / "failures.tsv", self.rows)

@@ -174,6 +174,8 @@ def _read_table(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     """Rows, every column of each present, and the columns."""
     try:
         text = decode(path.read_bytes())
+        if "\0" in text:
+            raise InputError(Code.CASES_TABLE, f"{path} is no table but a binary file")
         table = csv.DictReader(
             io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ","
         )

@@ -188,6 +188,15 @@ def test_bad_rows_cost_their_own_cases_and_are_all_listed(study, tmp_path):
     assert str(twice) in failures[5][2]
 
 
+def test_an_image_in_the_place_of_a_table_is_named(tmp_path):
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(b"\x1f\x8b\x08\0" + bytes(range(256)) * 50)
+    code, message = code_of(table_cases, path)
+    assert code == "cases-table"
+    assert "is no table but a binary file" in message
+    assert len(message) < 300
+
+
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"", b"img_path\n", b"\0\0\0", None])
 def test_tables_that_are_none(tmp_path, content):
     path = tmp_path / "cases.csv"
