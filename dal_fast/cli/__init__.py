@@ -1,6 +1,7 @@
 """The command line: parses, calls, and turns refusals into one line and an exit status.
 
-Exit status: 0 all done, 1 some scans of a folder failed, 2 wrong usage or input that was refused.
+Exit status: 0 all done, 1 some scans of a folder failed, 2 wrong usage or input that was refused,
+128 + N stopped by signal N.
 """
 
 from __future__ import annotations
