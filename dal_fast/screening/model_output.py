@@ -18,8 +18,8 @@ PLAIN = "absolute"
 PLAIN_MEDIAN = 5
 """Their median filter, in voxels."""
 EDGE_MM = 2.0
-"""Width of the brain's outermost layer, which is not judged without tissue maps: where a mask ends
-a voxel too early or too late, any pseudo-healthy image is wrong. Luo et al. erode "slightly"; how
+"""Width of the outermost layer of the brain, which is not evaluated without tissue maps: where a mask
+ends a voxel too early or too late, any pseudo-healthy image is wrong. Luo et al. erode "slightly"; how
 far is not specified."""
 
 
@@ -29,7 +29,7 @@ class ModelOutput:
 
     Attributes:
         image: normalised scan, ``(1, 1, D, H, W)``.
-        field_of_view: where the scan is judged, bool, the same shape.
+        field_of_view: where the scan is evaluated, bool, the same shape.
         prediction: what the model returned.
         contrast: that the model was trained on; None for DAL, which infers it from the scan.
     """
@@ -49,14 +49,14 @@ class ModelOutput:
             image: normalised scan, ``(1, 1, D, H, W)``.
             field_of_view: where it has signal inside the brain, bool, the same shape.
             prediction: of ``model`` for ``image``.
-            model: an autoencoder is not judged at the edge of the brain, see ``EDGE_MM``.
+            model: an autoencoder is not evaluated at the edge of the brain, see ``EDGE_MM``.
         """
         if not isinstance(model, Autoencoder):
             return cls(image, field_of_view, prediction, None)
         assert not isinstance(prediction, DALOutput)
         covered = field_of_view & prediction.field_of_view
-        judged = erode(covered, round(EDGE_MM / model.config.voxel_mm))
-        return cls(image, judged, prediction, model.config.contrast)
+        inside = erode(covered, round(EDGE_MM / model.config.voxel_mm))
+        return cls(image, inside, prediction, model.config.contrast)
 
     @property
     def scores(self) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def folders(study):
 
 
 def run(study, detectors=None, checked=True):
-    """Names of the evaluated cases, and failures, every case judged at a fixed threshold."""
+    """Names of the evaluated cases, and failures, every case evaluated at a fixed threshold."""
     cases, found = cases_of(study), []
     detectors = detectors or folders(study)
     if checked:

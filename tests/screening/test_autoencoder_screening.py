@@ -48,17 +48,19 @@ def test_the_map_is_the_smoothed_residual_inside_the_rim(weights, scan):
 
 
 @pytest.mark.parametrize(("voxel_mm", "rim"), [(2.0, 1), (1.0, 2), (4.0, 0)])
-def test_the_rim_of_a_brain_is_not_judged(voxel_mm, rim):
+def test_the_edge_of_a_brain_is_not_evaluated(voxel_mm, rim):
     model = autoencoders.model(voxel_mm=voxel_mm)
     mask = torch.zeros(1, 1, 30, 38, 30, dtype=torch.bool)
     mask[..., 5:25, 4:30, 3:27] = True
     x = torch.rand(mask.shape) * mask
     output = model(x, mask)
-    judged = ModelOutput.of(x, mask, output, model)
+    output_of_brain = ModelOutput.of(x, mask, output, model)
     want = torch.zeros_like(mask)
     want[..., 5 + rim : 25 - rim, 4 + rim : 30 - rim, 3 + rim : 27 - rim] = True
-    assert torch.equal(judged.field_of_view, want)
-    assert torch.equal(judged.score_map("absolute"), (x - output.pseudo_healthy).abs() * want)
+    assert torch.equal(output_of_brain.field_of_view, want)
+    assert torch.equal(
+        output_of_brain.score_map("absolute"), (x - output.pseudo_healthy).abs() * want
+    )
 
 
 def test_the_whole_way_on_the_command_line(weights, scan, tmp_path):
