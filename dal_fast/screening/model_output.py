@@ -18,9 +18,9 @@ PLAIN = "absolute"
 PLAIN_MEDIAN = 5
 """Their median filter, in voxels."""
 EDGE_MM = 2.0
-"""Width of the outermost layer of the brain, which is not evaluated without tissue maps: where a mask
-ends a voxel too early or too late, any pseudo-healthy image is wrong. Luo et al. erode "slightly"; how
-far is not specified."""
+"""Width of the outermost layer of the brain, which is not evaluated without tissue maps: where a
+mask ends a voxel too early or too late, any pseudo-healthy image is wrong. Luo et al. erode
+"slightly"; how far is not specified."""
 
 
 @dataclass(frozen=True, eq=False)
