@@ -19,12 +19,10 @@ import triton.language as tl
 from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-# of a program of filter_xy_kernel: planes, columns, marched rows
-XY_Z = tl.constexpr(8 if INTERPRETED else 4)
+XY_Z = tl.constexpr(8 if INTERPRETED else 4)  # filter_xy_kernel: planes, columns, marched rows
 XY_X = tl.constexpr(32)
 XY_ROWS = tl.constexpr(16 if INTERPRETED else 64)
-# of a program of the z pass: planes, elements of a padded plane
-Z_Z = tl.constexpr(16)
+Z_Z = tl.constexpr(16)  # the z pass: planes, elements of a padded plane
 Z_YX = tl.constexpr(512 if INTERPRETED else 32)
 SAMPLED = tl.constexpr(64)  # rows that a volume's shift is the mean of, 16 planes of 4
 
