@@ -63,10 +63,13 @@ def test_both_parts_run_from_end_to_end(tmp_path):
 
 
 def test_when_the_time_is_up_a_step_ends_and_the_table_is_whole(tmp_path):
-    start = time.monotonic()
-    done = _script("evidence", tmp_path, 6, limit=60, REHEARSAL="1")
-    assert time.monotonic() - start < 40
-    found, last = _table(tmp_path)
+    for seconds in (6, 5, 7, 4, 8):  # the time of one of them ends within a step, not between two
+        start = time.monotonic()
+        done = _script("evidence", tmp_path, seconds, limit=60, REHEARSAL="1")
+        assert time.monotonic() - start < 40
+        found, last = _table(tmp_path)
+        if "timed out" in found.values():
+            break
     assert "timed out" in found.values()
     assert found["chain"] == "not run"
     assert f"{done.returncode} steps failed" in last
