@@ -177,7 +177,8 @@ def _read_voxels(file: IO[bytes], size: int, path: Path) -> tuple[CheckedHeader,
     except EOFError:
         raise InputError(
             Code.GZIP_TRUNCATED,
-            f"{name} ends inside its gzip stream; copy or download it again",
+            f"{name} ends inside its gzip stream, or other bytes follow it; copy or download it "
+            "again",
         ) from None
     except _GZIP_ERRORS as error:
         raise InputError(
