@@ -82,10 +82,11 @@ def healthy_participants(
         return set(labels)
     column, _, value = rule.partition("=")
     if column not in columns:
-        known = ", ".join(columns) or "none"
-        raise InputError(
-            Code.HEALTHY_RULE, f"participants.tsv has no column {column!r}; its columns: {known}"
-        )
+        if not columns:
+            reason = "participants.tsv is missing or says nothing but labels; add it, or use all"
+        else:
+            reason = f"participants.tsv has no column {column!r}; its columns: {', '.join(columns)}"
+        raise InputError(Code.HEALTHY_RULE, reason)
     found = {label for label in labels if rows.get(label, {}).get(column) == value}
     if not found:
         raise InputError(Code.HEALTHY_RULE, f"no screened participant has {column} = {value!r}")
