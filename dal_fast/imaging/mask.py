@@ -57,15 +57,50 @@ class BrainMask:
     sha256: str | None
 
 
+@dataclass(frozen=True)
+class NoMask:
+    """A scan that shows the whole head, and no mask of its brain was found.
+
+    Attributes:
+        reason: why the scan is not skull-stripped, a sentence's predicate.
+        not_taken: the masks that were found and why none of them was taken; empty without any.
+    """
+
+    reason: str
+    not_taken: str
+
+
 def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
-    """The brain mask of a scan.
+    """The brain mask of a scan, as :func:`find_mask` finds it.
+
+    Raises:
+        InputError: ``skull-present`` where there is none, and those of :func:`find_mask`.
+    """
+    mask = find_mask(volume, path)
+    if isinstance(mask, NoMask):
+        raise skull_present(volume, mask)
+    return mask
+
+
+def skull_present(volume: Volume, missing: NoMask) -> InputError:
+    """The refusal of a whole head where its brain must be given."""
+    return InputError(
+        Code.SKULL_PRESENT,
+        f"{volume.path} does not look skull-stripped: {missing.reason}. Pass a brain mask "
+        "(--mask), save it as ..._desc-brain_mask.nii.gz beside the scan, or strip the scan "
+        f"first, for example with HD-BET or SynthStrip{missing.not_taken}",
+    )
+
+
+def find_mask(volume: Volume, path: str | Path | None = None) -> BrainMask | NoMask:
+    """The brain mask of a scan, where it is known without looking for the brain.
 
     In this order: the file at ``path``; a BIDS ``desc-brain_mask`` of the scan that lies on its
     grid; the scan's non-zero voxels, when it is skull-stripped.
 
     Raises:
-        InputError: ``mask-grid`` when the file is on another grid, ``mask-empty``,
-            ``skull-present``, or what reading the mask's file refuses.
+        InputError: ``mask-grid`` when the file is on another grid, ``mask-empty``, or what reading
+            the mask's file refuses.
     """
     if path is not None:
         mask = _read_mask(path)
@@ -86,15 +121,15 @@ def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
             if why_not is None:
                 return BrainMask(_inside(mask), "bids", found.path, mask.sha256)
         not_taken.append((found.path, why_not))
+    return nonzero_mask(volume, _listed(not_taken))
+
+
+def nonzero_mask(volume: Volume, not_taken: str = "") -> BrainMask | NoMask:
+    """The non-zero voxels of a scan as its brain mask, where it is skull-stripped."""
     nonzero = volume.data != 0
     reason = skull_reason(nonzero, volume.voxel_mm)
     if reason is not None:
-        raise InputError(
-            Code.SKULL_PRESENT,
-            f"{volume.path} does not look skull-stripped: {reason}. Pass a brain mask (--mask), "
-            "save it as ..._desc-brain_mask.nii.gz beside the scan, or strip the scan first, "
-            f"for example with HD-BET or SynthStrip{_listed(not_taken)}",
-        )
+        return NoMask(reason, not_taken)
     return BrainMask(largest_component_filled(nonzero), "nonzero", None, None)
 
 

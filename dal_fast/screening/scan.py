@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dal_fast.errors import Code, InputError
 from dal_fast.imaging.bids import parse_name
 from dal_fast.imaging.mask import BrainMask, brain_mask
 from dal_fast.imaging.nifti import Volume, read_volume
 
 NonFinite = Literal["refuse", "replace"]
+Brain = Literal["auto", "given", "strip", "hd-bet"]
+"""Where a brain mask comes from: given where there is one, else extracted; given or refused;
+extracted by our network; extracted by HD-BET."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,29 @@ class Scan:
         return source | {"mask": str(self.mask.path.absolute()), "mask_sha256": self.mask.sha256}
 
 
+def scan_of(volume: Volume, mask: BrainMask, name: str, timings: dict[str, float]) -> Scan:
+    """A scan of a volume that is in memory, wherever it came from.
+
+    Args:
+        volume: its ``path`` stands for it in messages and in the sidecar, and its ``sha256`` says
+            whether it has changed since it was screened last.
+        mask: its brain, on the volume's grid.
+        name: of its results, such as ``sub-01_FLAIR``.
+        timings: seconds spent so far, by stage.
+
+    Raises:
+        InputError: ``mask-grid`` for a mask of another shape, ``mask-empty``.
+    """
+    if mask.data.shape != volume.data.shape:
+        raise InputError(
+            Code.MASK_GRID,
+            f"the brain mask of {name} is {mask.data.shape}, and its scan {volume.data.shape}",
+        )
+    if not mask.data.any():
+        raise InputError(Code.MASK_EMPTY, f"the brain mask of {name} has no voxel")
+    return Scan(name, volume, mask, timings)
+
+
 def load_scan(
     path: str | Path, mask: str | Path | None = None, nonfinite: NonFinite = "refuse"
 ) -> Scan:
@@ -64,4 +91,4 @@ def load_scan(
         "read": after_reading - start,
         "brain mask": time.perf_counter() - after_reading,
     }
-    return Scan(parse_name(path).stem, volume, brain, timings)
+    return scan_of(volume, brain, parse_name(path).stem, timings)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.mask import brain_mask
+from dal_fast.imaging.nifti import Volume
 from dal_fast.models import load_model, read_card, weights_sha256
 from dal_fast.models.dal import DALOutput
 from dal_fast.screening import postprocess
@@ -23,7 +25,7 @@ from dal_fast.screening.model_output import ModelOutput, check_model_score
 from dal_fast.screening.qc import quality_flags
 from dal_fast.screening.result import Flag, Image, Result
 from dal_fast.screening.runtimes import make_runtime
-from dal_fast.screening.scan import NonFinite, Scan, load_scan
+from dal_fast.screening.scan import Brain, NonFinite, Scan, load_scan, scan_of
 from dal_fast.screening.scoring import check_score
 
 UNCALIBRATED = Flag(
@@ -155,6 +157,23 @@ class Screener:
             InputError: with a code for whatever cannot be processed.
         """
         return self.screen_scan(load_scan(scan, mask, self.nonfinite))
+
+    def scan_of_volume(self, volume: Volume, name: str, brain: Brain = "auto") -> Scan:
+        """A volume that is in memory, such as a DICOM series, with its brain mask.
+
+        The mask is found as :meth:`screen` finds that of a file.
+
+        Args:
+            volume: see :func:`dal_fast.screening.scan.scan_of`.
+            name: of its results, such as ``sub-01_FLAIR``.
+            brain: where the mask comes from.
+
+        Raises:
+            InputError: with a code for whatever cannot be processed.
+        """
+        start = time.perf_counter()
+        mask = brain_mask(volume)
+        return scan_of(volume, mask, name, {"brain mask": time.perf_counter() - start})
 
     def prepare(self, scan: Scan) -> ModelInput:
         """The scan on the model's grid, normalised."""
