@@ -1,5 +1,7 @@
 """The brain mask of a scan: given, found beside it, or its non-zero voxels if it is stripped.
 
+Where there is none of these, the brain is extracted, in :mod:`dal_fast.screening`.
+
 Whether a scan is skull-stripped is decided from its non-zero voxels alone. The limits were measured
 on 185 stripped T1w brains, one stripped T1w, T2w and FLAIR at 1 mm, and five whole heads. These
 were also tried with their background set to zero by a threshold, with and without holes filled:
@@ -32,6 +34,7 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.mask_files import mask_files
 from dal_fast.imaging.morphology import Bool, empty_slices, largest_component_filled
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.imaging.orientation import Note
 
 FULLEST_VIEW, LARGEST_BRAIN_ML, ROUGHEST_BRAIN = 0.7, 2300.0, 0.5
 """Limits of a stripped brain's non-zero voxels, see the table above."""
@@ -40,21 +43,44 @@ GRID_TOLERANCE = 0.1
 _LISTED_MASKS = 5  # in a refusal
 
 
+@dataclass(frozen=True)
+class MaskQuality:
+    """How far a mask that was extracted from a head can be trusted.
+
+    Attributes:
+        confidence: 0 to 1, what the three below come to.
+        agreement: Dice of the brains that are found in the head and in its mirror image.
+        sharpness: how steeply the predicted distance crosses the brain's border, 1 for a true
+            distance, less where the network cannot tell where the border is.
+        sphericity: see :func:`sphericity`.
+    """
+
+    confidence: float
+    agreement: float
+    sharpness: float
+    sphericity: float
+
+
 @dataclass(frozen=True, eq=False)
 class BrainMask:
     """Where the brain is.
 
     Attributes:
         data: (I, J, K) bool on the scan's grid.
-        source: ``"file"`` as given, ``"bids"`` found beside the scan, or ``"nonzero"``.
-        path: of the mask's file, ``None`` for ``"nonzero"``.
-        sha256: of that file's bytes, ``None`` for ``"nonzero"``.
+        source: ``"file"`` as given, ``"bids"`` found beside the scan, ``"nonzero"``, or what
+            extracted it: ``"dal_fast"`` or ``"hd-bet"``.
+        path: of the mask's file, ``None`` without one.
+        sha256: of that file's bytes, ``None`` without one.
+        quality: of a mask that ``"dal_fast"`` extracted.
+        notes: what is doubtful about a mask that was extracted.
     """
 
     data: Bool
-    source: Literal["file", "bids", "nonzero"]
-    path: Path | None
-    sha256: str | None
+    source: Literal["file", "bids", "nonzero", "dal_fast", "hd-bet"]
+    path: Path | None = None
+    sha256: str | None = None
+    quality: MaskQuality | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,9 +112,9 @@ def skull_present(volume: Volume, missing: NoMask) -> InputError:
     """The refusal of a whole head where its brain must be given."""
     return InputError(
         Code.SKULL_PRESENT,
-        f"{volume.path} does not look skull-stripped: {missing.reason}. Pass a brain mask "
-        "(--mask), save it as ..._desc-brain_mask.nii.gz beside the scan, or strip the scan "
-        f"first, for example with HD-BET or SynthStrip{missing.not_taken}",
+        f"{volume.path} does not look skull-stripped: {missing.reason}. Let dal-fast screen find "
+        "the brain (--brain auto) or write its mask with dal-fast strip, pass a mask (--mask), or "
+        f"save one as ..._desc-brain_mask.nii.gz beside the scan{missing.not_taken}",
     )
 
 
@@ -130,7 +156,7 @@ def nonzero_mask(volume: Volume, not_taken: str = "") -> BrainMask | NoMask:
     reason = skull_reason(nonzero, volume.voxel_mm)
     if reason is not None:
         return NoMask(reason, not_taken)
-    return BrainMask(largest_component_filled(nonzero), "nonzero", None, None)
+    return BrainMask(largest_component_filled(nonzero), "nonzero")
 
 
 def _listed(not_taken: list[tuple[Path, str]]) -> str:
