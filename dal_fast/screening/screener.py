@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.models import load_model, read_card, weights_sha256
+from dal_fast.models import load_screening_model, read_card, weights_sha256
 from dal_fast.models.dal import DALOutput
 from dal_fast.screening import postprocess
 from dal_fast.screening.calibration import AnomalyMap, Calibration
@@ -126,7 +126,7 @@ class Screener:
         self.nonfinite = nonfinite
         self.score, self.median, self.threshold = check_score(score), median, threshold
         postprocess.check_threshold(threshold)
-        model = load_model(weights)
+        model = load_screening_model(weights)
         check_model_score(score, model)
         self.calibration = _calibration(weights)
         self.model, self.voxel_mm = model, float(model.config.voxel_mm)
