@@ -15,7 +15,7 @@ from dal_fast.batch.outputs import write_result
 from dal_fast.batch.resume import is_unchanged
 from dal_fast.errors import Code, DalFastError
 from dal_fast.screening.result import Result
-from dal_fast.screening.scan import Scan, load_scan
+from dal_fast.screening.scan import Head, Scan, load_scan_or_head
 
 if TYPE_CHECKING:
     from dal_fast.screening.screener import Screener
@@ -75,21 +75,24 @@ class Stages:
         self.screener = screener
         self.overwrite = overwrite
 
-    def read(self, job: Job) -> Scan | Outcome:
-        def work() -> Scan | Outcome:
+    def read(self, job: Job) -> Scan | Head | Outcome:
+        def work() -> Scan | Head | Outcome:
             parameters = self.screener.parameters
             if not self.overwrite and is_unchanged(job.scan, job.folder, parameters):
                 return Outcome(job.scan, job.folder, "kept")
-            return load_scan(job.scan, nonfinite=self.screener.nonfinite)
+            screener = self.screener
+            return load_scan_or_head(job.scan, None, screener.nonfinite, screener.brain)
 
         return attempt(job, work)
 
-    def compute(self, job: Job, scan: Scan | Outcome) -> tuple[Scan, Result] | Outcome:
+    def compute(
+        self, job: Job, scan: Scan | Head | Outcome
+    ) -> tuple[Scan | Head, Result] | Outcome:
         if isinstance(scan, Outcome):
             return scan
         return attempt(job, lambda: (scan, self.screener.screen_scan(scan)))
 
-    def write(self, job: Job, work: tuple[Scan, Result] | Outcome) -> Outcome:
+    def write(self, job: Job, work: tuple[Scan | Head, Result] | Outcome) -> Outcome:
         if isinstance(work, Outcome):
             return work
 
@@ -122,7 +125,7 @@ def failed(job: Job, code: str, message: str) -> Outcome:
     return Outcome(job.scan, job.folder, "failed", code, message)
 
 
-def save(scan: Scan, result: Result, folder: Path) -> dict[str, Path]:
+def save(scan: Scan | Head, result: Result, folder: Path) -> dict[str, Path]:
     """All outputs of one scan, and the picture that stands for it in the index."""
     from dal_fast.report.page import scan_pictures
     from dal_fast.report.png import encode

@@ -89,6 +89,7 @@ def sidecar(result: Result, names: dict[str, str]) -> dict[str, Any]:
         "Source": result.source,
         "Parameters": result.parameters,
         "Requested": result.requested,
+        "Brain": result.brain,
         "Score": result.score,
         "VolumeAboveThresholdML": sum(region.volume_ml for region in result.regions),
         "Regions": [asdict(region) for region in result.regions],

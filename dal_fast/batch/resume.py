@@ -21,7 +21,7 @@ from dal_fast.imaging.header import LONGEST_HEADER, parse_header
 from dal_fast.imaging.mask import grid_difference
 from dal_fast.imaging.mask_files import find_brain_masks
 from dal_fast.imaging.nifti import Volume
-from dal_fast.screening.scan import Scan
+from dal_fast.screening.scan import EXTRACTED, Head, Scan
 
 _DAMAGED: Any = (ValueError, OSError, EOFError, isal_zlib.error)
 """What reading a damaged file may raise."""
@@ -29,16 +29,15 @@ _PATHS = frozenset(("weights",))
 """Parameters that name a file; another one holds its hash."""
 
 
-def up_to_date(scan: Scan, folder: Path, parameters: dict[str, Any]) -> bool:
+def up_to_date(scan: Scan | Head, folder: Path, parameters: dict[str, Any]) -> bool:
     """Whether ``folder`` holds the complete result of a scan that was read.
 
     Args:
-        scan: with its brain mask.
+        scan: with its brain mask, or a head.
         folder: of the outputs.
         parameters: :attr:`dal_fast.screening.screener.Screener.parameters`.
     """
-    hashes = (scan.volume.sha256, scan.mask.sha256)
-    return _made_from(scan.volume.path, folder, parameters) == hashes
+    return _made_from(scan.volume.path, folder, parameters) == scan.hashes
 
 
 def is_unchanged(scan: Path, folder: Path, parameters: dict[str, Any]) -> bool:
@@ -57,7 +56,8 @@ def is_unchanged(scan: Path, folder: Path, parameters: dict[str, Any]) -> bool:
     if made_from is None:
         return False
     try:
-        return made_from == (_sha256(scan), _mask_sha256(scan))
+        extracted = parameters["brain"] in EXTRACTED
+        return made_from == (_sha256(scan), None if extracted else _mask_sha256(scan))
     except _DAMAGED:
         return False
 

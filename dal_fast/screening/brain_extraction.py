@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -23,7 +23,9 @@ from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.imaging.orientation import Note
 from dal_fast.models import BrainNetConfig, load_brain_net, weights_sha256
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
+from dal_fast.screening.hd_bet import HdBet
 from dal_fast.screening.runtimes import Runtime, make_runtime
+from dal_fast.screening.scan import Brain
 
 DOUBTFUL, HOPELESS = 0.5, 0.1
 """Confidence below which a mask gets a flag, and below which it is refused."""
@@ -55,6 +57,8 @@ class BrainExtractor:
             brain.quality.confidence  # 0 to 1
             [note.code for note in brain.notes]  # what is doubtful about it
     """
+
+    kind: ClassVar[Brain] = "strip"
 
     def __init__(
         self, weights: str | Path = "brain", runtime: str = "auto", device: str = "auto"
@@ -116,6 +120,16 @@ class _Network:
         head, grid = place_head(volume, self.config.voxel_mm, self.config.shape)
         mirrored = self.runtime.distance(head.flip(2)).flip(2)
         return self.runtime.distance(head), mirrored, grid
+
+
+def make_extractor(brain: Brain, runtime: str, device: str) -> BrainExtractor | HdBet:
+    """What extracts brains where :data:`dal_fast.screening.scan.Brain` asks for it.
+
+    Raises:
+        InputError: ``weights-missing``.
+        RuntimeUnavailable: ``extra-missing``, ``device-unavailable``.
+    """
+    return HdBet(device) if brain == "hd-bet" else BrainExtractor("brain", runtime, device)
 
 
 def _hopeless(quality: MaskQuality, millilitres: float) -> str | None:

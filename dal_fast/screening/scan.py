@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.bids import parse_name
@@ -52,6 +54,27 @@ class Scan:
         if self.mask.path is None or self.mask.sha256 is None:
             return source | {"mask": _ORIGINS[self.mask.source]}
         return source | {"mask": str(self.mask.path.absolute()), "mask_sha256": self.mask.sha256}
+
+    @property
+    def brain(self) -> dict[str, Any]:
+        """Facts of the mask: where it comes from, millilitres, and the quality of an extracted one.
+
+        JSON-ready; ``Source`` is a value of :attr:`dal_fast.imaging.mask.BrainMask.source`.
+        """
+        voxel_ml = float(np.prod(self.volume.voxel_mm)) / 1000
+        facts: dict[str, Any] = {
+            "Source": self.mask.source,
+            "VolumeML": round(int(np.count_nonzero(self.mask.data)) * voxel_ml, 3),
+        }
+        quality = self.mask.quality
+        if quality is not None:
+            facts |= {
+                "Confidence": quality.confidence,
+                "MirroredDice": quality.agreement,
+                "BorderSharpness": quality.sharpness,
+                "Sphericity": quality.sphericity,
+            }
+        return facts
 
     @property
     def hashes(self) -> tuple[str, str | None]:

@@ -125,7 +125,9 @@ def example_inputs(model: Trainable, more: int = 0) -> dict[str, tuple[Tensor, .
     """
     g = torch.Generator().manual_seed(more)
     if isinstance(model, BrainNet):
-        return {part: (torch.rand((1, 1, *model.config.shape), generator=g),) for part in model.parts}
+        return {
+            part: (torch.rand((1, 1, *model.config.shape), generator=g),) for part in model.parts
+        }
     if isinstance(model, Autoencoder):
         x = torch.rand((1, 1, *model.config.shape), generator=g)
         return {
