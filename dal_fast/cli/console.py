@@ -30,6 +30,13 @@ Research software. Not a medical device.""",
 )
 
 
+class NonFinite(StrEnum):
+    """What to do with NaN and infinite voxels."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+
+
 class BrainSource(StrEnum):
     """Where brain masks come from, see :data:`dal_fast.screening.scan.Brain`."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from dal_fast.cli.console import (
     BrainSource,
     Device,
     Median,
+    NonFinite,
     Runtime,
     Score,
     Threshold,
@@ -26,13 +26,6 @@ from dal_fast.errors import Code, InputError
 
 if TYPE_CHECKING:
     from dal_fast.screening.result import Result
-
-
-class NonFinite(StrEnum):
-    """What to do with NaN and infinite voxels."""
-
-    REFUSE = "refuse"
-    REPLACE = "replace"
 
 
 @app.command()

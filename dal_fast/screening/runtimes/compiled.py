@@ -1,9 +1,9 @@
 """The networks compiled by an engine, one engine a network; what lies between them stays ours.
 
-An engine takes any volume whose sides are multiples of the model's stride; that of an autoencoder or
-of a brain extraction network takes its own volume alone.
-It is built once, kept in a cache, and compared with eager torch on every start: an engine that
-computes something else is refused instead of used.
+An engine takes any volume whose sides are multiples of the model's stride; that of an autoencoder
+or of a brain extraction network takes its model's own volume alone. It is built once, kept in a
+cache, and compared with eager torch on every start: an engine that computes something else is
+refused instead of used.
 """
 
 from __future__ import annotations
