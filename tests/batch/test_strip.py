@@ -136,5 +136,4 @@ def test_refusals_of_the_command(tmp_path):
         refused = run(app, ["strip", *words])
         assert refused.exit_code == 2
         assert refused.stderr.startswith(f"error [{code}]: ")
-        assert not (tmp_path / "out").exists()    said = r"of 1,\d\d\d mL, extracted by dal_fast, confidence [01]\.\d\d"
-    assert re.search(said, done.stdout)
+        assert not (tmp_path / "out").exists()
