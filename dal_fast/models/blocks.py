@@ -29,7 +29,7 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() and x.requires_grad and x.device.type == "cpu" and self.affine:
-            normed: Tensor = _Normalised.apply(x, self.weight, self.bias, self.eps)
+            normed: Tensor = _Normalised.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
             return normed
         return super().forward(x)
 

@@ -37,10 +37,7 @@ def draw_contrast(rng: Random) -> tuple[Tensor, Tensor]:
     White matter of a usual contrast is about 0.3 to 0.8.
     """
     kind = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
-    if kind in _LIKE:
-        values = _like(_LIKE[kind], rng)
-    else:
-        values = _free(rng, ordered=kind == "ordered")
+    values = _like(_LIKE[kind], rng) if kind in _LIKE else _free(rng, kind == "ordered")
     if rng.random() < _AGENT:
         for name in ("artery", "vein", "mucosa", "dura"):
             values[name] = max(values[name], rng.uniform(0.6, 1.5))
@@ -69,7 +66,7 @@ def _like(row: tuple[float, ...], rng: Random) -> dict[str, float]:
     )
     if rng.random() < _SUPPRESSED:
         fat, marrow = fat * rng.uniform(0.1, 0.4), marrow * rng.uniform(0.1, 0.5)
-    values = {name: fluid for name in _FLUIDS}
+    values = dict.fromkeys(_FLUIDS, fluid)
     values |= {name: _around(grey, rng, 0.06) for name in _GREYS}
     values |= {name: _around(white, rng, 0.06) for name in _WHITES}
     values |= {"outer_fluid": _around(fluid, rng, 0.1), "eye": eye, "eye_muscle": muscle}

@@ -204,7 +204,7 @@ def _box_around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
     sides = []
     for axis, size in enumerate(mask.shape):
         others = tuple(a for a in range(3) if a != axis)
-        (used,) = mask.any(others).nonzero()
+        used = np.flatnonzero(mask.any(others))
         first, last = int(used[0]) - margin, int(used[-1]) + margin
         sides.append(slice(max(0, first), min(size, last + 1)))
     return tuple(sides)
@@ -221,9 +221,7 @@ def signed_distance(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
     return distance.astype(np.float32)
 
 
-def _classes(
-    labels: NDArray[Any], distance: NDArray[np.float32], name: str
-) -> NDArray[np.uint8]:
+def _classes(labels: NDArray[Any], distance: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
     ndimage = _ndimage()
     table = np.zeros(int(labels.max()) + 1, np.uint8)
     for number, what in enumerate(CLASSES):
@@ -261,7 +259,7 @@ def _patches(shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
 def _read(path: Path) -> NDArray[np.int32]:
     """Labels in RAS order, cropped to the head, a voxel of air on all sides but the lowest."""
     try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
+        image = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[no-untyped-call]
         labels = np.asarray(image.dataobj).astype(np.int32)  # type: ignore[attr-defined]
     except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
         raise InputError(Code.NO_DATA, f"{path} is not readable: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -44,17 +45,17 @@ class Objective(nn.Module):
             self.model.part(name).requires_grad_(name in self.learning)
 
     @abstractmethod
-    def prepare(self, sample: Sample, generator: Generator) -> Batch:
+    def prepare(self, sample: Any, generator: Generator) -> Any:
         """The tensors that ``forward`` takes; every random number of the step is drawn here."""
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Any) -> dict[str, Tensor]:
         """Every loss of the step by its name, unweighted, mean over the samples."""
         device = batch["image"].device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.mixed):
             return self.losses(batch)
 
     @abstractmethod
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Any) -> dict[str, Tensor]:
         """As ``forward``, in whatever precision is set."""
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
