@@ -81,6 +81,10 @@ class AutoencoderOutput(NamedTuple):
     pseudo_healthy: Tensor
     field_of_view: Tensor
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> AutoencoderOutput:
+        """The output with every volume changed alike."""
+        return AutoencoderOutput(*map(change, self))
+
 
 class Autoencoder(Model):
     """Encoder and decoder, and a critic while a GAN is trained.

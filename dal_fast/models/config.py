@@ -37,6 +37,8 @@ class DALConfig(BaseModel):
         modality_length: of the modality vector.
         decoder_width: channels of R_D.
         canny_sigma, canny_low, canny_high: edge detection on the anatomical image.
+        residual_head_widths: U-Net channels by level of the head on residual evidence
+            (:mod:`dal_fast.models.residual_head`); none, and there is no head.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,3 +61,4 @@ class DALConfig(BaseModel):
     canny_sigma: PositiveFloat = 1.0
     canny_low: PositiveFloat = 0.02
     canny_high: PositiveFloat = 0.04
+    residual_head_widths: tuple[PositiveInt, ...] = ()

@@ -23,6 +23,7 @@ from dal_fast import __version__
 from dal_fast.cache import cache_home
 from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.models import AnyModel, AnyOutput, Autoencoder
+from dal_fast.models.residual_head import CHANNELS as RESIDUAL_CHANNELS
 from dal_fast.screening.runtimes.precision import full_precision
 
 Engine = Callable[[tuple[Tensor, ...]], Tensor]
@@ -73,7 +74,7 @@ class CompiledRuntime:
     def run(self, x: Tensor, mask: Tensor) -> AnyOutput:
         with full_precision():
             output = self.model(x.to(self.device), mask.to(self.device))
-        return type(output)(*(volume.cpu() for volume in output))
+        return output.map(torch.Tensor.cpu)
 
 
 def check_fork(name: str) -> None:
@@ -141,6 +142,7 @@ def example_inputs(model: AnyModel, more: int = 0) -> dict[str, tuple[Tensor, ..
         "restorer": ((volume(1) > 0.8).float(),),
         "head": (volume(config.anatomy_channels),),
         "decoder": (volume(config.anatomy_channels), v, mask),
+        "residual_head": (volume(RESIDUAL_CHANNELS),),
     }
 
 
