@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
 from dal_fast.models.model import Model, brain_pads
@@ -121,7 +122,8 @@ class DAL(Model):
 
         Args:
             x: ``(N, 1, D, H, W)`` on a ``config.voxel_mm`` grid, axes right, anterior, superior,
-                median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`).
+                median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`). E_A sees it
+                to ``config.input_ceiling``, all else to 1.
             mask: brain, bool ``(N, 1, D, H, W)``.
         """
         pads = self.pads(mask)
@@ -138,6 +140,7 @@ class DAL(Model):
 
     def tissue_logits(self, x: Tensor, mask: Tensor) -> Tensor:
         """E_A: ``(N, 1, D, H, W)`` to ``(N, K, D, H, W)``, sides multiples of ``stride``."""
+        x = x.clamp_max(self.config.input_ceiling)
         if self.config.tissue_input == "evidence":
             evidence = self.part("evidence")(x, mask)
             logits: Tensor = combine(evidence, self.part("tissue")(evidence))
@@ -150,7 +153,7 @@ class DAL(Model):
 
     def recouple(self, x: Tensor, mask: Tensor, logits: Tensor) -> DALOutput:
         """All that follows E_A, so that another runtime may serve the logits."""
-        config = self.config
+        config, x = self.config, x.clamp_max(CEILING)
         p = logits.softmax(dim=1) * mask
         anatomy = anatomy_image(logits, config.levels, mask)
         edges = canny3d(anatomy, config.canny_sigma, config.canny_low, config.canny_high, mask)

@@ -70,7 +70,7 @@ class DALOutputs:
     @cached_property
     def logits(self) -> Tensor:
         """Of E_A, ``(N, K, D, H, W)`` float32."""
-        image = self.batch["image"].contiguous(memory_format=torch.channels_last_3d)
+        image = self.batch["seen"].contiguous(memory_format=torch.channels_last_3d)
         with torch.set_grad_enabled("tissue" in self.learning):
             return self.model.tissue_logits(image, self.batch["mask"]).float()
 
