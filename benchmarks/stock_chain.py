@@ -22,9 +22,10 @@ from scipy import ndimage
 from dal_fast import reference
 from dal_fast.imaging.grid import ModelGrid, plan_grid
 from dal_fast.models import DAL, DALOutput
+from dal_fast.models.residuals import CERTAIN, LEAST_SPREAD
 from dal_fast.screening.calibration import BENEFIT, PAIRS, SIGNED, Calibration
 from dal_fast.screening.postprocess import MIN_REGION_ML, SMALLER, TOP_FRACTION
-from dal_fast.screening.scoring import CERTAIN, LEAN, LEAST_SPREAD, contrast_of
+from dal_fast.screening.scoring import LEAN, contrast_of
 
 Array = NDArray[np.float32]
 _CUBE = np.ones((3, 3, 3))

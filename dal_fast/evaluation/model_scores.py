@@ -68,7 +68,7 @@ class ModelScores:
         if self.baselines:
             image = model_input.grid.to_model(truth.volume.data)
             maps |= baseline_maps(
-                image, model_input.image, output.field_of_view, model_input.grid.affine, self.atlas
+                image, output.image, output.field_of_view, model_input.grid.affine, self.atlas
             )
         median = self.screener.median_for(anomaly)
         return {

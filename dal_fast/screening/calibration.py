@@ -21,8 +21,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from dal_fast.models.residuals import usual_spread
 from dal_fast.screening.postprocess import choose_median, scan_score, smooth
-from dal_fast.screening.scoring import anomaly_score, check_score, contrast_of, usual_spread
+from dal_fast.screening.scoring import anomaly_score, check_score, contrast_of
 
 SIGNED = "signed"
 PAIRS = {

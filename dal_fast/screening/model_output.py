@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.morphology import erode
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.models import AnyModel, AnyOutput, Autoencoder, DALOutput
 from dal_fast.screening.calibration import AnomalyMap, Calibration, score_scan, sign_of
 from dal_fast.screening.scoring import NAMED, WITHOUT_TISSUE, anomaly_score
@@ -28,7 +29,7 @@ class ModelOutput:
     """One scan on the model's grid, and the model's prediction for it.
 
     Attributes:
-        image: normalised scan, ``(1, 1, D, H, W)``.
+        image: normalised scan in [0, 1], ``(1, 1, D, H, W)``.
         field_of_view: where the scan is evaluated, bool, the same shape.
         prediction: what the model returned.
         contrast: that the model was trained on; None for DAL, which infers it from the scan.
@@ -46,11 +47,12 @@ class ModelOutput:
         """The output of ``model``, with the field of view that the model covers.
 
         Args:
-            image: normalised scan, ``(1, 1, D, H, W)``.
+            image: normalised scan, ``(1, 1, D, H, W)``; cut off at 1.
             field_of_view: where it has signal inside the brain, bool, the same shape.
             prediction: of ``model`` for ``image``.
             model: an autoencoder is not evaluated at the edge of the brain, see ``EDGE_MM``.
         """
+        image = image.clamp_max(CEILING)
         if not isinstance(model, Autoencoder):
             return cls(image, field_of_view, prediction, None)
         assert not isinstance(prediction, DALOutput)

@@ -22,14 +22,11 @@ where lesions are the brightest of all. All but ``hybrid`` are ours ("not specif
 
 from __future__ import annotations
 
-import itertools
-
-import torch
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.normalise import BRAIN_LEVEL
-from dal_fast.metrics import robust_spread
+from dal_fast.models.residuals import highest_nearby, usual_spread
 from dal_fast.ops import hybrid_score
 
 NAMED = (
@@ -50,8 +47,6 @@ WITHOUT_TISSUE = NAMED[:6]
 SCORES = ("auto", "signed", *NAMED)
 
 LEAN = 0.25  # share of the plain intensity in ``blended``
-CERTAIN, ENOUGH = 0.8, 50  # probability and number of the voxels that a spread is taken from
-LEAST_SPREAD, UNKNOWN_SPREAD = 0.02, 0.1  # of a tissue without noise, of one with too few voxels
 T1_SHARE = 0.25  # least (white - grey) / (white - fluid) of a T1-like scan
 
 
@@ -100,7 +95,7 @@ def anomaly_score(
         return (x - phi).abs() * mask
     kind, _, sign = score.rpartition("_")
     flip = -1.0 if sign == "negative" else 1.0
-    healthy = _dilate(flip * phi, mask) if kind else flip * phi
+    healthy = highest_nearby(flip * phi, mask) if kind else flip * phi
     if kind == "blended":
         healthy = (1 - LEAN) * healthy + LEAN * flip * BRAIN_LEVEL
     residual = (flip * x - healthy).clamp_min(0) * mask
@@ -126,27 +121,3 @@ def contrast_of(x: Tensor, p: Tensor, mask: Tensor) -> str:
     if fluid > max(grey, white):
         return "T2w"
     return "T1w" if grey > fluid and white - grey > T1_SHARE * (white - fluid) else "FLAIR"
-
-
-def usual_spread(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor) -> Tensor:
-    """sigma of every voxel ``(N, 1, D, H, W)``, from the tissues' robust spreads of ``x - phi``."""
-    residual = x - phi
-    spreads = residual.new_full(p.shape[:2], UNKNOWN_SPREAD)
-    for n, k in itertools.product(range(p.shape[0]), range(p.shape[1])):
-        certain = residual[n, 0][(p[n, k] > CERTAIN) & mask[n, 0]]
-        if len(certain) >= ENOUGH:
-            spreads[n, k] = robust_spread(certain).clamp_min(LEAST_SPREAD)
-    mixed = torch.einsum("nkdhw,nk->ndhw", p, spreads)[:, None]
-    return torch.where(mask, mixed, 1.0).clamp_min(LEAST_SPREAD)
-
-
-def _dilate(phi: Tensor, mask: Tensor) -> Tensor:
-    """Largest phi inside the mask among a voxel and its 26 neighbours."""
-    highest = phi.masked_fill(~mask, -torch.inf)
-    for axis in (2, 3, 4):
-        before, size = highest, highest.shape[axis]
-        highest = before.clone()
-        for start, shift in ((0, 1), (1, -1)):
-            part = highest.narrow(axis, start, size - 1)
-            torch.maximum(part, before.narrow(axis, start + shift, size - 1), out=part)
-    return highest.clamp_min_(-1e6)

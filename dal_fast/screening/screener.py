@@ -244,7 +244,7 @@ class Screener:
         regions = postprocess.regions(anomaly, above)
         tissue, edges = _anatomy(model_input, model_output)
         image = Image(volume.data, volume.affine)
-        labels, normalised = None if tissue is None else tissue.data, model_input.image[0, 0]
+        labels, normalised = None if tissue is None else tissue.data, model_output.image[0, 0]
         flags = quality_flags(
             volume, brain, labels, normalised.numpy(), above, anomaly_map.contrast
         )

@@ -9,7 +9,12 @@ from dal_fast.models import DAL, DALConfig, create_model, model_names
 from dal_fast.models.unet import UNet
 
 PUBLISHED = ("tissue", "code", "modality", "restorer", "decoder")
-SMALL = {"tissue_widths": (4, 8, 8), "anatomy_widths": (4, 8), "decoder_width": 8}
+SMALL = {
+    "tissue_widths": (4, 8, 8),
+    "anatomy_widths": (4, 8),
+    "decoder_width": 8,
+    "residual_head_widths": (4, 8),
+}
 
 
 def _model(**changes):
@@ -43,7 +48,9 @@ def test_output_is_on_the_grid_of_the_scan(changes):
     assert out.edges.dtype == torch.bool
     total = out.probabilities.sum(dim=1, keepdim=True)
     assert torch.allclose(total, mask.float(), atol=1e-5)
-    for volume in (out.anatomy, out.edges, out.pseudo_healthy, out.fluid):
+    assert out.evidence.shape == x.shape
+    assert ((out.evidence >= 0) & (out.evidence <= 1)).all()
+    for volume in (out.anatomy, out.edges, out.pseudo_healthy, out.fluid, out.evidence):
         assert (volume[~mask] == 0).all()
     assert out.pseudo_healthy.isfinite().all()
     levels = torch.tensor((0.0, *DALConfig().levels))

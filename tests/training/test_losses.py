@@ -20,6 +20,7 @@ CONFIG = DALConfig(
     decoder_width=8,
     anatomy_channels=4,
     recoupler="film",
+    residual_head_widths=(4, 8),
 )
 SPACE = (16, 20, 16)
 # which networks a loss may move, at the most
@@ -35,6 +36,7 @@ MOVES = {
     "code": {"restorer"},
     "restoration": {"restorer", "modality", "decoder"},
     "reuse": {"restorer", "modality", "decoder"},
+    "abnormality": {"residual_head"},
 }
 
 
