@@ -19,6 +19,7 @@ import pydicom
 from pydicom.uid import UID
 
 from dal_fast.dicom import quiet
+from dal_fast.dicom.classes import MR_CLASSES
 from dal_fast.errors import Code, InputError
 
 LARGEST_FILE = 2 << 30
@@ -222,7 +223,7 @@ def _add(source: Source, found: StudyFiles) -> None:
                 found.damaged.append((source, "its header names no class, series or instance"))
             else:
                 found.foreign += 1
-        elif "Rows" in header or "NumberOfFrames" in header:
+        elif "Rows" in header or kind in MR_CLASSES:  # one that is cut is told where it is read
             found.images.append(DicomFile(header, source))
         else:
             name = UID(kind).name

@@ -11,19 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dal_fast.dicom.classes import CLASSIC
 from dal_fast.dicom.files import DicomFile
 
-CLASSIC, ENHANCED, LEGACY = (
-    "1.2.840.10008.5.1.4.1.1.4",
-    "1.2.840.10008.5.1.4.1.1.4.1",
-    "1.2.840.10008.5.1.4.1.1.4.4",
-)
-MR_CLASSES = {
-    CLASSIC: "MR Image Storage",
-    ENHANCED: "Enhanced MR Image Storage",
-    LEGACY: "Legacy Converted Enhanced MR Image Storage",
-}
-"""The classes that are read."""
 MOST_FRAMES = 100_000
 _UNIT = 0.01  # by which direction cosines may miss length 1 and a right angle
 _COMPONENTS = {

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dal_fast.dicom.classes import MR_CLASSES
 from dal_fast.dicom.files import DicomFile, StudyFiles
-from dal_fast.dicom.frames import MR_CLASSES, Frame, frames_of, header_value
+from dal_fast.dicom.frames import Frame, frames_of, header_value
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.header import LARGEST_SIDE, MOST_VOXELS, SMALLEST_SIDE
 from dal_fast.imaging.orientation import Note, affine_fault
@@ -167,7 +168,9 @@ def _odd_note(count: int) -> tuple[Note, ...]:
     if not count:
         return ()
     text = f"{count} slice{'s' * (count > 1)} of the series lie{'s' * (count == 1)} otherwise"
-    return (Note("odd-slices", f"{text} than the rest, and {'were' if count > 1 else 'was'} left out"),)
+    return (
+        Note("odd-slices", f"{text} than the rest, and {'were' if count > 1 else 'was'} left out"),
+    )
 
 
 def _check_identity(series: Series) -> None:
@@ -188,6 +191,14 @@ def _check_identity(series: Series) -> None:
         raise InputError(
             Code.DICOM_NOT_MR, f"{series.title} is no MR image series (modality {modality!r})"
         )
+    for file in series.files:
+        sizes = [header_value(file.header, keyword) for keyword in ("Rows", "Columns")]
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise InputError(
+                Code.DICOM_DAMAGED,
+                f"{series.title}: {file.source.name} ends before it says how many pixels it has; "
+                "export it again",
+            )
 
 
 def _without_doubles(
@@ -308,7 +319,7 @@ def _stack(
     affine[:3, 2] = _TO_RAS @ step
     affine[:3, 3] = _TO_RAS @ positions[0]
     _check_size(frames, affine, float(step @ normal), series)
-    notes = [*repeated, *_shear(step, normal), *_order_doubts(frames, positions @ normal)]
+    notes = [*repeated, *_shear(step, normal), *_order_doubts(frames)]
     return Stack(tuple(frames), affine, tuple(notes))
 
 
@@ -320,9 +331,7 @@ def _check_frames(group: Sequence[Frame], series: Series) -> None:
             Code.DICOM_MOSAIC, f"{series.title} is a mosaic: each image holds several slices"
         )
     if any(frame.text("BurnedInAnnotation").upper() == "YES" for frame in group):
-        raise InputError(
-            Code.DICOM_BURNED_IN, f"{series.title} has text burned into its pixels"
-        )
+        raise InputError(Code.DICOM_BURNED_IN, f"{series.title} has text burned into its pixels")
     if min(first.shape) < SMALLEST_SIDE:
         raise InputError(
             Code.TOO_SMALL, f"{series.title} has {first.shape[0]} rows × {first.shape[1]} columns"
@@ -472,13 +481,14 @@ def _shear(step: NDArray[np.float64], normal: NDArray[np.float64]) -> list[Note]
     return [Note("sheared", f"the slices are shifted against each other by {degrees:.1f}°")]
 
 
-def _order_doubts(frames: Sequence[Frame], along: NDArray[np.float64]) -> list[Note]:
-    """Slice locations that do not follow the positions: one of the two is wrong."""
-    locations = [frame.number("SliceLocation") for frame in frames]
-    if None in locations:
-        return []
-    steps = np.diff(np.array(locations, np.float64))
-    if (steps >= 0).all() or (steps <= 0).all():
-        return []
-    text = "the header's slice locations are in another order than the positions of the slices"
-    return [Note("slice-order-uncertain", f"{text} (the positions were used)")]
+def _order_doubts(frames: Sequence[Frame]) -> list[Note]:
+    """Numbers that should follow the positions and do not: one of the two is wrong."""
+    for keyword in ("SliceLocation", "InStackPositionNumber"):
+        numbers = [frame.number(keyword) for frame in frames]
+        if None in numbers:
+            continue
+        steps = np.diff(np.array(numbers, np.float64))
+        if not ((steps >= 0).all() or (steps <= 0).all()):
+            text = f"the header's {keyword} is in another order than the positions of the slices"
+            return [Note("slice-order-uncertain", f"{text} (the positions were used)")]
+    return []

@@ -209,8 +209,13 @@ def enhanced(data, affine, vendor="siemens", protocol=MPRAGE, seed="1", order=No
         groups.append(group)
     ds.PerFrameFunctionalGroupsSequence = Sequence(groups)
     signed = [p.PixelRepresentation for p in planes]
-    frames = [np.frombuffer(p.PixelData, "<i2" if s else "<u2") for p, s in zip(planes, signed, strict=True)]
-    put_pixels(ds, np.stack([frames[n].reshape(first.Rows, first.Columns).astype(int) for n in order]))
+    frames = [
+        np.frombuffer(p.PixelData, "<i2" if s else "<u2")
+        for p, s in zip(planes, signed, strict=True)
+    ]
+    put_pixels(
+        ds, np.stack([frames[n].reshape(first.Rows, first.Columns).astype(int) for n in order])
+    )
     ds.Rows, ds.Columns = first.Rows, first.Columns
     return ds
 
@@ -279,7 +284,9 @@ def _hardware(plane) -> dict:
 
 
 def _anatomy() -> Sequence:
-    return _item({"FrameLaterality": "U", "AnatomicRegionSequence": _code("12738006", "SCT", "Brain")})
+    return _item(
+        {"FrameLaterality": "U", "AnatomicRegionSequence": _code("12738006", "SCT", "Brain")}
+    )
 
 
 def _module(ds: Dataset, protocol: dict) -> None:
