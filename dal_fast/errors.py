@@ -113,7 +113,14 @@ class Code(StrEnum):
     DICOM_SERIES_UNKNOWN = "dicom-series-unknown", "The study holds no series with that UID."
 
     # the brain and its mask
-    SKULL_PRESENT = "skull-present", "The scan shows the whole head, and no brain mask was found."
+    SKULL_PRESENT = (
+        "skull-present",
+        "The scan shows the whole head, and no brain mask was given.",
+    )
+    BRAIN_NOT_FOUND = (
+        "brain-not-found",
+        "No brain was found in the scan, or what was found cannot be one.",
+    )
     MASK_GRID = "mask-grid", "The brain mask is not on the scan's grid."
     MASK_EMPTY = "mask-empty", "The brain mask is empty."
     MASK_FOR_FOLDER = "mask-for-folder", "One mask was given for a whole folder of scans."
