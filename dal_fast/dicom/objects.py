@@ -208,18 +208,20 @@ class Finding:
         return made
 
     @cached_property
-    def _patient(self) -> dict[str, RawDataElement | None]:
+    def _patient(self) -> dict[str, Any]:
         """Elements of the source as they stand in its file; type 2 ones empty where absent."""
         first = self.verdict.stack.frames[0].file.source
         header = read_dataset(first, list(COPIED), pixels=False)
-        found: dict[str, RawDataElement | None] = {}
+        found: dict[str, Any] = {}
         for keyword in COPIED:
             tag = pydicom.tag.Tag(tag_for_keyword(keyword))
-            raw = header.get_item(tag) if tag in header else None
-            if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
-                found[keyword] = raw._replace(
+            element: Any = header.get_item(tag) if tag in header else None
+            if isinstance(element, RawDataElement) and isinstance(element.value, bytes):
+                element = element._replace(
                     VR=dictionary_VR(tag), is_implicit_VR=False, is_little_endian=True
                 )
+            if element is not None:  # the character set is never raw
+                found[keyword] = element
         for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate",
                         "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"):  # fmt: skip
             tag = pydicom.tag.Tag(tag_for_keyword(keyword))

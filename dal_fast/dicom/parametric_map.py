@@ -51,4 +51,20 @@ def make_parametric_map(finding: Finding) -> Dataset:
     anatomy.FrameLaterality = "U"
     anatomy.AnatomicRegionSequence = [hd.sr.CodedConcept.from_code(codes.SCT.Brain)]
     made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
+    _sort(made, finding)
     return finding.finish(made)
+
+
+def _sort(made: Dataset, finding: Finding) -> None:
+    """Put the frames in the order of the stack: readers are known that go by nothing else."""
+    affine = finding.verdict.stack.affine
+    normal = np.cross(affine[:3, 0], affine[:3, 1]) * (-1, -1, 1)
+    normal *= np.sign(affine[:3, 2] * (-1, -1, 1) @ normal)
+    groups = list(made.PerFrameFunctionalGroupsSequence)
+    places = [g.PlanePositionSequence[0].ImagePositionPatient for g in groups]
+    order = np.argsort(np.array(places, np.float64) @ normal)
+    frames = np.frombuffer(made.FloatPixelData, "<f4").reshape(len(groups), -1)
+    made.FloatPixelData = frames[order].tobytes()
+    made.PerFrameFunctionalGroupsSequence = [groups[n] for n in order]
+    for number, group in enumerate(made.PerFrameFunctionalGroupsSequence, 1):
+        group.FrameContentSequence[0].DimensionIndexValues = number
