@@ -86,6 +86,32 @@ class Code(StrEnum):
     NONFINITE = "nonfinite", "Some voxels are NaN or infinite, and they were not to be replaced."
     NO_SIGNAL = "no-signal", "The brain holds no signal to normalise by."
 
+    # DICOM
+    DICOM_NONE = "dicom-none", "There is no DICOM image in the folder or archive."
+    DICOM_DAMAGED = "dicom-damaged", "A DICOM file is cut, damaged, or contradicts itself."
+    DICOM_NOT_MR = "dicom-not-mr", "A series is no MR image series."
+    DICOM_MOSAIC = "dicom-mosaic", "A series holds several slices in one frame (mosaic)."
+    DICOM_NO_GEOMETRY = "dicom-no-geometry", "A slice does not say where it lies in the patient."
+    DICOM_FEW_SLICES = "dicom-few-slices", "A stack of slices is too short to hold a brain."
+    DICOM_MISSING_SLICES = "dicom-missing-slices", "Slices of a stack are missing."
+    DICOM_UNEVEN = "dicom-uneven", "The slices of a stack do not lie on one regular grid."
+    DICOM_REPEATED_POSITIONS = (
+        "dicom-repeated-positions",
+        "Different slices of a stack lie at the same place.",
+    )
+    DICOM_CONFLICT = "dicom-conflict", "Two instances with one UID differ."
+    DICOM_MIXED = "dicom-mixed", "A series mixes patients, studies or frames of reference."
+    DICOM_TOO_LARGE = "dicom-too-large", "A file or series is larger than any brain scan."
+    DICOM_TRANSFER_SYNTAX = "dicom-transfer-syntax", "The compression of a series is not read."
+    DICOM_PIXEL_LENGTH = "dicom-pixel-length", "The pixels are not as many as the header promises."
+    DICOM_PIXELS = "dicom-pixels", "The pixels of a slice cannot be decoded or used."
+    DICOM_BURNED_IN = "dicom-burned-in", "Text is burned into the pixels."
+    DICOM_UNSELECTED = (
+        "dicom-unselected",
+        "No series of a study is known to be a T1w, T2w or FLAIR scan of a brain.",
+    )
+    DICOM_SERIES_UNKNOWN = "dicom-series-unknown", "The study holds no series with that UID."
+
     # the brain and its mask
     SKULL_PRESENT = (
         "skull-present",

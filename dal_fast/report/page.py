@@ -61,6 +61,21 @@ def scan_pictures(result: Result) -> tuple[str, NDArray[np.uint8]]:
     return page, thumbnail
 
 
+def plane_pictures(result: Result) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """The scan, grey ``(H, W)``, and the anomaly map over it, ``(H, W, 3)``, in each view.
+
+    Args:
+        result: of the screening; the planes go through the map's maximum.
+    """
+    box, peak = world_box(result.brain_mask), peak_of(result)
+    white = white_level(result.scan, result.brain_mask)
+    planes = [plane(view, peak, box) for view in VIEWS]
+    return [
+        (colour.grey(sample(result.scan, here), white), _anomaly(result, here, white))
+        for here in planes
+    ]
+
+
 def peak_of(result: Result) -> NDArray[np.float64]:
     """World coordinates of the highest anomaly value; the brain's middle where there is none."""
     data = result.anomaly.data.T  # as it lies in memory

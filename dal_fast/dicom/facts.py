@@ -1,0 +1,137 @@
+"""What a stack's header says of how it was acquired, in one form for all vendors."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from dal_fast.dicom.frames import Frame
+
+_NO_AGENT = frozenset(("", "NO", "NONE", "N", "0", "NIL", "OHNE"))
+_AGENT = re.compile(
+    r"\+\s*(C|GD|KM)\b|\bC\+|"
+    r"(?<![A-Z])(GD|GAD|GADO\w*|KM|POST|POSTGD|CE|CONTRAST|GADAVIST|DOTAREM|MAGNEVIST)(?![A-Z])"
+)
+_NO_CONTRAST = re.compile(r"(?<![A-Z])(W/?O|WITHOUT|NON|PRE|OHNE|NATIV\w*|SANS|NO)(?![A-Z])")
+_WHITE_MATTER_T1 = 850.0
+"""Milliseconds at 3 T, for the angle from which a spoiled gradient echo is T1 weighted."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of one stack.
+
+    Attributes:
+        words: of its names (description, protocol, sequence), in capitals.
+        text: the same, not taken apart.
+        study_words: of the study's and the requested procedure's descriptions.
+        body_part: in capitals.
+        image_type: in capitals.
+        component: ``magnitude``, ``phase``, …; empty where it is unknown.
+        gradient, spin, planar, inversion: what kind of echo; ``planar`` is EPI.
+        three_d: excited as a volume.
+        te, tr, flip: milliseconds and degrees; ``None`` where unknown.
+        ti: inversion times, ms.
+        echoes: how many echo times the series has.
+        b_value: s/mm².
+        angio: the header calls it an angiogram.
+        agent: a contrast agent was given, by the header or the series' names.
+        largest_mm: the longest side of a voxel.
+    """
+
+    words: frozenset[str]
+    text: str
+    study_words: frozenset[str]
+    body_part: str
+    image_type: tuple[str, ...]
+    component: str
+    gradient: bool
+    spin: bool
+    planar: bool
+    inversion: bool
+    three_d: bool
+    te: float | None
+    tr: float | None
+    flip: float | None
+    ti: tuple[float, ...]
+    echoes: int
+    b_value: float
+    angio: bool
+    agent: bool
+    largest_mm: float
+
+    @property
+    def beyond_ernst(self) -> bool:
+        """Whether the flip angle is near or above the Ernst angle of white matter."""
+        if self.tr is None or self.flip is None:
+            return False
+        ernst = math.degrees(math.acos(math.exp(-self.tr / _WHITE_MATTER_T1)))
+        return 0.75 * ernst <= self.flip <= 40
+
+
+def facts_of(frames: tuple[Frame, ...], echoes: int, largest_mm: float) -> Facts:
+    """The facts of a stack.
+
+    Args:
+        frames: of it.
+        echoes: how many echo times its series has.
+        largest_mm: longest side of a voxel.
+    """
+    frame = frames[0]
+    scanning = set(frame.texts("ScanningSequence"))
+    pulse = frame.text("EchoPulseSequence").upper()
+    names = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
+    text = " ".join(frame.text(name) for name in names).upper()
+    study = " ".join(frame.text(n) for n in ("StudyDescription", "RequestedProcedureDescription"))
+    ti = tuple(sorted({time for f in frames for time in f.inversion_times}))
+    return Facts(
+        words=_words(text),
+        text=text,
+        study_words=_words(study.upper()),
+        body_part=frame.text("BodyPartExamined").upper(),
+        image_type=frame.image_type,
+        component=frame.component,
+        gradient="GR" in scanning or pulse in ("GRADIENT", "BOTH"),
+        spin="SE" in scanning or pulse in ("SPIN", "BOTH"),
+        planar="EP" in scanning or frame.text("EchoPlanarPulseSequence").upper() == "YES",
+        inversion="IR" in scanning or frame.text("InversionRecovery").upper() == "YES" or bool(ti),
+        three_d=_three_d(frame),
+        te=frame.echo_time,
+        tr=frame.number("RepetitionTime"),
+        flip=frame.number("FlipAngle"),
+        ti=ti,
+        echoes=echoes,
+        b_value=max(f.b_value for f in frames),
+        angio=frame.text("AngioFlag").upper() == "Y"
+        or frame.text("AcquisitionContrast").upper() in ("TIME_OF_FLIGHT", "FLOW_ENCODED"),
+        agent=_agent(frame),
+        largest_mm=largest_mm,
+    )
+
+
+def _three_d(frame: Frame) -> bool:
+    stated = frame.text("MRAcquisitionType").upper()
+    return stated == "3D" or (not stated and "3D" in frame.text("SequenceName").upper())
+
+
+def _words(text: str) -> frozenset[str]:
+    """Words of letters and digits, in capitals: ``t2_tirm_tra*`` gives T2, TIRM, TRA."""
+    return frozenset(re.findall(r"[A-Z0-9]+", text))
+
+
+def _agent(frame: Frame) -> bool:
+    if frame.text("ContrastBolusAgent").upper() not in _NO_AGENT:
+        return True
+    if frame.file.header.get("ContrastBolusAgentSequence"):
+        return True
+    names = " ".join(frame.text(n) for n in ("SeriesDescription", "ProtocolName")).upper()
+    return bool(_AGENT.search(names)) and not _NO_CONTRAST.search(names)
+
+
+def distinct_echoes(frames: list[Frame]) -> int:
+    """How many echo times there are."""
+    times = {None if f.echo_time is None else float(np.round(f.echo_time, 1)) for f in frames}
+    return len(times)

@@ -1,0 +1,57 @@
+"""Every quirk of the lab ends as its row says: the same, flagged, or refused with its code."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pydicom", reason="needs dal_fast[dicom]")
+
+from dicom_lab import quirks
+from dicom_lab.compare import agrees
+
+from dal_fast.dicom.files import find_files
+from dal_fast.dicom.pixels import read_stack, same_pixels
+from dal_fast.dicom.series import find_series
+from dal_fast.errors import InputError
+
+
+def read(folder):
+    """Volumes and refusals of a folder."""
+    volumes, refusals = [], []
+    try:
+        found = find_files(folder)
+        for series in find_series(found, same_pixels):
+            for part in series.parts:
+                try:
+                    if part.refusal is not None:
+                        raise part.refusal
+                    volumes.append(read_stack(part.stack, Path("scan")))
+                except InputError as error:
+                    refusals.append(error)
+    except InputError as error:
+        refusals.append(error)
+    return volumes, refusals
+
+
+@pytest.mark.parametrize(
+    ("quirk", "kind"), quirks.CASES, ids=[f"{q.name}, {k}" for q, k in quirks.CASES]
+)
+def test_a_quirk(quirk, kind, tmp_path):
+    data, affine = quirks.make(quirk, kind, tmp_path / "study")
+    volumes, refusals = read(tmp_path / "study")
+    codes = [str(error.code) for error in refusals]
+    if quirk.expected != "same" and not quirk.expected.startswith("flag"):
+        assert codes == [quirk.expected]
+        assert not volumes
+        assert "\n" not in refusals[0].message
+        return
+    assert codes == []
+    assert len(volumes) == 1
+    notes = [note.code for note in volumes[0].notes]
+    assert notes == ([] if quirk.expected == "same" else [quirk.expected.removeprefix("flag ")])
+    assert quirk.moved or agrees(volumes[0], data, affine, quirk.tolerance)
+
+
+def test_there_are_enough_quirks():
+    assert len(quirks.QUIRKS) > 60
+    assert {kind for _, kind in quirks.CASES} == {"classic", "enhanced"}

@@ -1,0 +1,87 @@
+"""The right series of a study, or none: never a localiser, a reformat, a diffusion or phase image."""
+
+import json
+
+import pytest
+
+pytest.importorskip("pydicom", reason="needs dal_fast[dicom]")
+
+from dicom_lab import scanner, studies
+
+from dal_fast.dicom.select import CONTRASTS, EXCLUSIONS, RANKING, select_named, select_series
+from dal_fast.dicom.series import find_series
+from dal_fast.errors import Code, InputError
+
+STUDIES = [(vendor, protocol) for vendor in scanner.VENDORS for protocol in studies.PROTOCOLS]
+
+
+def series_of(vendor, protocol):
+    found, expected = studies.make(vendor, protocol)
+    return find_series(found, lambda first, second: False), expected
+
+
+def test_there_are_forty_studies():
+    assert len(STUDIES) == 40
+    assert all(12 <= len(series) <= 25 for series, _ in studies.PROTOCOLS.values())
+
+
+@pytest.mark.parametrize(("vendor", "protocol"), STUDIES)
+def test_the_right_series_are_chosen(vendor, protocol):
+    series, expected = series_of(vendor, protocol)
+    selection = select_series(series)
+    chosen = {verdict.contrast: verdict.series.number for verdict in selection.chosen}
+    assert chosen == expected, json.dumps(selection.record(), indent=1)
+    record = selection.record()
+    assert len(record["Series"]) >= len(series)
+    assert all(row["Rule"] and row["Reason"] for row in record["Series"])
+    text = json.dumps(record)
+    assert not any(word in text for word in ("Vorname", "Nachname", "PID4711", "19610203"))
+
+
+def test_rows_have_names_of_their_own():
+    names = [rule.name for rule in EXCLUSIONS] + [rule.name for _, rule in CONTRASTS]
+    assert len(set(names)) == len(names)
+    assert len({name for name, _ in RANKING}) == len(RANKING)
+
+
+def test_series_with_a_contrast_agent_are_taken_on_request():
+    series, _ = series_of("ge", "with contrast agent only")
+    chosen = select_series(series, allow_contrast_agent=True).chosen
+    assert {verdict.contrast for verdict in chosen} == {"T1w", "T2w", "FLAIR"}
+    assert all("contrast-agent" in [note.code for note in verdict.notes] for verdict in chosen)
+
+
+def test_one_without_a_contrast_agent_comes_first():
+    series, expected = series_of("siemens", "tumour")
+    chosen = select_series(series, allow_contrast_agent=True).chosen
+    assert {verdict.contrast: verdict.series.number for verdict in chosen} == expected
+
+
+def test_a_named_series_is_taken_with_the_reason():
+    series, _ = series_of("canon", "names that lie")
+    unknown = next(one for one in series if one.number == 15)
+    (verdict,) = select_named(series, [unknown.uid]).chosen
+    assert (verdict.series, verdict.rule, verdict.contrast) == (unknown, "named", None)
+
+
+def test_a_named_localiser_is_refused_for_its_geometry():
+    series, _ = series_of("philips", "tumour")
+    with pytest.raises(InputError) as refused:
+        select_named(series, [series[0].uid])
+    assert refused.value.code == Code.DICOM_FEW_SLICES
+
+
+def test_stacks_that_no_rule_tells_apart_are_refused():
+    series, _ = series_of("siemens", "stroke")
+    several = next(one for one in series if len(one.parts) == 3)
+    with pytest.raises(InputError) as refused:
+        select_named(series, [several.uid])
+    assert refused.value.code == "dicom-unselected"
+
+
+def test_a_contrast_agent_that_was_not_given_is_none():
+    series, _ = series_of("siemens", "MS")
+    for one in series:
+        for file in one.files:
+            file.header.SeriesDescription += " without contrast"
+    assert len(select_series(series).chosen) == 3

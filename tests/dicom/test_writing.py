@@ -1,0 +1,298 @@
+"""Objects that validators accept and that independent readers read back bit by bit."""
+
+import copy
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+pytest.importorskip("highdicom", reason="needs dal_fast[dicom]")
+
+from dicom_lab import findings, scanner, tools
+from dicom_lab.compare import canonical, corners_apart
+from pydicom import dcmread
+
+from dal_fast.dicom import quiet
+from dal_fast.dicom.derived import make_derived_series
+from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS
+from dal_fast.dicom.parametric_map import make_parametric_map
+from dal_fast.dicom.pictures import make_secondary_capture
+from dal_fast.dicom.seg import make_segmentation
+from dal_fast.dicom.sr import make_report
+
+CASES = [
+    ("classic", {}),
+    ("classic", {"shear": 4.0}),
+    ("classic", {"degrees": (0, 90, 0)}),
+    ("enhanced", {}),
+    ("shuffled", {"shear": 4.0}),
+    ("concatenated", {}),
+]
+IDS = [f"{kind}, {'sheared' if 'shear' in w else 'sagittal' if w else 'oblique'}" for kind, w in CASES]
+
+
+def write_all(finding, folder, label_map=False):
+    """Every object of a finding, in files; by kind."""
+    folder.mkdir()
+    with quiet():
+        seg = make_segmentation(finding, label_map)
+        made = {
+            "seg": [seg] if seg is not None else [],
+            "map": [make_parametric_map(finding)],
+            "mr": make_derived_series(finding),
+            "sc": [make_secondary_capture(finding)],
+            "sr": [make_report(finding, seg)],
+        }
+        paths = {}
+        for kind, objects in made.items():
+            paths[kind] = [folder / f"{kind}{number:03d}.dcm" for number in range(len(objects))]
+            for path, one in zip(paths[kind], objects, strict=True):
+                one.save_as(path, enforce_file_format=True)
+    return paths
+
+
+@pytest.fixture(scope="module", params=CASES, ids=IDS)
+def written(request, tmp_path_factory):
+    kind, where = request.param
+    folder = tmp_path_factory.mktemp("written")
+    findings.write_study(folder / "study", kind, **where)
+    finding = findings.make_finding(folder / "study")
+    return finding, write_all(finding, folder / "objects"), folder
+
+
+def on_grid(file, finding):
+    """A NIfTI file's voxels on the finding's own grid, 0 where the file has none.
+
+    dcmqi keeps the axes of the frames, and stands slices upon each other: the shear of a stack is
+    not in its grid, the voxels are.
+    """
+    image = nib.load(file)
+    data, ours = np.asarray(image.dataobj), finding.result.scan.affine
+    normal = np.cross(ours[:3, 0], ours[:3, 1])
+    normal /= np.linalg.norm(normal)
+    heights = [a[:3, 3] @ normal for a in (image.affine, ours)]
+    first = (heights[0] - heights[1]) / (ours[:3, 2] @ normal)
+    assert abs(first - round(first)) < 1e-3
+    out = np.zeros(finding.result.scan.data.shape, data.dtype)
+    out[:, :, round(first) : round(first) + data.shape[2]] = data
+    return out, float(np.abs(image.affine[:3, :2] - ours[:3, :2]).max())
+
+
+def test_dciodvfy_finds_no_error(written):
+    _, paths, _ = written
+    for kind in paths.values():
+        for path in (kind[0], kind[-1]):
+            assert tools.errors_of(path) == [], path.name
+
+
+def test_dcentvfy_finds_no_error_together_with_the_sources(written):
+    _, paths, folder = written
+    everything = [path for kind in paths.values() for path in kind]
+    assert tools.errors_of(sorted((folder / "study").iterdir()) + everything, "dcentvfy") == []
+
+
+def test_dcmqi_reads_the_segmentation_back(written, tmp_path):
+    finding, paths, _ = written
+    if "sheared" in [note.code for note in finding.verdict.notes]:
+        pytest.skip("segimage2itkimage refuses slices that are shifted against each other")
+    tools.run("segimage2itkimage", "--inputDICOM", paths["seg"][0], "--outputDirectory", tmp_path,
+              "--outputType", "nii")  # fmt: skip
+    for number, mask in ((1, finding.result.anomaly_mask), (2, finding.result.brain_mask)):
+        read, off = on_grid(tmp_path / f"{number}.nii.gz", finding)
+        assert off < 1e-3
+        assert np.array_equal(read != 0, mask.data)
+
+
+def test_dcmqi_reads_the_map_back(written, tmp_path):
+    finding, paths, _ = written
+    tools.run("paramap2itkimage", "--inputDICOM", paths["map"][0], "--outputDirectory", tmp_path,
+              "--outputType", "nii")  # fmt: skip
+    read, off = on_grid(next(tmp_path.glob("*.nii*")), finding)
+    assert off < 1e-3
+    assert np.abs(read - finding.result.anomaly.data).max() < 1e-6
+
+
+def frames_in_place(ds, pixels, finding, segment=None):
+    """Frames on the finding's grid, each by its own position."""
+    out = np.zeros(finding.result.scan.data.shape, pixels.dtype)
+    inverse = np.linalg.inv(finding.result.scan.affine)
+    for group, frame in zip(ds.PerFrameFunctionalGroupsSequence, pixels, strict=True):
+        if segment and group.SegmentIdentificationSequence[0].ReferencedSegmentNumber != segment:
+            continue
+        place = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float) * (-1, -1, 1)
+        i, j, k = nib.affines.apply_affine(inverse, place)
+        assert abs(i) < 1e-3
+        assert abs(j) < 1e-3
+        assert abs(k - round(k)) < 1e-3
+        out[:, :, round(k)] = frame.T
+    return out
+
+
+def test_every_frame_lies_at_its_own_place(written):
+    finding, paths, _ = written
+    seg, pm = dcmread(paths["seg"][0]), dcmread(paths["map"][0])
+    for number, mask in ((1, finding.result.anomaly_mask), (2, finding.result.brain_mask)):
+        read = frames_in_place(seg, seg.pixel_array, finding, number)
+        assert np.array_equal(read != 0, mask.data)
+    read = frames_in_place(pm, pm.pixel_array, finding)
+    assert np.array_equal(read, finding.result.anomaly.data)
+
+
+def test_every_frame_names_the_frame_that_it_was_made_of(written):
+    finding, paths, folder = written
+    sources = {str(ds.SOPInstanceUID): ds for ds in map(dcmread, (folder / "study").iterdir())}
+    seg = dcmread(paths["seg"][0])
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        (source,) = group.DerivationImageSequence[0].SourceImageSequence
+        ds = sources[source.ReferencedSOPInstanceUID]
+        assert source.ReferencedSOPClassUID == ds.SOPClassUID
+        place = ds
+        if "NumberOfFrames" in ds:
+            number = int(source.ReferencedFrameNumber) - 1
+            place = ds.PerFrameFunctionalGroupsSequence[number].PlanePositionSequence[0]
+        assert np.allclose(
+            np.array(place.ImagePositionPatient, float),
+            np.array(group.PlanePositionSequence[0].ImagePositionPatient, float),
+        )
+    listed = [
+        str(item.ReferencedSOPInstanceUID)
+        for series in seg.ReferencedSeriesSequence
+        for item in series.ReferencedInstanceSequence
+    ]
+    assert sorted(listed) == sorted(set(listed))
+    assert set(listed) <= set(sources)
+
+
+def test_the_derived_series_is_read_by_our_own_reader(written):
+    finding, paths, folder = written
+    from pathlib import Path
+
+    from dal_fast.dicom.files import find_files
+    from dal_fast.dicom.pixels import read_stack, same_pixels
+    from dal_fast.dicom.select import select_series
+    from dal_fast.dicom.series import find_series
+
+    alone = folder / "derived"
+    if not alone.exists():
+        alone.mkdir()
+        for path in paths["mr"]:
+            (alone / path.name).write_bytes(path.read_bytes())
+    series = find_series(find_files(alone), same_pixels)
+    assert not select_series(series).chosen  # our own results are never screened again
+    volume = read_stack(series[0].parts[0].stack, Path("x"))
+    ours, theirs = canonical(volume.data, volume.affine), canonical(
+        finding.result.anomaly.data, finding.result.anomaly.affine
+    )
+    assert corners_apart(ours, theirs) < 1e-3
+    assert np.abs(ours.get_fdata() - theirs.get_fdata()).max() < 2.0 / 4000
+
+
+def test_tid1500reader_reads_the_report(written, tmp_path):
+    import json
+
+    finding, paths, _ = written
+    tools.run("tid1500reader", "--inputDICOM", paths["sr"][0], "--outputMetadata",
+              tmp_path / "report.json")  # fmt: skip
+    read = json.loads((tmp_path / "report.json").read_text())
+    regions = [g for g in read["Measurements"] if g["TrackingIdentifier"].startswith("Region")]
+    assert len(regions) == len(finding.result.regions) == 2
+    values = [float(item["value"]) for item in regions[0]["measurementItems"]]
+    first = finding.result.regions[0]
+    assert np.allclose(values, [first.volume_ml, first.peak, first.mean], rtol=1e-4)
+
+
+def test_every_object_says_what_it_is_not_for(written):
+    _, paths, _ = written
+    for kind in paths.values():
+        ds = dcmread(kind[0])
+        assert NOT_FOR_DIAGNOSIS in ds.SeriesDescription
+        assert len(ds.SeriesDescription) <= 64
+
+
+def test_patient_and_study_are_those_of_the_source(written):
+    _, paths, folder = written
+    source = dcmread(next((folder / "study").iterdir()))
+    for kind in paths.values():
+        ds = dcmread(kind[0])
+        for keyword in (*scanner.PATIENT, "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"):
+            assert ds[keyword].value == source[keyword].value, keyword
+
+
+def test_the_same_input_makes_the_same_objects(written, tmp_path):
+    finding, paths, folder = written
+    again = write_all(findings.make_finding(folder / "study"), tmp_path / "again")
+    times = ("ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime",
+             "DateOfSecondaryCapture", "TimeOfSecondaryCapture", "ContributionDateTime")  # fmt: skip
+    for kind, files in paths.items():
+        for path, other in zip(files, again[kind], strict=True):
+            first, second = dcmread(path), dcmread(other)
+            for ds in (first, second):
+                for item in (ds, *ds.get("ContributingEquipmentSequence", ())):
+                    for keyword in times:
+                        if keyword in item:
+                            delattr(item, keyword)
+            assert first == second, kind
+    other = findings.make_finding(folder / "study")
+    other.result.parameters["threshold"] = 1.1
+    assert other.uid("seg") != finding.uid("seg")
+
+
+def test_names_are_copied_as_bytes(tmp_path):
+    folder = tmp_path / "study"
+    findings.write_study(folder)
+    for file in folder.iterdir():
+        ds = dcmread(file)
+        ds.SpecificCharacterSet, ds.PatientName = ["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"
+        ds.save_as(file)
+    encoded = "山田".encode("iso2022_jp")
+    paths = write_all(findings.make_finding(folder), tmp_path / "objects")
+    for kind in paths.values():
+        assert encoded in kind[0].read_bytes()
+        assert str(dcmread(kind[0]).PatientName) == "Yamada^Tarou=山田^太郎"
+
+
+def test_without_an_anomaly_there_is_no_segmentation(tmp_path):
+    findings.write_study(tmp_path / "study")
+    finding = findings.make_finding(tmp_path / "study", empty=True)
+    paths = write_all(finding, tmp_path / "objects")
+    assert paths["seg"] == []
+    assert tools.errors_of(paths["sr"][0]) == []
+    assert "Region" not in str(dcmread(paths["sr"][0]))
+
+
+def test_a_label_map_on_request(tmp_path):
+    findings.write_study(tmp_path / "study")
+    finding = findings.make_finding(tmp_path / "study")
+    paths = write_all(finding, tmp_path / "objects", label_map=True)
+    ds = dcmread(paths["seg"][0])
+    assert ds.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"
+    assert tools.errors_of(paths["seg"][0]) == []
+    read = frames_in_place(ds, ds.pixel_array, finding)
+    assert np.array_equal(read == 1, finding.result.anomaly_mask.data)
+    assert np.array_equal(read > 0, finding.result.brain_mask.data | finding.result.anomaly_mask.data)
+
+
+def test_codes_of_flags_stay_different_in_sixteen_characters():
+    import re
+    from pathlib import Path
+
+    import dal_fast
+
+    package = Path(dal_fast.__file__).parent
+    source = "".join(path.read_text("utf-8") for path in package.rglob("*.py"))
+    flags = set(re.findall(r"(?:Flag|Note)\(\s*\"([a-z-]+)\"", source))
+    assert len(flags) > 20
+    assert len({flag[:16] for flag in flags}) == len(flags)
+
+
+def test_a_series_without_frame_of_reference_gets_one(tmp_path):
+    folder = tmp_path / "study"
+    findings.write_study(folder)
+    for file in folder.iterdir():
+        ds = dcmread(file)
+        del ds.FrameOfReferenceUID
+        ds.save_as(file)
+    paths = write_all(findings.make_finding(folder), tmp_path / "objects")
+    spaces = {str(dcmread(paths[kind][0]).FrameOfReferenceUID) for kind in ("seg", "map", "mr")}
+    assert len(spaces) == 1
+    assert copy.copy(spaces).pop().startswith("2.25.")
