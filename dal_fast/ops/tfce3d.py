@@ -22,7 +22,7 @@ from dal_fast.ops._checks import (
 from dal_fast.ops._dispatch import launcher, resolve
 from dal_fast.ops._register import op
 
-_MOST_VOXELS = 2**32 - 1  # of one volume with its border: then a position fits 32 bits
+_MOST_VOXELS = 2**31 - 1  # of one volume: then a position and a flag fit 32 bits
 
 
 def tfce3d(
@@ -108,8 +108,8 @@ def _check_options(x: Tensor, extent_power: float, height_power: float, connecti
     if not -1 < height_power < math.inf:
         raise InputError(Code.VALUE, f"height_power must be above -1, not {height_power}")
     depth, height, width = x.shape[2:]
-    if (depth + 2) * (height + 2) * (width + 32) > _MOST_VOXELS:
-        raise InputError(Code.SHAPE, f"x has about 2**32 voxels a volume or more: {tuple(x.shape)}")
+    if depth * height * width > _MOST_VOXELS:
+        raise InputError(Code.SHAPE, f"x has 2**31 voxels a volume or more: {tuple(x.shape)}")
 
 
 @op("tfce3d", remedy="pass x.detach()")

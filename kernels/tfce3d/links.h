@@ -6,7 +6,8 @@
 // tell which components the voxel joins when it is reached: none of them (a local maximum), one (nearly
 // every voxel of a smooth map), or several (a saddle).
 //
-// A neighbourhood is a word of 27 bits, bit 9 dz + 3 dy + dx with offsets from 0 to 2; bit 13 is the voxel.
+// A neighbourhood is a word of 27 bits, bit 13 + 9 dz + 3 dy + dx for the voxel that is (-dz, -dy, -dx)
+// away. The lowest bits are those of the voxels that come last in a volume: they are chosen first.
 #pragma once
 #include <cstdint>
 
@@ -28,6 +29,18 @@ constexpr uint32_t neighbours(int connectivity) {
   }
   return cells;
 }
+
+constexpr uint32_t kFlag = uint32_t(1) << 31;  // a bit that neither positions nor numbers of voxels need
+
+// How far the cells of a neighbourhood are from its voxel in a volume.
+struct Offsets {
+  int64_t of[27];
+
+  Offsets(int64_t plane, int64_t row) {
+    for (int bit = 0; bit < 27; ++bit)
+      of[bit] = (1 - bit / 9) * plane + (1 - bit / 3 % 3) * row + 1 - bit % 3;
+  }
+};
 
 template <class W>
 DAL_INLINE W along_x(W m) {

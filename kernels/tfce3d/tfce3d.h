@@ -12,16 +12,13 @@
 
 namespace dal {
 
-// Contiguous (volumes, depth, height, width). Padded (tfce3d_padded), a volume has fewer than 2^32 voxels.
+// Contiguous (volumes, depth, height, width); fewer than 2^31 voxels a volume.
 // Connectivity: 6, 18 or 26. Powers: extent >= 0, height > -1.
 struct Tfce3dProblem {
   int64_t volumes, depth, height, width;
   int connectivity;
   double extent_power, height_power;
 };
-
-// Voxels of a row with its border, and with room for whole vectors behind it.
-constexpr int64_t tfce3d_padded(int64_t width) { return (width + 32) / 16 * 16; }
 
 // Bytes of workspace.
 DAL_DECLARE(int64_t tfce3d_workspace(Tfce3dProblem problem, DType dtype, int threads))

@@ -1,8 +1,10 @@
-// One volume at a time: pad, link, sort, join, integrate. All but joining is shared among the threads.
+// One volume at a time: number, link, resolve, sort, join, integrate. All but joining and the last sum is
+// shared among the threads.
 //
-//   pad        values into a volume with a border of zeros; background becomes zero
+//   number     numbering.h: the positive voxels as bits; their numbers in raster order
 //   link       links.h: which neighbours tell the components that a voxel joins
-//   sort       positions of positive voxels by falling value (a stable radix sort)
+//   resolve    joining.h: to which maximum a voxel's link leads, over the links of others
+//   sort       numbers of positive voxels by falling value (a stable radix sort)
 //   join       in that order, every voxel joins the components above it. A voxel's parent is the next voxel
 //              that its component takes up; its area is the component's size when it is taken up itself
 //   integrate  TFCE(u) = TFCE(parent) + area^E (x(u)^(H+1) - x(parent)^(H+1)) / (H + 1), from the lowest
@@ -15,6 +17,7 @@
 #include "parallel.h"
 #include "tfce3d/joining.h"
 #include "tfce3d/links.h"
+#include "tfce3d/numbering.h"
 #include "tfce3d/sorting.h"
 #include "tfce3d/tfce3d.h"
 
@@ -23,19 +26,19 @@ namespace DAL_ISA {
 namespace {
 
 constexpr int64_t kAlign = 64;
-constexpr int64_t kChunk = 1 << 15;  // ranks that a thread integrates at a time
-constexpr uint32_t kTable = 1 << 16;  // areas whose powers are tabulated
+constexpr int64_t kChunk = 1 << 15;  // ranks or numbers that a thread takes at a time
+constexpr int64_t kSlab = 16;  // planes that a thread links at a time, at most
 
-// A volume with a border of one voxel; rows hold whole vectors behind their border.
-struct Padded {
-  int64_t depth, height, width, stride, plane;
+// Three planes of values with a border of zeros, of which the middle one is linked. Rows hold whole vectors
+// behind their border.
+struct Window {
+  int64_t height, width, row, plane;
 
-  explicit Padded(const Tfce3dProblem& p) : depth(p.depth), height(p.height), width(p.width) {
-    stride = tfce3d_padded(width);
-    plane = (height + 2) * stride;
+  explicit Window(const Tfce3dProblem& p) : height(p.height), width(p.width) {
+    row = (width + 32) / 16 * 16;
+    plane = (height + 2) * row + kAlign;
   }
-  int64_t size() const { return (depth + 2) * plane + 64; }
-  int64_t row(int64_t z, int64_t y) const { return (z + 1) * plane + (y + 1) * stride + 1; }
+  int64_t size() const { return 3 * plane; }
 };
 
 // Lays arrays one behind the other.
@@ -50,177 +53,285 @@ struct Arena {
   }
 };
 
-// What one volume takes of the workspace, but for what is by rank.
+// What one volume takes of the workspace, but for what is by number or rank.
 template <class T>
 struct Scratch {
-  uint32_t* nodes;  // padded: links, then branches
-  T* value;  // padded
-  int64_t* count;  // positive voxels before each plane
-  int64_t* histogram;  // of the sort
-  double* power;  // of the smallest areas
+  Word* words;
+  int64_t* counts;  // of parts of the words
+  int64_t* maxima;  // of each plane
+  T* windows;  // one for each thread
+  uint32_t* counters;  // of the sort
   uintptr_t end;
 
   Scratch(const Tfce3dProblem& p, uintptr_t start, int threads) {
-    const int64_t padded = Padded(p).size();
+    const int64_t voxels = p.depth * p.height * p.width, all = words_of(voxels);
     Arena arena{start};
-    nodes = arena.take<uint32_t>(padded);
-    value = arena.take<T>(padded);
-    count = arena.take<int64_t>(p.depth + 1);
-    histogram = arena.take<int64_t>(int64_t(threads) * kDigits);
-    power = arena.take<double>(kTable);
+    words = arena.take<Word>(all + 1);
+    counts = arena.take<int64_t>(ceil_div(all, kWords));
+    maxima = arena.take<int64_t>(p.depth);
+    windows = arena.take<T>(threads * Window(p).size());
+    counters = arena.take<uint32_t>(sort_counters(voxels, threads));
     end = arena.at;
   }
 };
 
-// By rank, for n positive voxels: behind the rest, so that few voxels touch few pages.
+// For n positive voxels: behind the rest, so that few voxels touch few pages.
 template <class T>
 struct Ranks {
   Ranked<T>*items, *spare;
-  uint32_t *parent, *area;
-  Branch* branch;
-  double* height;  // n + 1, where nodes and values were, which nothing needs after joining
+  double* height;  // n + kBeyond
+  Tree tree;  // of the nodes of a plane, maxima begin at its first number, and saddles end at its last one
   uintptr_t end;
 
   Ranks(const Scratch<T>& s, int64_t n) {
     Arena arena{s.end};
     items = arena.take<Ranked<T>>(n + 1);
     spare = arena.take<Ranked<T>>(n + 1);
-    parent = arena.take<uint32_t>(n);
-    area = arena.take<uint32_t>(n);
-    branch = arena.take<Branch>(n);
-    height = reinterpret_cast<double*>(s.nodes);
+    height = arena.take<double>(n + kBeyond);
+    tree.parent = arena.take<uint32_t>(n + 1);
+    tree.area = arena.take<uint32_t>(n);
+    tree.nodes = arena.take<Node>(n);
     end = arena.at;
   }
-  double* total() const { return reinterpret_cast<double*>(spare); }  // n + 1, once sorting is done
+  // What shares its memory with what is not needed at the time: links by number, until voxels have joined;
+  // branches by rank, from sorting to joining; sums by rank (n + 1), then; in the end, sums by number
+  // (n + kBeyond).
+  uint32_t* up() const { return reinterpret_cast<uint32_t*>(height); }
+  uint32_t* by_rank() const { return reinterpret_cast<uint32_t*>(spare); }
+  double* total() const { return reinterpret_cast<double*>(spare); }
+  T* result() const { return reinterpret_cast<T*>(height); }
 };
 
-template <class T>
-void pad_plane(const void* x, const uint8_t* mask, const Padded& shape, int64_t z,
-               const Scratch<arithmetic_t<T>>& s) {
-  using A = arithmetic_t<T>;
-  int64_t positive = 0;
-  std::fill_n(s.value + (z + 1) * shape.plane, shape.plane, A(0));
-  for (int64_t y = 0; y < shape.height; ++y) {
-    A* const row = s.value + shape.row(z, y);
-    const int64_t offset = (z * shape.height + y) * shape.width;
-    load_row(static_cast<const T*>(x) + offset, shape.width, row);
-    for (int64_t i = 0; i < shape.width; ++i) {
-      const bool inside = row[i] > 0 && (!mask || mask[offset + i]);
-      row[i] = inside ? row[i] : A(0);
-      positive += inside;
-    }
-  }
-  s.count[z + 1] = positive;
-}
-
 // One bit for each neighbour of each voxel that is above it, for as many voxels as there are lanes; none
-// for the background.
+// for the background. at: a voxel in the planes before, of and after it.
 template <class T>
-DAL_INLINE auto above_vector(const T* at, const Padded& shape) {
-  const vec<T> centre = load(at);
+DAL_INLINE auto above_vector(const T* const (&at)[3], int64_t row) {
+  const vec<T> centre = load(at[1]);
   mask<T> above{};
 #pragma GCC unroll 27  // as a loop it divides: eight times the instructions
   for (int bit = 0; bit < 27; ++bit) {
     if (bit == 13) continue;
-    const vec<T> other =
-        load(at + (bit / 9 - 1) * shape.plane + (bit / 3 % 3 - 1) * shape.stride + bit % 3 - 1);
-    above |= (bit < 13 ? other >= centre : other > centre) & (decltype(above[0] + 0)(1) << bit);
+    const vec<T> other = load(at[2 - bit / 9] + (1 - bit / 3 % 3) * row + 1 - bit % 3);
+    above |= (bit > 13 ? other >= centre : other > centre) & (decltype(above[0] + 0)(1) << bit);
   }
   above &= centre > T(0);
   typedef uint32_t words __attribute__((vector_size(lanes<T> * 4)));
   return __builtin_convertvector(above, words);
 }
 
-// The positive ones of n values, in their order; returns where the next one goes. But for the last ones
-// before `end`, all are written and the next one's place only moves on behind a positive one: which are is
-// a surprise.
-template <class T>
-DAL_INLINE Ranked<T>* append_positive(const T* value, int64_t position, int64_t n, Ranked<T>* out,
-                                      const Ranked<T>* end) {
-  if (end - out >= n) {
-    for (int64_t i = 0; i < n; ++i) {
-      *out = Ranked<T>(value[i], uint32_t(position + i));
-      out += value[i] > 0;
-    }
-  } else {
-    for (int64_t i = 0; i < n; ++i)
-      if (value[i] > 0) *out++ = Ranked<T>(value[i], uint32_t(position + i));
-  }
-  return out;
-}
+// The number of the next voxel, and the nodes that the next maximum and the last saddle take.
+struct Next {
+  uint32_t number, maximum, saddle;
+};
 
-template <int connectivity, class T>
-void link_plane(const Padded& shape, int64_t z, const Scratch<T>& s, Ranked<T>* items) {
-  Ranked<T>* out = items + s.count[z];
-  const Ranked<T>* const end = items + s.count[z + 1];
-  for (int64_t y = 0; y < shape.height; ++y) {
-    const int64_t row = shape.row(z, y);
-    for (int64_t i = 0; i < shape.width; i += lanes<T>) {
-      const T* const at = s.value + row + i;
-      if (!any(load(at) > T(0))) continue;
-      const auto chosen = representatives<connectivity>(above_vector(at, shape));
-      __builtin_memcpy(s.nodes + row + i, &chosen, sizeof(chosen));
-      out = append_positive(at, row + i, std::min<int64_t>(lanes<T>, shape.width - i), out, end);
+// One volume, and where its links go.
+template <class T>
+struct Linking {
+  using A = arithmetic_t<T>;
+  const T* x;
+  const uint8_t* mask;
+  const Tfce3dProblem& p;
+  const Window shape;
+  const Offsets offsets;
+  const Word* words;
+  const Ranks<A>& ranks;
+  const uint32_t n;  // positive voxels
+
+  Linking(const T* x, const uint8_t* mask, const Tfce3dProblem& p, const Scratch<A>& s,
+          const Ranks<A>& ranks, int64_t n)
+      : x(x),
+        mask(mask),
+        p(p),
+        shape(p),
+        offsets(p.height * p.width, p.width),
+        words(s.words),
+        ranks(ranks),
+        n(uint32_t(n)) {}
+
+  // Plane z of the volume, with its background as zeros; zeros beyond the volume.
+  void fill(int64_t z, A* plane) const {
+    for (int64_t y = 0; y < p.height; ++y) {
+      A* const row = plane + (y + 1) * shape.row + 1;
+      const int64_t offset = (z * p.height + y) * p.width;
+      if (z < 0 || z >= p.depth || !positive_in(offset, p.width)) {
+        std::fill_n(row, p.width, A(0));
+        continue;
+      }
+      load_row(x + offset, p.width, row);
+      if (mask)
+        for (int64_t i = 0; i < p.width; ++i)
+          row[i] = (row[i] > 0) & (mask[offset + i] != 0) ? row[i] : A(0);
+      else
+        for (int64_t i = 0; i < p.width; ++i) row[i] = row[i] > 0 ? row[i] : A(0);
     }
   }
-}
+
+  bool positive_in(int64_t first, int64_t count) const {
+    return positive_before(words, first) != positive_before(words, first + count);
+  }
+
+  // The positive ones among up to 64 voxels, as bits.
+  DAL_INLINE uint64_t positive(int64_t first, int64_t count) const {
+    const int64_t k = first / kWord, shift = first % kWord;
+    uint64_t bits = words[k].bits >> shift;
+    if (shift + count > kWord) bits |= words[k + 1].bits << (kWord - shift);
+    return count < kWord ? bits & ((uint64_t(1) << count) - 1) : bits;
+  }
+
+  // Writes what is known of the next voxel in raster order: its place in the order to be, and where it is
+  // linked to.
+  DAL_INLINE void write(int64_t voxel, A value, uint32_t chosen, Next& next) const {
+    uint32_t item = next.number, up;
+    if (!chosen) {
+      up = kFlag | next.maximum;
+      ranks.tree.nodes[next.maximum].branch = {next.maximum, n, 0};
+      ++next.maximum;
+    } else {
+      up = number_of(words, voxel + offsets.of[__builtin_ctz(chosen)]);
+      const uint32_t others = chosen & (chosen - 1);
+      if (others) {
+        --next.saddle;
+        ranks.tree.nodes[next.saddle].saddle = {next.number, uint32_t(voxel), others, 0};
+        item = kFlag | next.saddle;
+      }
+    }
+    ranks.up()[next.number] = up;
+    ranks.items[next.number] = Ranked<A>(value, item);
+    ++next.number;
+  }
+
+  // The planes around plane z lie in a ring of three; returns how many maxima plane z has.
+  template <int connectivity>
+  int64_t plane(int64_t z, A* ring) const {
+    const int64_t voxels = p.height * p.width;
+    const auto number = uint32_t(positive_before(words, z * voxels));
+    Next next{number, number, uint32_t(positive_before(words, (z + 1) * voxels))};
+    const A* around[3];
+    for (int64_t i = 0; i < 3; ++i) around[i] = ring + (z + i) % 3 * shape.plane;
+    for (int64_t y = 0; y < p.height; ++y) {
+      const int64_t row = z * voxels + y * p.width;
+      for (int64_t i = 0; i < p.width; i += lanes<A>) {
+        uint64_t left = positive(row + i, std::min<int64_t>(lanes<A>, p.width - i));
+        if (!left) continue;
+        const int64_t in_plane = (y + 1) * shape.row + 1 + i;
+        const A* const at[3] = {around[0] + in_plane, around[1] + in_plane, around[2] + in_plane};
+        const auto chosen = representatives<connectivity>(above_vector(at, shape.row));
+        uint32_t choice[lanes<A>];
+        __builtin_memcpy(choice, &chosen, sizeof(chosen));
+        for (; left; left &= left - 1) {
+          const int lane = __builtin_ctzll(left);
+          write(row + i + lane, at[1][lane], choice[lane], next);
+        }
+      }
+    }
+    return next.maximum - number;
+  }
+
+  void slab(int64_t begin, int64_t end, A* ring, int64_t* maxima) const {
+    std::fill_n(ring, shape.size(), A(0));
+    for (int64_t z = begin - 1; z < begin + 1; ++z) fill(z, ring + (z + 1) % 3 * shape.plane);
+    for (int64_t z = begin; z < end; ++z) {
+      fill(z + 1, ring + (z + 2) % 3 * shape.plane);
+      maxima[z] = p.connectivity == 6    ? plane<6>(z, ring)
+                  : p.connectivity == 18 ? plane<18>(z, ring)
+                                         : plane<26>(z, ring);
+    }
+  }
+};
 
 template <class T>
-void link(const Tfce3dProblem& p, const Padded& shape, const Scratch<T>& s, Ranked<T>* items, int threads) {
-  parallel_for(shape.depth, threads, [&](int64_t z, int) {
-    if (p.connectivity == 6) link_plane<6>(shape, z, s, items);
-    if (p.connectivity == 18) link_plane<18>(shape, z, s, items);
-    if (p.connectivity == 26) link_plane<26>(shape, z, s, items);
+void link(const Linking<T>& linking, const Scratch<arithmetic_t<T>>& s, int threads) {
+  const int64_t depth = linking.p.depth;
+  const int64_t planes = std::max<int64_t>(1, std::min(kSlab, depth / (2 * threads)));
+  parallel_for(ceil_div(depth, planes), threads, [&](int64_t slab, int slot) {
+    linking.slab(slab * planes, std::min(depth, (slab + 1) * planes),
+                 s.windows + slot * linking.shape.size(), s.maxima);
   });
 }
 
-// x^e for x > 0; the usual exponents without a call of pow.
-double power_of(double x, double e) {
-  if (e == 0) return 1;
-  if (e == 0.25) return std::sqrt(std::sqrt(x));
-  if (e == 0.5) return std::sqrt(x);
-  if (e == 0.75) return std::sqrt(x) * std::sqrt(std::sqrt(x));
-  if (e == 1) return x;
-  if (e == 1.5) return x * std::sqrt(x);
-  if (e == 2) return x * x;
-  if (e == 3) return x * x * x;
-  return std::pow(x, e);
+// Calls f(begin, end) for chunks of [0, n).
+template <class F>
+void in_chunks(int64_t n, int threads, F&& f) {
+  parallel_for(ceil_div(n, kChunk), threads,
+               [&](int64_t chunk, int) { f(chunk * kChunk, std::min(n, (chunk + 1) * kChunk)); });
+}
+
+// The branch of every voxel by rank, and of the second neighbour of a saddle.
+template <class T>
+void find_branches(const Ranks<T>& r, const Word* words, const Offsets& offsets, int64_t n, int threads) {
+  const uint32_t* const up = r.up();
+  uint32_t* const by_rank = r.by_rank();
+  in_chunks(n, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      uint32_t number = r.items[i].number;
+      const uint32_t flag = number & kFlag;
+      if (flag) {
+        Saddle& saddle = r.tree.nodes[number & ~kFlag].saddle;
+        const int64_t other = saddle.position + offsets.of[__builtin_ctz(saddle.others)];
+        saddle.branch = up[number_of(words, other)] & ~kFlag;
+        number = saddle.number;
+      }
+      by_rank[i] = (up[number] & ~kFlag) | flag;
+    }
+  });
+}
+
+// The lowest voxel of every component has no parent: that is rank n.
+template <class T>
+void end_components(const Tfce3dProblem& p, const Scratch<T>& s, const Tree& tree, int64_t n) {
+  for (int64_t z = 0; z < p.depth; ++z) {
+    const int64_t first = positive_before(s.words, z * p.height * p.width);
+    for (int64_t b = first; b < first + s.maxima[z]; ++b) {
+      const Branch branch = tree.nodes[b].branch;
+      if (branch.parent == b) tree.parent[branch.last] = uint32_t(n);
+    }
+  }
+}
+
+// Calls f with x^e as a function of x > 0; the usual exponents without a call of pow.
+template <class F>
+void with_power(double e, F&& f) {
+  if (e == 0) return f([](double) { return 1.0; });
+  if (e == 0.25) return f([](double x) { return std::sqrt(std::sqrt(x)); });
+  if (e == 0.5) return f([](double x) { return std::sqrt(x); });
+  if (e == 0.75) return f([](double x) { return std::sqrt(x) * std::sqrt(std::sqrt(x)); });
+  if (e == 1) return f([](double x) { return x; });
+  if (e == 1.5) return f([](double x) { return x * std::sqrt(x); });
+  if (e == 2) return f([](double x) { return x * x; });
+  if (e == 3) return f([](double x) { return x * x * x; });
+  f([e](double x) { return std::pow(x, e); });
 }
 
 template <class T>
-void integrate(const Tfce3dProblem& p, double* power, const Ranks<T>& r, int64_t n, int threads) {
-  const double e = p.extent_power, h = p.height_power + 1;
+void integrate(const Tfce3dProblem& p, const Ranks<T>& r, int64_t n, int threads) {
   double* const total = r.total();
-  const int64_t chunks = (n + kChunk - 1) / kChunk;
-  const int64_t largest = std::min<int64_t>(kTable, n + 1);
-  for (int64_t i = 1; i < largest; ++i) power[i] = power_of(double(i), e);
   r.height[n] = total[n] = 0;  // the parent of what has none
-  parallel_for(chunks, threads, [&](int64_t chunk, int) {
-    for (int64_t i = chunk * kChunk; i < std::min(n, (chunk + 1) * kChunk); ++i)
-      r.height[i] = power_of(double(r.items[i].value()), h) / h;
+  with_power(p.height_power + 1, [&](auto power) {
+    in_chunks(n, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        r.height[i] = power(double(r.items[i].value())) / (p.height_power + 1);
+    });
   });
-  parallel_for(chunks, threads, [&](int64_t chunk, int) {
-    for (int64_t i = chunk * kChunk; i < std::min(n, (chunk + 1) * kChunk); ++i) {
-      const double top = r.height[i], bottom = r.height[r.parent[i]];
-      const double extent = r.area[i] < kTable ? power[r.area[i]] : power_of(double(r.area[i]), e);
-      total[i] = top == bottom ? 0 : extent * (top - bottom);  // two infinite ones among them
-    }
+  with_power(p.extent_power, [&](auto power) {
+    in_chunks(n, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const double top = r.height[i], bottom = r.height[r.tree.parent[i]];
+        const double term = power(double(r.tree.area[i])) * (top - bottom);
+        total[i] = top == bottom ? 0 : term;  // two infinite ones among them
+      }
+    });
   });
-  for (int64_t i = n - 1; i >= 0; --i) total[i] += total[r.parent[i]];
+  for (int64_t i = n - 1; i >= 0; --i) total[i] += total[r.tree.parent[i]];
 }
 
+// Sums from ranks to numbers.
 template <class T>
-void write(const Padded& shape, const Ranks<arithmetic_t<T>>& r, int64_t n, T* out, int threads) {
-  const int64_t plane = shape.height * shape.width;
-  parallel_for(shape.depth, threads, [&](int64_t z, int) {
-    std::fill_n(reinterpret_cast<uint8_t*>(out + z * plane), size_t(plane) * sizeof(T), uint8_t(0));
-  });
-  const auto padded_plane = uint32_t(shape.plane), stride = uint32_t(shape.stride);
-  parallel_for((n + kChunk - 1) / kChunk, threads, [&](int64_t chunk, int) {
-    for (int64_t i = chunk * kChunk; i < std::min(n, (chunk + 1) * kChunk); ++i) {
-      const uint32_t at = r.items[i].position, z = at / padded_plane, y = at % padded_plane / stride;
-      from_arithmetic(arithmetic_t<T>(r.total()[i]),
-                      out + ((z - 1) * shape.height + y - 1) * shape.width + at % stride - 1);
+void order_by_number(const Ranks<T>& r, int64_t n, int threads) {
+  T* const result = r.result();
+  in_chunks(n, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const uint32_t item = r.items[i].number;
+      result[item & kFlag ? r.tree.nodes[item & ~kFlag].saddle.number : item] = T(r.total()[i]);
     }
   });
 }
@@ -228,23 +339,21 @@ void write(const Padded& shape, const Ranks<arithmetic_t<T>>& r, int64_t n, T* o
 template <class T>
 void enhance(const T* x, const uint8_t* mask, T* out, const Tfce3dProblem& p, uintptr_t at, int threads) {
   using A = arithmetic_t<T>;
-  const Padded shape(p);
+  const int64_t voxels = p.depth * p.height * p.width;
+  const Offsets offsets(p.height * p.width, p.width);
   const Scratch<A> s(p, at, threads);
-  prefer_huge_pages(s.nodes, s.end - at, threads);
-  s.count[0] = 0;
-  parallel_for(shape.depth, threads, [&](int64_t z, int) { pad_plane<T>(x, mask, shape, z, s); });
-  std::fill_n(s.value, shape.plane, A(0));
-  std::fill_n(s.value + (shape.depth + 1) * shape.plane, shape.size() - (shape.depth + 1) * shape.plane,
-              A(0));
-  for (int64_t z = 0; z < shape.depth; ++z) s.count[z + 1] += s.count[z];
-  const int64_t n = s.count[shape.depth];
+  const int64_t n = number_positive(x, mask, voxels, s.words, s.counts, threads);
   Ranks<A> r(s, n);
-  prefer_huge_pages(r.items, uintptr_t(r.branch) - s.end, threads);
-  link(p, shape, s, r.items, threads);
-  sort_descending(r.items, r.spare, n, s.histogram, threads);
-  join(r.items, n, s.nodes, shape.stride, shape.plane, r.branch, r.parent, r.area);
-  integrate(p, s.power, r, n, threads);
-  write<T>(shape, r, n, out, threads);
+  prefer_huge_pages(r.items, uintptr_t(r.tree.nodes) - s.end, threads);
+  link(Linking<T>(x, mask, p, s, r, n), s, threads);
+  in_chunks(n, threads, [&](int64_t begin, int64_t end) { resolve(r.up(), begin, end); });
+  sort_descending(r.items, r.spare, n, s.counters, threads);
+  find_branches(r, s.words, offsets, n, threads);
+  join(r.items, r.by_rank(), n, r.up(), s.words, offsets, r.tree);
+  end_components(p, s, r.tree, n);
+  integrate(p, r, n, threads);
+  order_by_number(r, n, threads);
+  spread(r.result(), s.words, voxels, out, threads);
 }
 
 template <class T>
