@@ -22,6 +22,7 @@ from dal_fast.cli import (
     export,
     make_validation,
     screen,
+    strip,
     train,
 )
 from dal_fast.cli.console import app, check_arguments, check_working_directory, refusals
@@ -39,11 +40,12 @@ __all__ = [
     "main",
     "make_validation",
     "screen",
+    "strip",
     "train",
 ]
 
 _PANELS = {
-    "Screen scans": ("screen", "bids", "demo"),
+    "Screen scans": ("screen", "bids", "strip", "demo"),
     "Evaluate detectors": ("evaluate", "make-validation", "compare", "checks"),
     "Train models and take them elsewhere": ("train", "export"),
     "This installation": ("doctor",),

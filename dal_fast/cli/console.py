@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -27,6 +28,23 @@ report. Try it on synthetic data first: [bold]dal-fast demo[/bold]
 
 Research software. Not a medical device.""",
 )
+
+
+class NonFinite(StrEnum):
+    """What to do with NaN and infinite voxels."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+
+
+class BrainSource(StrEnum):
+    """Where brain masks come from, see :data:`dal_fast.screening.scan.Brain`."""
+
+    AUTO = "auto"
+    GIVEN = "given"
+    STRIP = "strip"
+    HD_BET = "hd-bet"
+
 
 Weights = Annotated[
     str, typer.Option(help="Weight file (.safetensors); 'default' comes with the package.")
@@ -54,6 +72,14 @@ Score = Annotated[
 ]
 Threshold = Annotated[
     float | None, typer.Option(help="From which anomaly value a voxel is marked.")
+]
+Brain = Annotated[
+    BrainSource,
+    typer.Option(
+        help="Where brain masks come from. auto: a mask that is given or lies beside the scan, or "
+        "a scan that is skull-stripped already; else the brain is extracted. given: the same, and "
+        "a head without a mask is refused. strip: always extracted. hd-bet: always, by HD-BET."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 

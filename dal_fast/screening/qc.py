@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dal_fast.imaging.bids import parse_name
 from dal_fast.imaging.defects import find_defects
+from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import Volume
 from dal_fast.metrics import MAD_TO_SIGMA
 from dal_fast.screening.result import Flag
@@ -150,3 +151,21 @@ def _widespread(brain: NDArray[np.bool_], above: NDArray[np.bool_]) -> Flag | No
     if share <= MAX_ABOVE:
         return None
     return Flag("widespread", f"{share:.0%} of the brain is above the threshold")
+
+
+def mask_flags(volume: Volume, mask: BrainMask) -> list[Flag]:
+    """The flags of a scan's header, resolution and brain mask, without a model.
+
+    Args:
+        volume: the scan as read.
+        mask: its brain.
+    """
+    notes = (*volume.notes, *find_defects(volume, mask.data), *mask.notes)
+    checks = (
+        _replaced(volume.nonfinite),
+        _resolution(volume),
+        _anisotropy(volume),
+        _cropped(volume, mask.data),
+        _volume(volume, mask.data),
+    )
+    return [Flag(n.code, n.message) for n in notes] + [flag for flag in checks if flag is not None]

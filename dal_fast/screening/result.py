@@ -77,6 +77,8 @@ class Result:
         score: the scan's one number, see :func:`dal_fast.screening.postprocess.scan_score`.
         regions: connected regions of the anomaly mask, largest peak first.
         parameters: everything that was used, JSON-ready.
+        brain: whose the brain mask is, its volume and how far to trust it, JSON-ready; see
+            :attr:`dal_fast.screening.scan.Scan.brain`.
         requested: the same as it was asked for, where ``"auto"`` is not yet decided.
         flags: quality flags; empty when nothing is unusual.
         timings: seconds per stage, in order.
@@ -94,6 +96,7 @@ class Result:
     score: float
     regions: list[Region]
     parameters: dict[str, Any]
+    brain: dict[str, Any]
     requested: dict[str, Any] = field(default_factory=dict)
     flags: list[Flag] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)

@@ -14,16 +14,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.models import load_model, read_card, weights_sha256
+from dal_fast.imaging.nifti import Volume
+from dal_fast.models import load_screening_model, read_card, weights_sha256
 from dal_fast.models.dal import DALOutput
 from dal_fast.screening import postprocess
+from dal_fast.screening.brain_extraction import make_extractor
 from dal_fast.screening.calibration import AnomalyMap, Calibration
 from dal_fast.screening.model_input import ModelInput, prepare_input
 from dal_fast.screening.model_output import ModelOutput, check_model_score
 from dal_fast.screening.qc import quality_flags
 from dal_fast.screening.result import Flag, Image, Result
 from dal_fast.screening.runtimes import make_runtime
-from dal_fast.screening.scan import NonFinite, Scan, load_scan
+from dal_fast.screening.scan import (
+    Brain,
+    Head,
+    NonFinite,
+    Scan,
+    check_brain,
+    load_scan_or_head,
+    scan_of,
+    scan_or_head,
+)
 from dal_fast.screening.scoring import check_score
 
 UNCALIBRATED = Flag(
@@ -90,12 +101,15 @@ class Screener:
             what one healthy voxel in a thousand exceeds at this score and contrast, which the
             weight file says.
         nonfinite: refuse or replace NaN and infinite voxels.
+        brain: where brain masks come from, see :data:`dal_fast.screening.scan.Brain`. The network
+            that extracts brains is loaded with the first head; a process that forks calls
+            ``screener.extractor.load()`` before.
 
     Raises:
         InputError: ``weights-missing``, ``weights-corrupt``, ``weights-mismatch``; ``value`` for a
             setting out of its range.
-        RuntimeUnavailable: ``runtime-unavailable``, ``device-unavailable``, ``engine-build``, or
-            ``engine-parity``.
+        RuntimeUnavailable: ``runtime-unavailable``, ``device-unavailable``, ``engine-build``,
+            ``engine-parity``, or, for HD-BET, ``extra-missing``.
 
     Example:
         ::
@@ -120,17 +134,20 @@ class Screener:
         median: int | None = None,
         threshold: float | None = None,
         nonfinite: NonFinite = "refuse",
+        brain: Brain = "auto",
     ) -> None:
         _survive_forks()
         postprocess.check_median(median)
         self.nonfinite = nonfinite
         self.score, self.median, self.threshold = check_score(score), median, threshold
         postprocess.check_threshold(threshold)
-        model = load_model(weights)
+        model = load_screening_model(weights)
         check_model_score(score, model)
         self.calibration = _calibration(weights)
         self.model, self.voxel_mm = model, float(model.config.voxel_mm)
         self.runtime = make_runtime(runtime, model, device)
+        self.brain = check_brain(brain)
+        self.extractor = None if brain == "given" else make_extractor(self.brain, runtime, device)
         self.parameters: dict[str, Any] = {
             "score": score,
             "threshold": "auto" if threshold is None else threshold,
@@ -141,6 +158,8 @@ class Screener:
             "runtime": self.runtime.name,
             "device": self.runtime.device,
             "nonfinite": nonfinite,
+            "brain": brain,
+            **({} if self.extractor is None else self.extractor.parameters),
         }
 
     def screen(self, scan: str | Path, mask: str | Path | None = None) -> Result:
@@ -149,12 +168,44 @@ class Screener:
         Args:
             scan: NIfTI file with one 3D volume, any orientation and voxel size.
             mask: brain mask on the scan's grid; without it a BIDS ``desc-brain_mask`` beside the
-                scan or, if the skull is already stripped, its non-zero voxels.
+                scan or, if the skull is already stripped, its non-zero voxels; else the brain is
+                extracted.
 
         Raises:
             InputError: with a code for whatever cannot be processed.
         """
-        return self.screen_scan(load_scan(scan, mask, self.nonfinite))
+        return self.screen_scan(load_scan_or_head(scan, mask, self.nonfinite, self.brain))
+
+    def scan_of_volume(self, volume: Volume, name: str, brain: Brain | None = None) -> Scan:
+        """A volume that is in memory, such as a DICOM series, with its brain mask.
+
+        The mask is found as :meth:`screen` finds that of a file.
+
+        Args:
+            volume: see :func:`dal_fast.screening.scan.scan_of`.
+            name: of its results, such as ``sub-01_FLAIR``.
+            brain: where the mask comes from; by default as the screener was told.
+
+        Raises:
+            InputError: with a code for whatever cannot be processed.
+        """
+        found = scan_or_head(volume, name, None, brain or self.brain, {})
+        return self.find_brain(found) if isinstance(found, Head) else found
+
+    def find_brain(self, head: Head) -> Scan:
+        """Extract the brain of a head.
+
+        Raises:
+            InputError: ``brain-not-found``.
+        """
+        start = time.perf_counter()
+        extractor = self.extractor
+        if extractor is None or extractor.kind != head.extractor:
+            runtime, device = self.runtime.name, self.runtime.device
+            extractor = make_extractor(head.extractor, runtime, device)
+        mask = extractor.extract(head.volume)
+        timings = {**head.timings, "brain extraction": time.perf_counter() - start}
+        return scan_of(head.volume, mask, head.name, timings)
 
     def prepare(self, scan: Scan) -> ModelInput:
         """The scan on the model's grid, normalised."""
@@ -169,8 +220,10 @@ class Screener:
         """The smoothing of a map, as :func:`dal_fast.screening.postprocess.smooth` takes it."""
         return anomaly_map.median if self.median is None else self.median
 
-    def screen_scan(self, scan: Scan) -> Result:
-        """Screen a scan that was read by :func:`dal_fast.screening.scan.load_scan`."""
+    def screen_scan(self, scan: Scan | Head) -> Result:
+        """Screen a scan, or a head of :func:`dal_fast.screening.scan.load_scan_or_head`."""
+        if isinstance(scan, Head):
+            scan = self.find_brain(scan)
         clock = Clock(scan.timings)
         volume, brain = scan.volume, scan.mask.data
         model_input = self.prepare(scan)
@@ -195,11 +248,13 @@ class Screener:
         flags = quality_flags(
             volume, brain, labels, normalised.numpy(), above, anomaly_map.contrast
         )
+        flags += [Flag(note.code, note.message) for note in scan.mask.notes]
         flags += self._model_flags(model_output, model_input.mask)
         clock.lap("regions")
         return Result(
             name=scan.name,
             source=scan.source,
+            brain=scan.brain,
             scan=image,
             anomaly=anomaly,
             pseudo_healthy=Image(phi, volume.affine),

@@ -21,7 +21,7 @@ from dal_fast.models import (
     AnyModel,
     build_model,
     inference_parts,
-    load_model,
+    load_screening_model,
     save_weights,
 )
 from dal_fast.models.evidence import average_tissue, widened
@@ -207,7 +207,7 @@ def build(config: TrainConfig, brains: list[Brain]) -> AnyModel:
         atlas = average_tissue(labels, len(model.config.tissues))
         model.part("evidence").get_buffer("atlas").copy_(atlas)
     if config.init:
-        _take_over(model, load_model(config.init), config.init)
+        _take_over(model, load_screening_model(config.init), config.init)
     return model
 
 

@@ -48,6 +48,7 @@ def make_result(axes="RAS", voxel_mm=(2.0, 2.0, 2.0), lesion=True):
         score=0.4321,
         regions=[Region(2.1, 0.6, 0.4, tuple(centre))] if lesion else [],
         parameters={"threshold": 0.2, "score": "hybrid", "median": 3},
+        brain={"Source": "nonzero", "VolumeML": np.count_nonzero(brain) * np.prod(voxel_mm) / 1000},
         flags=[Flag("low-resolution", "voxels of 6 mm <b>")],
         timings={"read": 0.2, "network": 1.5},
     ), centre

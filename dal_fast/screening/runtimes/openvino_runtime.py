@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from dal_fast.cache import keep
 from dal_fast.extras import isolate
-from dal_fast.models import AnyModel
+from dal_fast.models import Trainable
 from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, check_fork, quiet
 
 
-def openvino_runtime(model: AnyModel) -> CompiledRuntime:
+def openvino_runtime(model: Trainable) -> CompiledRuntime:
     """``model`` on OpenVINO's CPU device, with as many threads as torch has."""
     return CompiledRuntime("openvino", library().__version__, model, build)
 
