@@ -14,6 +14,7 @@ import typer
 from dal_fast import __version__
 from dal_fast.cli import (
     bids,
+    calibrate,
     checks,
     compare,
     demo,
@@ -31,6 +32,7 @@ from dal_fast.cli.terminal import terminal
 __all__ = [
     "app",
     "bids",
+    "calibrate",
     "checks",
     "compare",
     "demo",
@@ -47,7 +49,7 @@ __all__ = [
 _PANELS = {
     "Screen scans": ("screen", "bids", "strip", "demo"),
     "Evaluate detectors": ("evaluate", "make-validation", "compare", "checks"),
-    "Train models and take them elsewhere": ("train", "export"),
+    "Train models and take them elsewhere": ("train", "calibrate", "export"),
     "This installation": ("doctor",),
 }
 
