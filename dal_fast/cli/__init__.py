@@ -17,6 +17,7 @@ from dal_fast.cli import (
     checks,
     compare,
     demo,
+    dicom,
     doctor,
     evaluate,
     export,
@@ -34,6 +35,7 @@ __all__ = [
     "checks",
     "compare",
     "demo",
+    "dicom",
     "doctor",
     "evaluate",
     "export",
@@ -45,7 +47,7 @@ __all__ = [
 ]
 
 _PANELS = {
-    "Screen scans": ("screen", "bids", "strip", "demo"),
+    "Screen scans": ("screen", "bids", "dicom", "strip", "demo"),
     "Evaluate detectors": ("evaluate", "make-validation", "compare", "checks"),
     "Train models and take them elsewhere": ("train", "export"),
     "This installation": ("doctor",),

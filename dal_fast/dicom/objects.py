@@ -232,9 +232,7 @@ class Finding:
 
     def _point_to_frames(self, made: Dataset) -> None:
         """Put frame numbers of the real instances where stand-ins were named."""
-        frames = {
-            self.source_uid(k): frame for k, frame in enumerate(self.verdict.stack.frames)
-        }
+        frames = {self.source_uid(k): frame for k, frame in enumerate(self.verdict.stack.frames)}
         if all(uid == frame.sop_uid for uid, frame in frames.items()):
             return
         for holder in _holders(made):

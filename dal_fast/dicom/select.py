@@ -255,6 +255,7 @@ class Verdict:
 
     Attributes:
         series, part: which.
+        suffix: of its name.
         facts: of its stack, where it is one.
         contrast: what it is, ``None`` where that is unknown.
         rule: the name of the rule, or the code of the refusal, that decided.
@@ -271,11 +272,13 @@ class Verdict:
     reason: str
     chosen: bool = False
     notes: tuple[Note, ...] = ()
+    suffix: str = ""
 
     @property
     def name(self) -> str:
-        """Of its results: ``series-5_T1w``."""
-        return f"series-{self.series.number}" + (f"_{self.contrast}" if self.contrast else "")
+        """Of its results: ``series-5_T1w``; ``suffix`` tells series of one number apart."""
+        number = "-".join(filter(None, (str(self.series.number), self.suffix)))
+        return f"series-{number}" + (f"_{self.contrast}" if self.contrast else "")
 
     @property
     def stack(self) -> Stack:
