@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pydicom.multival import MultiValue
+
 from dal_fast.dicom.files import PATIENT_WORDS, DicomFile
 from dal_fast.dicom.frames import header_value
 
@@ -67,7 +69,7 @@ def _parts(value: Any) -> set[str]:
     """A value and, of a name, its parts."""
     if value is None:
         return set()
-    values = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+    values = list(value) if isinstance(value, (list, MultiValue)) else [value]
     parts: set[str] = set()
     for one in values:
         text = str(one).strip()

@@ -1,4 +1,4 @@
-"""Studies: what a folder or archive holds, what is chosen of it, and its place among the results."""
+"""Studies: what a folder or archive holds, what is chosen of it, and where its results go."""
 
 from __future__ import annotations
 

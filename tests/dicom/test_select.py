@@ -8,7 +8,8 @@ pytest.importorskip("pydicom", reason="needs dal_fast[dicom]")
 
 from dicom_lab import scanner, studies
 
-from dal_fast.dicom.select import CONTRASTS, EXCLUSIONS, RANKING, select_named, select_series
+from dal_fast.dicom.rules import CONTRASTS, EXCLUSIONS, RANKING
+from dal_fast.dicom.select import select_named, select_series
 from dal_fast.dicom.series import find_series
 from dal_fast.errors import Code, InputError
 

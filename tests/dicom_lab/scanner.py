@@ -348,3 +348,15 @@ def turned(degrees=(12.0, -7.0, 20.0), voxel=(4.5, 4.5, 5.0), shape=(40, 44, 24)
     affine = affine @ lean @ np.diag([-voxel[0], -voxel[1], voxel[2], 1])
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine
+
+
+def stripped_brain(shape=(64, 80, 36), voxel=(2.6, 2.4, 4.0), seed=0):
+    """Whole numbers (I, J, K): a brain of 1.4 L in three tissues, 0 outside, with a dark lesion."""
+    generator = np.random.default_rng(seed)
+    axes = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(shape, voxel, strict=True)]
+    i, j, k = np.meshgrid(*axes, indexing="ij")
+    radius = np.sqrt((i / 66) ** 2 + (j / 82) ** 2 + (k / 62) ** 2)
+    data = np.where(radius < 0.75, 420, np.where(radius < 0.93, 300, 130)).astype(float)
+    data[(i - 25) ** 2 + (j - 10) ** 2 + k**2 < 144] = 150
+    data += generator.normal(0, 8, shape)
+    return np.round(np.where(radius < 1, np.maximum(data, 20), 0)).astype(np.int64), voxel
