@@ -133,7 +133,9 @@ def test_several_studies_go_through_the_worker_pool(tmp_path):
     data, affine = scanner.small_head(), scanner.turned()
     cut = scanner.classic(data, affine, seed="d")
     scanner.write(quirks.twice(quirks.anew_with_other_pixels)(cut), tmp_path / "in" / "d")
-    (tmp_path / "in" / "cut.dcm").write_bytes(next((tmp_path / "in" / "a").iterdir()).read_bytes()[:200])
+    (tmp_path / "in" / "cut.dcm").write_bytes(
+        next((tmp_path / "in" / "a").iterdir()).read_bytes()[:200]
+    )
     result = run(tmp_path / "in", tmp_path / "out", "--workers", 2, "--objects", "seg,sr")
     assert result.exit_code == 1, result.output
     assert without_names(result.output)

@@ -28,7 +28,9 @@ CASES = [
     ("shuffled", {"shear": 4.0}),
     ("concatenated", {}),
 ]
-IDS = [f"{kind}, {'sheared' if 'shear' in w else 'sagittal' if w else 'oblique'}" for kind, w in CASES]
+IDS = [
+    f"{kind}, {'sheared' if 'shear' in w else 'sagittal' if w else 'oblique'}" for kind, w in CASES
+]
 
 
 def write_all(finding, folder, label_map=False):
@@ -180,8 +182,9 @@ def test_the_derived_series_is_read_by_our_own_reader(written):
     series = find_series(find_files(alone), same_pixels)
     assert not select_series(series).chosen  # our own results are never screened again
     volume = read_stack(series[0].parts[0].stack, Path("x"))
-    ours, theirs = canonical(volume.data, volume.affine), canonical(
-        finding.result.anomaly.data, finding.result.anomaly.affine
+    ours, theirs = (
+        canonical(volume.data, volume.affine),
+        canonical(finding.result.anomaly.data, finding.result.anomaly.affine),
     )
     assert corners_apart(ours, theirs) < 1e-3
     assert np.abs(ours.get_fdata() - theirs.get_fdata()).max() < 2.0 / 4000
@@ -269,7 +272,9 @@ def test_a_label_map_on_request(tmp_path):
     assert tools.errors_of(paths["seg"][0]) == []
     read = frames_in_place(ds, ds.pixel_array, finding)
     assert np.array_equal(read == 1, finding.result.anomaly_mask.data)
-    assert np.array_equal(read > 0, finding.result.brain_mask.data | finding.result.anomaly_mask.data)
+    assert np.array_equal(
+        read > 0, finding.result.brain_mask.data | finding.result.anomaly_mask.data
+    )
 
 
 def test_codes_of_flags_stay_different_in_sixteen_characters():
