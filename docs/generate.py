@@ -232,7 +232,8 @@ def dicom_classes() -> str:
     """SOP classes that are read."""
     from dal_fast.dicom.classes import MR_CLASSES
 
-    return _table("| SOP class read | UID |", [(name, f"`{uid}`") for uid, name in MR_CLASSES.items()])
+    rows = [(name, f"`{uid}`") for uid, name in MR_CLASSES.items()]
+    return _table("| SOP class read | UID |", rows)
 
 
 def dicom_syntaxes() -> str:

@@ -1,4 +1,4 @@
-"""The rules by which series are chosen: one table of what is left out, what a contrast is, and rank.
+"""The rules by which series are chosen: what is left out, what a contrast is, and rank.
 
 Physics first, names second: descriptions lie more often than echo times. The limits were put
 together from vendors' protocols (not specified in the paper).
@@ -127,7 +127,8 @@ EXCLUSIONS = (
                          "R2", "R2_STAR", "PD MAP")(f)
         or _words("INV1", "INV2", "T1MAP", "T2MAP", "B1", "B1MAP", "DIXON", "MDIXON", "IDEAL",
                   "VIBE", "LAVA", "THRIVE", "STARVIBE", "MPM", "VFA", "DESPOT", "MAGIC",
-                  "SYNTHETIC", "SYMRI", "MTC", "MTON", "MTOFF", "MTR", "MT", "PSIR", "FGATIR", "WMN", "CISS",
+                  "SYNTHETIC", "SYMRI", "MTC", "MTON", "MTOFF", "MTR", "MT", "PSIR",
+                  "FGATIR", "WMN", "CISS",
                   "FIESTA", "TRUFI", "BFFE", "DRIVE", "MAP", "QUANT", "CEST", "APT", "CINE",
                   "BLACKBLOOD", "NM", "NEUROMELANIN", "MYELIN", "FLUTE", "MRE", "PETRA",
                   "ZTE", "UTE")(f),

@@ -1,4 +1,4 @@
-"""Series of a study, each split into frames that belong together and passed the gate, or did not."""
+"""Series of a study, each split into frames that belong together and that pass the gate or not."""
 
 from __future__ import annotations
 

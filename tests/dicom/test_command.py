@@ -1,4 +1,4 @@
-"""``dal-fast dicom`` from a folder to objects: exit codes, tables, resuming, and no names anywhere."""
+"""``dal-fast dicom`` from a folder to objects: exit codes, tables, resuming, and no names."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("highdicom", reason="needs dal_fast[dicom]")
 
-from dicom_lab import quirks, scanner, tools
+from dicom_lab import edits, scanner, tools
 from pydicom import dcmread
 from typer.testing import CliRunner
 
@@ -132,7 +132,7 @@ def test_several_studies_go_through_the_worker_pool(tmp_path):
     brain_series(tmp_path / "in" / "c", seed="c")
     data, affine = scanner.small_head(), scanner.turned()
     cut = scanner.classic(data, affine, seed="d")
-    scanner.write(quirks.twice(quirks.anew_with_other_pixels)(cut), tmp_path / "in" / "d")
+    scanner.write(edits.twice(edits.anew_with_other_pixels)(cut), tmp_path / "in" / "d")
     (tmp_path / "in" / "cut.dcm").write_bytes(
         next((tmp_path / "in" / "a").iterdir()).read_bytes()[:200]
     )

@@ -1,4 +1,4 @@
-"""The right series of a study, or none: never a localiser, a reformat, a diffusion or phase image."""
+"""The right series of a study, or none: never a localiser, reformat, diffusion or phase image."""
 
 import json
 

@@ -141,7 +141,7 @@ def test_every_frame_lies_at_its_own_place(written):
 
 
 def test_every_frame_names_the_frame_that_it_was_made_of(written):
-    finding, paths, folder = written
+    _, paths, folder = written
     sources = {str(ds.SOPInstanceUID): ds for ds in map(dcmread, (folder / "study").iterdir())}
     seg = dcmread(paths["seg"][0])
     for group in seg.PerFrameFunctionalGroupsSequence:
@@ -224,8 +224,10 @@ def test_patient_and_study_are_those_of_the_source(written):
 def test_the_same_input_makes_the_same_objects(written, tmp_path):
     finding, paths, folder = written
     again = write_all(findings.make_finding(folder / "study"), tmp_path / "again")
-    times = ("ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime",
-             "DateOfSecondaryCapture", "TimeOfSecondaryCapture", "ContributionDateTime")  # fmt: skip
+    times = (
+        "ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime",
+        "DateOfSecondaryCapture", "TimeOfSecondaryCapture", "ContributionDateTime",
+    )  # fmt: skip
     for kind, files in paths.items():
         for path, other in zip(files, again[kind], strict=True):
             first, second = dcmread(path), dcmread(other)

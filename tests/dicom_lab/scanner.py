@@ -18,8 +18,13 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 CLASSIC = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED = "1.2.840.10008.5.1.4.1.1.4.1"
-PATIENT = {"PatientName": "Vorname^Nachname", "PatientID": "PID4711", "PatientBirthDate": "19610203",
-           "PatientSex": "F", "AccessionNumber": "ACC0815"}  # fmt: skip
+PATIENT = {
+    "PatientName": "Vorname^Nachname",
+    "PatientID": "PID4711",
+    "PatientBirthDate": "19610203",
+    "PatientSex": "F",
+    "AccessionNumber": "ACC0815",
+}
 """What must never be shown."""
 
 
@@ -196,9 +201,10 @@ def enhanced(data, affine, vendor="siemens", protocol=MPRAGE, seed="1", order=No
     for number in order:
         plane, group = planes[number], Dataset()
         group.FrameContentSequence = _item(
-            {"StackID": "1", "InStackPositionNumber": number + 1, "DimensionIndexValues": [1, number + 1],
-             "FrameAcquisitionDateTime": "20240131101500", "FrameReferenceDateTime": "20240131101500",
-             "FrameAcquisitionDuration": 1.0}
+            {"StackID": "1", "InStackPositionNumber": number + 1,
+             "DimensionIndexValues": [1, number + 1], "FrameAcquisitionDuration": 1.0,
+             "FrameAcquisitionDateTime": "20240131101500",
+             "FrameReferenceDateTime": "20240131101500"}
         )  # fmt: skip
         group.PlanePositionSequence = _item({"ImagePositionPatient": plane.ImagePositionPatient})
         slope = plane.get("RescaleSlope", 1) if made_by.slopes else 1
@@ -263,7 +269,8 @@ def _hardware(plane) -> dict:
     """Macros without which the object would not be whole."""
     return {
         "MRFOVGeometrySequence": {
-            "InPlanePhaseEncodingDirection": "ROW", "MRAcquisitionFrequencyEncodingSteps": plane.Rows,
+            "InPlanePhaseEncodingDirection": "ROW",
+            "MRAcquisitionFrequencyEncodingSteps": plane.Rows,
             "MRAcquisitionPhaseEncodingStepsInPlane": plane.Columns,
             "MRAcquisitionPhaseEncodingStepsOutOfPlane": 1,
             "PercentSampling": 100.0, "PercentPhaseFieldOfView": 100.0,
