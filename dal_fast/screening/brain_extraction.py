@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.brain_shape import unusual_shape
 from dal_fast.imaging.head_grid import HeadGrid, place_head
 from dal_fast.imaging.mask import BrainMask, MaskQuality
 from dal_fast.imaging.nifti import Volume, read_volume
@@ -105,7 +106,7 @@ class BrainExtractor:
         reason = _hopeless(quality, millilitres)
         if reason is not None:
             raise _not_found(volume, reason)
-        return BrainMask(brain, "dal_fast", quality=quality, notes=_doubts(quality))
+        return BrainMask(brain, "dal_fast", quality=quality, notes=_doubts(quality, clean))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +153,7 @@ def _not_found(volume: Volume, reason: str) -> InputError:
     )
 
 
-def _doubts(quality: MaskQuality) -> tuple[Note, ...]:
+def _doubts(quality: MaskQuality, clean: Tensor) -> tuple[Note, ...]:
     """What a reader of the map should know about its mask."""
     notes = []
     if quality.confidence < DOUBTFUL:
@@ -161,6 +162,15 @@ def _doubts(quality: MaskQuality) -> tuple[Note, ...]:
                 "brain-mask-uncertain",
                 f"the extracted brain mask has a confidence of {quality.confidence:.2f} only; look "
                 "at its outline",
+            )
+        )
+    unusual = unusual_shape((clean[0, 0] > 0).numpy())
+    if unusual:
+        notes.append(
+            Note(
+                "brain-mask-shape",
+                f"the extracted brain mask has an unusual shape: {'; '.join(unusual)}. Is the "
+                "header's orientation right, and the whole head in view?",
             )
         )
     return tuple(notes)

@@ -55,6 +55,7 @@ LOSS_NAMES = {
         "reuse",
     ),
     "autoencoder": ("l2", "kl", "critic", "generator", "features"),
+    "brain": ("distance", "overlap"),
 }
 """By the kind of model."""
 CRITIC = "critic"
