@@ -4,6 +4,7 @@ mkdocs calls the hooks at the end of this file. The pages are
 
 - ``reference/cli.md``, from the typer application;
 - ``reference/errors.md``'s table, from :class:`dal_fast.errors.Code`;
+- the tables of ``reference/dicom-conformance.md``, from :mod:`dal_fast.dicom`;
 - the speed tables, from ``benchmarks/results``;
 - ``explanation/model-card.md``, from the card of the default weights;
 - ``reference/kernels/*.md``, from the READMEs below ``kernels/``.
@@ -221,7 +222,85 @@ def pages() -> dict[str, str]:
     return made
 
 
+def _table(head: str, rows: Any) -> str:
+    columns = head.count("|") - 1
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join([head, "|" + "---|" * columns, *lines])
+
+
+def dicom_classes() -> str:
+    """SOP classes that are read."""
+    from dal_fast.dicom.classes import MR_CLASSES
+
+    rows = [(name, f"`{uid}`") for uid, name in MR_CLASSES.items()]
+    return _table("| SOP class read | UID |", rows)
+
+
+def dicom_syntaxes() -> str:
+    """Transfer syntaxes that are read."""
+    from dal_fast.dicom.pixels import TRANSFER_SYNTAXES
+
+    rows = [(name, f"`{uid}`") for uid, name in TRANSFER_SYNTAXES.items()]
+    return _table("| transfer syntax read | UID |", rows)
+
+
+def dicom_exclusions() -> str:
+    """Rules of exclusion."""
+    from dal_fast.dicom.rules import CONTRAST_AGENT, EXCLUSIONS
+
+    rows = [(f"`{rule.name}`", rule.reason) for rule in (*EXCLUSIONS, CONTRAST_AGENT)]
+    return _table("| rule | it holds when |", rows)
+
+
+def dicom_contrasts() -> str:
+    """What a contrast is."""
+    from dal_fast.dicom.rules import CONTRASTS
+
+    rows = [(contrast, f"`{rule.name}`", rule.reason) for contrast, rule in CONTRASTS]
+    return _table("| contrast | rule | it holds when |", rows)
+
+
+def dicom_ranking() -> str:
+    """Which of several series is taken."""
+    from dal_fast.dicom.rules import RANKING
+
+    return "\n".join(f"{number}. {name}" for number, (name, _) in enumerate(RANKING, 1))
+
+
+def dicom_objects() -> str:
+    """Objects that are written."""
+    from dal_fast.dicom.objects import OBJECTS
+
+    rows = [(f"`{kind}`", name, digit) for kind, (name, digit) in OBJECTS.items()]
+    rows.append(("`seg` with `--label-map`", "Label Map Segmentation Storage", 1))
+    return _table("| `--objects` | SOP class written | digit |", rows)
+
+
+def dicom_copied() -> str:
+    """Attributes that objects take from their source."""
+    from dal_fast.dicom.objects import COPIED
+
+    return ", ".join(f"`{keyword}`" for keyword in COPIED) + "."
+
+
+def dicom_codes() -> str:
+    """Our own codes in the report."""
+    from dal_fast.dicom.parametric_map import ANOMALY_CODE
+    from dal_fast.dicom.sr import FLAG, MEASURED, NOTICE
+
+    rows = [*MEASURED.items(), NOTICE, FLAG, ANOMALY_CODE]
+    return _table("| code | meaning |", [(f"`{code}`", meaning) for code, meaning in rows])
+
+
 MARKERS = {
+    "<!-- dicom-classes -->": dicom_classes,
+    "<!-- dicom-syntaxes -->": dicom_syntaxes,
+    "<!-- dicom-exclusions -->": dicom_exclusions,
+    "<!-- dicom-contrasts -->": dicom_contrasts,
+    "<!-- dicom-ranking -->": dicom_ranking,
+    "<!-- dicom-objects -->": dicom_objects,
+    "<!-- dicom-copied -->": dicom_copied,
+    "<!-- dicom-codes -->": dicom_codes,
     "<!-- speed -->": speed_table,
     "<!-- milliseconds -->": milliseconds_table,
     "<!-- codes -->": error_table,

@@ -87,7 +87,7 @@ def test_variables_that_pages_name_are_read_somewhere():
 def test_every_quality_flag_is_described():
     from dal_fast.imaging import orientation
 
-    folders = (ROOT / "dal_fast/screening", ROOT / "dal_fast/imaging")
+    folders = [ROOT / "dal_fast" / name for name in ("screening", "imaging", "dicom")]
     source = "".join(path.read_text("utf-8") for f in folders for path in f.glob("*.py"))
     flags = set(re.findall(r"(?:Flag|Note)\(\s*\"([a-z-]+)\"", source))
     names = set(re.findall(r"Note\(\s*([A-Z_]+)", source))
@@ -96,6 +96,19 @@ def test_every_quality_flag_is_described():
     page = (DOCS / "reference/outputs.md").read_text("utf-8")
     listed = page.split("## Quality flags")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `([a-z-]+)` \|", listed, re.MULTILINE)) == flags
+
+
+def test_the_conformance_statement_has_every_table():
+    pytest.importorskip("highdicom")
+    page = (DOCS / "reference/dicom-conformance.md").read_text("utf-8")
+    for marker, table in generate.MARKERS.items():
+        if marker.startswith("<!-- dicom"):
+            assert marker in page
+            assert len(table()) > 40
+    written = generate.on_page_markdown(page, None, None, None)
+    for word in ("Enhanced MR Image Storage", "`t1-spin-echo`", "`echo-planar`", "`PatientName`",
+                 "1.2.840.10008.1.2.4.70", "Parametric Map Storage"):  # fmt: skip
+        assert word in written
 
 
 def test_every_recipe_is_described():

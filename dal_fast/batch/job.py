@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 STAGES = ("read", "compute", "write")
-Task = Literal["screen", "strip"]
+Task = Literal["screen", "strip", "dicom"]
 """What workers do with scans."""
 
 

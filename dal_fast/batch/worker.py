@@ -95,7 +95,11 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def serve(messages: IO[str], channel: Channel) -> None:
+def serve(
+    messages: IO[str],
+    channel: Channel,
+    make_stages: Callable[[str, dict[str, Any], bool], AnyStages] | None = None,
+) -> None:
     """Work until the input ends.
 
     Args:
@@ -103,11 +107,15 @@ def serve(messages: IO[str], channel: Channel) -> None:
             "overwrite": bool, "threads": int}``, then a job a line. torch uses at most so many
             threads.
         channel: takes the answers.
+        make_stages: what the worker does, of a task, its settings, and whether to overwrite; by
+            default it screens or strips.
     """
     settings = json.loads(messages.readline())
     try:
         limit_threads(settings["threads"])
-        stages = _stages(settings["task"], settings["settings"], settings["overwrite"])
+        stages = (make_stages or _stages)(
+            settings["task"], settings["settings"], settings["overwrite"]
+        )
     except DalFastError as error:
         channel.send(refused=(error.code, error.message))
         return
@@ -128,15 +136,17 @@ def _stages(task: str, settings: dict[str, Any], overwrite: bool) -> AnyStages:
     return Stages(Screener(**settings), overwrite)
 
 
-def main() -> None:
-    """Serve the process that started this one."""
+def main(
+    make_stages: Callable[[str, dict[str, Any], bool], AnyStages] | None = None,
+) -> None:
+    """Serve the process that started this one; see :func:`serve`."""
     from dal_fast.memory import keep_freed_memory
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool decides
     keep_freed_memory()
     channel = Channel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is no message
-    serve(sys.stdin, channel)
+    serve(sys.stdin, channel, make_stages)
     os._exit(0)  # nobody waits for what is still at work
 
 

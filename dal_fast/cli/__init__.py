@@ -18,6 +18,7 @@ from dal_fast.cli import (
     checks,
     compare,
     demo,
+    dicom,
     doctor,
     evaluate,
     export,
@@ -36,6 +37,7 @@ __all__ = [
     "checks",
     "compare",
     "demo",
+    "dicom",
     "doctor",
     "evaluate",
     "export",
@@ -47,7 +49,7 @@ __all__ = [
 ]
 
 _PANELS = {
-    "Screen scans": ("screen", "bids", "strip", "demo"),
+    "Screen scans": ("screen", "bids", "dicom", "strip", "demo"),
     "Evaluate detectors": ("evaluate", "make-validation", "compare", "checks"),
     "Train models and take them elsewhere": ("train", "calibrate", "export"),
     "This installation": ("doctor",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from dal_fast.batch.ray_pool import RayPool
     from dal_fast.imaging.bids import LeftOut
 
-_DOING: dict[Task, str] = {"screen": "screening", "strip": "stripping"}
-_DONE: dict[Task, str] = {"screen": "screened", "strip": "stripped"}
+_DOING: dict[Task, str] = {"screen": "screening", "strip": "stripping", "dicom": "screening"}
+_DONE: dict[Task, str] = {"screen": "screened", "strip": "stripped", "dicom": "screened"}
+_DICOM_WORKER = (sys.executable, "-m", "dal_fast.dicom.worker")
 _LINE_EVERY = 60.0  # seconds, where there is no terminal
 
 Workers = Annotated[
@@ -65,7 +67,7 @@ class PoolOptions:
 
     def make_pool(self, settings: dict[str, Any], jobs: int) -> WorkerPool | RayPool:
         """A pool of no more workers than there are jobs."""
-        from dal_fast.batch.pool import WorkerPool
+        from dal_fast.batch.pool import WORKER, WorkerPool
         from dal_fast.batch.ray_pool import RayPool
 
         workers = min(self.workers, jobs)
@@ -79,6 +81,7 @@ class PoolOptions:
             workers=workers,
             patience=self.patience,
             overwrite=self.overwrite,
+            command=_DICOM_WORKER if self.task == "dicom" else WORKER,
         )
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dal_fast._version import __version__
 from dal_fast.dicom.classes import CLASSIC
 from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS, Finding, slices_of
 from dal_fast.dicom.parametric_map import WINDOW_TOP
 
+_OF_THE_SOURCE = (
+    "StudyInstanceUID", "FrameOfReferenceUID", "Rows", "Columns", "PixelSpacing",
+    "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
+)  # fmt: skip
 IMPLEMENTATION_UID = "2.25.279483718294873619263548172635481726354"
 _TOP = 4000
 """Stored value of the display window's upper end; stronger anomalies go on above it."""
@@ -28,17 +33,18 @@ def make_derived_series(finding: Finding) -> list[Dataset]:
     return [_image(finding, k, frame, slope, top) for k, frame in enumerate(frames)]
 
 
-def _image(finding: Finding, k: int, values: np.ndarray, slope: float, top: float) -> Dataset:
+def _image(
+    finding: Finding, k: int, values: NDArray[np.float32], slope: float, top: float
+) -> Dataset:
     source = finding.sources[k]
     made = Dataset()
     made.SOPClassUID, made.SOPInstanceUID = CLASSIC, finding.uid(f"mr {k}")
     made.file_meta = FileMetaDataset()
-    made.file_meta.MediaStorageSOPClassUID = CLASSIC
+    made.file_meta.MediaStorageSOPClassUID = UID(CLASSIC)
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
-    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "Rows", "Columns", "PixelSpacing",
-                    "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"):  # fmt: skip
+    made.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
+    for keyword in _OF_THE_SOURCE:
         setattr(made, keyword, source[keyword].value)
     now = datetime.datetime.now()
     made.ContentDate, made.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")

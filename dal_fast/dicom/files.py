@@ -48,10 +48,10 @@ HEADER = (
     "ImageType", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType",
     "SequenceName", "PulseSequenceName", "ProtocolName", "AngioFlag", "EchoTime", "EchoNumbers",
     "RepetitionTime", "InversionTime", "FlipAngle", "EchoTrainLength", "DiffusionBValue",
-    "ContrastBolusAgent", "ContrastBolusAgentSequence", "BodyPartExamined", "AnatomicRegionSequence",
-    "RequestedProcedureDescription", "EchoPulseSequence", "MultipleSpinEcho", "EchoPlanarPulseSequence",
+    "ContrastBolusAgent", "ContrastBolusAgentSequence", "BodyPartExamined",
+    "RequestedProcedureDescription", "EchoPulseSequence", "EchoPlanarPulseSequence",
     "InversionRecovery", "AcquisitionContrast", "ComplexImageComponent", "VolumetricProperties",
-    "BurnedInAnnotation", "ReceiveCoilName", 0x0043102F, 0x00431039,
+    "BurnedInAnnotation", 0x0043102F,
     # geometry
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
     "SpacingBetweenSlices", "SliceLocation", "PatientPosition",

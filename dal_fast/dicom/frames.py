@@ -21,6 +21,7 @@ _COMPONENTS = {
     "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary",
     "IMAGINARY": "imaginary", "VELOCITY": "phase", "MIXED": "mixed",
 }  # fmt: skip
+_GE_COMPONENT = 0x0043102F
 _GE_COMPONENTS = {0: "magnitude", 1: "phase", 2: "real", 3: "imaginary"}
 
 Vector = NDArray[np.float64]
@@ -191,13 +192,10 @@ def _flat(group: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 def _ge_values(header: Any) -> dict[str, Any]:
     """What GE says in private attributes alone: phase images bear no other mark."""
-    values: dict[str, Any] = {}
-    if "GE" in str(header_value(header, "Manufacturer") or "").upper():
-        for tag, name in ((0x0043102F, "GE"), (0x00431039, "GEb")):
-            with_value = header.get(tag)
-            if with_value is not None and isinstance(with_value.value, (int, list)):
-                values[name] = with_value.value
-    return values
+    if "GE" not in str(header_value(header, "Manufacturer") or "").upper():
+        return {}
+    component = header.get(_GE_COMPONENT)
+    return {} if component is None else {"GE": component.value}
 
 
 def _is_list(value: Any) -> bool:

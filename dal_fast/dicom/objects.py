@@ -19,7 +19,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -39,6 +39,11 @@ COPIED = (
     "PatientIdentityRemoved", "DeidentificationMethod",
 )  # fmt: skip
 """Attributes of patient and study that the objects take from the source."""
+_REQUIRED = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+    "StudyID", "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+"""Those that an object must have, empty where the source has none."""
 SCHEME = "99DALFAST"
 """Designator of our own codes."""
 OBJECTS = {
@@ -126,8 +131,7 @@ class Finding:
         columns, rows, _ = self.verdict.stack.voxel_mm
         source.PixelSpacing = [_decimal(rows), _decimal(columns)]
         source.SliceThickness = _decimal(self.gap_mm)
-        for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID",
-                        "AccessionNumber", "StudyDate", "StudyTime", "ReferringPhysicianName"):  # fmt: skip
+        for keyword in _REQUIRED:
             setattr(source, keyword, None)
         return source
 
@@ -173,7 +177,7 @@ class Finding:
 
     def algorithm(self) -> Any:
         """The identification of the model."""
-        parameters = {
+        parameters: dict[str, str] = {
             key: str(self.result.parameters[key])[:60]
             for key in ("weights_sha256", "score", "threshold", "contrast")
             if key in self.result.parameters
@@ -214,7 +218,7 @@ class Finding:
         header = read_dataset(first, list(COPIED), pixels=False)
         found: dict[str, Any] = {}
         for keyword in COPIED:
-            tag = pydicom.tag.Tag(tag_for_keyword(keyword))
+            tag = pydicom.tag.Tag(keyword)
             element: Any = header.get_item(tag) if tag in header else None
             if isinstance(element, RawDataElement) and isinstance(element.value, bytes):
                 element = element._replace(
@@ -222,9 +226,8 @@ class Finding:
                 )
             if element is not None:  # the character set is never raw
                 found[keyword] = element
-        for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate",
-                        "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"):  # fmt: skip
-            tag = pydicom.tag.Tag(tag_for_keyword(keyword))
+        for keyword in _REQUIRED:
+            tag = pydicom.tag.Tag(keyword)
             empty = RawDataElement(tag, dictionary_VR(tag), 0, b"", 0, False, True)
             found.setdefault(keyword, empty)
         found.setdefault("SpecificCharacterSet", None)
@@ -232,9 +235,7 @@ class Finding:
 
     def _point_to_frames(self, made: Dataset) -> None:
         """Put frame numbers of the real instances where stand-ins were named."""
-        frames = {
-            self.source_uid(k): frame for k, frame in enumerate(self.verdict.stack.frames)
-        }
+        frames = {self.source_uid(k): frame for k, frame in enumerate(self.verdict.stack.frames)}
         if all(uid == frame.sop_uid for uid, frame in frames.items()):
             return
         for holder in _holders(made):

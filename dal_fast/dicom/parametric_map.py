@@ -36,9 +36,7 @@ def make_parametric_map(finding: Finding) -> Dataset:
                 quantity_definition=concept(*ANOMALY_CODE),
             )
         ],
-        voi_lut_transformations=[
-            hd.VOILUTTransformation(window_center=top / 2, window_width=top)
-        ],
+        voi_lut_transformations=[hd.VOILUTTransformation(window_center=top / 2, window_width=top)],
         content_label="ANOMALY",
         content_description=NOT_FOR_DIAGNOSIS,
         pixel_measures=finding.pixel_measures(),

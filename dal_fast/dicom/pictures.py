@@ -34,7 +34,7 @@ def make_secondary_capture(finding: Finding) -> Dataset:
     made.ContentQualification = "RESEARCH"
     made.ConversionType = "WSD"
     made.ManufacturerModelName = "dal_fast"
-    made.PatientOrientation = None  # three planes have none in common
+    made.PatientOrientation = []  # three planes have none in common
     return finding.finish(made)
 
 

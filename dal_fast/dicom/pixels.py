@@ -18,13 +18,13 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import get_frame
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from dal_fast.dicom import quiet
 from dal_fast.dicom.files import DicomFile, read_dataset
 from dal_fast.dicom.frames import Frame
-from dal_fast.dicom.series import Stack
+from dal_fast.dicom.geometry import Stack
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.orientation import Note
@@ -83,7 +83,7 @@ def read_stack(stack: Stack, path: Path) -> Volume:
             beyond += outside
             data[:, :, k] = _scaled(stored, frame).T
             digest.update(f"{frame.sop_uid}/{frame.index}".encode())
-            digest.update(np.ascontiguousarray(data[:, :, k].T))
+            digest.update(np.ascontiguousarray(data[:, :, k].T).data)
     notes = list(stack.notes)
     if beyond:
         notes.append(
@@ -95,13 +95,19 @@ def read_stack(stack: Stack, path: Path) -> Volume:
         raise InputError(code, f"every voxel of the series is {low:g}")
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(Code.SCALING, "the series has a rescale slope that overflows")
-    header = nib.Nifti1Header()
+    header = _header_of(stack)
+    return Volume(data, stack.affine, header, path, digest.hexdigest(), 0, tuple(notes))
+
+
+def _header_of(stack: Stack) -> Any:
+    """A NIfTI header of the stack's grid."""
+    header: Any = nib.Nifti1Header()  # type: ignore[no-untyped-call]
     header.set_data_dtype(np.float32)
     header.set_data_shape(stack.shape)
     header.set_sform(stack.affine, 1)
     header.set_qform(stack.affine, 1, strip_shears=True)
     header.set_xyzt_units("mm")
-    return Volume(data, stack.affine, header, path, digest.hexdigest(), 0, tuple(notes))
+    return header
 
 
 def same_pixels(first: Frame, second: Frame) -> bool:

@@ -124,9 +124,7 @@ def _region_group(finding: Finding, number: int, region: Region, segmentation: D
         algorithm_id=_algorithm(finding),
         finding_sites=[hd.sr.FindingSite(anatomic_location=codes.SCT.Brain)],
         measurements=[
-            hd.sr.Measurement(
-                name=codes.SCT.Volume, value=region.volume_ml, unit=MILLILITRE
-            ),
+            hd.sr.Measurement(name=codes.SCT.Volume, value=region.volume_ml, unit=MILLILITRE),
             _measured("peak", region.peak, unit),
             _measured("mean", region.mean, unit),
         ],

@@ -146,7 +146,7 @@ def _check_file(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise InputError(Code.NOT_A_FILE, f"{path} is not a regular file")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
-        how = "convert it to NIfTI; for DICOM files, dcm2niix is a good tool"
+        how = "convert it to NIfTI; for DICOM, use dal-fast dicom, or dcm2niix to convert it"
         if path.name.lower().endswith((".hdr", ".img")):
             how = (
                 "convert the pair to one .nii.gz file, from the DICOM files if you have them, as "

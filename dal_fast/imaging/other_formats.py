@@ -7,7 +7,11 @@ from pathlib import Path
 
 _FORMATS = (
     (r"\.mg[hz]", "an MGH", "convert {them} with mri_convert"),
-    (r"\.(dcm|dicom|ima)", "a DICOM", "convert {them} with dcm2niix"),
+    (
+        r"\.(dcm|dicom|ima)",
+        "a DICOM",
+        "screen {them} with dal-fast dicom, or convert {them} with dcm2niix",
+    ),
     (r"\.(nrrd|nhdr)", "an NRRD", "convert {them}, for example with c3d"),
     (r"\.(mha|mhd)", "a MetaImage", "convert {them}, for example with c3d"),
     (r"\.mnc(\.gz)?", "a MINC", "convert {them} with mnc2nii"),

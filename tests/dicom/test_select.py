@@ -1,4 +1,4 @@
-"""The right series of a study, or none: never a localiser, a reformat, a diffusion or phase image."""
+"""The right series of a study, or none: never a localiser, reformat, diffusion or phase image."""
 
 import json
 
@@ -8,7 +8,8 @@ pytest.importorskip("pydicom", reason="needs dal_fast[dicom]")
 
 from dicom_lab import scanner, studies
 
-from dal_fast.dicom.select import CONTRASTS, EXCLUSIONS, RANKING, select_named, select_series
+from dal_fast.dicom.rules import CONTRASTS, EXCLUSIONS, RANKING
+from dal_fast.dicom.select import select_named, select_series
 from dal_fast.dicom.series import find_series
 from dal_fast.errors import Code, InputError
 

@@ -28,7 +28,9 @@ CASES = [
     ("shuffled", {"shear": 4.0}),
     ("concatenated", {}),
 ]
-IDS = [f"{kind}, {'sheared' if 'shear' in w else 'sagittal' if w else 'oblique'}" for kind, w in CASES]
+IDS = [
+    f"{kind}, {'sheared' if 'shear' in w else 'sagittal' if w else 'oblique'}" for kind, w in CASES
+]
 
 
 def write_all(finding, folder, label_map=False):
@@ -139,7 +141,7 @@ def test_every_frame_lies_at_its_own_place(written):
 
 
 def test_every_frame_names_the_frame_that_it_was_made_of(written):
-    finding, paths, folder = written
+    _, paths, folder = written
     sources = {str(ds.SOPInstanceUID): ds for ds in map(dcmread, (folder / "study").iterdir())}
     seg = dcmread(paths["seg"][0])
     for group in seg.PerFrameFunctionalGroupsSequence:
@@ -180,8 +182,9 @@ def test_the_derived_series_is_read_by_our_own_reader(written):
     series = find_series(find_files(alone), same_pixels)
     assert not select_series(series).chosen  # our own results are never screened again
     volume = read_stack(series[0].parts[0].stack, Path("x"))
-    ours, theirs = canonical(volume.data, volume.affine), canonical(
-        finding.result.anomaly.data, finding.result.anomaly.affine
+    ours, theirs = (
+        canonical(volume.data, volume.affine),
+        canonical(finding.result.anomaly.data, finding.result.anomaly.affine),
     )
     assert corners_apart(ours, theirs) < 1e-3
     assert np.abs(ours.get_fdata() - theirs.get_fdata()).max() < 2.0 / 4000
@@ -221,8 +224,10 @@ def test_patient_and_study_are_those_of_the_source(written):
 def test_the_same_input_makes_the_same_objects(written, tmp_path):
     finding, paths, folder = written
     again = write_all(findings.make_finding(folder / "study"), tmp_path / "again")
-    times = ("ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime",
-             "DateOfSecondaryCapture", "TimeOfSecondaryCapture", "ContributionDateTime")  # fmt: skip
+    times = (
+        "ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime",
+        "DateOfSecondaryCapture", "TimeOfSecondaryCapture", "ContributionDateTime",
+    )  # fmt: skip
     for kind, files in paths.items():
         for path, other in zip(files, again[kind], strict=True):
             first, second = dcmread(path), dcmread(other)
@@ -269,7 +274,9 @@ def test_a_label_map_on_request(tmp_path):
     assert tools.errors_of(paths["seg"][0]) == []
     read = frames_in_place(ds, ds.pixel_array, finding)
     assert np.array_equal(read == 1, finding.result.anomaly_mask.data)
-    assert np.array_equal(read > 0, finding.result.brain_mask.data | finding.result.anomaly_mask.data)
+    assert np.array_equal(
+        read > 0, finding.result.brain_mask.data | finding.result.anomaly_mask.data
+    )
 
 
 def test_codes_of_flags_stay_different_in_sixteen_characters():

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from dicom_lab import scanner
-from dicom_lab.quirks import concatenated
 
 from dal_fast.dicom.files import find_files
 from dal_fast.dicom.objects import Finding
@@ -15,6 +13,8 @@ from dal_fast.dicom.select import select_series
 from dal_fast.dicom.series import find_series
 from dal_fast.screening.postprocess import regions
 from dal_fast.screening.result import Flag, Image, Result
+from dicom_lab import scanner
+from dicom_lab.edits import concatenated
 
 
 def write_study(folder: Path, kind="classic", vendor="siemens", **where):
@@ -55,8 +55,12 @@ def make_finding(folder: Path, empty=False) -> Finding:
         brain={"Source": "dal_fast", "VolumeML": 1.0},
         score=0.734,
         regions=regions(anomaly, above.data),
-        parameters={"threshold": 1.0, "weights_sha256": "ab" * 32, "contrast": "T1w", "sign": "both",
-                    "score": "auto"},
+        parameters={
+            "threshold": 1.0,
+            "weights_sha256": "ab" * 32,
+            "contrast": "T1w",
+            "sign": "dark",
+        },
         flags=[Flag("anisotropic", "voxels are long"), Flag("slice-order-uncertain", "in doubt")],
-    )  # fmt: skip
+    )
     return Finding(verdict, result, volume.sha256)

@@ -18,8 +18,13 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 CLASSIC = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED = "1.2.840.10008.5.1.4.1.1.4.1"
-PATIENT = {"PatientName": "Vorname^Nachname", "PatientID": "PID4711", "PatientBirthDate": "19610203",
-           "PatientSex": "F", "AccessionNumber": "ACC0815"}  # fmt: skip
+PATIENT = {
+    "PatientName": "Vorname^Nachname",
+    "PatientID": "PID4711",
+    "PatientBirthDate": "19610203",
+    "PatientSex": "F",
+    "AccessionNumber": "ACC0815",
+}
 """What must never be shown."""
 
 
@@ -196,9 +201,10 @@ def enhanced(data, affine, vendor="siemens", protocol=MPRAGE, seed="1", order=No
     for number in order:
         plane, group = planes[number], Dataset()
         group.FrameContentSequence = _item(
-            {"StackID": "1", "InStackPositionNumber": number + 1, "DimensionIndexValues": [1, number + 1],
-             "FrameAcquisitionDateTime": "20240131101500", "FrameReferenceDateTime": "20240131101500",
-             "FrameAcquisitionDuration": 1.0}
+            {"StackID": "1", "InStackPositionNumber": number + 1,
+             "DimensionIndexValues": [1, number + 1], "FrameAcquisitionDuration": 1.0,
+             "FrameAcquisitionDateTime": "20240131101500",
+             "FrameReferenceDateTime": "20240131101500"}
         )  # fmt: skip
         group.PlanePositionSequence = _item({"ImagePositionPatient": plane.ImagePositionPatient})
         slope = plane.get("RescaleSlope", 1) if made_by.slopes else 1
@@ -263,7 +269,8 @@ def _hardware(plane) -> dict:
     """Macros without which the object would not be whole."""
     return {
         "MRFOVGeometrySequence": {
-            "InPlanePhaseEncodingDirection": "ROW", "MRAcquisitionFrequencyEncodingSteps": plane.Rows,
+            "InPlanePhaseEncodingDirection": "ROW",
+            "MRAcquisitionFrequencyEncodingSteps": plane.Rows,
             "MRAcquisitionPhaseEncodingStepsInPlane": plane.Columns,
             "MRAcquisitionPhaseEncodingStepsOutOfPlane": 1,
             "PercentSampling": 100.0, "PercentPhaseFieldOfView": 100.0,
@@ -348,3 +355,15 @@ def turned(degrees=(12.0, -7.0, 20.0), voxel=(4.5, 4.5, 5.0), shape=(40, 44, 24)
     affine = affine @ lean @ np.diag([-voxel[0], -voxel[1], voxel[2], 1])
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine
+
+
+def stripped_brain(shape=(64, 80, 36), voxel=(2.6, 2.4, 4.0), seed=0):
+    """Whole numbers (I, J, K): a brain of 1.4 L in three tissues, 0 outside, with a dark lesion."""
+    generator = np.random.default_rng(seed)
+    axes = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(shape, voxel, strict=True)]
+    i, j, k = np.meshgrid(*axes, indexing="ij")
+    radius = np.sqrt((i / 66) ** 2 + (j / 82) ** 2 + (k / 62) ** 2)
+    data = np.where(radius < 0.75, 420, np.where(radius < 0.93, 300, 130)).astype(float)
+    data[(i - 25) ** 2 + (j - 10) ** 2 + k**2 < 144] = 150
+    data += generator.normal(0, 8, shape)
+    return np.round(np.where(radius < 1, np.maximum(data, 20), 0)).astype(np.int64), voxel

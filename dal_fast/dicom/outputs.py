@@ -1,0 +1,143 @@
+"""The files of one screened series: all of them are written, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dal_fast._version import generated_by
+from dal_fast.batch.outputs import read_sidecar, sidecar
+from dal_fast.dicom import quiet
+from dal_fast.dicom.names import Names
+from dal_fast.dicom.select import Verdict
+from dal_fast.imaging.atomic import staged_files, write_bytes, write_json, write_text
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from dal_fast.dicom.objects import Finding
+
+KINDS = ("seg", "map", "mr", "sc", "sr")
+"""What can be written: segmentation, parametric map, MR series, secondary capture, report."""
+DEFAULT_KINDS = ("seg", "map", "sr")
+
+
+def sidecar_name(name: str) -> str:
+    """Of the file that says that the results of a series are complete."""
+    return f"{name}.json"
+
+
+def complete_sidecar(folder: Path, name: str) -> dict[str, Any] | None:
+    """The sidecar of a series whose files are all there."""
+    content = read_sidecar(folder / sidecar_name(name))
+    outputs = content.get("Outputs") if content is not None else None
+    if not isinstance(outputs, dict):
+        return None
+    return content if all((folder / file).is_file() for file in outputs.values()) else None
+
+
+def is_complete(verdict: Verdict, instances: str, folder: Path, parameters: dict[str, Any]) -> bool:
+    """Whether a folder holds the results of this series, by this version, with these parameters.
+
+    Args:
+        verdict: of the series.
+        instances: hash of its instances and geometry.
+        folder: of the results.
+        parameters: as they were asked for.
+    """
+    old = complete_sidecar(folder, verdict.name)
+    if old is None or old.get("GeneratedBy") != generated_by():
+        return False
+    dicom = old.get("DICOM")
+    same = json.loads(json.dumps(parameters)) == old.get("Requested")
+    return same and isinstance(dicom, dict) and dicom.get("Instances") == instances
+
+
+def make_objects(finding: Finding, kinds: Sequence[str], label_map: bool) -> dict[str, Dataset]:
+    """The DICOM objects of a finding, by the name of their file."""
+    from dal_fast.dicom.derived import make_derived_series
+    from dal_fast.dicom.parametric_map import make_parametric_map
+    from dal_fast.dicom.pictures import make_secondary_capture
+    from dal_fast.dicom.seg import make_segmentation
+    from dal_fast.dicom.sr import make_report
+
+    name = finding.verdict.name
+    made: dict[str, Dataset] = {}
+    with quiet():
+        seg = make_segmentation(finding, label_map) if {"seg", "sr"} & set(kinds) else None
+        if seg is not None and "seg" in kinds:
+            made[f"{name}_seg.dcm"] = seg
+        if "map" in kinds:
+            made[f"{name}_map.dcm"] = make_parametric_map(finding)
+        if "mr" in kinds:
+            for number, image in enumerate(make_derived_series(finding), 1):
+                made[f"{name}_mr-{number:04d}.dcm"] = image
+        if "sc" in kinds:
+            made[f"{name}_sc.dcm"] = make_secondary_capture(finding)
+        if "sr" in kinds:
+            made[f"{name}_sr.dcm"] = make_report(finding, seg if "seg" in kinds else None)
+    return made
+
+
+def write_finding(
+    finding: Finding,
+    objects: dict[str, Dataset],
+    page: str,
+    picture: bytes,
+    folder: Path,
+    instances: str,
+    names: Names,
+) -> dict[str, Path]:
+    """Write objects, report page, picture and sidecar of a series, the sidecar last.
+
+    Args:
+        finding: the screened series.
+        objects: by the name of their file.
+        page: the HTML report.
+        picture: a PNG that stands for the series in the index.
+        folder: created where it does not exist, and removed again if the writing fails.
+        instances: hash of the series' instances and geometry.
+        names: that no text shows.
+
+    Returns:
+        Paths by what they are.
+
+    Raises:
+        OutputError: ``output-unwritable``, ``disk-full``; then nothing of this series was written.
+    """
+    name = finding.verdict.name
+    files = {_kind_of(file, name): file for file in objects}
+    files |= {"report": f"{name}.html", "thumbnail": f"{name}.png", "sidecar": sidecar_name(name)}
+    before = read_sidecar(folder / files["sidecar"]) or {}
+    facts = sidecar(finding.result, files) | {
+        "DICOM": {
+            **finding.verdict.record(),
+            "Instances": instances,
+            "Objects": {file: str(made.SOPInstanceUID) for file, made in objects.items()},
+        }
+    }
+    with staged_files(folder, list(files.values())) as stage:
+        for file, made in objects.items():
+            with quiet():
+                made.save_as(stage / file, enforce_file_format=True)
+        write_text(stage / files["report"], page)
+        write_bytes(stage / files["thumbnail"], picture)
+        write_json(stage / files["sidecar"], names.hide_in(facts))
+    _remove_older(folder, before, set(files.values()))
+    return {what: folder / file for what, file in files.items()}
+
+
+def _kind_of(file: str, name: str) -> str:
+    return file.removeprefix(f"{name}_").removesuffix(".dcm")
+
+
+def _remove_older(folder: Path, before: dict[str, Any], new: set[str]) -> None:
+    """Objects of an earlier run of the series that this one does not have."""
+    outputs = before.get("Outputs")
+    for file in outputs.values() if isinstance(outputs, dict) else ():
+        if isinstance(file, str) and file not in new and Path(file).name == file:
+            with contextlib.suppress(OSError):
+                (folder / file).unlink(missing_ok=True)

@@ -1,0 +1,242 @@
+"""The rules by which series are chosen: what is left out, what a contrast is, and rank.
+
+Physics first, names second: descriptions lie more often than echo times. The limits were put
+together from vendors' protocols (not specified in the paper).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dal_fast.dicom.facts import Facts
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row: what a series must be, and the reason in words."""
+
+    name: str
+    reason: str
+    holds: Callable[[Facts], bool]
+
+
+def _words(*words: str) -> Callable[[Facts], bool]:
+    return lambda facts: not facts.words.isdisjoint(words)
+
+
+def _types(*words: str) -> Callable[[Facts], bool]:
+    return lambda facts: not set(facts.image_type).isdisjoint(words)
+
+
+def _body(facts: Facts) -> bool:
+    """Another part of the body, by the series' own names, its body part, or the whole study."""
+    named = facts.words & _ELSEWHERE
+    part = facts.body_part
+    other_part = bool(part) and not any(word in part for word in _HEAD)
+    other_study = bool(facts.study_words & _ELSEWHERE) and not facts.study_words & _HEAD
+    return bool(named) or other_part or other_study
+
+
+_HEAD = frozenset(
+    ("BRAIN", "HEAD", "SKULL", "CRANIAL", "CRANIUM", "CEREBRAL", "CEREBRUM", "NEURO", "KOPF",
+     "SCHAEDEL", "SCHADEL", "ENCEPHALE", "CRANE", "NEUROCRANIUM", "HIRN")
+)  # fmt: skip
+_ELSEWHERE = frozenset(
+    ("SPINE", "CSPINE", "TSPINE", "LSPINE", "CERVICAL", "THORACIC", "LUMBAR", "SACRUM", "HWS",
+     "BWS", "LWS", "MYELON", "KNEE", "SHOULDER", "HIP", "ANKLE", "WRIST", "ELBOW", "FOOT", "HAND",
+     "ABDOMEN", "PELVIS", "LIVER", "KIDNEY", "PROSTATE", "BREAST", "HEART", "CARDIAC", "CHEST",
+     "NECK", "THYROID", "FETAL", "FETUS", "ORBIT", "ORBITS", "ORBITA", "SELLA", "PITUITARY", "IAC",
+     "TMJ", "FACE", "SINUS", "KNIE", "SCHULTER", "BECKEN", "ABDOMINAL", "CORD")
+)  # fmt: skip
+
+EXCLUSIONS = (
+    Rule(
+        "no-parameters",
+        "its header does not say how it was acquired (echo and repetition time)",
+        lambda f: f.te is None or f.tr is None,
+    ),
+    Rule("body-part", "it shows another part of the body, or a part of the head alone", _body),
+    Rule(
+        "component",
+        "it is no magnitude image",
+        lambda f: f.component not in ("", "magnitude"),
+    ),
+    Rule(
+        "localiser",
+        "it is a localiser or a calibration",
+        lambda f: _types("LOCALIZER")(f)
+        or _words("LOCALIZER", "LOCALISER", "LOC", "SCOUT", "AAHEAD", "AAHSCOUT", "SURVEY", "CALIB",
+                  "CALIBRATION", "CAL", "ASSET", "REF", "REFSCAN", "PRESCAN", "SHIM", "PLANLOC",
+                  "SMARTBRAIN", "SENSEREF", "COILSURVEY")(f),
+    ),
+    Rule(
+        "reformatted",
+        "it was computed from another series (reformatted, projected, subtracted, fused)",
+        lambda f: _types("MPR", "CURVED MPR", "PROJECTION IMAGE", "MIP", "MNIP", "MINIP", "MIN_IP",
+                         "MAX_IP", "REFORMATTED", "REFORMATED", "RESAMPLED", "CSA RESAMPLED",
+                         "CSAPARALLEL", "SUBTRACT", "SUBTRACTION", "SECONDARY", "SCREEN SAVE",
+                         "FUSED")(f)
+        or _words("MPR", "MIP", "MINIP", "MNIP", "REFORMAT", "REFORMATTED", "RECON", "SUB",
+                  "SUBTRACTION", "FUSION", "FUSED", "RFMT")(f),
+    ),
+    Rule(
+        "diffusion",
+        "it is diffusion weighted, or a map of diffusion",
+        lambda f: f.b_value > 0
+        or _types("ADC", "TRACEW", "TRACE", "FA", "EADC", "DIFFUSION", "TENSOR", "EXP")(f)
+        or _words("DWI", "DTI", "DIFF", "DIFFUSION", "ADC", "EADC", "TRACE", "TRACEW", "TENSOR",
+                  "COLFA", "FA", "IVIM", "DKI", "RESOLVE", "DSI", "NODDI", "B0", "B1000")(f),
+    ),
+    Rule(
+        "perfusion-or-function",
+        "it is a perfusion, functional or spectroscopic series",
+        lambda f: _types("PERFUSION", "ASL", "FMRI", "CBF", "CBV", "MTT", "TTP", "T0")(f)
+        or _words("PERF", "PERFUSION", "ASL", "PCASL", "PASL", "DSC", "DCE", "BOLD", "FMRI", "CBF",
+                  "CBV", "RCBF", "RCBV", "MTT", "TTP", "REST", "RSFMRI", "SPECTRO", "CSI", "MRS",
+                  "SVS", "TWIST", "TRICKS", "TRACER")(f),
+    ),
+    Rule("echo-planar", "it is an echo-planar series", lambda f: f.planar),
+    Rule(
+        "angiography",
+        "it shows vessels or flow",
+        lambda f: f.angio
+        or _types("VELOCITY", "ANGIO", "FLOW")(f)
+        or _words("TOF", "MRA", "MRV", "ANGIO", "VENO", "PCA", "FLOW", "INHANCE", "QFLOW", "CEMRA",
+                  "VENOGRAM", "ANGIOGRAPHY")(f),
+    ),
+    Rule(
+        "susceptibility",
+        "it is weighted by susceptibility or T2*",
+        lambda f: _types("SWI", "QSM", "MNIP")(f)
+        or _words("SWI", "SWIP", "SWAN", "QSM", "VENBOLD", "HEMO", "HEME", "T2STAR", "MERGE",
+                  "MEDIC", "SUSC", "GREFIELD", "FIELDMAP", "FIELD", "MAPPING")(f)
+        or "T2*" in f.text
+        or (f.gradient and not f.spin and f.te is not None and f.te > 15),
+    ),
+    Rule(
+        "several-echoes",
+        "it is a gradient echo of several echo times",
+        lambda f: f.gradient and not f.spin and f.echoes > 1,
+    ),
+    Rule(
+        "special",
+        "it is a map, a part of one, or of a special contrast",
+        lambda f: _types("WATER", "FAT", "W", "F", "IN_PHASE", "OPP_PHASE", "T1 MAP", "T2 MAP",
+                         "R2", "R2_STAR", "PD MAP")(f)
+        or _words("INV1", "INV2", "T1MAP", "T2MAP", "B1", "B1MAP", "DIXON", "MDIXON", "IDEAL",
+                  "VIBE", "LAVA", "THRIVE", "STARVIBE", "MPM", "VFA", "DESPOT", "MAGIC",
+                  "SYNTHETIC", "SYMRI", "MTC", "MTON", "MTOFF", "MTR", "MT", "PSIR",
+                  "FGATIR", "WMN", "CISS",
+                  "FIESTA", "TRUFI", "BFFE", "DRIVE", "MAP", "QUANT", "CEST", "APT", "CINE",
+                  "BLACKBLOOD", "NM", "NEUROMELANIN", "MYELIN", "FLUTE", "MRE", "PETRA",
+                  "ZTE", "UTE")(f),
+    ),
+    Rule(
+        "double-inversion",
+        "it has two inversion times",
+        lambda f: len(f.ti) > 1 or _words("DIR", "DOUBLEIR")(f),
+    ),
+    Rule(
+        "fat-nulled",
+        "its inversion time nulls fat (STIR)",
+        lambda f: any(80 <= time <= 300 for time in f.ti) or _words("STIR")(f),
+    ),
+    Rule(
+        "proton-density",
+        "it is weighted by proton density",
+        lambda f: f.te is not None and f.tr is not None
+        and f.tr >= 1500 and f.te < 40 and not f.inversion and not f.gradient,
+    ),
+)  # fmt: skip
+"""A series for which one of these holds is never chosen."""
+
+CONTRAST_AGENT = Rule(
+    "contrast-agent",
+    "a contrast agent was given, which the model has never seen (--allow-contrast-agent)",
+    lambda f: f.agent,
+)
+
+
+def _te(f: Facts) -> float:
+    return -1.0 if f.te is None else f.te
+
+
+def _tr(f: Facts) -> float:
+    return -1.0 if f.tr is None else f.tr
+
+
+def _ti_within(f: Facts, low: float, high: float) -> bool:
+    return len(f.ti) == 1 and low <= f.ti[0] <= high
+
+
+CONTRASTS = (
+    (
+        "FLAIR",
+        Rule(
+            "flair",
+            "inversion time ≥ 1500 ms, repetition time ≥ 3500 ms, echo time 60 to 700 ms",
+            lambda f: _ti_within(f, 1500, 4000) and _tr(f) >= 3500 and 60 <= _te(f) <= 700
+            and not (f.gradient and not f.spin),
+        ),
+    ),
+    (
+        "T1w",
+        Rule(
+            "t1-prepared-gradient-echo",
+            "gradient echo with an inversion time of 400 to 1400 ms, echo time < 15 ms",
+            lambda f: f.gradient and not f.spin and _ti_within(f, 400, 1400) and 0 < _te(f) < 15,
+        ),
+    ),
+    (
+        "T1w",
+        Rule(
+            "t1-spoiled-gradient-echo",
+            "3D gradient echo, repetition time < 50 ms, echo time < 15 ms, flip angle from about "
+            "the Ernst angle of white matter to 40°",
+            lambda f: f.gradient and not f.spin and f.three_d and 0 < _tr(f) < 50
+            and 0 < _te(f) < 15 and f.beyond_ernst and (not f.ti or _ti_within(f, 400, 1400)),
+        ),
+    ),
+    (
+        "T1w",
+        Rule(
+            "t1-spin-echo",
+            "spin echo, repetition time 300 to 1000 ms, echo time < 30 ms, no inversion",
+            lambda f: f.spin and not f.gradient and not f.inversion and 300 <= _tr(f) <= 1000
+            and 0 < _te(f) < 30,
+        ),
+    ),
+    (
+        "T1w",
+        Rule(
+            "t1-inversion-spin-echo",
+            "spin echo with an inversion time of 500 to 1300 ms, echo time < 30 ms",
+            lambda f: f.spin and not f.gradient and _ti_within(f, 500, 1300) and 0 < _te(f) < 30,
+        ),
+    ),
+    (
+        "T2w",
+        Rule(
+            "t2-spin-echo",
+            "spin echo, no inversion, repetition time ≥ 2000 ms, echo time 60 to 700 ms",
+            lambda f: f.spin and not f.gradient and not f.inversion and _tr(f) >= 2000
+            and 60 <= _te(f) <= 700,
+        ),
+    ),
+)  # fmt: skip
+"""What a contrast is, in milliseconds; the first row that holds decides."""
+
+RANKING: tuple[tuple[str, Callable[[Facts], Any]], ...] = (
+    ("without a contrast agent before with one", lambda f: f.agent),
+    ("3D before 2D", lambda f: not f.three_d),
+    ("the smaller longest side of a voxel", lambda f: round(f.largest_mm, 1)),
+    ("original before derived", lambda f: "DERIVED" in f.image_type),
+    ("intensity-normalised before not", lambda f: "NORM" not in f.image_type),
+    (
+        "corrected for distortion before not",
+        lambda f: 0 if "DIS3D" in f.image_type else 1 if "DIS2D" in f.image_type else 2,
+    ),
+)
+"""Which of several series of a contrast is taken, the first difference decides."""

@@ -1,0 +1,220 @@
+"""Studies: what a folder or archive holds, what is chosen of it, and where its results go."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dal_fast.batch.derivative import index_entry, write_tsv
+from dal_fast.batch.job import Job, Outcome
+from dal_fast.batch.records import Record, read_record
+from dal_fast.batch.tables import write_failures
+from dal_fast.dicom.files import StudyFiles, find_files
+from dal_fast.dicom.frames import header_value
+from dal_fast.dicom.names import Names
+from dal_fast.dicom.outputs import sidecar_name
+from dal_fast.dicom.pixels import same_pixels
+from dal_fast.dicom.select import Selection, Verdict, select_named, select_series
+from dal_fast.dicom.series import Series, find_series
+from dal_fast.errors import Code, InputError
+from dal_fast.imaging.atomic import write_json, write_text
+from dal_fast.imaging.orientation import Note
+from dal_fast.report.index import Failure, index_page
+
+_LISTED = 4  # reasons in a message
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One study and what was decided about its series.
+
+    Attributes:
+        name: of its folder among the results: ``study-`` and a hash of its UID.
+        patient: name and number, shown on request alone.
+        selection: a verdict for each part of each series.
+    """
+
+    name: str
+    patient: str
+    selection: Selection
+
+
+@dataclass(frozen=True, eq=False)
+class Studies:
+    """All that a folder or archive holds.
+
+    Attributes:
+        source: the folder or archive.
+        studies: in the order of their UIDs.
+        files: of all of them.
+        names: what nothing may show.
+    """
+
+    source: Path
+    studies: list[Study]
+    files: StudyFiles
+    names: Names
+
+    def jobs(self, out: Path) -> dict[Job, Verdict]:
+        """What is to be screened; a job's path is a name alone, ``SOURCE/study-…/series-…``."""
+        return {
+            Job(self.source / study.name / verdict.name, out / study.name): verdict
+            for study in self.studies
+            for verdict in study.selection.chosen
+        }
+
+    def left_out(self) -> list[Failure]:
+        """Studies without a chosen series, and files that cannot be read: name, code, message."""
+        rows = [
+            (study.name, str(Code.DICOM_UNSELECTED), self.names.hide(unselected(study.selection)))
+            for study in self.studies
+            if not study.selection.chosen
+        ]
+        rows += [
+            (self.names.hide(source.name), str(Code.DICOM_DAMAGED), self.names.hide(reason))
+            for source, reason in self.files.damaged
+        ]
+        return rows
+
+    def write_selections(self, out: Path, show_names: bool) -> None:
+        """Write ``selection.json`` of every study.
+
+        Raises:
+            OutputError: ``output-unwritable``, ``disk-full``.
+        """
+        for study in self.studies:
+            record = study.selection.record()
+            if show_names:
+                record = {"Patient": study.patient, **record}
+            folder = out / study.name
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "selection.json", self.names.hide_in(record))
+
+
+def find_studies(
+    source: Path,
+    named: Sequence[str] = (),
+    allow_contrast_agent: bool = False,
+    show_names: bool = False,
+) -> Studies:
+    """Read headers and choose series.
+
+    Args:
+        source: a folder, an archive, or a file.
+        named: UIDs of the series to take; none leaves the choice to the rules.
+        allow_contrast_agent: take series with a contrast agent, too.
+        show_names: hide nothing.
+
+    Raises:
+        InputError: ``dicom-none``, ``dicom-damaged`` where nothing can be read,
+            ``dicom-series-unknown``, or what a named series is refused for; without names.
+    """
+    files = find_files(source)
+    names = Names() if show_names else Names.of(files.images)
+    try:
+        series = find_series(files, same_pixels)
+        if not series:
+            where, reason = files.damaged[0]
+            more = f", and {len(files.damaged) - 1} more" if len(files.damaged) > 1 else ""
+            raise InputError(
+                Code.DICOM_DAMAGED,
+                f"{source} holds no DICOM image that can be read: {where.name}: {reason}{more}",
+            )
+        _check_named(series, named, source)
+        by_study: dict[str, list[Series]] = {}
+        for one in series:
+            by_study.setdefault(one.study_uid, []).append(one)
+        studies = [
+            _study(own, named, allow_contrast_agent, len(files.damaged))
+            for own in by_study.values()
+            if not named or any(one.uid in named for one in own)
+        ]
+    except InputError as error:
+        raise InputError(error.code, names.hide(error.message)) from None
+    return Studies(source.absolute(), studies, files, names)
+
+
+def _check_named(series: Sequence[Series], named: Sequence[str], source: Path) -> None:
+    known = {one.uid for one in series}
+    for uid in named:
+        if uid not in known:
+            raise InputError(
+                Code.DICOM_SERIES_UNKNOWN,
+                f"{source} holds no series {uid}; dal-fast dicom list shows those that it holds",
+            )
+
+
+def _study(
+    series: Sequence[Series], named: Sequence[str], allow_contrast_agent: bool, damaged: int
+) -> Study:
+    own = select_named(series, named) if named else select_series(series, allow_contrast_agent)
+    if damaged:
+        text = f"{damaged} files beside the series cannot be read; slices of it may be among them"
+        for verdict in own.chosen:
+            verdict.notes += (Note("damaged-files", text),)
+    _tell_apart(own.chosen)
+    header = series[0].header
+    shown = (str(header_value(header, key) or "") for key in ("PatientName", "PatientID"))
+    digest = hashlib.sha256(own.study_uid.encode()).hexdigest()[:12]
+    return Study(f"study-{digest}", " ".join(shown).strip(), own)
+
+
+def _tell_apart(chosen: Sequence[Verdict]) -> None:
+    """Two series of one number and contrast get names of their own."""
+    taken: set[str] = set()
+    for verdict in chosen:
+        if verdict.name in taken:
+            verdict.suffix = hashlib.sha256(verdict.series.uid.encode()).hexdigest()[:6]
+        taken.add(verdict.name)
+
+
+def unselected(selection: Selection) -> str:
+    """Why nothing of a study was chosen, in one sentence."""
+    reasons = [
+        f"{verdict.series.title}: {verdict.reason}" for verdict in selection.verdicts[:_LISTED]
+    ]
+    more = len(selection.verdicts) - _LISTED
+    return (
+        "no series is known to be a T1w, T2w or FLAIR scan of a brain ("
+        + "; ".join(reasons)
+        + (f"; {more} more, see selection.json" if more > 0 else "")
+        + "); name one with --series UID"
+    )
+
+
+def write_tables(
+    studies: Studies, out: Path, outcomes: Sequence[Outcome], failures: Sequence[Failure]
+) -> int:
+    """Write ``scores.tsv``, ``failures.tsv`` and ``index.html``.
+
+    Args:
+        studies: that were screened.
+        out: folder of the results.
+        outcomes: of their series.
+        failures: that were known before.
+
+    Returns:
+        How many series, studies and files failed.
+
+    Raises:
+        OutputError: ``output-unwritable``, ``disk-full``.
+    """
+    rows, records = list(failures), list[Record]()
+    for outcome in outcomes:
+        name = outcome.scan.relative_to(studies.source).as_posix()
+        if outcome.status == "failed":
+            rows.append((name, outcome.code, outcome.message))
+            continue
+        record = read_record(outcome.folder / sidecar_name(outcome.scan.name), out)
+        if record is not None:
+            records.append(replace(record, name=name))
+    records.sort(key=lambda record: (-record.score, record.name))
+    rows.sort()
+    scores = [(r.name, f"{r.score:.6g}", f"{r.volume_ml:.3f}", ",".join(r.flags)) for r in records]
+    write_tsv(out / "scores.tsv", ("scan", "score", "volume_ml", "flags"), scores)
+    write_failures(out / "failures.tsv", rows)
+    entries = [index_entry(record) for record in records]
+    write_text(out / "index.html", index_page("DICOM studies", entries, rows))
+    return len(rows)

@@ -1,0 +1,221 @@
+"""``dal-fast dicom`` from a folder to objects: exit codes, tables, resuming, and no names."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+pytest.importorskip("highdicom", reason="needs dal_fast[dicom]")
+
+from dicom_lab import edits, scanner, tools
+from pydicom import dcmread
+from typer.testing import CliRunner
+
+from dal_fast.cli import app
+from dal_fast.dicom.names import HIDDEN, Names
+
+NAMES = ("Vorname", "Nachname", "PID4711", "19610203", "ACC0815", "Arzt")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["dicom", *map(str, arguments)])
+
+
+def brain_series(folder, seed="1", name="IM{:04d}.dcm", **protocol):
+    """A skull-stripped T1w series, so that no brain has to be extracted."""
+    data, voxel = scanner.stripped_brain()
+    affine = scanner.turned((5.0, -4.0, 3.0), voxel, data.shape)
+    images = scanner.classic(data, affine, protocol=scanner.MPRAGE | protocol, seed=seed)
+    return scanner.write(images, folder, name=name)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """One study in a folder that bears the patient's name, with a localiser beside the scan."""
+    folder = tmp_path_factory.mktemp("archive") / "Nachname_Vorname"
+    brain_series(folder / "SER5", name="Nachname-{:04d}")
+    data, affine = scanner.small_head(), scanner.turned()
+    localiser = scanner.classic(data, affine, seed="loc")[:3]
+    for ds in localiser:
+        ds.StudyInstanceUID = dcmread(next((folder / "SER5").iterdir())).StudyInstanceUID
+        ds.SeriesNumber, ds.SeriesDescription = 1, "localizer Nachname"
+    scanner.write(localiser, folder / "SER1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def screened(study, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    result = run(study, out, "--objects", "seg,map,mr,sc,sr")
+    assert result.exit_code == 0, result.output
+    (folder,) = out.glob("study-*")
+    return result, out, folder
+
+
+def without_names(text):
+    return not any(name in text for name in NAMES)
+
+
+def test_everything_is_written(screened):
+    result, out, folder = screened
+    assert "series-5_T1w: score" in result.output
+    names = {path.name for path in folder.iterdir()}
+    for kind in ("map", "sc", "sr", "seg", "mr-0001", "mr-0036"):
+        assert f"series-5_T1w_{kind}.dcm" in names
+    assert {"selection.json", "series-5_T1w.json", "series-5_T1w.html"} <= names
+    assert {path.name for path in out.iterdir()} == {
+        folder.name, "scores.tsv", "failures.tsv", "index.html"
+    }  # fmt: skip
+    for path in folder.glob("*_s*.dcm"):
+        assert tools.errors_of(path) == []
+    with (out / "scores.tsv").open() as file:
+        (row,) = csv.DictReader(file, delimiter="\t")
+    assert row["scan"] == f"{folder.name}/series-5_T1w"
+
+
+def test_the_selection_is_on_file(screened):
+    _, _, folder = screened
+    localiser, scan = json.loads((folder / "selection.json").read_text())["Series"]
+    assert (localiser["Rule"], localiser["Chosen"]) == ("dicom-few-slices", False)
+    assert (scan["Rule"], scan["Chosen"]) == ("t1-prepared-gradient-echo", True)
+
+
+def test_nothing_but_the_objects_shows_a_name(screened, study):
+    result, out, _ = screened
+    assert without_names(result.output)
+    for path in out.rglob("*"):
+        if path.is_file() and path.suffix != ".dcm":
+            assert without_names(path.read_text("utf-8", "replace")), path
+            assert without_names(path.name)
+    listed = run("list", study)
+    assert without_names(listed.output)
+    assert HIDDEN in listed.output  # of the localiser's description
+
+
+def test_names_are_shown_on_request(study):
+    result = run("list", study, "--show-names")
+    assert result.exit_code == 0
+    assert "Vorname^Nachname PID4711" in result.output
+
+
+def test_what_is_complete_is_kept(screened, study):
+    _, out, folder = screened
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("series*")}
+    again = run(study, out, "--objects", "sr,sc,mr,map,seg")
+    assert again.exit_code == 0
+    assert "already screened" in again.output
+    assert before == {path.name: path.stat().st_mtime_ns for path in folder.glob("series*")}
+
+
+def test_other_objects_replace_the_earlier_ones(screened, study, tmp_path):
+    _, out, folder = screened
+    copied = tmp_path / "out"
+    shutil.copytree(out, copied)
+    assert run(study, copied, "--objects", "sr").exit_code == 0
+    left = {path.suffixes[-1]: path.name for path in (copied / folder.name).glob("series*.dcm")}
+    assert left == {".dcm": "series-5_T1w_sr.dcm"}
+
+
+def test_the_list_says_what_and_why(study, tmp_path):
+    result = run("list", study)
+    assert result.exit_code == 0
+    first, second = result.output.splitlines()[1:3]
+    assert "slices" in first
+    assert "→" in second
+    assert "T1w" in second
+
+
+def test_several_studies_go_through_the_worker_pool(tmp_path):
+    brain_series(tmp_path / "in" / "a", seed="a")
+    brain_series(tmp_path / "in" / "b", seed="b", EchoTime=300)
+    brain_series(tmp_path / "in" / "c", seed="c")
+    data, affine = scanner.small_head(), scanner.turned()
+    cut = scanner.classic(data, affine, seed="d")
+    scanner.write(edits.twice(edits.anew_with_other_pixels)(cut), tmp_path / "in" / "d")
+    (tmp_path / "in" / "cut.dcm").write_bytes(
+        next((tmp_path / "in" / "a").iterdir()).read_bytes()[:200]
+    )
+    result = run(tmp_path / "in", tmp_path / "out", "--workers", 2, "--objects", "seg,sr")
+    assert result.exit_code == 1, result.output
+    assert without_names(result.output)
+    with (tmp_path / "out" / "failures.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert sorted(row["code"] for row in rows) == [
+        "dicom-damaged", "dicom-unselected", "dicom-unselected"
+    ]  # fmt: skip
+    with (tmp_path / "out" / "scores.tsv").open() as file:
+        scores = list(csv.DictReader(file, delimiter="\t"))
+    assert len(scores) == 2
+    assert all("damaged-files" in row["flags"] for row in scores)
+
+
+def refusal(result):
+    """The code of a refusal, which is one line."""
+    assert result.exit_code == 2
+    (line,) = result.output.strip().splitlines()
+    assert line.startswith("error [")
+    return line.split("[")[1].split("]")[0]
+
+
+def test_a_study_without_a_scan_of_the_brain_ends_with_the_reason(tmp_path):
+    scanner.write(scanner.classic(scanner.small_head(), scanner.turned())[:3], tmp_path / "in")
+    result = run(tmp_path / "in", tmp_path / "out")
+    assert refusal(result) == "dicom-unselected"
+    assert "3 slices" in result.output
+    (folder,) = (tmp_path / "out").iterdir()
+    assert [path.name for path in folder.iterdir()] == ["selection.json"]
+
+
+def test_a_series_that_is_named_is_screened(tmp_path):
+    folder = brain_series(tmp_path / "in", EchoTime=300)
+    uid = str(dcmread(next(folder.iterdir())).SeriesInstanceUID)
+    assert refusal(run(folder, tmp_path / "out")) == "dicom-unselected"
+    result = run(folder, tmp_path / "out", "--series", uid)
+    assert result.exit_code == 0, result.output
+    (found,) = (tmp_path / "out").glob("study-*/series-5.json")
+    assert json.loads(found.read_text())["DICOM"]["Rule"] == "named"
+    assert refusal(run(folder, tmp_path / "out", "--series", "1.2.3")) == "dicom-series-unknown"
+
+
+def test_wrong_usage_is_one_coded_line(study, tmp_path):
+    assert refusal(run(study)) == "value"
+    assert refusal(run(study, tmp_path / "out", "--objects", "seg,png")) == "value"
+    assert refusal(run(tmp_path / "none", tmp_path / "out")) == "file-missing"
+    (tmp_path / "empty").mkdir()
+    assert refusal(run(tmp_path / "empty", tmp_path / "out")) == "dicom-none"
+    assert not (tmp_path / "out").exists()
+
+
+def test_when_writing_fails_nothing_is_left(study, tmp_path, monkeypatch):
+    from dal_fast.dicom import parametric_map
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(parametric_map, "make_parametric_map", fail)
+    result = run(study, tmp_path / "out")
+    assert result.exit_code == 1
+    (folder,) = (tmp_path / "out").glob("study-*")
+    assert [path.name for path in folder.iterdir()] == ["selection.json"]
+
+
+def test_a_contrast_that_the_pixels_contradict_is_flagged(tmp_path):
+    se = {"ScanningSequence": "SE", "EchoTime": 98, "RepetitionTime": 4500, "InversionTime": None}
+    folder = brain_series(tmp_path / "in", **se)
+    for file in folder.iterdir():
+        ds = dcmread(file)
+        del ds.InversionTime
+        ds.save_as(file)
+    result = run(folder, tmp_path / "out", "--objects", "sr")
+    assert result.exit_code == 0, result.output
+    assert "contrast-mismatch" in result.output
+
+
+def test_names_hide_words_and_not_uids():
+    names = Names(["Ng", "Anna", "Mueller", "4711", "王"])
+    assert names.hide("anna and Hanna Mueller_2: 4711, 1.2.4711.3") == (
+        f"{HIDDEN} and Hanna {HIDDEN}_2: {HIDDEN}, 1.2.4711.3"
+    )
+    assert names.hide("Nothing") == "Nothing"
+    assert names.hide_in({"a": ["Mueller", 1]}) == {"a": [HIDDEN, 1]}

@@ -1,0 +1,161 @@
+"""Folders, archives and files of any kind: read, told, or refused, never a traceback."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom", reason="needs dal_fast[dicom]")
+
+from dicom_lab import scanner
+from pydicom import dcmread
+from pydicom import uid as uids
+from typer.testing import CliRunner
+
+from dal_fast.cli import app
+from dal_fast.dicom import files
+from dal_fast.dicom.files import find_files
+from dal_fast.dicom.pixels import read_stack, same_pixels
+from dal_fast.dicom.select import select_series
+from dal_fast.dicom.series import find_series
+from dal_fast.errors import Code, InputError
+
+
+def series(folder, kind=scanner.classic, **changes):
+    images = kind(scanner.small_head(), scanner.turned())
+    images = images if isinstance(images, list) else [images]
+    for ds in images:
+        for key, value in changes.items():
+            setattr(ds, key, value)
+    return scanner.write(images, folder)
+
+
+def end_of(study):
+    """The codes that reading a study ends with; empty where all of it is read."""
+    codes = []
+    try:
+        found = find_files(study)
+        codes += [str(Code.DICOM_DAMAGED) for _ in found.damaged]
+        for one in find_series(found, same_pixels):
+            for part in one.parts:
+                try:
+                    if part.refusal is not None:
+                        raise part.refusal
+                    read_stack(part.stack, Path("x"))
+                except InputError as error:
+                    codes.append(str(error.code))
+    except InputError as error:
+        codes.append(str(error.code))
+    return codes
+
+
+def test_a_deflated_bomb_is_refused_before_it_is_inflated(tmp_path, monkeypatch):
+    images = scanner.classic(scanner.small_head(), scanner.turned())
+    images[0].file_meta.TransferSyntaxUID = uids.DeflatedExplicitVRLittleEndian
+    images[0].PixelData = bytes(40_000_000)  # 40 kB on the disk
+    scanner.write(images[:1], tmp_path / "in")
+    monkeypatch.setattr(files, "LARGEST_FILE", 1 << 20)
+    found = find_files(tmp_path / "in")
+    ((_, reason),) = found.damaged
+    assert "inflates to more" in reason
+
+
+def test_a_bomb_in_an_archive_is_refused(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.dcm", bytes(3 << 20))
+    monkeypatch.setattr(files, "LARGEST_FILE", 1 << 20)
+    ((source, _),) = find_files(tmp_path / "a.zip").damaged
+    assert source.member == "bomb.dcm"
+
+
+@pytest.mark.parametrize("keep", [50, 2000, 20_000])
+def test_an_archive_that_is_cut_is_told(tmp_path, keep):
+    folder = series(tmp_path / "in")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:keep])
+    assert end_of(tmp_path / "a.zip") == ["dicom-damaged"]
+
+
+def test_an_archive_with_a_flipped_byte_is_refused(tmp_path):
+    folder = series(tmp_path / "in")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[2500] ^= 0xFF  # in the pixels of the first file
+    (tmp_path / "a.zip").write_bytes(content)
+    assert end_of(tmp_path / "a.zip") != []
+
+
+def test_links_are_followed_once(tmp_path):
+    folder = series(tmp_path / "in" / "a")
+    os.symlink(folder, tmp_path / "in" / "b")
+    os.symlink(tmp_path / "in", tmp_path / "in" / "a" / "back")
+    os.symlink(tmp_path / "nowhere", tmp_path / "in" / "dangling")
+    os.mkfifo(tmp_path / "in" / "pipe")
+    assert end_of(tmp_path / "in") == []
+    assert len(find_files(tmp_path / "in").images) == 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [scanner.classic, scanner.enhanced], ids=["classic", "enhanced"])
+def test_no_flipped_byte_ends_in_a_traceback(kind, tmp_path):
+    folder = series(tmp_path / "in", kind)
+    victim = sorted(folder.iterdir())[-1]
+    content = victim.read_bytes()
+    generator = np.random.default_rng(8)
+    ends = set()
+    for _ in range(60):
+        changed = bytearray(content)
+        for place in generator.integers(132, min(len(content), 6000), 3):
+            changed[place] = generator.integers(256)
+        victim.write_bytes(changed)
+        ends |= set(end_of(folder))
+    assert ends
+    assert all(code in set(Code) for code in ends)
+
+
+def test_a_phase_image_of_ge_is_known_by_its_private_attribute(tmp_path):
+    folder = tmp_path / "in"
+    images = scanner.classic(scanner.small_head(), scanner.turned(), "ge")
+    for ds in images:
+        ds.add_new(0x0043102F, "SS", 1)
+    scanner.write(images, folder)
+    (verdict,) = select_series(find_series(find_files(folder), same_pixels)).verdicts
+    assert (verdict.rule, verdict.chosen) == ("component", False)
+    for file in folder.iterdir():
+        ds = dcmread(file)
+        ds[0x0043102F].value = 0
+        ds.save_as(file)
+    assert select_series(find_series(find_files(folder), same_pixels)).chosen
+
+
+@pytest.mark.parametrize("name", ["IM{:04d}", "IM{:04d}.dcm"])
+def test_other_commands_name_this_one(tmp_path, name):
+    scanner.write(
+        scanner.classic(scanner.small_head(), scanner.turned()), tmp_path / "in", name=name
+    )
+    for arguments in (["screen", "in", "out"], ["bids", "in", "out", "participant"]):
+        arguments = [str(tmp_path / a) if a in ("in", "out") else a for a in arguments]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 2
+        assert "dal-fast dicom" in result.output
+
+
+def test_a_series_of_many_files_is_refused_in_a_second(tmp_path):
+    import time
+
+    images = scanner.classic(scanner.small_head((16, 16, 24)), scanner.turned())
+    template = images[0]
+    for number in range(1000):
+        template.SOPInstanceUID = f"1.2.3.{number + 1}"
+        template.file_meta.MediaStorageSOPInstanceUID = template.SOPInstanceUID
+        template.ImagePositionPatient = ["0", "0", str(number**1.1)]
+        scanner.write([template], tmp_path / "in", name=f"{number:05d}" + "{}")
+    start = time.process_time()
+    assert end_of(tmp_path / "in") == ["dicom-uneven"]
+    assert time.process_time() - start < 4  # about one second on a machine that does nothing else

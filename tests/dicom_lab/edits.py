@@ -1,0 +1,462 @@
+"""What can be done to the images of a series, and ways of writing them into a folder."""
+
+from __future__ import annotations
+
+import copy
+import zipfile
+
+import numpy as np
+from pydicom import uid as uids
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.fileset import FileSet
+from pydicom.sequence import Sequence
+
+from dicom_lab import scanner, tools
+
+
+def each(edit, only=None):
+    """Edit every image, or that of one number."""
+
+    def change(images):
+        for number, ds in enumerate(images):
+            if only is None or number == only % len(images):
+                edit(ds)
+        return images
+
+    return change
+
+
+def put(only=None, **values):
+    """Set attributes; ``None`` deletes them."""
+
+    def edit(ds):
+        for key, value in values.items():
+            if value is None:
+                if key in ds:
+                    delattr(ds, key)
+            else:
+                setattr(ds, key, value)
+
+    return each(edit, only)
+
+
+def frame(number, edit):
+    """Edit the per-frame group of an Enhanced object."""
+
+    def change(images):
+        groups = images[0].PerFrameFunctionalGroupsSequence
+        edit(groups[number % len(groups)])
+        return images
+
+    return change
+
+
+def place(of):
+    """The item that holds a frame's position, classic or Enhanced."""
+    return of.PlanePositionSequence[0] if "PlanePositionSequence" in of else of
+
+
+def move(number, offset):
+    """Move one slice by LPS mm, classic or Enhanced."""
+
+    def change(images):
+        enhanced = "PerFrameFunctionalGroupsSequence" in images[0]
+        holders = images[0].PerFrameFunctionalGroupsSequence if enhanced else images
+        item = place(holders[number % len(holders)])
+        item.ImagePositionPatient = scanner.decimal(
+            np.array(item.ImagePositionPatient, float) + offset
+        )
+        return images
+
+    return change
+
+
+def drop(*numbers):
+    """Remove slices."""
+
+    def change(images):
+        if "PerFrameFunctionalGroupsSequence" not in images[0]:
+            return [
+                ds
+                for n, ds in enumerate(images)
+                if n - len(images) not in numbers and n not in numbers
+            ]
+        ds = images[0]
+        groups = list(ds.PerFrameFunctionalGroupsSequence)
+        kept = [
+            n for n in range(len(groups)) if n not in numbers and n - len(groups) not in numbers
+        ]
+        size = ds.Rows * ds.Columns * 2
+        ds.PixelData = b"".join(ds.PixelData[n * size : (n + 1) * size] for n in kept)
+        ds.PerFrameFunctionalGroupsSequence = Sequence([groups[n] for n in kept])
+        ds.NumberOfFrames = len(kept)
+        return images
+
+    return change
+
+
+def step_of(images) -> np.ndarray:
+    enhanced = "PerFrameFunctionalGroupsSequence" in images[0]
+    holders = images[0].PerFrameFunctionalGroupsSequence if enhanced else images
+    first, second = (np.array(place(h).ImagePositionPatient, float) for h in holders[:2])
+    return second - first
+
+
+def same_place(images):
+    """The fourth slice lies where the third is."""
+    return move(3, -step_of(images))(images)
+
+
+def beyond_the_end(images):
+    """The last slice is said to lie before the first."""
+    count = images[0].get("NumberOfFrames") or len(images)
+    return move(-1, -step_of(images) * int(count))(images)
+
+
+def stretch(images):
+    """Each gap is 2 % longer than the one before."""
+    step = step_of(images)
+    count = int(images[0].get("NumberOfFrames") or len(images))
+    for k in range(count):
+        move(k, step * 0.01 * k * (k - 1))(images)
+    return images
+
+
+def twice(edit=lambda ds: ds):
+    """The fourth image again, edited."""
+
+    def change(images):
+        extra = copy.deepcopy(images[min(3, len(images) - 1)])
+        edit(extra)
+        return [*images, extra]
+
+    return change
+
+
+def new_uid(ds):
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = uids.generate_uid()
+
+
+def other_pixels(ds):
+    ds.PixelData = ds.PixelData[2:] + ds.PixelData[:2]
+
+
+def anew_with_other_pixels(ds):
+    new_uid(ds)
+    other_pixels(ds)
+
+
+def compressed(syntax):
+    def edit(ds):
+        if syntax in (uids.JPEG2000Lossless, uids.RLELossless, uids.JPEGLSLossless):
+            ds.compress(syntax, generate_instance_uid=False)
+        else:
+            ds.file_meta.TransferSyntaxUID = syntax
+
+    return each(edit)
+
+
+def implicit(ds):
+    ds.file_meta.TransferSyntaxUID = uids.ImplicitVRLittleEndian
+
+
+def big_endian(ds):
+    ds.file_meta.TransferSyntaxUID = uids.ExplicitVRBigEndian
+    ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
+
+
+def write_big_endian(images, folder):
+    scanner.write(images, folder, implicit_vr=None)
+
+
+def jpeg_lossless(images, folder):
+    """The first two files, by GDCM, an independent encoder; the others stay as they are."""
+    scanner.write(images, folder)
+    for file in sorted(folder.iterdir())[:2]:
+        tools.run("gdcmconv", "--jpeg", file, folder / "new")
+        (folder / "new").rename(file)
+
+
+def cut_stream(ds):
+    ds.compress(uids.JPEG2000Lossless, generate_instance_uid=False)
+    frames = list(
+        generate_frames(ds.PixelData, number_of_frames=int(ds.get("NumberOfFrames") or 1))
+    )
+    frames[-1] = frames[-1][: len(frames[-1]) // 3]
+    ds.PixelData = encapsulate(frames)
+
+
+def stream_bomb(ds):
+    """A JPEG 2000 stream that states 60,000 × 60,000 pixels."""
+    ds.compress(uids.JPEG2000Lossless, generate_instance_uid=False)
+    frames = [
+        bytearray(f)
+        for f in generate_frames(ds.PixelData, number_of_frames=int(ds.get("NumberOfFrames") or 1))
+    ]
+    frames[0][8:16] = (60000).to_bytes(4, "big") * 2
+    ds.PixelData = encapsulate([bytes(f) for f in frames])
+
+
+def twelve_bits(ds):
+    ds.BitsStored, ds.HighBit = 12, 11
+
+
+def signed(ds):
+    values = np.frombuffer(ds.PixelData, "<u2").astype(np.int64) - 100
+    ds.PixelData, ds.PixelRepresentation = values.astype("<i2").tobytes(), 1
+    ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType = 1, 100, "US"
+
+
+def signed_enhanced(images):
+    ds = images[0]
+    values = np.frombuffer(ds.PixelData, "<u2").astype(np.int64) - 100
+    ds.PixelData, ds.PixelRepresentation = values.astype("<i2").tobytes(), 1
+    for group in ds.PerFrameFunctionalGroupsSequence:
+        group.PixelValueTransformationSequence[0].RescaleIntercept = 100
+    return images
+
+
+def monochrome1(ds):
+    twelve_bits(ds)
+    ds.PixelData = (4095 - np.frombuffer(ds.PixelData, "<u2")).astype("<u2").tobytes()
+    ds.PhotometricInterpretation = "MONOCHROME1"
+
+
+def padded(ds):
+    """Zeros are stored as a padding value."""
+    values = np.frombuffer(ds.PixelData, "<u2").copy()
+    values[values == 0] = 60000
+    ds.PixelData, ds.PixelPaddingValue = values.tobytes(), 60000
+
+
+def many_bits(ds):
+    ds.BitsStored, ds.HighBit = 8, 7
+
+
+def thirty_two_bits(ds):
+    ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype("<u4").tobytes()
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 32, 32, 31
+
+
+def colour(ds):
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+    ds.PixelData = bytes(ds.Rows * ds.Columns * 3)
+
+
+def unknown_tags(ds):
+    ds.add_new(0x00190010, "LO", "SOME VENDOR")
+    ds.add_new(0x00191001, "UN", b"\x01\x02\x03\x04")
+    ds.add_new(0x7FE1_0010 & 0x00FF_FFFF, "UN", b"??")
+
+
+def localizer(images):
+    """A sagittal slice under the same series UID."""
+    extra = copy.deepcopy(images[0])
+    new_uid(extra)
+    extra.ImageOrientationPatient = ["0", "1", "0", "0", "0", "-1"]
+    return [*images, extra]
+
+
+def shuffled(images, folder):
+    order = np.random.default_rng(0).permutation(len(images))
+    scanner.write([images[i] for i in order], folder, name="{:08d}.dcm")
+
+
+def nested(images, folder):
+    for number, ds in enumerate(images):
+        scanner.write([ds], folder / f"A{number % 3}" / "DICOM" / f"{number:02d}", name="F{}")
+
+
+def with_directory(images, folder):
+    files = FileSet()
+    for ds in images:
+        files.add(ds)
+    files.write(folder)
+    files._stage["t"].cleanup()  # else it warns when it is collected
+    assert (folder / "DICOMDIR").exists()
+
+
+def zipped(images, folder):
+    scanner.write(images, folder.with_name("unzipped"))
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "study.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.with_name("unzipped").iterdir()):
+            archive.write(file, f"DICOM/{file.stem}")
+
+
+def without_preamble(images, folder):
+    scanner.write(images, folder)
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        length = int.from_bytes(content[140:144], "little")
+        file.write_bytes(content[144 + length :])  # the data set alone
+
+
+def among_others(images, folder):
+    """Text, a thumbnail list, a structured report without pixels, a screen shot."""
+    scanner.write(images, folder)
+    (folder / "README").write_text("This is no image.")
+    (folder / "Thumbs.db").write_bytes(b"x")
+    (folder / "empty.dcm").write_bytes(b"")
+    for number, kind in enumerate(
+        ("1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.11.1")
+    ):
+        report = copy.deepcopy(images[0])
+        for key in ("PixelData", "Rows", "Columns", "NumberOfFrames"):
+            if key in report:
+                delattr(report, key)
+        report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = kind
+        report.SeriesInstanceUID = uids.generate_uid()
+        new_uid(report)
+        scanner.write([report], folder, name=f"SR{number}" + "{}")
+
+
+def cut_in_the_pixels(images, folder):
+    scanner.write(images, folder)
+    file = sorted(folder.iterdir())[-1]
+    file.write_bytes(file.read_bytes()[:-500])
+
+
+def cut_in_the_header(images, folder):
+    scanner.write(images, folder)
+    file = sorted(folder.iterdir())[-1]
+    content = file.read_bytes()
+    file.write_bytes(content[: content.index(b"\x28\x00\x02\x00")])  # before SamplesPerPixel
+
+
+def padded_file(images, folder):
+    """Trailing padding behind the pixels, as (FFFC,FFFC) stands for it."""
+    for ds in images:
+        ds.add_new(0xFFFCFFFC, "OB", bytes(64))
+    scanner.write(images, folder)
+
+
+def one_file_per_name_in_unicode(images, folder):
+    scanner.write(images, folder, name="Ärztin-頭-{}")
+
+
+def nothing(images, folder):
+    folder.mkdir()
+
+
+def text_only(images, folder):
+    folder.mkdir()
+    (folder / "a.txt").write_text("no")
+
+
+def named(charset, name):
+    def edit(ds):
+        ds.SpecificCharacterSet, ds.PatientName = charset, name
+
+    return each(edit)
+
+
+def wrong_charset(images, folder):
+    """Bytes of Latin-1 under the label of UTF-8."""
+    for ds in images:
+        ds.PatientName = "Mueller^Jorg"
+        ds.SpecificCharacterSet = "ISO_IR 192"
+    scanner.write(images, folder)
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"Mueller^Jorg", b"M\xfcller^J\xf6rg "))
+
+
+def per_frame(images):
+    """All shared groups in every frame instead."""
+    ds = images[0]
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    for group in ds.PerFrameFunctionalGroupsSequence:
+        for element in copy.deepcopy(shared):
+            group.add(element)
+    ds.SharedFunctionalGroupsSequence = Sequence([Dataset()])
+    return images
+
+
+def concatenated(parts, kept=None):
+    """One Enhanced object in several."""
+
+    def change(images):
+        whole, made = images[0], []
+        groups, size = list(whole.PerFrameFunctionalGroupsSequence), whole.Rows * whole.Columns * 2
+        each_part = -(-len(groups) // parts)
+        concatenation = uids.generate_uid()
+        for number in range(parts):
+            ds = copy.deepcopy(whole)
+            own = range(number * each_part, min(len(groups), (number + 1) * each_part))
+            new_uid(ds)
+            ds.PerFrameFunctionalGroupsSequence = Sequence([groups[n] for n in own])
+            ds.NumberOfFrames = len(own)
+            ds.PixelData = whole.PixelData[own.start * size : own.stop * size]
+            ds.ConcatenationUID, ds.InConcatenationNumber = concatenation, number + 1
+            ds.InConcatenationTotalNumber = parts
+            ds.ConcatenationFrameOffsetNumber = own.start
+            made.append(ds)
+        return made[:kept]
+
+    return change
+
+
+def interleaved(images):
+    for number, ds in enumerate(images):
+        ds.InstanceNumber = number // 2 + 1 + (number % 2) * len(images) // 2
+    return images
+
+
+def reversed_numbers(images):
+    for number, ds in enumerate(images):
+        ds.InstanceNumber = len(images) - number
+    return images
+
+
+def jitter(keyword, size=1e-6):
+    def edit(ds):
+        values = np.array(ds[keyword].value, float)
+        noise = np.random.default_rng(int(ds.InstanceNumber)).uniform(-size, size, values.shape)
+        setattr(ds, keyword, scanner.decimal(values + noise))
+
+    return each(edit)
+
+
+def cut_decimals(ds):
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        setattr(ds, keyword, [f"{float(v):.6f}" for v in ds[keyword].value])
+
+
+def two_echoes(images):
+    """A second echo, which nothing tells apart."""
+    others = copy.deepcopy(images)
+    for ds in others:
+        anew_with_other_pixels(ds)
+    return [*images, *others]
+
+
+def part_of_the_slices(number):
+    return lambda images: images[:number]
+
+
+def other_frame_of_reference(images):
+    for ds in images[len(images) // 2 :]:
+        ds.FrameOfReferenceUID = uids.generate_uid(entropy_srcs=["other"])
+    return images
+
+
+def moved_locations(images):
+    images[5].SliceLocation = "999"
+    return images
+
+
+def shared(edit):
+    def change(images):
+        edit(images[0].SharedFunctionalGroupsSequence[0])
+        return images
+
+    return change
+
+
+def group_edit(sequence, key, value):
+    def edit(group):
+        setattr(getattr(group, sequence)[0], key, value)
+
+    return edit
