@@ -124,6 +124,9 @@ def decisions(v: Volumes, dtype: torch.dtype) -> dict[str, Callable[[str], Tenso
     }
 
 
+ENHANCEMENT, LEVELS = "TFCE", 24  # the reference labels the map once for each of its values
+
+
 def measure(shape: tuple[int, int, int], isas: Sequence[str]) -> Iterator[Error]:
     """Every row, op by op; the instruction set in use is as before afterwards."""
     volumes, before = brain(shape), _C.current_isa()
@@ -131,6 +134,7 @@ def measure(shape: tuple[int, int, int], isas: Sequence[str]) -> Iterator[Error]
         for dtype in DTYPES:
             yield from _arithmetic(volumes, dtype, isas)
             yield from _decisions(volumes, dtype, isas)
+            yield from _enhancement(volumes, dtype, isas)
     finally:
         _C.set_isa(before)
 
@@ -163,6 +167,19 @@ def _decisions(v: Volumes, dtype: torch.dtype, isas: Sequence[str]) -> Iterator[
             else:
                 worst, rms = _difference(ours, exact, 1.0)
             yield Error(name, "brain", _name(dtype), isa, worst, rms, None)
+
+
+def _enhancement(v: Volumes, dtype: torch.dtype, isas: Sequence[str]) -> Iterator[Error]:
+    """Of the largest value; the anomaly map in steps, so that the reference ends."""
+    x = ((v.anomaly / v.anomaly.max() * LEVELS).round() / LEVELS).to(dtype)
+    exact = reference.tfce3d(x.double(), None, 0.5, 2.0, 26)
+    scale, naive = float(exact.max()), None
+    if dtype == torch.float32:
+        naive = _difference(reference.tfce3d(x, None, 0.5, 2.0, 26), exact, scale)[0]
+    for isa in isas:
+        _C.set_isa(isa)
+        worst, rms = _difference(ops.tfce3d(x, backend="cpu"), exact, scale)
+        yield Error(ENHANCEMENT, "brain", _name(dtype), isa, worst, rms, naive)
 
 
 def _difference(ours: Tensor, exact: Tensor, scale: float) -> tuple[float, float]:

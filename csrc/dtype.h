@@ -7,6 +7,9 @@ namespace dal {
 
 enum class DType : int { f32 = 0, f64 = 1, f16 = 2, bf16 = 3 };
 
+// What scans are stored as, for resampling.
+enum class Voxel : int { f32 = 0, u8 = 1, i16 = 2 };
+
 struct half_t {
   uint16_t bits;
 };

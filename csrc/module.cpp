@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "bind_ops.h"
+#include "oblique/oblique.h"
 #include "separable/separable.h"
 
 namespace dal {
@@ -65,6 +66,10 @@ void register_structs(py::module_& m) {
       m, "AxisTaps",
       {DAL_FIELD(AxisTaps, index), DAL_FIELD(AxisTaps, weight), DAL_FIELD(AxisTaps, taps),
        DAL_FIELD(AxisTaps, count), DAL_FIELD(AxisTaps, size), DAL_FIELD(AxisTaps, stride)});
+  register_struct<ObliqueAxis>(
+      m, "ObliqueAxis",
+      {DAL_FIELD(ObliqueAxis, size), DAL_FIELD(ObliqueAxis, stride), DAL_FIELD(ObliqueAxis, offset),
+       DAL_FIELD(ObliqueAxis, step_d), DAL_FIELD(ObliqueAxis, step_h), DAL_FIELD(ObliqueAxis, step_w)});
 }
 
 // Resampling has no GPU half.
@@ -88,6 +93,19 @@ void register_separable(py::module_& m) {
       "where"_a, NoGil());
 }
 
+void register_oblique(py::module_& m) {
+  m.def(
+      "oblique3d",
+      [](address x, int kind, const std::array<ObliqueAxis, 3>& axes, const std::array<int64_t, 3>& shape,
+         int64_t stride_d, int64_t stride_h, bool nearest, address out, Where where) {
+        const Oblique plan{
+            {axes[0], axes[1], axes[2]}, shape[0], shape[1], shape[2], stride_d, stride_h, nearest};
+        DAL_DISPATCH(oblique3d, pointer<void>(x), Voxel(kind), plan, pointer<float>(out), where);
+      },
+      py::kw_only(), "x"_a, "kind"_a, "axes"_a, "shape"_a, "stride_d"_a, "stride_h"_a, "nearest"_a, "out"_a,
+      "where"_a, NoGil());
+}
+
 }  // namespace
 }  // namespace dal
 
@@ -98,6 +116,7 @@ PYBIND11_MODULE(_C, m) {
   pybind11::module_ cpu = m.def_submodule("cpu", "the kernels on the CPU");
   dal::cpu::register_ops(cpu);
   dal::register_separable(cpu);
+  dal::register_oblique(cpu);
 #ifdef DAL_WITH_CUDA
   pybind11::module_ cuda = m.def_submodule("cuda", "the same functions on a GPU");
   dal::register_cuda(cuda);

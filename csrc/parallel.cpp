@@ -1,16 +1,21 @@
 #include "parallel.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <thread>
+#include <vector>
+
+#include "pool.h"
 
 namespace dal {
 namespace {
@@ -52,10 +57,28 @@ void work(Job& job) {
   }
 }
 
+}  // namespace
+
 class Pool {
  public:
+  Pool() : owner_(getpid()) {}
+
+  // Joins every thread; nobody may be inside run().
+  ~Pool() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  // Does this process have the threads, or is it a child of the one that has?
+  bool forked() const { return getpid() != owner_; }
+
   // The calling thread works, too, so the job is done even if no helper can be had.
   void run(Job& job, int helpers) {
+    if (forked()) return work(job);  // whoever held the mutex is not here to give it back
     {
       std::lock_guard<std::mutex> lock(mutex_);
       wanted_ += helpers;
@@ -83,50 +106,78 @@ class Pool {
   void start_threads(int helpers) {
     const int processors = static_cast<int>(std::thread::hardware_concurrency());
     const int most = std::min(wanted_, std::max(helpers, processors));
+    const auto few = [&] { return static_cast<int>(workers_.size()) < most; };
+    if (!few()) return;
+    // A signal is for the program's own threads: these start with all blocked but those that a thread
+    // causes itself.
+    sigset_t others, before;
+    sigfillset(&others);
+    for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&others, own);
+    pthread_sigmask(SIG_SETMASK, &others, &before);
     try {
-      for (; workers_ < most; ++workers_) std::thread([this] { serve(); }).detach();
-    } catch (const std::system_error&) {
+      while (few()) workers_.emplace_back([this] { serve(); });
+    } catch (const std::exception&) {  // std::system_error or std::bad_alloc
     }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
-  void serve() {
-    for (;;) {
-      spin_until([&] { return waiting_ > 0; });
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [&] { return !queue_.empty(); });
-      Job* job = queue_.front();
-      queue_.pop_front();
-      waiting_ = queue_.size();
-      ++job->running;
-      lock.unlock();
-      work(*job);
-      lock.lock();
-      if (--job->running == 0) done_.notify_all();
-    }
-  }
+  void serve();
 
+  const pid_t owner_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::deque<Job*> queue_;
   std::atomic<size_t> waiting_{0};  // length of the queue, to be seen without the mutex
-  int workers_ = 0;
+  std::vector<std::thread> workers_;
+  bool stopping_ = false;
   int wanted_ = 0;  // helpers that the present callers ask for together
 };
 
-// Never destroyed: detached workers may outlive static destruction. A forked child has none of the
-// parent's threads, so it gets a fresh pool.
-Pool* pool = nullptr;
+namespace {
 
-Pool& the_pool() {
+thread_local Pool* chosen = nullptr;  // by UsePool
+
+// Never destroyed: its workers may outlive static destruction. A forked child has none of the parent's
+// threads, so it gets a fresh pool.
+Pool* of_process = nullptr;
+
+Pool& current_pool() {
+  if (chosen) return *chosen;
   static std::once_flag once;
   std::call_once(once, [] {
-    pool = new Pool;
-    pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+    of_process = new Pool;
+    pthread_atfork(nullptr, nullptr, [] { of_process = new Pool; });
   });
-  return *pool;
+  return *of_process;
 }
 
 }  // namespace
+
+void Pool::serve() {
+  chosen = this;  // for tasks that have tasks of their own
+  for (;;) {
+    spin_until([&] { return waiting_ > 0; });
+    std::unique_lock<std::mutex> lock(mutex_);
+    wake_.wait(lock, [&] { return !queue_.empty() || stopping_; });
+    if (queue_.empty()) return;
+    Job* job = queue_.front();
+    queue_.pop_front();
+    waiting_ = queue_.size();
+    ++job->running;
+    lock.unlock();
+    work(*job);
+    lock.lock();
+    if (--job->running == 0) done_.notify_all();
+  }
+}
+
+ThreadPool::ThreadPool() : pool_(new Pool) {}
+ThreadPool::~ThreadPool() {
+  if (!pool_->forked()) delete pool_;
+}
+
+UsePool::UsePool(const ThreadPool& pool) : before_(chosen) { chosen = pool.pool_; }
+UsePool::~UsePool() { chosen = before_; }
 
 void run_tasks(int64_t tasks, int threads, void (*fn)(void*, int64_t, int), void* context) {
   if (tasks <= 0) return;
@@ -136,7 +187,7 @@ void run_tasks(int64_t tasks, int threads, void (*fn)(void*, int64_t, int), void
     work(job);
     return;
   }
-  the_pool().run(job, static_cast<int>(wanted) - 1);
+  current_pool().run(job, static_cast<int>(wanted) - 1);
 }
 
 }  // namespace dal

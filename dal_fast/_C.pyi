@@ -66,6 +66,13 @@ class AxisTaps:
         self, *, index: int, weight: int, taps: int, count: int, size: int, stride: int
     ) -> None: ...
 
+class ObliqueAxis:
+    """``size`` and ``stride`` of a source's axis; ``offset`` and steps of positions along it."""
+
+    def __init__(
+        self, *, size: int, stride: int, offset: float, step_d: float, step_h: float, step_w: float
+    ) -> None: ...
+
 class Kernels(Protocol[_Where_contra]):
     """The functions of one engine."""
 
@@ -143,6 +150,10 @@ class CpuKernels(Kernels[int], Protocol):
     def separable3d(
         self, *, x: int, kind: int, axes: list[AxisTaps], stride_d: int, stride_h: int,
         out: int, workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def oblique3d(
+        self, *, x: int, kind: int, axes: list[ObliqueAxis], shape: tuple[int, int, int],
+        stride_d: int, stride_h: int, nearest: bool, out: int, where: int,
     ) -> None: ...  # fmt: skip
 
 class CudaKernels(Kernels[tuple[int, int]], Protocol):

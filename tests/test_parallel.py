@@ -1,9 +1,11 @@
 """The kernels' thread pool: the threads that its callers ask for, or as many as there are."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +87,60 @@ def test_a_thread_that_cannot_be_started_means_fewer_threads():
     """)
     assert same == "True"
     assert int(fewer) < 199
+
+
+# a pool that belongs to an engine
+
+ROOT = Path(__file__).parents[1]
+POOL = ROOT / "tests" / "pool"
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+
+
+def compiled(out, sources, *flags):
+    command = ["g++", "-std=gnu++17", "-O1", "-g", "-fPIC", "-fvisibility=hidden", "-pthread"]
+    command += [*flags, f"-I{ROOT / 'csrc'}", *map(str, sources), str(ROOT / "csrc/parallel.cpp")]
+    subprocess.run([*command, "-o", str(out)], check=True, timeout=300)
+    return out
+
+
+@needs_compiler
+def test_a_library_that_is_unloaded_leaves_no_thread_behind(tmp_path):
+    """A hundred times; the process's own pool, which nobody joins, is seen to stay."""
+    library = compiled(tmp_path / "library.so", [POOL / "library.cpp"], "-shared")
+    script = f"""
+        import _ctypes, ctypes
+        before = threads()
+        for _ in range(100):
+            loaded = ctypes.CDLL({str(library)!r})
+            loaded.engine_open.restype = ctypes.c_void_p
+            loaded.engine_run.restype = ctypes.c_int64
+            engine = ctypes.c_void_p(loaded.engine_open())
+            assert loaded.engine_run(engine, ctypes.c_int64(100), 4) == 100 * 101
+            inside = len(os.listdir("/proc/self/task")) - before
+            loaded.engine_close(engine)
+            _ctypes.dlclose(loaded._handle)
+        mapped = {str(library)!r} in open("/proc/self/maps").read()
+        print(inside, threads() - before, mapped)
+        loaded = ctypes.CDLL({str(library)!r})
+        loaded.run_without_engine(ctypes.c_int64(100), 4)
+        print(threads() - before)
+    """
+    inside, left, mapped, of_process = printed(script)
+    assert int(inside) >= 3
+    assert (left, mapped) == ("0", "False")
+    assert int(of_process) >= 3
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("sanitizer", "arguments"), [("thread", ["20"]), ("address,undefined", ["20", "fork"])]
+)
+def test_engines_under_sanitizers(tmp_path, sanitizer, arguments):
+    program = compiled(
+        tmp_path / "sessions", [POOL / "sessions.cpp", POOL / "library.cpp"],
+        f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all",
+    )  # fmt: skip
+    done = subprocess.run(
+        [program, *arguments], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

@@ -5,7 +5,8 @@ Tensor axes are (1, 1, D, H, W): D runs to the patient's right, H anterior, W su
 
 When every scan axis lies along a world axis (any permutation and flip), resampling is separable
 (:mod:`dal_fast.imaging.separable`). Oblique scans take a Gaussian of the variance (r² − 1)/6 that
-is still missing along each of their own axes, then trilinear sampling.
+is still missing along each of their own axes, then trilinear sampling
+(:mod:`dal_fast.imaging.oblique`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.morphology import outermost_voxels
 from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.oblique import gaussian_taps, sample_oblique
 from dal_fast.imaging.separable import linear_taps, nearest_taps, sample_separable
 
 MULTIPLE = 16
@@ -32,7 +33,6 @@ Mode = Literal["linear", "nearest"]
 
 _ALIGNED_VOXELS = 0.1
 """Axes count as aligned when no voxel is further than this, in voxels, from where it would be."""
-_SLAB_POINTS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +198,8 @@ def resample(
     axes = _aligned_axes(moved, inner)
     if axes is None:
         if mode == "linear":
-            x = _prefilter(x.float(), affine, target_affine)
-        _sample(x.float().contiguous(), moved, out[_slices(*target)], mode)
+            x = _prefilter(x, affine, target_affine)
+        sample_oblique(x, moved, out[_slices(*target)], mode == "nearest")
     else:
         _separable(x, moved, axes, out[_slices(*target)], mode)
     return out
@@ -250,32 +250,6 @@ def _separable(
     sample_separable(x.permute(axes), taps, out)
 
 
-def _sample(x: Tensor, transform: NDArray[Any], out: Tensor, mode: Mode) -> None:
-    """Trilinear or nearest samples of ``x`` anywhere, into ``out``, a slab of targets at a time."""
-    source, transform = x[None, None], transform[[2, 1, 0, 3]]  # grid_sample's x is the last axis
-    size = np.array(x.shape[::-1])  # and it wants the first and last voxel's centres at -1 and 1
-    half = np.maximum(size - 1, 1)[:, None] / 2
-    matrix = torch.from_numpy((transform[:3] / half).astype(np.float32))
-    limit = torch.from_numpy((1 + 0.5 / half[:, 0]).astype(np.float32))
-    depth, height, width = out.shape
-    h = torch.arange(height, dtype=torch.float32)[:, None, None] * matrix[:, 1]
-    w = torch.arange(width, dtype=torch.float32)[:, None] * matrix[:, 2]
-    plane = h + w + (matrix[:, 3] - 1)  # (H, W, 3)
-    step = max(1, _SLAB_POINTS // (height * width))
-    for start in range(0, depth, step):
-        d = torch.arange(start, min(start + step, depth), dtype=torch.float32)
-        points = d[:, None, None, None] * matrix[:, 0] + plane
-        sampled = F.grid_sample(
-            source,
-            points[None],
-            mode="bilinear" if mode == "linear" else "nearest",
-            padding_mode="border",
-            align_corners=True,
-        )[0, 0]
-        i, j, k = (points[..., axis].abs_() <= limit[axis] for axis in range(3))
-        torch.mul(sampled, i & j & k, out=out[start : start + step])
-
-
 def _prefilter(x: Tensor, affine: NDArray[Any], target_affine: NDArray[Any]) -> Tensor:
     """Remove what the target grid cannot hold, along each of the source's own axes.
 
@@ -283,22 +257,12 @@ def _prefilter(x: Tensor, affine: NDArray[Any], target_affine: NDArray[Any]) -> 
     """
     size, target_size = (np.linalg.norm(a[:3, :3], axis=0) for a in (affine, target_affine))
     cosine = (affine[:3, :3] / size).T @ (target_affine[:3, :3] / target_size)
-    for axis, partner in enumerate(np.abs(cosine).argmax(1)):
-        spacing = target_size[partner] / size[axis]
-        if spacing > 1 + 1e-6:
-            x = _gaussian(x, axis, np.sqrt((spacing**2 - 1) / 6))
-    return x
-
-
-def _gaussian(x: Tensor, axis: int, sigma: float) -> Tensor:
-    """Gaussian along one axis, ``sigma`` in voxels, cut at 3 sigma, the edge voxels repeating."""
-    radius = int(np.ceil(3 * sigma))
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    weights /= weights.sum()
-    size = x.shape[axis]
-    index = torch.arange(-radius, size + radius).clamp(0, size - 1)
-    padded = x.index_select(axis, index)
-    out = padded.narrow(axis, 0, size) * float(weights[0])
-    for tap in range(1, 2 * radius + 1):
-        out.add_(padded.narrow(axis, tap, size), alpha=float(weights[tap]))
+    spacing = target_size[np.abs(cosine).argmax(1)] / size
+    if spacing.max() <= 1 + 1e-6:
+        return x
+    sigma = np.sqrt(np.maximum(spacing**2 - 1, 0) / 6)
+    sigma[spacing <= 1 + 1e-6] = 0
+    out = torch.empty(x.shape)
+    taps = [gaussian_taps(n, float(s)) for n, s in zip(x.shape, sigma, strict=True)]
+    sample_separable(x, taps, out)
     return out

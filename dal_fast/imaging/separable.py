@@ -49,13 +49,13 @@ def linear_taps(position: NDArray[Any], spacing: float, size: int) -> Taps:
     index = np.floor(position - radius) + 1 + np.arange(int(np.ceil(2 * radius)))[:, None]
     weight = np.maximum(0, 1 - np.abs(index - position) / radius)
     weight[(index < 0) | (index >= size)] = 0
-    return _taps(np.clip(index, 0, size - 1), weight / weight.sum(0) * inside)
+    return plain_taps(np.clip(index, 0, size - 1), weight / weight.sum(0) * inside)
 
 
 def nearest_taps(position: NDArray[Any], size: int) -> Taps:
     """As :func:`linear_taps`, the nearest voxel alone."""
     inside, position = _confined(position, size)
-    return _taps(np.rint(position)[None], inside[None])
+    return plain_taps(np.rint(position)[None], inside[None])
 
 
 def _confined(position: NDArray[Any], size: int) -> tuple[NDArray[np.bool_], NDArray[Any]]:
@@ -63,10 +63,17 @@ def _confined(position: NDArray[Any], size: int) -> tuple[NDArray[np.bool_], NDA
     return inside, np.clip(position, 0, size - 1)
 
 
-def _taps(index: NDArray[Any], weight: NDArray[Any]) -> Taps:
+def plain_taps(index: NDArray[Any], weight: NDArray[Any]) -> Taps:
+    """These voxels with these weights, both ``(taps, n)``."""
     return Taps(
         torch.from_numpy(index.astype(np.int32)), torch.from_numpy(weight.astype(np.float32))
     )
+
+
+def readable(x: Tensor) -> tuple[Tensor, int]:
+    """A volume in a type that the kernels of resampling read, and their code for it."""
+    x = x if x.dtype in _KINDS else x.float()
+    return x, _KINDS[x.dtype]
 
 
 def sample_separable(x: Tensor, taps: Sequence[Taps], out: Tensor) -> None:
@@ -77,8 +84,7 @@ def sample_separable(x: Tensor, taps: Sequence[Taps], out: Tensor) -> None:
         taps: of every axis, in the order of ``x`` and ``out``.
         out: float32 ``(D, H, W)``, contiguous along W.
     """
-    if x.dtype not in _KINDS:
-        x = x.float()
+    x, kind = readable(x)
     kernels, threads = cpu_kernels()
     axes = [
         _C.AxisTaps(
@@ -90,6 +96,6 @@ def sample_separable(x: Tensor, taps: Sequence[Taps], out: Tensor) -> None:
     needed = kernels.separable3d_workspace(axes=axes, where=threads)
     workspace = torch.empty(needed, dtype=torch.uint8)
     kernels.separable3d(
-        x=address(x), kind=_KINDS[x.dtype], axes=axes, stride_d=out.stride(0),
+        x=address(x), kind=kind, axes=axes, stride_d=out.stride(0),
         stride_h=out.stride(1), out=address(out), workspace=address(workspace), where=threads,
     )  # fmt: skip

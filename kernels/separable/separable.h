@@ -7,11 +7,10 @@
 #pragma once
 #include <cstdint>
 
+#include "dtype.h"
 #include "isa.h"
 
 namespace dal {
-
-enum class Voxel : int { f32 = 0, u8 = 1, i16 = 2 };
 
 // One axis of the result: `index` and `weight` are (taps, count); the source has `size` voxels along it,
 // `stride` elements apart.

@@ -20,7 +20,7 @@ struct Branch {
 struct Saddle {
   uint32_t number, position;
   uint32_t others;  // bits of the neighbours that stand for all groups but the first
-  uint32_t branch;  // of the first one of these
+  uint32_t second;  // number of the first one of these
 };
 
 // A voxel is a maximum, a saddle, or neither: one table holds both.
@@ -41,22 +41,6 @@ DAL_INLINE uint32_t find(Node* nodes, uint32_t b) {
   return root;
 }
 
-// By number, for a local maximum: kFlag and its branch; for others: the number of a voxel that is above
-// them and that they hang together with. Follows these links from voxels [begin, end) up to their maximum
-// and writes its branch along the way. Threads may do so at a time: whoever writes to a voxel writes the
-// same. From behind, as most links lead there.
-inline void resolve(uint32_t* up, int64_t begin, int64_t end) {
-  const auto read = [up](uint32_t at) { return __atomic_load_n(up + at, __ATOMIC_RELAXED); };
-  for (int64_t i = end - 1; i >= begin; --i) {
-    uint32_t top = read(uint32_t(i));
-    if (top & kFlag) continue;
-    do top = read(top);
-    while (!(top & kFlag));
-    for (uint32_t at = uint32_t(i), next; !((next = read(at)) & kFlag); at = next)
-      __atomic_store_n(up + at, top, __ATOMIC_RELAXED);
-  }
-}
-
 // The component tree of n voxels.
 struct Tree {
   Node* nodes;
@@ -64,27 +48,41 @@ struct Tree {
   uint32_t* area;  // by rank: voxels of the component when it takes up this one
 };
 
-// by_rank: the branch that a voxel's link leads to, with kFlag for a saddle.
-// up, words: to find the branches of a saddle's other neighbours.
+// The number of a voxel, or that of another voxel that its component is found by; from the item of a sort.
+// Chosen by address, as which items are saddles cannot be foreseen.
+DAL_INLINE uint32_t number_in(const uint32_t& item, const Node* nodes) {
+  const uint32_t* const number = item & kFlag ? &nodes[item & ~kFlag].saddle.number : &item;
+  return *number;
+}
+
+// up, by number, of a local maximum: kFlag and its branch; of others: the number of a voxel that is above
+// them and that they hang together with. Once a voxel has joined, its branch takes the place of that: links
+// only lead to voxels that have.
+// words, offsets: to find the other neighbours of a saddle.
 template <class T>
-void join(const Ranked<T>* ranked, const uint32_t* by_rank, int64_t n, const uint32_t* up,
-          const Word* words, const Offsets& offsets, const Tree& tree) {
-  constexpr int64_t kAhead = 24;  // ranks whose nodes are fetched before they are needed
+void join(const Ranked<T>* ranked, int64_t n, uint32_t* up, const Word* words, const Offsets& offsets,
+          const Tree& tree) {
+  constexpr int64_t kAhead = 20;  // ranks between one look-up that is made ahead and the next
   Node* const nodes = tree.nodes;
   for (int64_t i = 0; i < n; ++i) {
-    if (i + kAhead < n) {
-      const uint32_t branch = by_rank[i + kAhead], item = ranked[i + kAhead].number;
-      __builtin_prefetch(nodes + (branch & ~kFlag), 1);
-      __builtin_prefetch(nodes + ((branch & kFlag ? item : branch) & ~kFlag));
+    if (i + 3 * kAhead < n) {
+      const uint32_t far = ranked[i + 3 * kAhead].number;
+      __builtin_prefetch(nodes + (far & kFlag ? far & ~kFlag : 0));
+      __builtin_prefetch(up + number_in(ranked[i + 2 * kAhead].number, nodes), 1);
+      const uint32_t near = ranked[i + kAhead].number;
+      const uint32_t link = up[number_in(near, nodes)] & ~kFlag;
+      __builtin_prefetch(up + link);
+      __builtin_prefetch(up + *(near & kFlag ? &nodes[near & ~kFlag].saddle.second : &link));
     }
-    uint32_t joined = find(nodes, by_rank[i] & ~kFlag);
+    const uint32_t item = ranked[i].number, number = number_in(item, nodes), link = up[number];
+    uint32_t joined = find(nodes, link & kFlag ? link & ~kFlag : up[link]);
     tree.parent[nodes[joined].branch.last] = uint32_t(i);
     uint32_t size = nodes[joined].branch.size + 1;
-    if (by_rank[i] & kFlag) {
-      const Saddle saddle = nodes[ranked[i].number & ~kFlag].saddle;
-      uint32_t next = saddle.branch;
+    if (item & kFlag) {
+      const Saddle saddle = nodes[item & ~kFlag].saddle;
+      uint32_t next = saddle.second;
       for (uint32_t left = saddle.others;;) {
-        uint32_t other = find(nodes, next);
+        uint32_t other = find(nodes, up[next]);
         if (other != joined) {
           tree.parent[nodes[other].branch.last] = uint32_t(i);
           size += nodes[other].branch.size;
@@ -96,11 +94,12 @@ void join(const Ranked<T>* ranked, const uint32_t* by_rank, int64_t n, const uin
           nodes[other].branch.parent = joined;
         }
         if (!(left &= left - 1)) break;
-        next = up[number_of(words, saddle.position + offsets.of[__builtin_ctz(left)])] & ~kFlag;
+        next = number_of(words, saddle.position + offsets.of[__builtin_ctz(left)]);
       }
     }
     nodes[joined].branch.last = uint32_t(i);
     nodes[joined].branch.size = size;
+    up[number] = joined;
     tree.area[i] = size;
   }
 }

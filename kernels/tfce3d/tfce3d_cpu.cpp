@@ -1,9 +1,8 @@
-// One volume at a time: number, link, resolve, sort, join, integrate. All but joining and the last sum is
+// One volume at a time: number, link, sort, join, integrate. All but joining and the last sum is
 // shared among the threads.
 //
 //   number     numbering.h: the positive voxels as bits; their numbers in raster order
 //   link       links.h: which neighbours tell the components that a voxel joins
-//   resolve    joining.h: to which maximum a voxel's link leads, over the links of others
 //   sort       numbers of positive voxels by falling value (a stable radix sort)
 //   join       in that order, every voxel joins the components above it. A voxel's parent is the next voxel
 //              that its component takes up; its area is the component's size when it is taken up itself
@@ -94,10 +93,8 @@ struct Ranks {
     end = arena.at;
   }
   // What shares its memory with what is not needed at the time: links by number, until voxels have joined;
-  // branches by rank, from sorting to joining; sums by rank (n + 1), then; in the end, sums by number
-  // (n + kBeyond).
+  // sums by rank (n + 1), once they are sorted; sums by number (n + kBeyond), in the end.
   uint32_t* up() const { return reinterpret_cast<uint32_t*>(height); }
-  uint32_t* by_rank() const { return reinterpret_cast<uint32_t*>(spare); }
   double* total() const { return reinterpret_cast<double*>(spare); }
   T* result() const { return reinterpret_cast<T*>(height); }
 };
@@ -191,7 +188,8 @@ struct Linking {
       const uint32_t others = chosen & (chosen - 1);
       if (others) {
         --next.saddle;
-        ranks.tree.nodes[next.saddle].saddle = {next.number, uint32_t(voxel), others, 0};
+        const uint32_t second = number_of(words, voxel + offsets.of[__builtin_ctz(others)]);
+        ranks.tree.nodes[next.saddle].saddle = {next.number, uint32_t(voxel), others, second};
         item = kFlag | next.saddle;
       }
     }
@@ -254,26 +252,6 @@ template <class F>
 void in_chunks(int64_t n, int threads, F&& f) {
   parallel_for(ceil_div(n, kChunk), threads,
                [&](int64_t chunk, int) { f(chunk * kChunk, std::min(n, (chunk + 1) * kChunk)); });
-}
-
-// The branch of every voxel by rank, and of the second neighbour of a saddle.
-template <class T>
-void find_branches(const Ranks<T>& r, const Word* words, const Offsets& offsets, int64_t n, int threads) {
-  const uint32_t* const up = r.up();
-  uint32_t* const by_rank = r.by_rank();
-  in_chunks(n, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      uint32_t number = r.items[i].number;
-      const uint32_t flag = number & kFlag;
-      if (flag) {
-        Saddle& saddle = r.tree.nodes[number & ~kFlag].saddle;
-        const int64_t other = saddle.position + offsets.of[__builtin_ctz(saddle.others)];
-        saddle.branch = up[number_of(words, other)] & ~kFlag;
-        number = saddle.number;
-      }
-      by_rank[i] = (up[number] & ~kFlag) | flag;
-    }
-  });
 }
 
 // The lowest voxel of every component has no parent: that is rank n.
@@ -346,10 +324,8 @@ void enhance(const T* x, const uint8_t* mask, T* out, const Tfce3dProblem& p, ui
   Ranks<A> r(s, n);
   prefer_huge_pages(r.items, uintptr_t(r.tree.nodes) - s.end, threads);
   link(Linking<T>(x, mask, p, s, r, n), s, threads);
-  in_chunks(n, threads, [&](int64_t begin, int64_t end) { resolve(r.up(), begin, end); });
   sort_descending(r.items, r.spare, n, s.counters, threads);
-  find_branches(r, s.words, offsets, n, threads);
-  join(r.items, r.by_rank(), n, r.up(), s.words, offsets, r.tree);
+  join(r.items, n, r.up(), s.words, offsets, r.tree);
   end_components(p, s, r.tree, n);
   integrate(p, r, n, threads);
   order_by_number(r, n, threads);

@@ -20,13 +20,20 @@ def test_every_op_type_and_path_has_a_row(rows):
     for dtype in accuracy.DTYPES:
         of = [r for r in rows if r.dtype == accuracy._name(dtype) and r.inputs == "brain"]
         assert {r.isa for r in of} == set(_C.supported_isas())
-        assert len({r.op for r in of}) == len(accuracy.ARITHMETIC) + 10
+        assert len({r.op for r in of}) == len(accuracy.ARITHMETIC) + 11
 
 
 def test_what_is_chosen_is_exact(rows):
-    chosen = [r for r in rows if r.op not in accuracy.ARITHMETIC]
+    chosen = [r for r in rows if r.op not in (*accuracy.ARITHMETIC, accuracy.ENHANCEMENT)]
     assert {r.op for r in chosen if r.worst > 0} <= {"average precision"}
     assert max(r.worst for r in chosen if r.op == "average precision") < 1e-4
+
+
+def test_enhancement_is_rounded_once(rows):
+    of = {(r.dtype, r.isa): r.worst for r in rows if r.op == accuracy.ENHANCEMENT}
+    rounding = {"float64": 1e-15, "float32": 2**-24, "float16": 2**-11, "bfloat16": 2**-8}
+    assert {dtype for dtype, _ in of} == set(rounding)
+    assert all(worst <= rounding[dtype] for (dtype, _), worst in of.items())
 
 
 def test_hard_inputs_keep_their_digits(rows):
