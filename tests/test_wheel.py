@@ -92,7 +92,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     expected |= {f"dal_fast/{path.relative_to(ROOT)}" for path in KERNELS.glob("*/*_triton.py")}
     assert found - compiled == expected | {"dal_fast/py.typed"}
     assert any(name.startswith("dal_fast/_C") and name.endswith(".pyi") for name in found)
-    for must in ("weights/default.safetensors", "training/recipes/default.toml"):
+    for must in (
+        "weights/default.safetensors",
+        "weights/brain.safetensors",
+        "training/recipes/default.toml",
+    ):
         assert f"dal_fast/{must}" in found
 
 
