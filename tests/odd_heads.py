@@ -1,4 +1,4 @@
-"""Inputs that are no head as a scanner's operator meant it: 24 of them, made from one head.
+"""Inputs that are no head as a scanner's operator meant it, made from one head.
 
 Each function takes ``(data, affine)``, float32 (I, J, K) with axes right, anterior, superior, and
 gives the same; a mask of them cannot be trusted, or there is none.
@@ -88,7 +88,7 @@ def slab(data, affine):
 
 
 def child_sized(data, affine):
-    return data, affine @ np.diag([0.45, 0.45, 0.45, 1])
+    return data, affine @ np.diag([0.7, 0.7, 0.7, 1])
 
 
 def giant(data, affine):
