@@ -20,7 +20,7 @@ from dal_fast.models.evidence import TissueEvidence, combine
 from dal_fast.models.model import Model, brain_pads
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
-from dal_fast.models.residual_head import PATCH, residual_evidence, residual_head
+from dal_fast.models.residual_head import PATCH, ResidualHead, residual_evidence
 from dal_fast.models.unet import UNet
 from dal_fast.ops import anatomy_image, canny3d
 
@@ -99,7 +99,7 @@ class DAL(Model):
             "restorer": lambda: UNet(1, code, widths, patch),
             "head": lambda: nn.Conv3d(code, tissues, 1),
             "decoder": lambda: Decoder(code, v, config.decoder_width),
-            "residual_head": lambda: residual_head(config.residual_head_widths),
+            "residual_head": lambda: ResidualHead(config.residual_head_widths),
         }
         for name in self.parts:
             self.add_module(name, build[name]())

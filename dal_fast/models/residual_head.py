@@ -13,7 +13,12 @@ alone, so that what it learns on synthetic lesions carries over to real ones:
 
 hi and lo are phi's range in the 3x3x3 neighbourhood, sigma the residual's usual spread in the
 tissue (:mod:`dal_fast.models.residuals`); primed volumes are mirrored in the brain's bounding box.
-A small U-Net on patches of 2x2x2 voxels makes one logit a voxel of them. Not in the paper.
+A small U-Net on patches of 2x2x2 voxels makes of them a bias b and two gains a voxel, and
+
+    logit = b + g_bright bright + g_dark dark
+
+with the two channels of the second and third line, so that what a lesion of a few voxels looks like
+does not pass through the patches. Not in the paper.
 """
 
 from __future__ import annotations
@@ -31,17 +36,29 @@ CHANNELS = 11
 PATCH = 2
 _WINDOW = 7  # voxels, of the structural similarity
 _MOST = 8.0  # spreads
-_FIRST_LOGIT = -3.0
+_BRIGHT, _DARK = slice(2, 3), slice(3, 4)  # channels
+_FIRST = (-3.0, 1.0, 1.0)  # bias and gains of a fresh head
 
 
-def residual_head(widths: Sequence[int]) -> UNet:
-    """The untrained network: ``(N, CHANNELS, D, H, W)`` to a logit, ``(N, 1, D, H, W)``.
+class ResidualHead(nn.Module):
+    """``(N, CHANNELS, D, H, W)`` of :func:`residual_evidence` to logits, ``(N, 1, D, H, W)``.
 
     A fresh one takes nearly every voxel for normal.
+
+    Args:
+        widths: channels of each level of the U-Net, finest first.
     """
-    network = UNet(CHANNELS, 1, widths, PATCH)
-    nn.init.constant_(network.head.bias, _FIRST_LOGIT)  # type: ignore[arg-type]
-    return network
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.unet = UNet(CHANNELS, len(_FIRST), widths, PATCH)
+        with torch.no_grad():
+            self.unet.head.weight[:, 1:] = 0  # type: ignore[index,operator]
+            self.unet.head.bias.copy_(torch.tensor(_FIRST))  # type: ignore[operator,union-attr]
+
+    def forward(self, evidence: Tensor) -> Tensor:
+        bias, bright, dark = self.unet(evidence).split(1, dim=1)
+        return bias + bright * evidence[:, _BRIGHT] + dark * evidence[:, _DARK]  # type: ignore[no-any-return]
 
 
 def residual_evidence(x: Tensor, phi: Tensor, p: Tensor, fluid: Tensor, mask: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dal_fast.evaluation.agreement import SHOWN, agreement, placed, seed_of, shown_as
-from dal_fast.models import DAL, AnyModel, Autoencoder
+from dal_fast.models import DAL, AnyModel, Autoencoder, DALOutput
 from dal_fast.ops import VoxelMetrics
 from dal_fast.report import colour
 from dal_fast.screening.model_output import PLAIN, PLAIN_MEDIAN, ModelOutput
@@ -170,9 +170,9 @@ def _precision(result: ModelOutput, sample: Sample) -> float:
     if not bool((sample.lesion & view).any()):
         return math.nan
     voxels, anomaly = VoxelMetrics(), result.score_map(PLAIN)
-    evidence = getattr(result.prediction, "evidence", None)
-    if evidence is not None:
-        anomaly = anomaly * evidence.sqrt()
+    prediction = result.prediction
+    if isinstance(prediction, DALOutput) and prediction.evidence is not None:
+        anomaly = anomaly * prediction.evidence.sqrt()
     smoothed = smooth(anomaly, view, PLAIN_MEDIAN)
     voxels.update(smoothed.cpu(), sample.lesion.cpu(), view.cpu())
     return voxels.average_precision()

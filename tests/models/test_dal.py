@@ -150,3 +150,27 @@ def test_configuration_refuses_what_it_does_not_know():
         DALConfig(recoupler="magic")
     with pytest.raises(ValueError, match="colour"):
         DALConfig(colour="blue")
+
+
+@torch.inference_mode()
+def test_a_network_sees_what_its_input_ceiling_lets_it():
+    """And the residual is cut off at 1 in any case."""
+    x, mask = _scan()
+    x[..., 8:12, 12:15, 8:12] = 1.7
+    cut, narrow, wide = x.clamp_max(1.0), _model(), _model(input_ceiling=2.0)
+    for a, b in zip(narrow(x, mask), narrow(cut, mask), strict=True):
+        assert torch.equal(a, b)
+    seen = wide(x, mask)
+    assert not torch.equal(seen.tissue_logits, wide(cut, mask).tissue_logits)
+    pads = wide.pads(mask)
+    x, cut, mask, logits = (
+        torch.nn.functional.pad(v, pads) for v in (x, cut, mask, seen.tissue_logits)
+    )
+    for a, b in zip(wide.recouple(x, mask, logits), wide.recouple(cut, mask, logits), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_input_ceiling_lies_between_twice_and_four_times_the_median():
+    for ceiling in (0.9, 2.1):
+        with pytest.raises(ValueError, match="input_ceiling"):
+            DALConfig(input_ceiling=ceiling)
