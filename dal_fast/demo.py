@@ -77,15 +77,15 @@ def _around(brain: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np
     coarse = distance_transform_edt(~brain[::2, ::2, ::2], sampling=2.0).astype(np.float32)
     scale = [n / m for n, m in zip(brain.shape, coarse.shape, strict=True)]
     distance = zoom(coarse, scale, order=1)
-    x, y, z = _world(brain.shape, affine)
+    points = _world(brain.shape, affine)
     head = np.zeros(brain.shape, np.float32)
-    face = _ball(x, y, z, (0, 48, -48), (52, 42, 48))
-    neck = _ball(x, y, z, (0, -28, -90), (55, 60, 60))
+    face = _ball(points, (0, 48, -48), (52, 42, 48))
+    neck = _ball(points, (0, -28, -90), (55, 60, 60))
     for thicker, level in ((1.06, 900.0), (1.0, _MUSCLE)):
         head[np.minimum(face, neck) < thicker] = level
     for side in (-1, 1):
-        head[_ball(x, y, z, (33 * side, 62, -32), (12, 12, 12)) < 1] = _EYE
-    head[_ball(x, y, z, (0, 62, -42), (12, 14, 16)) < 1] = _SINUS
+        head[_ball(points, (33 * side, 62, -32), (12, 12, 12)) < 1] = _EYE
+    head[_ball(points, (0, 62, -42), (12, 14, 16)) < 1] = _SINUS
     for outer, level in reversed(_LAYERS):
         head[distance < outer] = level
     edge = round(_EDGE_MM)
@@ -94,14 +94,12 @@ def _around(brain: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np
 
 
 def _ball(
-    x: NDArray[Any],
-    y: NDArray[Any],
-    z: NDArray[Any],
+    points: list[NDArray[np.float32]],
     centre: tuple[float, float, float],
     radii: tuple[float, float, float],
 ) -> NDArray[np.float32]:
     """Distance from an ellipsoid's centre, 1 on its surface; all in mm."""
-    parts = (((v - c) / r) ** 2 for v, c, r in zip((x, y, z), centre, radii, strict=True))
+    parts = (((v - c) / r) ** 2 for v, c, r in zip(points, centre, radii, strict=True))
     distance: NDArray[np.float32] = np.sqrt(sum(parts), dtype=np.float32)
     return distance
 
@@ -127,9 +125,8 @@ def demo_brain() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     data *= _WHITE / data.max()
     affine = np.asarray(template.affine, np.float64)
     # a smooth rim of about 2 mm
-    offset = LESION_RADIUS_MM * _ball(
-        *_world(data.shape, affine), LESION_CENTRE, (LESION_RADIUS_MM,) * 3
-    )
+    radii = (LESION_RADIUS_MM,) * 3
+    offset = LESION_RADIUS_MM * _ball(_world(data.shape, affine), LESION_CENTRE, radii)
     inside = 1 / (1 + np.exp(np.minimum(offset - LESION_RADIUS_MM, 50)))
     lesion = _LESION_LEVEL * np.percentile(data[data > 0], 90)
     blend = np.where(data > 0, inside, 0)

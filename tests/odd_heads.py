@@ -106,7 +106,8 @@ def epi_like(data, affine):
     x, y, z = np.moveaxis(_points(data, affine), -1, 0)
     hole = np.hypot(y - 45, z + 30) < 35
     out = np.where(hole & (np.abs(x) < 40), 0.1, 1) * smooth
-    return (out + 0.5 * noise(data, affine)[0]).astype(np.float32), affine
+    coarse = (out + 0.5 * noise(data, affine)[0]).astype(np.float32)[::2, ::2, ::2]
+    return coarse.copy(), affine @ np.diag([2, 2, 2, 1])
 
 
 def inverted(data, affine):

@@ -56,7 +56,7 @@ def unusual_shape(mask: Bool) -> list[str]:
         (symmetry >= LEAST_SYMMETRY, f"its halves differ (Dice {symmetry:.2f} when mirrored)"),
         (end >= LEAST_END, "its end is above, as if upside down"),
         (
-            (middle - back) / length <= FOREMOST_MIDDLE,
+            foremost <= FOREMOST_MIDDLE,
             "it is wider in front than behind, as if turned round",
         ),
     )

@@ -133,7 +133,8 @@ def _quantile(values: Tensor, share: float) -> float:
 
 def _covering(volume: Volume, voxel_mm: float) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
     """Affine and shape of a grid over the whole scan, along the scan's own axes, in RAS order."""
-    order = io_orientation(volume.affine)  # rows: scan axes; columns: RAS axis, direction
+    # rows: scan axes; columns: RAS axis, direction
+    order = io_orientation(volume.affine)  # type: ignore[no-untyped-call]
     affine, sides = np.eye(4), [1, 1, 1]
     centre = volume.affine[:3, :3] @ ((np.array(volume.data.shape) - 1) / 2)
     for axis, (target, direction) in enumerate(order):

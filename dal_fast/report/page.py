@@ -52,8 +52,8 @@ def scan_pictures(result: Result) -> tuple[str, NDArray[np.uint8]]:
             [
                 _header(result),
                 card("Where the anomaly map is highest", _panels(result, box, peak, white)),
-                card("Axial slices, from inferior to superior", _strip(result, box, white)),
                 _outline(result, white),
+                card("Axial slices, from inferior to superior", _strip(result, box, white)),
                 _details(result),
             ]
         ),
@@ -216,7 +216,8 @@ def _outline(result: Result, white: float) -> str:
     ]
     title = f"Brain mask: {ORIGINS[result.brain['Source']]}"
     outline = f'<div class="outlines">{"".join(cells)}</div>'
-    return card(title, outline, pairs(_brain_facts(result.brain)))
+    facts = pairs(_brain_facts(result.brain))
+    return card(title, f'<div class="beside">{outline}<div>{facts}</div></div>')
 
 
 def _brain_facts(brain: dict[str, Any]) -> list[tuple[str, str]]:

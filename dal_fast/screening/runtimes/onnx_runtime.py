@@ -57,7 +57,7 @@ def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> bytes:
     isolate("torch_compiler")
     sides = dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO)
     shapes = tuple(sides if free and x.dim() == 5 else None for x in examples)
-    with quiet():
+    with quiet(), torch.no_grad():  # training takes other ways through a network
         program = torch.onnx.export(
             net, examples, dynamo=True, dynamic_shapes=shapes, opset_version=OPSET, verbose=False
         )

@@ -62,7 +62,7 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path
 def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> Any:
     """``net`` as an OpenVINO model whose volumes have any sides, if those are free."""
     openvino = library()
-    with quiet():
+    with quiet(), torch.no_grad():  # training takes other ways through a network
         network = openvino.convert_model(net, example_input=examples)
     any_sides = [-1, -1, -1]
     shapes = [
