@@ -24,10 +24,12 @@ from dal_fast.errors import (
 
 if TYPE_CHECKING:
     from dal_fast import nn, ops
+    from dal_fast.screening.brain_extraction import BrainExtractor
     from dal_fast.screening.result import Result
     from dal_fast.screening.screener import Screener
 
 __all__ = [
+    "BrainExtractor",
     "Code",
     "DalFastError",
     "InputError",
@@ -41,7 +43,11 @@ __all__ = [
     "ops",
 ]
 
-_LAZY = {"Screener": "dal_fast.screening.screener", "Result": "dal_fast.screening.result"}
+_LAZY = {
+    "BrainExtractor": "dal_fast.screening.brain_extraction",
+    "Result": "dal_fast.screening.result",
+    "Screener": "dal_fast.screening.screener",
+}
 
 
 def __getattr__(name: str) -> Any:

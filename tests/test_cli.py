@@ -169,7 +169,9 @@ def test_folder_with_a_bad_scan_goes_on(tmp_path, weights):
     assert failures[1].startswith("sub-00_T1w.nii.gz\tnot-gzip\t")
     assert len(failures) == 2
     scores = [line.split("\t") for line in (out / "scores.tsv").read_text().splitlines()]
-    assert scores[0] == ["scan", "score", "volume_ml", "flags"]
+    assert scores[0][:4] == ["scan", "score", "volume_ml", "flags"]
+    assert scores[0][4:] == ["mask_from", "brain_ml", "mask_confidence"]
+    assert {(row[4], row[6]) for row in scores[1:]} == {("nonzero", "n/a")}
     assert {row[0] for row in scores[1:]} == {f"sub-{n}/anat/sub-{n}_T2w" for n in ("01", "02")}
     assert float(scores[1][1]) >= float(scores[2][1])
     page = (out / "index.html").read_text()

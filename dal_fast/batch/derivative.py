@@ -14,23 +14,26 @@ from dal_fast.imaging.text import one_line, printable
 from dal_fast.report.index import Failure, IndexEntry, index_page
 
 BIDS_VERSION = "1.10.0"
-_NOT_BIDS = ("*.html", "*.png", "/scores.tsv", "/failures*.tsv")
+_NOT_BIDS = ("*.html", "*.png", "/scores.tsv", "/brains.tsv", "/failures*.tsv")
 
 
-def write_derivative(out: Path, source: Path, suffixes: Iterable[str]) -> None:
+def write_derivative(
+    out: Path, source: Path, suffixes: Iterable[str], what: str = "anomaly maps"
+) -> None:
     """Write ``dataset_description.json``, ``.bidsignore``, and what images of a suffix share.
 
     Args:
         out: the folder of results.
         source: the dataset that was screened.
         suffixes: of the images, such as ``"T1w"``.
+        what: the results are.
 
     Raises:
         OutputError: ``output-unwritable``, ``disk-full``.
     """
     make_folder(out)
     description = {
-        "Name": f"dal_fast anomaly maps of {printable(dataset_name(source))}",
+        "Name": f"dal_fast {what} of {printable(dataset_name(source))}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [generated_by()],

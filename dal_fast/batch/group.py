@@ -10,7 +10,7 @@ from dal_fast.batch.cohort import Rank, healthy_participants, rank_scores
 from dal_fast.batch.cohort_maps import Track, quiet, write_cohort_maps
 from dal_fast.batch.derivative import dataset_name, index_entry, write_derivative, write_tsv
 from dal_fast.batch.outputs import output_names
-from dal_fast.batch.records import Record, collect_records
+from dal_fast.batch.records import BRAIN_COLUMNS, Record, collect_records
 from dal_fast.batch.tables import count_failures, list_failures, read_failures
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.atomic import write_json, write_text
@@ -20,7 +20,7 @@ from dal_fast.imaging.text import one_line
 from dal_fast.report.index import Failure, index_page
 
 _SCORES = ("participant_id", "session", "suffix", "scan", "score", "z", "percentile", "healthy_n",
-           "volume_ml", "flags")  # fmt: skip
+           "volume_ml", "flags", *BRAIN_COLUMNS)  # fmt: skip
 
 
 def write_group(
@@ -101,6 +101,7 @@ def _score_row(record: Record, rank: Rank | None) -> list[str]:
         *compared,
         f"{record.volume_ml:.3f}",
         ",".join(record.flags) or "n/a",
+        *record.brain_cells,
     ]
 
 

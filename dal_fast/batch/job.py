@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from dal_fast.batch.outputs import write_result
 from dal_fast.batch.resume import is_unchanged
 from dal_fast.errors import Code, DalFastError
 from dal_fast.screening.result import Result
-from dal_fast.screening.scan import Scan, load_scan
+from dal_fast.screening.scan import Head, Scan, load_scan_or_head
 
 if TYPE_CHECKING:
     from dal_fast.screening.screener import Screener
 
 T = TypeVar("T")
 STAGES = ("read", "compute", "write")
+Task = Literal["screen", "strip"]
+"""What workers do with scans."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,21 @@ class Outcome:
     message: str = ""
 
 
+class AnyStages(Protocol):
+    """What a worker does with its jobs: :class:`Stages`, or those of another task."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that decides about the results, JSON-ready."""
+        ...
+
+    def read(self, job: Job) -> Any: ...
+
+    def compute(self, job: Job, scan: Any) -> Any: ...
+
+    def write(self, job: Job, work: Any) -> Outcome: ...
+
+
 class Stages:
     """Reading, computing and writing of jobs, to be called one after the other, from any thread.
 
@@ -75,21 +92,28 @@ class Stages:
         self.screener = screener
         self.overwrite = overwrite
 
-    def read(self, job: Job) -> Scan | Outcome:
-        def work() -> Scan | Outcome:
-            parameters = self.screener.parameters
-            if not self.overwrite and is_unchanged(job.scan, job.folder, parameters):
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Of the screener."""
+        return self.screener.parameters
+
+    def read(self, job: Job) -> Scan | Head | Outcome:
+        def work() -> Scan | Head | Outcome:
+            if not self.overwrite and is_unchanged(job.scan, job.folder, self.parameters):
                 return Outcome(job.scan, job.folder, "kept")
-            return load_scan(job.scan, nonfinite=self.screener.nonfinite)
+            screener = self.screener
+            return load_scan_or_head(job.scan, None, screener.nonfinite, screener.brain)
 
         return attempt(job, work)
 
-    def compute(self, job: Job, scan: Scan | Outcome) -> tuple[Scan, Result] | Outcome:
+    def compute(
+        self, job: Job, scan: Scan | Head | Outcome
+    ) -> tuple[Scan | Head, Result] | Outcome:
         if isinstance(scan, Outcome):
             return scan
         return attempt(job, lambda: (scan, self.screener.screen_scan(scan)))
 
-    def write(self, job: Job, work: tuple[Scan, Result] | Outcome) -> Outcome:
+    def write(self, job: Job, work: tuple[Scan | Head, Result] | Outcome) -> Outcome:
         if isinstance(work, Outcome):
             return work
 
@@ -122,7 +146,7 @@ def failed(job: Job, code: str, message: str) -> Outcome:
     return Outcome(job.scan, job.folder, "failed", code, message)
 
 
-def save(scan: Scan, result: Result, folder: Path) -> dict[str, Path]:
+def save(scan: Scan | Head, result: Result, folder: Path) -> dict[str, Path]:
     """All outputs of one scan, and the picture that stands for it in the index."""
     from dal_fast.report.page import scan_pictures
     from dal_fast.report.png import encode

@@ -20,7 +20,7 @@ from dal_fast.imaging.atomic import (
     write_text,
     write_volume,
 )
-from dal_fast.imaging.bids import output_name, parse_name
+from dal_fast.imaging.bids import brain_mask_name, output_name, parse_name
 from dal_fast.imaging.nifti import Volume
 from dal_fast.screening.result import Result
 
@@ -41,10 +41,22 @@ def output_names(scan: Path) -> dict[str, str]:
     }
 
 
-def read_sidecar(scan: Path, folder: Path) -> dict[str, Any] | None:
-    """The sidecar of a scan that is complete in ``folder``; ``None`` where there is none."""
+def strip_names(scan: Path) -> dict[str, str]:
+    """File names of a scan's brain by what they are; ``sidecar`` is written last."""
+    mask = brain_mask_name(scan)
+    stem = parse_name(mask).stem
+    return {
+        "brain": output_name(scan, "brain"),
+        "mask": mask,
+        "picture": f"{stem}.png",
+        "sidecar": f"{stem}.json",
+    }
+
+
+def read_sidecar(path: Path) -> dict[str, Any] | None:
+    """The sidecar of a scan that is complete; ``None`` where there is none."""
     try:
-        content = json.loads((folder / output_names(scan)["sidecar"]).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
@@ -89,6 +101,7 @@ def sidecar(result: Result, names: dict[str, str]) -> dict[str, Any]:
         "Source": result.source,
         "Parameters": result.parameters,
         "Requested": result.requested,
+        "Brain": result.brain,
         "Score": result.score,
         "VolumeAboveThresholdML": sum(region.volume_ml for region in result.regions),
         "Regions": [asdict(region) for region in result.regions],

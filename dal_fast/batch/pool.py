@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dal_fast.batch.job import Job, Outcome, failed
+from dal_fast.batch.job import Job, Outcome, Task, failed
 from dal_fast.batch.ledger import InFlight, Ledger
 from dal_fast.batch.worker_process import Inbox, State, WorkerProcess
 from dal_fast.context import available_cores
@@ -46,7 +46,9 @@ class WorkerPool:
     """Screens jobs in worker processes.
 
     Args:
-        settings: arguments of :class:`dal_fast.screening.screener.Screener`, JSON-serialisable.
+        settings: arguments of :class:`dal_fast.screening.screener.Screener`, or, to strip, of
+            :class:`dal_fast.batch.strip.StripStages`; JSON-serialisable.
+        task: what to do with the scans.
         workers: how many processes.
         threads: of each process; by default the available cores are shared out.
         overwrite: compute again what is complete.
@@ -64,6 +66,7 @@ class WorkerPool:
         self,
         settings: dict[str, Any],
         *,
+        task: Task = "screen",
         workers: int = 1,
         threads: int | None = None,
         overwrite: bool = False,
@@ -77,7 +80,12 @@ class WorkerPool:
         if threads is None:
             threads = max(1, available_cores() // workers)
         self.peak_bytes = 0
-        self._settings = {"settings": settings, "overwrite": overwrite, "threads": threads}
+        self._settings = {
+            "task": task,
+            "settings": settings,
+            "overwrite": overwrite,
+            "threads": threads,
+        }
         self._command = command
         self._patience = patience
         self._inbox: Inbox = queue.Queue()

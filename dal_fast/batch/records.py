@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dal_fast.imaging.bids import parse_name
+
+BRAIN_COLUMNS = ("mask_from", "brain_ml", "mask_confidence")
+"""Of tables: where the mask comes from, its volume, and the confidence of an extracted one."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Record:
         page, thumbnail: paths below the folder.
         outputs: names of the files beside its sidecar, by what they are.
         folder: of the files.
+        brain: facts of its brain mask, see :attr:`dal_fast.screening.scan.Scan.brain`.
     """
 
     name: str
@@ -36,6 +40,17 @@ class Record:
     thumbnail: str
     outputs: dict[str, str]
     folder: Path
+    brain: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def brain_cells(self) -> tuple[str, str, str]:
+        """The brain mask in a table, see :data:`BRAIN_COLUMNS`."""
+        volume, confidence = self.brain.get("VolumeML"), self.brain.get("Confidence")
+        return (
+            self.brain.get("Source", "n/a"),
+            "n/a" if volume is None else f"{volume:.1f}",
+            "n/a" if confidence is None else f"{confidence:.3f}",
+        )
 
 
 def read_record(sidecar: Path, out: Path) -> Record | None:
@@ -59,6 +74,7 @@ def read_record(sidecar: Path, out: Path) -> Record | None:
             thumbnail=(below / names["thumbnail"]).as_posix(),
             outputs=names,
             folder=sidecar.parent,
+            brain=facts.get("Brain", {}),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -21,7 +21,7 @@ from dal_fast.imaging.header import LONGEST_HEADER, parse_header
 from dal_fast.imaging.mask import grid_difference
 from dal_fast.imaging.mask_files import find_brain_masks
 from dal_fast.imaging.nifti import Volume
-from dal_fast.screening.scan import Scan
+from dal_fast.screening.scan import EXTRACTED, Head, Scan
 
 _DAMAGED: Any = (ValueError, OSError, EOFError, isal_zlib.error)
 """What reading a damaged file may raise."""
@@ -29,49 +29,53 @@ _PATHS = frozenset(("weights",))
 """Parameters that name a file; another one holds its hash."""
 
 
-def up_to_date(scan: Scan, folder: Path, parameters: dict[str, Any]) -> bool:
+def up_to_date(scan: Scan | Head, folder: Path, parameters: dict[str, Any]) -> bool:
     """Whether ``folder`` holds the complete result of a scan that was read.
 
     Args:
-        scan: with its brain mask.
+        scan: with its brain mask, or a head.
         folder: of the outputs.
         parameters: :attr:`dal_fast.screening.screener.Screener.parameters`.
     """
-    hashes = (scan.volume.sha256, scan.mask.sha256)
-    return _made_from(scan.volume.path, folder, parameters) == hashes
+    names = output_names(scan.volume.path)
+    return _made_from(folder, names, parameters) == scan.hashes
 
 
-def is_unchanged(scan: Path, folder: Path, parameters: dict[str, Any]) -> bool:
+def is_unchanged(
+    scan: Path, folder: Path, parameters: dict[str, Any], names: dict[str, str] | None = None
+) -> bool:
     """Whether ``folder`` holds the complete result of a scan, without decoding its voxels.
 
-    The mask is the one that :func:`dal_fast.imaging.mask.brain_mask` would choose: the first one
-    on the scan's grid. Where that takes more than headers
-    and hashes, the answer is no.
+    The mask is the one that :func:`dal_fast.imaging.mask.find_mask` would choose: the first one on
+    the scan's grid; none, where the parameters say that the brain is always extracted. Where that
+    takes more than headers and hashes, the answer is no.
 
     Args:
         scan: its file.
         folder: of the outputs.
         parameters: :attr:`dal_fast.screening.screener.Screener.parameters`.
+        names: of the outputs; by default those of a screening.
     """
-    made_from = _made_from(scan, folder, parameters)
+    made_from = _made_from(folder, names or output_names(scan), parameters)
     if made_from is None:
         return False
     try:
-        return made_from == (_sha256(scan), _mask_sha256(scan))
+        extracted = parameters["brain"] in EXTRACTED
+        return made_from == (_sha256(scan), None if extracted else _mask_sha256(scan))
     except _DAMAGED:
         return False
 
 
 def _made_from(
-    scan: Path, folder: Path, parameters: dict[str, Any]
+    folder: Path, names: dict[str, str], parameters: dict[str, Any]
 ) -> tuple[str | None, str | None] | None:
     """Hashes of the scan and mask that complete outputs with these parameters were made from."""
-    old = read_sidecar(scan, folder)
+    old = read_sidecar(folder / names["sidecar"])
     if (
         old is None
         or old.get("GeneratedBy") != generated_by()
         or _comparable(old.get("Requested")) != _comparable(parameters)
-        or not all((folder / name).is_file() for name in output_names(scan).values())
+        or not all((folder / name).is_file() for name in names.values())
     ):
         return None
     source = old.get("Source")

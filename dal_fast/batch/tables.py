@@ -10,7 +10,7 @@ from pathlib import Path
 from dal_fast.batch.derivative import dataset_name, index_entry, write_derivative, write_tsv
 from dal_fast.batch.job import Outcome
 from dal_fast.batch.outputs import output_names
-from dal_fast.batch.records import Record, read_record
+from dal_fast.batch.records import BRAIN_COLUMNS, Record, read_record
 from dal_fast.errors import Code
 from dal_fast.imaging.atomic import write_text
 from dal_fast.imaging.bids import LeftOut
@@ -49,8 +49,12 @@ def write_tables(
     records.sort(key=lambda record: (-record.score, record.name))
     failures.sort()
     write_derivative(out, source, {record.suffix for record in records})
-    scores = [(r.name, f"{r.score:.6g}", f"{r.volume_ml:.3f}", ",".join(r.flags)) for r in records]
-    write_tsv(out / "scores.tsv", ("scan", "score", "volume_ml", "flags"), scores)
+    head = ("scan", "score", "volume_ml", "flags", *BRAIN_COLUMNS)
+    scores = [
+        (r.name, f"{r.score:.6g}", f"{r.volume_ml:.3f}", ",".join(r.flags), *r.brain_cells)
+        for r in records
+    ]
+    write_tsv(out / "scores.tsv", head, scores)
     write_failures(out / "failures.tsv", failures)
     entries = [index_entry(record) for record in records]
     write_text(out / "index.html", index_page(dataset_name(source), entries, failures))

@@ -1,4 +1,4 @@
-"""One worker of a pool: a process that screens the scans it is given.
+"""One worker of a pool: a process that screens or strips the scans it is given.
 
     python -m dal_fast.batch.worker
 
@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from dal_fast.batch.job import STAGES, Job, Outcome, Stages, failure
+from dal_fast.batch.job import STAGES, AnyStages, Job, Outcome, Stages, failure
 from dal_fast.batch.threads import limit_threads
 from dal_fast.errors import DalFastError
 
@@ -52,7 +52,7 @@ class Pipeline:
         channel: hears when a stage begins and ends, and how each job ended.
     """
 
-    def __init__(self, stages: Stages, channel: Channel) -> None:
+    def __init__(self, stages: AnyStages, channel: Channel) -> None:
         self._stages = stages
         self._channel = channel
         self._threads = {stage: ThreadPoolExecutor(1, stage) for stage in STAGES}
@@ -99,23 +99,33 @@ def serve(messages: IO[str], channel: Channel) -> None:
     """Work until the input ends.
 
     Args:
-        messages: first ``{"settings": of the screener, "overwrite": bool, "threads": int}``, then
-            a job a line. torch uses at most so many threads.
+        messages: first ``{"task": of TASKS, "settings": of the screener or extractor,
+            "overwrite": bool, "threads": int}``, then a job a line. torch uses at most so many
+            threads.
         channel: takes the answers.
     """
     settings = json.loads(messages.readline())
     try:
-        from dal_fast.screening.screener import Screener
-
         limit_threads(settings["threads"])
-        screener = Screener(**settings["settings"])
+        stages = _stages(settings["task"], settings["settings"], settings["overwrite"])
     except DalFastError as error:
         channel.send(refused=(error.code, error.message))
         return
-    channel.send(ready=screener.parameters)
-    pipeline = Pipeline(Stages(screener, settings["overwrite"]), channel)
+    channel.send(ready=stages.parameters)
+    pipeline = Pipeline(stages, channel)
     for message in map(json.loads, messages):
         pipeline.submit(message["job"], Job(Path(message["scan"]), Path(message["folder"])))
+
+
+def _stages(task: str, settings: dict[str, Any], overwrite: bool) -> AnyStages:
+    """What a worker does with its jobs; loads the model."""
+    if task == "strip":
+        from dal_fast.batch.strip import StripStages
+
+        return StripStages(**settings, overwrite=overwrite)
+    from dal_fast.screening.screener import Screener
+
+    return Stages(Screener(**settings), overwrite)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import typer
 from dal_fast import __version__
 from dal_fast.cli import (
     bids,
+    calibrate,
     checks,
     compare,
     demo,
@@ -22,6 +23,7 @@ from dal_fast.cli import (
     export,
     make_validation,
     screen,
+    strip,
     train,
 )
 from dal_fast.cli.console import app, check_arguments, check_working_directory, refusals
@@ -30,6 +32,7 @@ from dal_fast.cli.terminal import terminal
 __all__ = [
     "app",
     "bids",
+    "calibrate",
     "checks",
     "compare",
     "demo",
@@ -39,13 +42,14 @@ __all__ = [
     "main",
     "make_validation",
     "screen",
+    "strip",
     "train",
 ]
 
 _PANELS = {
-    "Screen scans": ("screen", "bids", "demo"),
+    "Screen scans": ("screen", "bids", "strip", "demo"),
     "Evaluate detectors": ("evaluate", "make-validation", "compare", "checks"),
-    "Train models and take them elsewhere": ("train", "export"),
+    "Train models and take them elsewhere": ("train", "calibrate", "export"),
     "This installation": ("doctor",),
 }
 

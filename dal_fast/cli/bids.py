@@ -12,6 +12,9 @@ import typer
 from typer.core import TyperCommand
 
 from dal_fast.cli.console import (
+    Brain,
+    BrainSource,
+    Contrast,
     Device,
     Median,
     Runtime,
@@ -97,10 +100,12 @@ def bids(
         typer.Option(min=1, help="Share the participants out in parts, for a job array."),
     ] = 1,
     part_id: Annotated[int, typer.Option(min=0, help="Which part, from 0.")] = 0,
+    brain: Brain = BrainSource.AUTO,
     weights: Weights = "default",
     score: Score = "auto",
     threshold: Threshold = None,
     median: Median = None,
+    contrast: Contrast = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
     overwrite: Overwrite = False,
@@ -128,17 +133,19 @@ def bids(
 
     dal-fast bids ds/ out/ group --healthy group=control
 
-    Scans must be skull-stripped or have a desc-brain mask, beside them or in a derivative. What
-    is complete and unchanged is not computed again; a scan that fails is listed in
-    OUT_DIR/failures.tsv, and the status is then 1.
+    Heads need no preparation: a desc-brain mask that lies beside a scan or in a derivative is used,
+    else the brain is extracted. What is complete and unchanged is not computed again; a scan that
+    fails is listed in OUT_DIR/failures.tsv, and the status is then 1.
     """
     settings: dict[str, Any] = {
         "weights": weights,
         "score": score,
         "threshold": threshold,
         "median": median,
+        "contrast": contrast,
         "device": device,
         "runtime": runtime,
+        "brain": brain.value,
     }
     with refusals():
         if part_id >= num_parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -28,6 +29,23 @@ report. Try it on synthetic data first: [bold]dal-fast demo[/bold]
 Research software. Not a medical device.""",
 )
 
+
+class NonFinite(StrEnum):
+    """What to do with NaN and infinite voxels."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+
+
+class BrainSource(StrEnum):
+    """Where brain masks come from, see :data:`dal_fast.screening.scan.Brain`."""
+
+    AUTO = "auto"
+    GIVEN = "given"
+    STRIP = "strip"
+    HD_BET = "hd-bet"
+
+
 Weights = Annotated[
     str, typer.Option(help="Weight file (.safetensors); 'default' comes with the package.")
 ]
@@ -41,8 +59,8 @@ Runtime = Annotated[
 Median = Annotated[
     int | None,
     typer.Option(
-        help="Median filter in 2 mm voxels: 0 none, 3, or 5. Default: 3 for T1w, else the "
-        "strongest of several, so that lesions of any size stay."
+        help="Median filter in 2 mm voxels: 0 none, 3, or 5. Default: none for the default score, "
+        "which smooths by itself; for the others what suits the contrast."
     ),
 ]
 Score = Annotated[
@@ -54,6 +72,21 @@ Score = Annotated[
 ]
 Threshold = Annotated[
     float | None, typer.Option(help="From which anomaly value a voxel is marked.")
+]
+Brain = Annotated[
+    BrainSource,
+    typer.Option(
+        help="Where brain masks come from. auto: a mask that is given or lies beside the scan, or "
+        "a scan that is skull-stripped already; else the brain is extracted. given: the same, and "
+        "a head without a mask is refused. strip: always extracted. hd-bet: always, by HD-BET."
+    ),
+]
+Contrast = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the scans: T1w, T2w or FLAIR. Default: what a file's name says (BIDS), else a "
+        "guess by the intensities."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 

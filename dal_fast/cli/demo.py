@@ -1,4 +1,4 @@
-"""``dal-fast demo``: a template brain with a lesion painted in."""
+"""``dal-fast demo``: a head with a lesion painted in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def demo(
     runtime: Runtime = "auto",
     device: Device = "auto",
 ) -> None:
-    r"""Screen a template brain with a lesion painted in, and say what was found.
+    r"""Screen a head with a lesion painted into its brain, and say what was found.
 
     Needs nilearn, which carries the MNI152 template: pip install 'dal_fast\[demo]'
     """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dal_fast.batch.job import Task
 from dal_fast.errors import Code
 from dal_fast.imaging.text import one_line
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from dal_fast.batch.ray_pool import RayPool
     from dal_fast.imaging.bids import LeftOut
 
+_DOING: dict[Task, str] = {"screen": "screening", "strip": "stripping"}
+_DONE: dict[Task, str] = {"screen": "screened", "strip": "stripped"}
 _LINE_EVERY = 60.0  # seconds, where there is no terminal
 
 Workers = Annotated[
@@ -58,16 +61,22 @@ class PoolOptions:
     patience: float
     overwrite: bool
     engine: Engine = Engine.LOCAL
+    task: Task = "screen"
 
     def make_pool(self, settings: dict[str, Any], jobs: int) -> WorkerPool | RayPool:
         """A pool of no more workers than there are jobs."""
         from dal_fast.batch.pool import WorkerPool
         from dal_fast.batch.ray_pool import RayPool
 
-        kind = RayPool if self.engine is Engine.RAY else WorkerPool
-        return kind(
+        workers = min(self.workers, jobs)
+        if self.engine is Engine.RAY:
+            return RayPool(
+                settings, workers=workers, patience=self.patience, overwrite=self.overwrite
+            )
+        return WorkerPool(
             settings,
-            workers=min(self.workers, jobs),
+            task=self.task,
+            workers=workers,
             patience=self.patience,
             overwrite=self.overwrite,
         )
@@ -87,7 +96,7 @@ def screen_jobs(
     options: PoolOptions,
     left_out: Sequence[LeftOut] = (),
 ) -> list[Outcome]:
-    """Screen all jobs of ``source``, and say how it went and what was left out.
+    """Screen or strip all jobs of ``source``, and say how it went and what was left out.
 
     Raises:
         InputError: what a screener refuses.
@@ -102,7 +111,7 @@ def screen_jobs(
         kind = "left out" if left.code == Code.LEFT_OUT else f"failed [{left.code}]"
         _say(f"{left.path.relative_to(source)}: {kind}: {left.reason}")
     start = time.monotonic()
-    with pool, _pace(len(jobs)) as advance:
+    with pool, _pace(len(jobs), _DOING[options.task]) as advance:
         for outcome in pool.screen(jobs):
             outcomes.append(outcome)
             failure = f"failed [{outcome.code}]: {outcome.message}"
@@ -113,8 +122,8 @@ def screen_jobs(
     rightly = sum(left.code == Code.LEFT_OUT for left in left_out)
     count["failed"] += len(left_out) - rightly
     typer.echo(
-        f"{count['done']} screened, {count['kept']} already there, {count['failed']} failed"
-        f"{f', {rightly} left out' if rightly else ''} "
+        f"{count['done']} {_DONE[options.task]}, {count['kept']} already there, "
+        f"{count['failed']} failed{f', {rightly} left out' if rightly else ''} "
         f"in {_span(seconds)}: {60 * count['done'] / seconds:.1f} volumes a minute, "
         f"{pool.effort()}"
     )
@@ -126,7 +135,7 @@ def _say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _pace(total: int) -> Iterator[Callable[[str | None], None]]:
+def _pace(total: int, doing: str) -> Iterator[Callable[[str | None], None]]:
     """A bar with volumes a minute and the time left; in a log, a line a minute."""
     from rich.console import Console
     from rich.progress import (
@@ -139,10 +148,10 @@ def _pace(total: int) -> Iterator[Callable[[str | None], None]]:
 
     console = Console(stderr=True)
     pace = TextColumn("{task.fields[pace]}")
-    columns = ("screening", BarColumn(), MofNCompleteColumn(), pace, TimeRemainingColumn())
+    columns = (doing, BarColumn(), MofNCompleteColumn(), pace, TimeRemainingColumn())
     start = last_line = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task, count = bar.add_task("screening", total=total, pace="loading the model"), 0
+        task, count = bar.add_task(doing, total=total, pace="loading the model"), 0
 
         def advance(failure: str | None) -> None:
             nonlocal count, last_line

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dal_fast.cli.console import (
+    Brain,
+    BrainSource,
+    Contrast,
     Device,
     Median,
+    NonFinite,
     Runtime,
     Score,
     Threshold,
@@ -26,13 +29,6 @@ if TYPE_CHECKING:
     from dal_fast.screening.result import Result
 
 
-class NonFinite(StrEnum):
-    """What to do with NaN and infinite voxels."""
-
-    REFUSE = "refuse"
-    REPLACE = "replace"
-
-
 @app.command()
 def screen(
     source: Annotated[
@@ -44,13 +40,16 @@ def screen(
         Path | None,
         typer.Option(
             help="Brain mask on the scan's grid. Without it: a BIDS desc-brain_mask beside the "
-            "scan, or, if the skull is already stripped, the voxels that are not 0."
+            "scan; if the skull is already stripped, the voxels that are not 0; else the brain "
+            "is extracted."
         ),
     ] = None,
+    brain: Brain = BrainSource.AUTO,
     weights: Weights = "default",
     score: Score = "auto",
     threshold: Threshold = None,
     median: Median = None,
+    contrast: Contrast = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
     nonfinite: Annotated[
@@ -66,7 +65,7 @@ def screen(
 
     dal-fast screen sub-01_FLAIR.nii.gz out/
 
-    dal-fast screen head.nii.gz out/ --mask brain.nii.gz
+    dal-fast screen head_T1w.nii.gz out/ --mask brain.nii.gz
 
     dal-fast screen bids/ bids/derivatives/dal_fast/
 
@@ -79,8 +78,10 @@ def screen(
         "device": device,
         "score": score,
         "median": median,
+        "contrast": contrast,
         "threshold": threshold,
         "nonfinite": nonfinite.value,
+        "brain": brain.value,
     }
     with refusals():
         if source.is_dir() and not source.name.endswith((".nii", ".nii.gz")):
@@ -100,9 +101,10 @@ def screen_one(
     """Screen one scan, write its outputs and say what was found."""
     from dal_fast.batch.outputs import output_names
     from dal_fast.imaging.atomic import check_folder
-    from dal_fast.screening.scan import load_scan
+    from dal_fast.screening.scan import load_scan_or_head
 
-    scan = load_scan(source, mask, settings.get("nonfinite", "refuse"))
+    nonfinite, brain = settings.get("nonfinite", "refuse"), settings.get("brain", "auto")
+    scan = load_scan_or_head(source, mask, nonfinite, brain)
     check_folder(out)
     with status("loading the model"):  # torch loads here, after everything that may be refused
         from dal_fast.batch.job import save
@@ -148,6 +150,10 @@ def _say(result: Result, paths: dict[str, Path]) -> None:
         f"{result.name}: score {result.score:.3f}, {volume:.1f} mL above the threshold "
         f"in {len(result.regions)} regions (sign of lesions: {result.parameters['sign']})"
     )
+    if (confidence := result.brain.get("Confidence")) is not None:
+        typer.echo(
+            f"  brain extracted: {result.brain['VolumeML']:.0f} mL, confidence {confidence:.2f}"
+        )
     for region in result.regions[:3]:
         typer.echo(
             f"  {region.volume_ml:6.2f} mL, peak {region.peak:.3f} at "

@@ -16,16 +16,21 @@ def train(
         str,
         typer.Argument(metavar="CONFIG", help="TOML file, or the name of a recipe of dal_fast."),
     ],
+    out: Annotated[Path, typer.Option(help="Folder of checkpoint, logs, pictures and weights.")],
     data: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="BIDS derivative: sub-*/anat/*_desc-brain_T1w.nii.gz (T2w and FLAIR too, where "
-            "there are), *_dseg.nii.gz, and dseg.tsv with the columns index and tissue."
+            "there are), *_dseg.nii.gz, and dseg.tsv with the columns index and tissue. Brain "
+            "extraction needs none."
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of checkpoint, logs, pictures and weights.")],
+    ] = None,
     maps: Annotated[
-        Path | None, typer.Option(help="Folder of FreeSurfer label maps *_dseg.nii.gz.")
+        Path | None,
+        typer.Option(
+            help="Folder of FreeSurfer label maps *_dseg.nii.gz; of whole heads, with labels from "
+            "500 on outside the brain, for brain extraction."
+        ),
     ] = None,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(help="Processes on this machine, one a device.")] = 1,
@@ -40,6 +45,8 @@ def train(
     dal-fast train default --data bids-derivative/ --maps label-maps/ --out run-1/
 
     dal-fast train my.toml --data bids-derivative/ --out run-2/ --devices 4
+
+    dal-fast train strip --maps head-maps/ --out run-3/
 
     torchrun --nproc-per-node 4 -m dal_fast.cli train my.toml --data ... --out ...
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress import track as rich_track
 
-from dal_fast.synthesis.brains import BrainFiles
 from dal_fast.training import train
 from dal_fast.training.loop import Step
 from dal_fast.training.validation import ValidationResult
@@ -27,7 +27,7 @@ def follow(steps: int, first: bool) -> Iterator[train.Progress]:
     """
     console = Console(stderr=True, quiet=not first)
 
-    def reading(files: Iterable[BrainFiles]) -> Iterable[BrainFiles]:
+    def reading(files: Iterable[Any]) -> Iterable[Any]:
         return rich_track(files, "reading brains into the cache", console=console)
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -71,10 +71,27 @@ def output_name(scan: str | Path, description: str, mask: bool = False) -> str:
     if name.suffix is None:
         return f"{name.stem}_desc-{description}{'_mask' if mask else ''}.nii.gz"
     entities = {**name.entities, "desc": description + name.suffix if mask else description}
+    return _joined(entities, "mask" if mask else name.suffix)
+
+
+def brain_mask_name(scan: str | Path) -> str:
+    """File name of a brain mask that is found as this scan's, and as no other's.
+
+    ``sub-01_T2w.nii.gz`` gives ``sub-01_space-T2w_desc-brain_mask.nii.gz``: its space is the scan's
+    own. A scan whose name holds another space, and one whose name is not BIDS, gives the name of
+    :func:`output_name`.
+    """
+    name = parse_name(scan)
+    if name.suffix is None or "space" in name.entities:
+        return output_name(scan, "brain", mask=True)
+    return _joined({**name.entities, "space": name.suffix, "desc": "brain"}, "mask")
+
+
+def _joined(entities: dict[str, str], suffix: str) -> str:
+    """A NIfTI file name of entities, in their order, with the description last."""
     ordered = sorted(entities, key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
     parts = [f"{key}-{entities[key]}" for key in ordered if key != "desc"]
-    parts += [f"desc-{entities['desc']}", "mask" if mask else name.suffix]
-    return "_".join(parts) + ".nii.gz"
+    return "_".join([*parts, f"desc-{entities['desc']}", suffix]) + ".nii.gz"
 
 
 def is_scan(path: str | Path) -> bool:

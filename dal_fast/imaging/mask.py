@@ -1,5 +1,7 @@
 """The brain mask of a scan: given, found beside it, or its non-zero voxels if it is stripped.
 
+Where there is none of these, the brain is extracted, in :mod:`dal_fast.screening`.
+
 Whether a scan is skull-stripped is decided from its non-zero voxels alone. The limits were measured
 on 185 stripped T1w brains, one stripped T1w, T2w and FLAIR at 1 mm, and five whole heads. These
 were also tried with their background set to zero by a threshold, with and without holes filled:
@@ -32,6 +34,7 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.mask_files import mask_files
 from dal_fast.imaging.morphology import Bool, empty_slices, largest_component_filled
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.imaging.orientation import Note
 
 FULLEST_VIEW, LARGEST_BRAIN_ML, ROUGHEST_BRAIN = 0.7, 2300.0, 0.5
 """Limits of a stripped brain's non-zero voxels, see the table above."""
@@ -40,32 +43,90 @@ GRID_TOLERANCE = 0.1
 _LISTED_MASKS = 5  # in a refusal
 
 
+@dataclass(frozen=True)
+class MaskQuality:
+    """How far a mask that was extracted from a head can be trusted.
+
+    Attributes:
+        confidence: 0 to 1, what the three below come to.
+        agreement: Dice of the brains that are found in the head and in its mirror image.
+        sharpness: how steeply the predicted distance crosses the brain's border, 1 for a true
+            distance, less where the network cannot tell where the border is.
+        sphericity: see :func:`sphericity`.
+    """
+
+    confidence: float
+    agreement: float
+    sharpness: float
+    sphericity: float
+
+
 @dataclass(frozen=True, eq=False)
 class BrainMask:
     """Where the brain is.
 
     Attributes:
         data: (I, J, K) bool on the scan's grid.
-        source: ``"file"`` as given, ``"bids"`` found beside the scan, or ``"nonzero"``.
-        path: of the mask's file, ``None`` for ``"nonzero"``.
-        sha256: of that file's bytes, ``None`` for ``"nonzero"``.
+        source: ``"file"`` as given, ``"bids"`` found beside the scan, ``"nonzero"``, or what
+            extracted it: ``"dal_fast"`` or ``"hd-bet"``.
+        path: of the mask's file, ``None`` without one.
+        sha256: of that file's bytes, ``None`` without one.
+        quality: of a mask that ``"dal_fast"`` extracted.
+        notes: what is doubtful about a mask that was extracted.
     """
 
     data: Bool
-    source: Literal["file", "bids", "nonzero"]
-    path: Path | None
-    sha256: str | None
+    source: Literal["file", "bids", "nonzero", "dal_fast", "hd-bet"]
+    path: Path | None = None
+    sha256: str | None = None
+    quality: MaskQuality | None = None
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoMask:
+    """A scan that shows the whole head, and no mask of its brain was found.
+
+    Attributes:
+        reason: why the scan is not skull-stripped, a sentence's predicate.
+        not_taken: the masks that were found and why none of them was taken; empty without any.
+    """
+
+    reason: str
+    not_taken: str
 
 
 def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
-    """The brain mask of a scan.
+    """The brain mask of a scan, as :func:`find_mask` finds it.
+
+    Raises:
+        InputError: ``skull-present`` where there is none, and those of :func:`find_mask`.
+    """
+    mask = find_mask(volume, path)
+    if isinstance(mask, NoMask):
+        raise skull_present(volume, mask)
+    return mask
+
+
+def skull_present(volume: Volume, missing: NoMask) -> InputError:
+    """The refusal of a whole head where its brain must be given."""
+    return InputError(
+        Code.SKULL_PRESENT,
+        f"{volume.path} does not look skull-stripped: {missing.reason}. Let dal-fast screen find "
+        "the brain (--brain auto) or write its mask with dal-fast strip, pass a mask (--mask), or "
+        f"save one as ..._desc-brain_mask.nii.gz beside the scan{missing.not_taken}",
+    )
+
+
+def find_mask(volume: Volume, path: str | Path | None = None) -> BrainMask | NoMask:
+    """The brain mask of a scan, where it is known without looking for the brain.
 
     In this order: the file at ``path``; a BIDS ``desc-brain_mask`` of the scan that lies on its
     grid; the scan's non-zero voxels, when it is skull-stripped.
 
     Raises:
-        InputError: ``mask-grid`` when the file is on another grid, ``mask-empty``,
-            ``skull-present``, or what reading the mask's file refuses.
+        InputError: ``mask-grid`` when the file is on another grid, ``mask-empty``, or what reading
+            the mask's file refuses.
     """
     if path is not None:
         mask = _read_mask(path)
@@ -86,16 +147,16 @@ def brain_mask(volume: Volume, path: str | Path | None = None) -> BrainMask:
             if why_not is None:
                 return BrainMask(_inside(mask), "bids", found.path, mask.sha256)
         not_taken.append((found.path, why_not))
+    return nonzero_mask(volume, _listed(not_taken))
+
+
+def nonzero_mask(volume: Volume, not_taken: str = "") -> BrainMask | NoMask:
+    """The non-zero voxels of a scan as its brain mask, where it is skull-stripped."""
     nonzero = volume.data != 0
     reason = skull_reason(nonzero, volume.voxel_mm)
     if reason is not None:
-        raise InputError(
-            Code.SKULL_PRESENT,
-            f"{volume.path} does not look skull-stripped: {reason}. Pass a brain mask (--mask), "
-            "save it as ..._desc-brain_mask.nii.gz beside the scan, or strip the scan first, "
-            f"for example with HD-BET or SynthStrip{_listed(not_taken)}",
-        )
-    return BrainMask(largest_component_filled(nonzero), "nonzero", None, None)
+        return NoMask(reason, not_taken)
+    return BrainMask(largest_component_filled(nonzero), "nonzero")
 
 
 def _listed(not_taken: list[tuple[Path, str]]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,7 +17,48 @@ def instance_norm(channels: int, affine: bool = True) -> nn.Module:
     The same numbers; torch's own InstanceNorm3d leaves the channels-last layout and costs a third
     of a training step on a CPU.
     """
-    return nn.GroupNorm(channels, channels, affine=affine)
+    return InstanceNorm(channels, channels, affine=affine)
+
+
+class InstanceNorm(nn.GroupNorm):
+    """A group normalisation whose gradient is fast in the channels-last layout on a CPU.
+
+    Torch's gradient of a group normalisation takes more than half of a training step there. Without
+    a gradient, and everywhere else, it is torch's own to the bit.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and x.requires_grad and x.device.type == "cpu" and self.affine:
+            normed: Tensor = _Normalised.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+            return normed
+        return super().forward(x)
+
+
+class _Normalised(torch.autograd.Function):
+    """Normalisation of ``(N, C, ...)`` over all but the first two axes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        rows = x.movedim(1, -1).flatten(1, -2)  # (N, voxels, C), no copy when channels come last
+        mean = rows.mean(1, keepdim=True, dtype=torch.float32)
+        inverse = (rows - mean).square_().mean(1, keepdim=True).add_(eps).rsqrt_()
+        scale = weight * inverse
+        ctx.save_for_backward(rows, mean, inverse, scale)
+        out = torch.addcmul(bias - mean * scale, rows, scale).to(x.dtype)
+        return out.view(x.movedim(1, -1).shape).movedim(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        rows, mean, inverse, scale = ctx.saved_tensors
+        grad = grads[0].movedim(1, -1)
+        flat = grad.flatten(1, -2).float()
+        normed = (rows - mean).mul_(inverse)
+        bias = flat.sum(1, keepdim=True)
+        weight = (flat * normed).sum(1, keepdim=True)
+        count = rows.shape[1]
+        out = (flat - bias / count).addcmul_(normed, weight, value=-1 / count).mul_(scale)
+        out = out.to(rows.dtype).view(grad.shape).movedim(-1, 1)
+        return out, weight.sum((0, 1)), bias.sum((0, 1)), None
 
 
 class ConvBlock(nn.Module):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, overload
 
 from pydantic import Discriminator, Tag
 
 from dal_fast.errors import Code, InputError
-from dal_fast.models import autoencoder, dal
+from dal_fast.models import autoencoder, brain_net, dal
 from dal_fast.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderOutput
+from dal_fast.models.brain_net import BrainNet, BrainNetConfig
 from dal_fast.models.config import DALConfig
 from dal_fast.models.dal import DAL, DALOutput, parts_needed
 
@@ -20,13 +21,18 @@ def _kind(config: Any) -> str:
 
 
 AnyModel = DAL | Autoencoder
+"""Models that screen a brain."""
+Trainable = AnyModel | BrainNet
+"""Models that a weight file may hold."""
 AnyOutput = DALOutput | AutoencoderOutput
 AnyConfig = Annotated[
-    Annotated[DALConfig, Tag("dal")] | Annotated[AutoencoderConfig, Tag("autoencoder")],
+    Annotated[DALConfig, Tag("dal")]
+    | Annotated[AutoencoderConfig, Tag("autoencoder")]
+    | Annotated[BrainNetConfig, Tag("brain")],
     Discriminator(_kind),
 ]
 """A configuration that says by ``kind`` whose it is; ``"dal"`` where it says nothing."""
-PARTS_OF = {"dal": dal.PARTS, "autoencoder": autoencoder.PARTS}
+PARTS_OF = {"dal": dal.PARTS, "autoencoder": autoencoder.PARTS, "brain": brain_net.PARTS}
 """Names of networks by the kind of model."""
 
 _MODELS: dict[str, Callable[[], AnyModel]] = {
@@ -60,15 +66,29 @@ def create_model(name: str) -> AnyModel:
     return _MODELS[name]()
 
 
+@overload
+def build_model(config: BrainNetConfig, parts: Sequence[str] | None = None) -> BrainNet: ...
+@overload
 def build_model(
     config: DALConfig | AutoencoderConfig, parts: Sequence[str] | None = None
-) -> AnyModel:
+) -> AnyModel: ...
+@overload
+def build_model(
+    config: DALConfig | AutoencoderConfig | BrainNetConfig, parts: Sequence[str] | None = None
+) -> Trainable: ...
+def build_model(
+    config: DALConfig | AutoencoderConfig | BrainNetConfig, parts: Sequence[str] | None = None
+) -> Trainable:
     """An untrained model of a configuration, with the parts that inference needs, or with these."""
+    if isinstance(config, BrainNetConfig):
+        return BrainNet(config, parts)
     if isinstance(config, AutoencoderConfig):
         return Autoencoder(config, parts)
     return DAL(config, parts)
 
 
-def inference_parts(config: DALConfig | AutoencoderConfig) -> tuple[str, ...]:
+def inference_parts(config: DALConfig | AutoencoderConfig | BrainNetConfig) -> tuple[str, ...]:
     """What inference needs of a model, and its weight file holds."""
+    if isinstance(config, BrainNetConfig):
+        return brain_net.PARTS
     return parts_needed(config) if isinstance(config, DALConfig) else autoencoder.NEEDED

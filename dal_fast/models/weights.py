@@ -21,18 +21,23 @@ from safetensors.torch import save
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.atomic import write_bytes
 from dal_fast.models.autoencoder import AutoencoderConfig
+from dal_fast.models.brain_net import BrainNet, BrainNetConfig
 from dal_fast.models.config import DALConfig
 from dal_fast.models.dal import DAL
-from dal_fast.models.registry import PARTS_OF, AnyConfig, AnyModel, build_model
+from dal_fast.models.registry import PARTS_OF, AnyConfig, AnyModel, Trainable, build_model
 
 FORMAT = "dal-fast-weights-1"
-_CONFIG: TypeAdapter[DALConfig | AutoencoderConfig] = TypeAdapter(AnyConfig)
-DEFAULT = Path(__file__).resolve().parents[1] / "weights" / "default.safetensors"
+_CONFIG: TypeAdapter[DALConfig | AutoencoderConfig | BrainNetConfig] = TypeAdapter(AnyConfig)
+_FOLDER = Path(__file__).resolve().parents[1] / "weights"
+DEFAULT = _FOLDER / "default.safetensors"
+BRAIN = _FOLDER / "brain.safetensors"
+PACKAGED = {"default": DEFAULT, "brain": BRAIN}
+"""Weight files that come with the package, by name."""
 
 
 def save_weights(
     path: str | Path,
-    model: AnyModel,
+    model: Trainable,
     card: Mapping[str, Any],
     parts: Sequence[str],
 ) -> None:
@@ -61,6 +66,27 @@ def save_weights(
     write_bytes(path, _sorted(save(tensors, metadata)))
 
 
+def rewrite_card(source: str | Path, path: str | Path, facts: Mapping[str, Any]) -> None:
+    """Write a weight file with some facts of its card replaced; the tensors' bytes stay.
+
+    Args:
+        source: ``"default"``, ``"brain"`` or a path.
+        path: of the new file, which may be the old one's.
+        facts: JSON-serialisable, by their names in the card.
+
+    Raises:
+        InputError: ``weights-missing``, ``weights-corrupt``.
+        OutputError: ``output-unwritable`` or ``disk-full``.
+    """
+    card = read_card(source) | dict(facts)  # which has checked the file
+    content = weights_path(source).read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"]["card"] = json.dumps(card)
+    text = json.dumps(header).encode()
+    write_bytes(path, _sorted(len(text).to_bytes(8, "little") + text + content[8 + length :]))
+
+
 def _sorted(content: bytes) -> bytes:
     """A safetensors file with its header in order, so that equal models are equal bytes."""
     length = int.from_bytes(content[:8], "little")
@@ -82,17 +108,46 @@ def load_weights(source: str | Path = "default") -> DAL:
     """
     model = load_model(source)
     if not isinstance(model, DAL):
-        raise InputError(
-            Code.WEIGHTS_KIND, f"{source} holds an {model.config.kind}, and this needs a DAL"
-        )
+        raise _other_kind(source, model, "a DAL")
     return model
 
 
-def load_model(source: str | Path = "default") -> AnyModel:
+def load_screening_model(source: str | Path = "default") -> AnyModel:
+    """The model of a weight file, which screens brains; see :func:`load_model`.
+
+    Raises:
+        InputError: ``weights-kind`` where it holds another model, and those of ``load_model``.
+    """
+    model = load_model(source)
+    if isinstance(model, BrainNet):
+        raise _other_kind(source, model, "a model that screens brains")
+    return model
+
+
+def load_brain_net(source: str | Path = "brain") -> BrainNet:
+    """The brain extraction network of a weight file, in evaluation mode; see :func:`load_model`.
+
+    Raises:
+        InputError: ``weights-kind`` where it holds another model, and those of ``load_model``.
+    """
+    model = load_model(source)
+    if not isinstance(model, BrainNet):
+        raise _other_kind(source, model, "a brain extraction network")
+    return model
+
+
+def _other_kind(source: str | Path, model: Trainable, needed: str) -> InputError:
+    return InputError(
+        Code.WEIGHTS_KIND,
+        f"{source} holds a model of kind {model.config.kind!r}, and this needs {needed}",
+    )
+
+
+def load_model(source: str | Path = "default") -> Trainable:
     """The model of a weight file, in evaluation mode.
 
     Args:
-        source: ``"default"``, the weights that come with the package, or a path.
+        source: ``"default"`` or ``"brain"``, the weights that come with the package, or a path.
 
     Raises:
         InputError: ``weights-missing``, ``weights-corrupt`` (not a weight file, cut short, values
@@ -127,12 +182,12 @@ def read_card(source: str | Path = "default") -> dict[str, Any]:
 
 
 def weights_path(source: str | Path = "default") -> Path:
-    """The file behind ``"default"`` or a path.
+    """The file behind ``"default"``, ``"brain"`` or a path.
 
     Raises:
         InputError: ``weights-missing``.
     """
-    path = DEFAULT if source == "default" else Path(source)
+    path = PACKAGED.get(str(source), Path(source))
     if not path.is_file():
         raise InputError(Code.WEIGHTS_MISSING, f"there is no weight file {path}")
     return path
@@ -152,7 +207,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         raise InputError(Code.WEIGHTS_CORRUPT, f"{path} is not readable: {error}") from None
 
 
-def _check_tensors(path: Path, model: AnyModel, tensors: dict[str, torch.Tensor]) -> None:
+def _check_tensors(path: Path, model: Trainable, tensors: dict[str, torch.Tensor]) -> None:
     want = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     have = {name: tuple(value.shape) for name, value in tensors.items()}
     if want != have:

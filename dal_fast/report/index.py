@@ -51,7 +51,7 @@ def index_page(title: str, entries: Sequence[IndexEntry], failures: Sequence[Fai
     if ranked:
         body.append(card("Scans by anomaly score", _finished(ranked)))
     if failures:
-        body.append(card("Scans without a result", _unfinished(failures)))
+        body.append(card("Scans without a result", failures_table(failures)))
     return document(f"{title}: anomaly screening", "\n".join(body))
 
 
@@ -87,7 +87,8 @@ def _link(path: str) -> str:
     return quote(os.fsencode(path))
 
 
-def _unfinished(failures: Sequence[Failure]) -> str:
+def failures_table(failures: Sequence[Failure]) -> str:
+    """Files without a result, and why."""
     rows = "".join(
         f"<tr><td>{escape(file)}</td><td><code>{escape(code)}</code></td>"
         f"<td>{escape(message)}</td></tr>"

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from dal_fast.imaging.orientation import position_in_words
 from dal_fast.report import colour
+from dal_fast.report.basis import basis_card
 from dal_fast.report.html import NOTICE, card, document, fact, pairs
+from dal_fast.report.outline import outlines, white_level
 from dal_fast.report.planes import (
     AXIAL,
     VIEWS,
@@ -25,11 +27,11 @@ from dal_fast.report.planes import (
 )
 from dal_fast.report.png import data_uri
 from dal_fast.screening.result import Image, Result
+from dal_fast.screening.scan import ORIGINS
 
 SCALE_TOP = 3.0  # the colour scale ends at this multiple of the threshold, the same on every page
 _STRIP_SLICES = 12
 _LISTED_REGIONS = 10
-_THINNED = 5  # a percentile of so many voxels needs no more than every fifth
 
 
 def scan_pictures(result: Result) -> tuple[str, NDArray[np.uint8]]:
@@ -42,7 +44,8 @@ def scan_pictures(result: Result) -> tuple[str, NDArray[np.uint8]]:
         One HTML document without anything outside it, and the axial slice of the map's maximum,
         ``(H, W, 3)``.
     """
-    box, peak, white = world_box(result.brain_mask), peak_of(result), _white(result)
+    box, peak = world_box(result.brain_mask), peak_of(result)
+    white = white_level(result.scan, result.brain_mask)
     thumbnail = _anomaly(result, plane(AXIAL, peak, box), white)[::2, ::2]
     page = document(
         f"{result.name}: anomaly report",
@@ -50,7 +53,9 @@ def scan_pictures(result: Result) -> tuple[str, NDArray[np.uint8]]:
             [
                 _header(result),
                 card("Where the anomaly map is highest", _panels(result, box, peak, white)),
+                _outline(result, white),
                 card("Axial slices, from inferior to superior", _strip(result, box, white)),
+                basis_card(result, box, peak),
                 _details(result),
             ]
         ),
@@ -68,17 +73,10 @@ def peak_of(result: Result) -> NDArray[np.float64]:
     return result.anomaly.world(np.array(place[::-1]))
 
 
-def _white(result: Result) -> float:
-    """The scan intensity drawn white: the 99.5th percentile inside the brain."""
-    inside = result.scan.data.T[result.brain_mask.data.T][::_THINNED]
-    return float(np.percentile(inside, 99.5)) if inside.size else 1.0
-
-
 def _header(result: Result) -> str:
     volume = sum(region.volume_ml for region in result.regions)
     count = len(result.regions)
-    brain = result.brain_mask
-    brain_ml = np.count_nonzero(brain.data) * abs(np.linalg.det(brain.affine[:3, :3])) / 1000
+    brain_ml = result.brain["VolumeML"]
     facts = [
         fact(f"{result.score:.3f}", "anomaly score", "score"),
         fact(f"{volume:.1f} mL", f"above the threshold, {count} region{'s' * (count != 1)}"),
@@ -208,6 +206,33 @@ def _legend(result: Result) -> str:
         f'<em class="last" style="left:100%">{top:.3g} and more</em></div>'
         f"{tissues}<div>{convention}</div></div>"
     )
+
+
+def _outline(result: Result, white: float) -> str:
+    """The mask over the scan, where that shows more than the brain."""
+    if result.brain["Source"] == "nonzero":
+        return ""
+    cells = [
+        _figure(pixels, _letters(view, result.side_known), f"outline, {view.name}", "")
+        for view, pixels in outlines(result.scan, result.brain_mask, white)
+    ]
+    title = f"Brain mask: {ORIGINS[result.brain['Source']]}"
+    outline = f'<div class="outlines">{"".join(cells)}</div>'
+    facts = pairs(_brain_facts(result.brain))
+    return card(title, f'<div class="beside">{outline}<div>{facts}</div></div>')
+
+
+def _brain_facts(brain: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is known of an extracted mask, in words."""
+    if "Confidence" not in brain:
+        return [("volume", f"{brain['VolumeML']:,.0f} mL")]
+    return [
+        ("volume", f"{brain['VolumeML']:,.0f} mL"),
+        ("confidence", f"{brain['Confidence']:.2f} of 1"),
+        ("Dice with the mask of the mirrored head", f"{brain['MirroredDice']:.3f}"),
+        ("sharpness of the border", f"{brain['BorderSharpness']:.2f}"),
+        ("sphericity", f"{brain['Sphericity']:.2f}"),
+    ]
 
 
 def _details(result: Result) -> str:

@@ -56,13 +56,13 @@ class Box:
     high: NDArray[np.float64]
 
 
-def world_box(mask: Image) -> Box:
+def world_box(mask: Image, margin_mm: float = _MARGIN_MM) -> Box:
     """The extent of a mask plus a rim; the whole image where the mask is empty."""
     inside = outermost_voxels(mask.data)
     if len(inside) == 0:
         inside = np.argwhere(np.ones((2, 2, 2))) * (np.array(mask.data.shape) - 1)
     points = mask.world(inside)
-    return Box(points.min(axis=0) - _MARGIN_MM, points.max(axis=0) + _MARGIN_MM)
+    return Box(points.min(axis=0) - margin_mm, points.max(axis=0) + margin_mm)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dal_fast._version import generated_by
 from dal_fast.errors import Code, InputError, OutputError
 from dal_fast.imaging.atomic import check_folder, staged_folder, write_json
-from dal_fast.models.weights import load_model, read_card, weights_sha256
+from dal_fast.models.weights import load_screening_model, read_card, weights_sha256
 from dal_fast.screening.runtimes import check_installed
 from dal_fast.screening.runtimes.compiled import example_inputs, free_sides
 
@@ -43,7 +43,7 @@ def export(weights: str | Path, out: Path, target: str, gpu: str | None = None) 
     if out.exists():
         raise OutputError(Code.OUTPUT_EXISTS, f"{out} is there already; name a new folder")
     check_folder(out)
-    model = load_model(weights)
+    model = load_screening_model(weights)
     examples = example_inputs(model)
     parts, free = [part for part in model.parts if part in examples], free_sides(model)
     with staged_folder(out) as stage:

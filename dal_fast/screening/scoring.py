@@ -17,7 +17,8 @@ the probability of cerebrospinal fluid p_CSF (by the network or by the atlas):
 sigma is the spread of r around 0 in each tissue of the scan itself, mixed by the tissue's
 probability. ``blended`` leans on the plain intensity (the brain's median is 0.5), which is strong
 where lesions are the brightest of all. All but ``hybrid`` are ours ("not specified in the paper").
-``signed``, the default, weighs two of them by the scan: :mod:`dal_fast.screening.calibration`.
+The default is ``enhanced`` (:mod:`dal_fast.screening.enhance`), of the sign that stands out
+(:mod:`dal_fast.screening.calibration`).
 """
 
 from __future__ import annotations
@@ -44,10 +45,11 @@ NAMED = (
 )
 WITHOUT_TISSUE = NAMED[:6]
 """Those that ask for no tissue maps."""
-SCORES = ("auto", "signed", *NAMED)
+ENHANCED = ("enhanced", "enhanced_positive", "enhanced_negative")
+"""Those of :mod:`dal_fast.screening.enhance`: both signs weighed, and each alone."""
+SCORES = ("auto", *ENHANCED, *NAMED)
 
 LEAN = 0.25  # share of the plain intensity in ``blended``
-T1_SHARE = 0.25  # least (white - grey) / (white - fluid) of a T1-like scan
 
 
 def check_score(score: str) -> str:
@@ -107,17 +109,3 @@ def anomaly_score(
     if kind == "gated":
         return residual
     return residual / (usual_spread(x, phi, p, mask) if spread is None else spread)
-
-
-def contrast_of(x: Tensor, p: Tensor, mask: Tensor) -> str:
-    """``"T1w"``, ``"T2w"`` or ``"FLAIR"``: what one scan ``(1, 1, D, H, W)`` looks like.
-
-    By the means of ``x`` weighted by each tissue's probability: fluid is brightest in a T2w, and
-    white matter in a T1w, where it exceeds grey by at least a quarter of the way from fluid to
-    white (a healthy one reaches about 0.4, and where tissues are confused their means blur).
-    """
-    weight = p * mask
-    fluid, grey, white = ((x * weight).sum((0, 2, 3, 4)) / weight.sum((0, 2, 3, 4))).tolist()
-    if fluid > max(grey, white):
-        return "T2w"
-    return "T1w" if grey > fluid and white - grey > T1_SHARE * (white - fluid) else "FLAIR"

@@ -14,16 +14,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.models import load_model, read_card, weights_sha256
+from dal_fast.imaging.nifti import Volume
+from dal_fast.models import load_screening_model, read_card, weights_sha256
 from dal_fast.models.dal import DALOutput
 from dal_fast.screening import postprocess
+from dal_fast.screening.brain_extraction import make_extractor
 from dal_fast.screening.calibration import AnomalyMap, Calibration
+from dal_fast.screening.contrast import GUESSED, KnownContrast, check_contrast, known_contrast
 from dal_fast.screening.model_input import ModelInput, prepare_input
 from dal_fast.screening.model_output import ModelOutput, check_model_score
 from dal_fast.screening.qc import quality_flags
 from dal_fast.screening.result import Flag, Image, Result
 from dal_fast.screening.runtimes import make_runtime
-from dal_fast.screening.scan import NonFinite, Scan, load_scan
+from dal_fast.screening.scan import (
+    Brain,
+    Head,
+    NonFinite,
+    Scan,
+    check_brain,
+    load_scan_or_head,
+    scan_of,
+    scan_or_head,
+)
 from dal_fast.screening.scoring import check_score
 
 UNCALIBRATED = Flag(
@@ -74,7 +86,7 @@ class Screener:
     """Finds what a healthy brain would not show.
 
     read → brain mask → model grid (2 mm) → normalise (brain median 0.5) → network (tissue, edges,
-    pseudo-healthy image) → score map → median → back to the scan's own grid. The whole volume at
+    pseudo-healthy image) → enhanced score map → back to the scan's own grid. The whole volume at
     once; the model stays in memory between scans. Several threads may use one screener at a time;
     so may the children of a process that forked after it was made, each with one thread.
 
@@ -84,18 +96,23 @@ class Screener:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         score: name of the anomaly score, see :func:`dal_fast.screening.scoring.anomaly_score`.
         median: size of the median filter in voxels of the model's grid: 0 (none), 3 or 5;
-            ``None`` chooses by contrast (:func:`dal_fast.screening.postprocess.choose_median`), or
-            5 for an autoencoder.
+            ``None`` chooses: none for the default score, which smooths by itself, by contrast for
+            the others (:func:`dal_fast.screening.postprocess.choose_median`), 5 for an autoencoder.
         threshold: anomaly value from which a voxel belongs to the anomaly mask; ``None`` takes
             what one healthy voxel in a thousand exceeds at this score and contrast, which the
-            weight file says.
+            weight file says; 1 for the default score.
+        contrast: of the scans, ``"T1w"``, ``"T2w"`` or ``"FLAIR"``; ``None`` takes what a file's
+            name says (BIDS), or its DICOM header, and guesses only otherwise.
         nonfinite: refuse or replace NaN and infinite voxels.
+        brain: where brain masks come from, see :data:`dal_fast.screening.scan.Brain`. The network
+            that extracts brains is loaded with the first head; a process that forks calls
+            ``screener.extractor.load()`` before.
 
     Raises:
         InputError: ``weights-missing``, ``weights-corrupt``, ``weights-mismatch``; ``value`` for a
             setting out of its range.
-        RuntimeUnavailable: ``runtime-unavailable``, ``device-unavailable``, ``engine-build``, or
-            ``engine-parity``.
+        RuntimeUnavailable: ``runtime-unavailable``, ``device-unavailable``, ``engine-build``,
+            ``engine-parity``, or, for HD-BET, ``extra-missing``.
 
     Example:
         ::
@@ -119,28 +136,36 @@ class Screener:
         score: str = "auto",
         median: int | None = None,
         threshold: float | None = None,
+        contrast: str | None = None,
         nonfinite: NonFinite = "refuse",
+        brain: Brain = "auto",
     ) -> None:
         _survive_forks()
         postprocess.check_median(median)
         self.nonfinite = nonfinite
         self.score, self.median, self.threshold = check_score(score), median, threshold
         postprocess.check_threshold(threshold)
-        model = load_model(weights)
+        self.contrast = check_contrast(contrast)
+        model = load_screening_model(weights)
         check_model_score(score, model)
         self.calibration = _calibration(weights)
         self.model, self.voxel_mm = model, float(model.config.voxel_mm)
         self.runtime = make_runtime(runtime, model, device)
+        self.brain = check_brain(brain)
+        self.extractor = None if brain == "given" else make_extractor(self.brain, runtime, device)
         self.parameters: dict[str, Any] = {
             "score": score,
             "threshold": "auto" if threshold is None else threshold,
             "median": "auto" if median is None else median,
+            "contrast": "auto" if contrast is None else contrast,
             "model_voxel_mm": self.voxel_mm,
             "weights": str(weights),
             "weights_sha256": weights_sha256(weights),
             "runtime": self.runtime.name,
             "device": self.runtime.device,
             "nonfinite": nonfinite,
+            "brain": brain,
+            **({} if self.extractor is None else self.extractor.parameters),
         }
 
     def screen(self, scan: str | Path, mask: str | Path | None = None) -> Result:
@@ -149,12 +174,44 @@ class Screener:
         Args:
             scan: NIfTI file with one 3D volume, any orientation and voxel size.
             mask: brain mask on the scan's grid; without it a BIDS ``desc-brain_mask`` beside the
-                scan or, if the skull is already stripped, its non-zero voxels.
+                scan or, if the skull is already stripped, its non-zero voxels; else the brain is
+                extracted.
 
         Raises:
             InputError: with a code for whatever cannot be processed.
         """
-        return self.screen_scan(load_scan(scan, mask, self.nonfinite))
+        return self.screen_scan(load_scan_or_head(scan, mask, self.nonfinite, self.brain))
+
+    def scan_of_volume(self, volume: Volume, name: str, brain: Brain | None = None) -> Scan:
+        """A volume that is in memory, such as a DICOM series, with its brain mask.
+
+        The mask is found as :meth:`screen` finds that of a file.
+
+        Args:
+            volume: see :func:`dal_fast.screening.scan.scan_of`.
+            name: of its results, such as ``sub-01_FLAIR``.
+            brain: where the mask comes from; by default as the screener was told.
+
+        Raises:
+            InputError: with a code for whatever cannot be processed.
+        """
+        found = scan_or_head(volume, name, None, brain or self.brain, {})
+        return self.find_brain(found) if isinstance(found, Head) else found
+
+    def find_brain(self, head: Head) -> Scan:
+        """Extract the brain of a head.
+
+        Raises:
+            InputError: ``brain-not-found``.
+        """
+        start = time.perf_counter()
+        extractor = self.extractor
+        if extractor is None or extractor.kind != head.extractor:
+            runtime, device = self.runtime.name, self.runtime.device
+            extractor = make_extractor(head.extractor, runtime, device)
+        mask = extractor.extract(head.volume)
+        timings = {**head.timings, "brain extraction": time.perf_counter() - start}
+        return scan_of(head.volume, mask, head.name, timings)
 
     def prepare(self, scan: Scan) -> ModelInput:
         """The scan on the model's grid, normalised."""
@@ -169,17 +226,22 @@ class Screener:
         """The smoothing of a map, as :func:`dal_fast.screening.postprocess.smooth` takes it."""
         return anomaly_map.median if self.median is None else self.median
 
-    def screen_scan(self, scan: Scan) -> Result:
-        """Screen a scan that was read by :func:`dal_fast.screening.scan.load_scan`."""
+    def screen_scan(self, scan: Scan | Head) -> Result:
+        """Screen a scan, or a head of :func:`dal_fast.screening.scan.load_scan_or_head`."""
+        if isinstance(scan, Head):
+            scan = self.find_brain(scan)
         clock = Clock(scan.timings)
         volume, brain = scan.volume, scan.mask.data
         model_input = self.prepare(scan)
         clock.lap("model grid")
         model_output = self.predict(model_input)
         clock.lap("network")
-        anomaly_map = model_output.anomaly_map(self.calibration, self.score)
+        known = known_contrast(scan, self.contrast)
+        anomaly_map = model_output.anomaly_map(
+            self.calibration, self.score, None if known is None else known.name
+        )
         clock.lap("score")
-        parameters = self._parameters_of(anomaly_map)
+        parameters = self._parameters_of(anomaly_map, known)
         median, threshold = parameters["median"], parameters["threshold"]
         smooth = postprocess.smooth(anomaly_map.data, model_output.field_of_view, median)
         score = postprocess.scan_score(smooth, model_input.mask)
@@ -193,13 +255,15 @@ class Screener:
         image = Image(volume.data, volume.affine)
         labels, normalised = None if tissue is None else tissue.data, model_output.image[0, 0]
         flags = quality_flags(
-            volume, brain, labels, normalised.numpy(), above, anomaly_map.contrast
+            volume, brain, labels, normalised.numpy(), above, known, anomaly_map.looks_like
         )
+        flags += [Flag(note.code, note.message) for note in scan.mask.notes]
         flags += self._model_flags(model_output, model_input.mask)
         clock.lap("regions")
         return Result(
             name=scan.name,
             source=scan.source,
+            brain=scan.brain,
             scan=image,
             anomaly=anomaly,
             pseudo_healthy=Image(phi, volume.affine),
@@ -207,6 +271,7 @@ class Screener:
             anomaly_mask=Image(above, volume.affine),
             tissue=tissue,
             edges=edges,
+            bias=_bias(model_input, model_output),
             score=score,
             regions=regions,
             parameters=parameters,
@@ -215,15 +280,17 @@ class Screener:
             timings=clock.seconds,
         )
 
-    def _parameters_of(self, anomaly_map: AnomalyMap) -> dict[str, Any]:
+    def _parameters_of(
+        self, anomaly_map: AnomalyMap, known: KnownContrast | None
+    ) -> dict[str, Any]:
         """``parameters`` with what was chosen for this scan in the place of ``"auto"``."""
-        usual = self.calibration.threshold(anomaly_map.contrast, anomaly_map.score)
         return {
             **self.parameters,
             "score": anomaly_map.score,
-            "threshold": self.threshold or usual,
+            "threshold": self.threshold or anomaly_map.threshold,
             "median": self.median_for(anomaly_map),
             "contrast": anomaly_map.contrast,
+            "contrast_from": GUESSED if known is None else known.source,
             "sign": anomaly_map.sign,
         }
 
@@ -247,6 +314,14 @@ def _anatomy(
     labels = tissue_labels(prediction.probabilities, model_input.mask)
     edges: NDArray[np.bool_] = prediction.edges[0, 0].numpy()
     return Image(labels, affine), Image(edges, affine)
+
+
+def _bias(model_input: ModelInput, model_output: ModelOutput) -> Image | None:
+    """The scan's bias field, where the model estimates one."""
+    prediction = model_output.prediction
+    if not isinstance(prediction, DALOutput) or prediction.bias is None:
+        return None
+    return Image((prediction.bias * model_input.mask)[0, 0].numpy(), model_input.grid.affine)
 
 
 def tissue_labels(probabilities: Tensor, mask: Tensor) -> NDArray[np.uint8]:

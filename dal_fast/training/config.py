@@ -56,6 +56,7 @@ LOSS_NAMES = {
         "abnormality",
     ),
     "autoencoder": ("l2", "kl", "critic", "generator", "features"),
+    "brain": ("distance", "overlap"),
 }
 """By the kind of model."""
 CRITIC = "critic"

@@ -12,18 +12,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Generator, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dal_fast.errors import Code, InputError
-from dal_fast.models import AnyModel
+from dal_fast.models import Trainable
 from dal_fast.training import checkpoint
 from dal_fast.training.config import StageConfig, TrainConfig
 from dal_fast.training.objective import Objective, make_objective
-from dal_fast.training.samples import Samples
 
 WARM_UP = 20  # steps
 
@@ -50,6 +49,16 @@ class Step:
     synthesis: float
 
 
+class Batches(Protocol):
+    """Draws the samples of a step and the random numbers of its losses, from the step alone."""
+
+    def batch(
+        self, step: int, difficulty: float, device: torch.device, rank: int = 0, world: int = 1
+    ) -> Any: ...
+
+    def step_generator(self, step: int, device: torch.device, rank: int) -> Generator: ...
+
+
 class Training:
     """A training that can be left and taken up again.
 
@@ -65,7 +74,7 @@ class Training:
     """
 
     def __init__(
-        self, config: TrainConfig, model: AnyModel, samples: Samples, fabric: Any, folder: Path
+        self, config: TrainConfig, model: Trainable, samples: Batches, fabric: Any, folder: Path
     ) -> None:
         if config.samples.brains % fabric.world_size:
             raise InputError(
@@ -92,9 +101,9 @@ class Training:
                 yield from self._stage(stage, first)
             first = last
 
-    def averaged(self) -> AnyModel:
+    def averaged(self) -> Trainable:
         """The model of the averaged weights, which is what validation and the end take."""
-        model: AnyModel = self.average.module  # type: ignore[assignment]
+        model: Trainable = self.average.module  # type: ignore[assignment]
         return model
 
     # -- one stage ----------------------------------------------------------------------------

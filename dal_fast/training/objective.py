@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from dal_fast.models import DAL, AnyModel, Autoencoder
+from dal_fast.models import DAL, Autoencoder, BrainNet, Trainable
+from dal_fast.synthesis.heads import HeadSample
 from dal_fast.synthesis.sample import Sample
 from dal_fast.training.batch import Batch, batch_of
 from dal_fast.training.config import StageConfig
 from dal_fast.training.corruption import draw_corruption
+from dal_fast.training.extraction import EXTRACTION_LOSSES, HeadBatch
 from dal_fast.training.losses import LOSSES, DALOutputs
 from dal_fast.training.reconstruction import (
     RECONSTRUCTION_LOSSES,
@@ -30,7 +33,7 @@ class Objective(nn.Module):
             precision would also round the batch, whose intensities the closed form needs in full.)
     """
 
-    def __init__(self, model: AnyModel, stage: StageConfig, mixed: bool = False) -> None:
+    def __init__(self, model: Trainable, stage: StageConfig, mixed: bool = False) -> None:
         super().__init__()
         self.model, self.stage, self.mixed = model, stage, mixed
         self.learning, self.names = stage.turn(0)
@@ -42,17 +45,17 @@ class Objective(nn.Module):
             self.model.part(name).requires_grad_(name in self.learning)
 
     @abstractmethod
-    def prepare(self, sample: Sample, generator: Generator) -> Batch:
+    def prepare(self, sample: Any, generator: Generator) -> Any:
         """The tensors that ``forward`` takes; every random number of the step is drawn here."""
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Any) -> dict[str, Tensor]:
         """Every loss of the step by its name, unweighted, mean over the samples."""
         device = batch["image"].device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.mixed):
             return self.losses(batch)
 
     @abstractmethod
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Any) -> dict[str, Tensor]:
         """As ``forward``, in whatever precision is set."""
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
@@ -108,8 +111,26 @@ class AutoencoderObjective(Objective):
         return {name: self.terms[name](batch, outputs).mean() for name in self.names}
 
 
+class BrainObjective(Objective):
+    """The losses of brain extraction; see :class:`Objective`."""
+
+    model: BrainNet
+
+    def __init__(self, model: BrainNet, stage: StageConfig, mixed: bool = False) -> None:
+        super().__init__(model, stage, mixed)
+        self.terms = {name: EXTRACTION_LOSSES[name] for name in stage.losses}
+
+    def prepare(self, sample: HeadSample, generator: Generator) -> HeadBatch:
+        return {"image": sample.image, "distance": sample.distance}
+
+    def losses(self, batch: HeadBatch) -> dict[str, Tensor]:
+        found, target = self.model(batch["image"]), batch["distance"]
+        reach = self.model.config.reach_mm
+        return {name: self.terms[name](found, target, reach).mean() for name in self.names}
+
+
 def make_objective(
-    model: AnyModel, stage: StageConfig, contrasts: int, mixed: bool = False
+    model: Trainable, stage: StageConfig, contrasts: int, mixed: bool = False
 ) -> Objective:
     """The objective of the model's kind.
 
@@ -119,6 +140,8 @@ def make_objective(
         contrasts: samples of one brain, which follow each other in a batch.
         mixed: run the networks in bfloat16 where torch's autocast does so.
     """
+    if isinstance(model, BrainNet):
+        return BrainObjective(model, stage, mixed)
     if isinstance(model, Autoencoder):
         return AutoencoderObjective(model, stage, mixed)
     return DALObjective(model, stage, contrasts, mixed)

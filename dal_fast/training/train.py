@@ -19,17 +19,21 @@ from dal_fast.extras import isolate
 from dal_fast.models import (
     DAL,
     AnyModel,
+    BrainNetConfig,
+    Trainable,
     build_model,
     inference_parts,
-    load_model,
+    load_brain_net,
+    load_screening_model,
     save_weights,
 )
 from dal_fast.models.evidence import average_tissue, widened
-from dal_fast.screening.calibration import Calibration
-from dal_fast.synthesis.brains import Brain, BrainFiles, bids_sources, load_brains, map_sources
+from dal_fast.synthesis.brains import Brain, bids_sources, load_brains, map_sources
+from dal_fast.synthesis.head_maps import head_maps, load_heads
 from dal_fast.training.config import TrainConfig
+from dal_fast.training.extraction import HeadSamples, split_heads, validate_heads
 from dal_fast.training.journal import Journal, make_folder
-from dal_fast.training.loop import Step, Training
+from dal_fast.training.loop import Batches, Step, Training
 from dal_fast.training.samples import Samples
 from dal_fast.training.validation import ValidationResult, validate
 
@@ -44,12 +48,12 @@ class Progress:
     """How a caller follows a training.
 
     Attributes:
-        reading: wraps the brains that are read into the cache.
+        reading: wraps the files that are read into the cache.
         step: called after every step with the step, the number of all steps, and a line to show.
         validated: called after every validation with the number of the step and the result.
     """
 
-    reading: Callable[[Iterable[BrainFiles]], Iterable[BrainFiles]] = iter
+    reading: Callable[[Iterable[Any]], Iterable[Any]] = iter
     step: Callable[[Step, int, str], None] = lambda step, steps, line: None
     validated: Callable[[int, ValidationResult], None] = lambda step, result: None
 
@@ -95,9 +99,26 @@ def make_fabric(device: str, devices: int, config: TrainConfig) -> Any:
     return fabric
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What is particular to a kind of model.
+
+    Attributes:
+        model: to train.
+        samples: to learn from.
+        validate: on held-out data, all of it or some; every process calls it.
+        facts: for the card, of the data and of the trained model.
+    """
+
+    model: Trainable
+    samples: Batches
+    validate: Callable[[Trainable, bool], ValidationResult]
+    facts: Callable[[Trainable], dict[str, Any]]
+
+
 def run(
     config: TrainConfig,
-    data: Path,
+    data: Path | None,
     out: Path,
     fabric: Any,
     maps: Path | None = None,
@@ -109,38 +130,85 @@ def run(
 
     Args:
         config: of the training.
-        data: BIDS derivative, see :func:`dal_fast.synthesis.brains.bids_sources`.
+        data: BIDS derivative, see :func:`dal_fast.synthesis.brains.bids_sources`; brain extraction
+            needs none.
         out: folder of checkpoint, logs, pictures and weights.
         fabric: of :func:`make_fabric`.
-        maps: folder of FreeSurfer label maps.
+        maps: folder of FreeSurfer label maps; for brain extraction those of whole heads.
         progress: what is called on the way.
 
     Raises:
         InputError: ``no-data``, ``train-mismatch``, ``train-corrupt``, ``weights-...``, ``value``
-            where the processes cannot share the brains of a step.
+            where the processes cannot share the brains of a step, or a folder is not named.
         OutputError: ``output-unwritable`` or ``disk-full``; the last checkpoint is kept.
     """
     progress = progress or Progress()
     with fabric.rank_zero_first():  # it fills the cache, the others read it
-        brains = _load(config, data, maps, progress)
+        if isinstance(config.model, BrainNetConfig):
+            task = _extraction(config, maps, progress)
+        else:
+            task = _screening(config, data, maps, progress, fabric)
+    make_folder(out)
+    training = Training(config, task.model, task.samples, fabric, out)
+    result = _train(training, task, out, progress)
+    if result is None:  # every step had been made before
+        result = task.validate(training.averaged(), True)
+    if fabric.is_global_zero:
+        facts = task.facts(training.averaged())
+        _write(config, training.averaged(), out / WEIGHTS, facts, result)
+    return out / WEIGHTS
+
+
+def _screening(
+    config: TrainConfig, data: Path | None, maps: Path | None, progress: Progress, fabric: Any
+) -> _Task:
+    """The training of a model that screens brains."""
+    if data is None:
+        raise InputError(
+            Code.VALUE, f"a model of kind {config.model.kind!r} is trained from --data FOLDER"
+        )
+    brains = _load(config, data, maps, progress)
+    held_out, seed = brains.held_out, config.seed
     model = build(config, [*brains.scans, *brains.maps])
     samples = Samples(
-        brains.scans, brains.maps, config.samples, config.seed, model.space_for,
+        brains.scans, brains.maps, config.samples, seed, model.space_for,
         needs_twins(config), None if isinstance(model, DAL) else model.config.contrast,
     )  # fmt: skip
-    make_folder(out)
-    training = Training(config, model, samples, fabric, out)
-    result = _train(training, brains.held_out, out, progress)
-    if result is None:  # every step had been made before
-        result = validate(training.averaged(), brains.held_out, config.seed, fabric)
-    if fabric.is_global_zero:
-        calibration = calibrate(training.averaged(), brains.held_out, config.seed)
-        used = {
+
+    def check(trained: Any, everything: bool) -> ValidationResult:
+        some = held_out if everything else held_out[: config.validate_on]
+        return validate(trained, some, seed, fabric)
+
+    def facts(trained: Any) -> dict[str, Any]:
+        return {
             "data": [folder.resolve().name for folder in (data, maps) if folder],
             "split": {k: len(getattr(brains, k)) for k in ("scans", "maps", "held_out")},
+            "healthy": calibrate(trained, held_out, seed).model_dump(mode="json"),
         }
-        _write(config, training.averaged(), out / WEIGHTS, used, result, calibration)
-    return out / WEIGHTS
+
+    return _Task(model, samples, check, facts)
+
+
+def _extraction(config: TrainConfig, maps: Path | None, progress: Progress) -> _Task:
+    """The training of a brain extraction network."""
+    assert isinstance(config.model, BrainNetConfig)
+    if maps is None:
+        raise InputError(
+            Code.VALUE, "brain extraction is trained from label maps of whole heads: --maps FOLDER"
+        )
+    used, held_out = split_heads(load_heads(head_maps(maps), progress.reading))
+    torch.manual_seed(config.seed)
+    model = build_model(config.model)
+    if config.init:
+        model.load_state_dict(load_brain_net(config.init).state_dict())
+    samples = HeadSamples(used, config.model, config.samples.brains, config.seed)
+
+    def check(trained: Any, everything: bool) -> ValidationResult:
+        some = held_out if everything else held_out[: config.validate_on]
+        return ValidationResult(*validate_heads(trained, some, config.seed))
+
+    split = {"maps": len(used), "held_out": len(held_out)}
+    return _Task(model, samples, check, lambda _: {"data": [maps.resolve().name], "split": split})
 
 
 @dataclass(frozen=True)
@@ -163,7 +231,7 @@ def _load(config: TrainConfig, data: Path, maps: Path | None, progress: Progress
 
 
 def _train(
-    training: Training, held_out: list[Brain], out: Path, progress: Progress
+    training: Training, task: _Task, out: Path, progress: Progress
 ) -> ValidationResult | None:
     """Make all steps; returns the last validation, or None where no step was left."""
     config, fabric = training.config, training.fabric
@@ -181,8 +249,7 @@ def _train(
                 journal.step(step)
             last = step.number == config.steps
             if step.number % config.validate_every == 0 or last:
-                brains = held_out if last else held_out[: config.validate_on]
-                result = validate(training.averaged(), brains, config.seed, fabric)
+                result = task.validate(training.averaged(), last)
                 if journal:
                     journal.validation(step.number, result)
                     progress.validated(step.number, result)
@@ -201,13 +268,14 @@ def build(config: TrainConfig, brains: list[Brain]) -> AnyModel:
     torch.manual_seed(config.seed)
     needed = inference_parts(config.model)
     asked = {name for stage in config.stages for name in stage.trains}
+    assert not isinstance(config.model, BrainNetConfig)
     model = build_model(config.model, [*needed, *sorted(asked - set(needed))])
     if isinstance(model, DAL) and "evidence" in model.parts:
         labels = [brain.structures[0, 0].long() // 256 for brain in brains]
         atlas = average_tissue(labels, len(model.config.tissues))
         model.part("evidence").get_buffer("atlas").copy_(atlas)
     if config.init:
-        _take_over(model, load_model(config.init), config.init)
+        _take_over(model, load_screening_model(config.init), config.init)
     return model
 
 
@@ -242,19 +310,17 @@ def _other_input(model: AnyModel, earlier: AnyModel) -> bool:
 
 def _write(
     config: TrainConfig,
-    model: AnyModel,
+    model: Trainable,
     path: Path,
-    used: dict[str, Any],
+    facts: dict[str, Any],
     result: ValidationResult,
-    calibration: Calibration,
 ) -> None:
     card = {
-        **used,
+        **facts,
         "seed": config.seed,
         "recipe": config.model_dump(mode="json", exclude={"model"}),
         "steps": config.steps,
         "metrics": {k: round(v, 4) for k, v in result.metrics.items() if math.isfinite(v)},
-        "healthy": calibration.model_dump(mode="json"),
         "torch": torch.__version__,
         "use": "research use, not a medical device",
     }

@@ -35,6 +35,7 @@ _PIXELS = 2  # of a picture, for every voxel
 COLUMNS = {
     "dal": (*(f"dice_{contrast}" for contrast in SHOWN), "agreement", "shifted_precision"),
     "autoencoder": ("error", "average_precision"),
+    "brain": ("dice", "dice_worst_tenth", "error_mm"),
 }
 """Names of the metrics, by the kind of model."""
 

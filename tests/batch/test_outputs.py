@@ -45,9 +45,11 @@ def scan_and_result(folder, noise=True):
         anomaly_mask=Image(anomaly > 0.99, affine),
         tissue=small,
         edges=small,
+        bias=small,
         score=0.25,
         regions=[Region(1.5, 0.9, 0.5, (1.0, 2.0, 3.0))],
         parameters={"threshold": 0.2, "score": "hybrid"},
+        brain={"Source": "nonzero", "VolumeML": 1200.0},
         requested={"threshold": "auto", "score": "auto"},
         flags=[Flag("anisotropic", "long voxels")],
         timings={"read": 0.1},
@@ -82,8 +84,8 @@ def test_everything_is_there_and_on_the_scans_grid(tmp_path):
     assert facts["Parameters"]["score"] == "hybrid"
     assert facts["QualityFlags"] == [{"code": "anisotropic", "message": "long voxels"}]
     assert set(facts["Outputs"].values()) == {p.name for p in out.iterdir() if p.suffix != ".json"}
-    assert outputs.read_sidecar(volume.path, out) == facts
-    assert outputs.read_sidecar(volume.path, tmp_path) is None
+    assert outputs.read_sidecar(out / outputs.output_names(volume.path)["sidecar"]) == facts
+    assert outputs.read_sidecar(tmp_path / "none.json") is None
 
 
 @pytest.mark.parametrize("which", range(7))

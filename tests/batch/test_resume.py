@@ -6,12 +6,13 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from heads import KnownBrain, head
 from phantom import phantom, save
 from tiny import tiny_weights
 
 from dal_fast.batch.job import Job, Stages
 from dal_fast.batch.resume import is_unchanged, up_to_date
-from dal_fast.screening.scan import load_scan
+from dal_fast.screening.scan import load_scan, load_scan_or_head
 from dal_fast.screening.screener import Screener
 
 
@@ -54,6 +55,8 @@ def test_another_scan_other_parameters_or_a_file_that_is_gone(screener, job, tmp
     parameters = screener.parameters
     assert not is_unchanged(job.scan, job.folder, {**parameters, "median": 5})
     assert not is_unchanged(job.scan, job.folder, {**parameters, "weights_sha256": "0"})
+    assert not is_unchanged(job.scan, job.folder, {**parameters, "brain": "strip"})
+    assert not is_unchanged(job.scan, job.folder, {**parameters, "brain_weights_sha256": "0"})
     (tmp_path / "elsewhere").mkdir()
     moved = job.scan.rename(tmp_path / "elsewhere" / job.scan.name)
     assert is_unchanged(moved, job.folder, parameters)
@@ -77,6 +80,23 @@ def test_a_mask_that_comes_and_one_that_changes(screener, job):
     assert screen(screener, job) == "done"
     mask.unlink()
     assert screen(screener, job) == "done"
+
+
+def test_a_head_is_kept_until_it_gets_a_mask(weights, tmp_path):
+    data, affine, brain = head((4.0, 4.0, 4.0))
+    job = Job(save(tmp_path / "sub-00_T2w.nii.gz", data, affine), tmp_path / "out")
+    screener = Screener(weights, "torch")
+    screener.extractor._network = KnownBrain()
+    assert screen(screener, job) == "done"
+    assert screen(screener, job) == "kept"
+    assert up_to_date(load_scan_or_head(job.scan), job.folder, screener.parameters)
+    save(tmp_path / "sub-00_desc-brain_mask.nii.gz", brain.astype("float32"), affine)
+    assert screen(screener, job) == "done"
+    always = Screener(weights, "torch", brain="strip")
+    always.extractor._network = KnownBrain()
+    assert screen(always, job) == "done"
+    assert screen(always, job) == "kept"
+    assert screen(Screener(weights, "torch", brain="given"), job) == "done"
 
 
 def test_a_mask_on_another_grid_is_not_the_one_that_was_used(screener, job, tmp_path):

@@ -276,7 +276,7 @@ def test_an_autoencoder_is_compared_by_the_scores_that_it_has(made, tmp_path):
     rows = list(measured_cases(comparisons))
     names = {name for name, _ in rows}
     assert {"auto", "absolute", "hybrid", "intensity"} <= names
-    assert not {"signed", "gated_positive", "standard_negative"} & names
+    assert not {"enhanced", "gated_positive", "standard_negative"} & names
     plain = {case.case: case.values for name, case in rows if name == "absolute"}
     for name, case in rows:
         if name == "auto":

@@ -171,5 +171,5 @@ def test_every_whole_head_is_refused(shared_data, tmp_path, change, scale):
         again.write_bytes(nib.Nifti1Image(data, affine).to_bytes())
         refused = refusal(lambda again=again: brain_mask(read_volume(again)))
         assert refused.code == "skull-present"
-        for way_out in ("--mask", "HD-BET", "SynthStrip"):
+        for way_out in ("--mask", "--brain auto", "dal-fast strip"):
             assert way_out in refused.message

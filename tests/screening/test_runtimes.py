@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dal_fast import DalFastError
-from dal_fast.models import DAL, DALConfig
+from dal_fast.models import DAL, BrainNet, BrainNetConfig, DALConfig
 from dal_fast.screening.runtimes import compiled, make_runtime
 
 ENGINES = ["openvino", "onnx"]
@@ -54,6 +54,19 @@ def test_same_result_as_eager_torch_for_any_size(model, engine):
         assert worst < 1e-3
         assert (eager.probabilities - other.probabilities).abs().max() < 1e-3
         assert (eager.evidence - other.evidence).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_brain_extraction_network_has_one_shape(engine):
+    _need(engine)
+    torch.manual_seed(0)
+    net = BrainNet(BrainNetConfig(shape=(16, 32, 24), widths=(4, 8)))
+    served = make_runtime(engine, copy.deepcopy(net), "cpu")
+    heads = torch.rand((2, 1, 1, 16, 32, 24), generator=torch.Generator().manual_seed(1))
+    for head in heads:
+        eager = make_runtime("torch", copy.deepcopy(net), "cpu").distance(head)
+        assert eager.shape == head.shape
+        assert (served.distance(head) - eager).abs().max() < 1e-3 * eager.abs().max()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

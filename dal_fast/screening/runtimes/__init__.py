@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from dal_fast.errors import Code, RuntimeUnavailable
-from dal_fast.models import AnyModel
+from dal_fast.models import Trainable
 from dal_fast.screening.runtimes.base import Runtime
 from dal_fast.screening.runtimes.torch_runtime import TorchRuntime, choose_device
 
@@ -20,7 +20,7 @@ _NEEDS = {
 __all__ = ["RUNTIMES", "Runtime", "TorchRuntime", "check_installed", "make_runtime"]
 
 
-def make_runtime(name: str, model: AnyModel, device: str) -> Runtime:
+def make_runtime(name: str, model: Trainable, device: str) -> Runtime:
     """The runtime called ``name``; ``"auto"`` is OpenVINO on a CPU where it is installed, or torch.
 
     Raises:

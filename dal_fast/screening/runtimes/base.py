@@ -24,3 +24,12 @@ class Runtime(Protocol):
             mask: brain mask, bool ``(1, 1, D, H, W)``.
         """
         ...
+
+    def distance(self, head: Tensor) -> Tensor:
+        """The output of a brain extraction network, on the CPU: ``(1, 1, D, H, W)``, millimetres.
+
+        Args:
+            head: ``(1, 1, D, H, W)`` float32 on the CPU, of the network's own shape, see
+                :func:`dal_fast.imaging.head_grid.place_head`.
+        """
+        ...

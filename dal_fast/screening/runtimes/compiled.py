@@ -1,8 +1,9 @@
 """The networks compiled by an engine, one engine a network; what lies between them stays ours.
 
-An engine takes any volume whose sides are multiples of the model's stride, or an autoencoder's own.
-It is built once, kept in a cache, and compared with eager torch on every start: an engine that
-computes something else is refused instead of used.
+An engine takes any volume whose sides are multiples of the model's stride; that of an autoencoder
+or of a brain extraction network takes its model's own volume alone. It is built once, kept in a
+cache, and compared with eager torch on every start: an engine that computes something else is
+refused instead of used.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from dal_fast import __version__
 from dal_fast.cache import cache_home
 from dal_fast.errors import Code, RuntimeUnavailable
-from dal_fast.models import AnyModel, AnyOutput, Autoencoder
+from dal_fast.models import AnyOutput, Autoencoder, BrainNet, Trainable
 from dal_fast.models.residual_head import CHANNELS as RESIDUAL_CHANNELS
 from dal_fast.screening.runtimes.precision import full_precision
 
@@ -53,7 +54,7 @@ class CompiledRuntime:
     """
 
     def __init__(
-        self, name: str, version: str, model: AnyModel, build: Build, device: str = "cpu"
+        self, name: str, version: str, model: Trainable, build: Build, device: str = "cpu"
     ) -> None:
         self.name, self.device = name, device
         folder = _cache_folder(name, version, model)
@@ -75,6 +76,12 @@ class CompiledRuntime:
         with full_precision():
             output = self.model(x.to(self.device), mask.to(self.device))
         return output.map(torch.Tensor.cpu)
+
+    @torch.inference_mode()
+    def distance(self, head: Tensor) -> Tensor:
+        with full_precision():
+            distance: Tensor = self.model(head.to(self.device))
+        return distance.cpu()
 
 
 def check_fork(name: str) -> None:
@@ -105,12 +112,12 @@ class _Served(nn.Module):
         return self.engine(tuple(x.contiguous() for x in inputs))
 
 
-def free_sides(model: AnyModel) -> bool:
+def free_sides(model: Trainable) -> bool:
     """Whether the networks take volumes of other sides than the examples'."""
-    return not isinstance(model, Autoencoder)
+    return not isinstance(model, Autoencoder | BrainNet)
 
 
-def example_inputs(model: AnyModel, more: int = 0) -> dict[str, tuple[Tensor, ...]]:
+def example_inputs(model: Trainable, more: int = 0) -> dict[str, tuple[Tensor, ...]]:
     """Inputs of every network that inference may use, by part, as small as engines take them.
 
     Args:
@@ -118,6 +125,10 @@ def example_inputs(model: AnyModel, more: int = 0) -> dict[str, tuple[Tensor, ..
         more: strides by which each side is longer, where sides are free; other values elsewhere.
     """
     g = torch.Generator().manual_seed(more)
+    if isinstance(model, BrainNet):
+        return {
+            part: (torch.rand((1, 1, *model.config.shape), generator=g),) for part in model.parts
+        }
     if isinstance(model, Autoencoder):
         x = torch.rand((1, 1, *model.config.shape), generator=g)
         return {
@@ -158,7 +169,7 @@ def _check_parity(what: str, net: nn.Module, served: nn.Module, inputs: tuple[Te
         )
 
 
-def _cache_folder(name: str, version: str, model: AnyModel) -> Path | None:
+def _cache_folder(name: str, version: str, model: Trainable) -> Path | None:
     """A folder for engines of these very weights and this library version; None without a cache."""
     home = cache_home()
     if home is None:

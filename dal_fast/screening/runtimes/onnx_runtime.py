@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from dal_fast.cache import keep
 from dal_fast.extras import isolate
-from dal_fast.models import AnyModel
+from dal_fast.models import Trainable
 from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, check_fork, quiet
 
 OPSET = 18
 
 
-def onnx_runtime(model: AnyModel) -> CompiledRuntime:
+def onnx_runtime(model: Trainable) -> CompiledRuntime:
     """``model`` on ONNX Runtime's CPU provider, with as many threads as torch has."""
     return CompiledRuntime("onnx", library().__version__, model, build)
 
@@ -57,7 +57,7 @@ def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> bytes:
     isolate("torch_compiler")
     sides = dict.fromkeys((2, 3, 4), torch.export.Dim.AUTO)
     shapes = tuple(sides if free and x.dim() == 5 else None for x in examples)
-    with quiet():
+    with quiet(), torch.no_grad():  # training takes other ways through a network
         program = torch.onnx.export(
             net, examples, dynamo=True, dynamic_shapes=shapes, opset_version=OPSET, verbose=False
         )

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from dal_fast.cache import keep
 from dal_fast.extras import isolate
-from dal_fast.models import AnyModel
+from dal_fast.models import Trainable
 from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, check_fork, quiet
 
 
-def openvino_runtime(model: AnyModel) -> CompiledRuntime:
+def openvino_runtime(model: Trainable) -> CompiledRuntime:
     """``model`` on OpenVINO's CPU device, with as many threads as torch has."""
     return CompiledRuntime("openvino", library().__version__, model, build)
 
@@ -62,7 +62,7 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path
 def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> Any:
     """``net`` as an OpenVINO model whose volumes have any sides, if those are free."""
     openvino = library()
-    with quiet():
+    with quiet(), torch.no_grad():  # training takes other ways through a network
         network = openvino.convert_model(net, example_input=examples)
     any_sides = [-1, -1, -1]
     shapes = [

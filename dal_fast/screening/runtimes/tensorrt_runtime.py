@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dal_fast.cache import keep
 from dal_fast.errors import Code, InputError, RuntimeUnavailable
 from dal_fast.extras import isolate
-from dal_fast.models import AnyModel
+from dal_fast.models import Trainable
 from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine
 from dal_fast.screening.runtimes.onnx_runtime import convert
 
@@ -28,7 +28,7 @@ USUAL_SIDES, LONGEST_SIDE = (72, 96, 80), 256
 _TYPES = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool}
 
 
-def tensorrt_runtime(model: AnyModel, device: str) -> CompiledRuntime:
+def tensorrt_runtime(model: Trainable, device: str) -> CompiledRuntime:
     """``model`` on a GPU of this machine.
 
     Args:

@@ -1,0 +1,77 @@
+"""What stands beside the brain masks of a folder: a table, failures, and a page of outlines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dal_fast.batch.derivative import dataset_name, write_derivative, write_tsv
+from dal_fast.batch.job import Outcome
+from dal_fast.batch.outputs import read_sidecar, strip_names
+from dal_fast.batch.tables import count_failures, list_failures, write_failures
+from dal_fast.errors import Code
+from dal_fast.imaging.atomic import write_text
+from dal_fast.imaging.bids import LeftOut, parse_name
+from dal_fast.report.brains import BrainEntry, brains_page
+from dal_fast.screening.scan import ORIGINS
+
+_COLUMNS = ("scan", "volume_ml", "confidence", "mask_from", "flags")
+
+
+def write_strip_tables(
+    source: Path, out: Path, outcomes: Sequence[Outcome], left_out: Sequence[LeftOut] = ()
+) -> int:
+    """Write ``brains.tsv``, ``failures.tsv``, ``index.html`` and what makes a BIDS derivative.
+
+    Args:
+        source: the folder of the scans.
+        out: of the masks.
+        outcomes: of the scans.
+        left_out: what the folder holds besides.
+
+    Returns:
+        How many scans have no mask, those among ``left_out`` that cannot be read included.
+
+    Raises:
+        OutputError: ``output-unwritable``, ``disk-full``.
+    """
+    failures, entries = list_failures(source, outcomes, left_out), list[BrainEntry]()
+    for outcome in outcomes:
+        if outcome.status == "failed":
+            continue
+        entry = _read_entry(outcome, out)
+        if entry is not None:
+            entries.append(entry)
+        else:
+            name, reason = outcome.scan.relative_to(source), "its results have been removed since"
+            failures.append((str(name), Code.FILE_MISSING, reason))
+    entries.sort(key=lambda entry: entry.name)
+    failures.sort()
+    suffixes = {parse_name(outcome.scan).suffix for outcome in outcomes}
+    write_derivative(out, source, {suffix for suffix in suffixes if suffix}, "brain masks")
+    write_tsv(out / "brains.tsv", _COLUMNS, [_row(entry) for entry in entries])
+    write_failures(out / "failures.tsv", failures)
+    write_text(out / "index.html", brains_page(dataset_name(source), entries, failures))
+    return count_failures(failures)
+
+
+def _read_entry(outcome: Outcome, out: Path) -> BrainEntry | None:
+    names = strip_names(outcome.scan)
+    facts = read_sidecar(outcome.folder / names["sidecar"])
+    if facts is None:
+        return None
+    below = outcome.folder.relative_to(out)
+    brain = facts["Brain"]
+    return BrainEntry(
+        name=(below / parse_name(outcome.scan).stem).as_posix(),
+        volume_ml=brain["VolumeML"],
+        confidence=brain.get("Confidence"),
+        origin=ORIGINS[brain["Source"]],
+        flags=[flag["code"] for flag in facts["QualityFlags"]],
+        picture=(below / names["picture"]).as_posix(),
+    )
+
+
+def _row(entry: BrainEntry) -> tuple[str, ...]:
+    sure = "n/a" if entry.confidence is None else f"{entry.confidence:.3f}"
+    return (entry.name, f"{entry.volume_ml:.1f}", sure, entry.origin, ",".join(entry.flags))

@@ -1,0 +1,134 @@
+"""``dal-fast strip``: the brain mask of one scan, or of every scan of a folder."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dal_fast.cli.console import Device, NonFinite, Runtime, app, refusals, status
+from dal_fast.cli.pool import Overwrite, Patience, PoolOptions, Workers, outside, screen_jobs
+from dal_fast.errors import Code, InputError
+
+if TYPE_CHECKING:
+    from dal_fast.batch.strip import Stripped
+
+
+class Extractor(StrEnum):
+    """What finds the brain."""
+
+    STRIP = "strip"
+    HD_BET = "hd-bet"
+
+
+@app.command()
+def strip(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="A NIfTI scan of a head, or a folder of them (BIDS or not)."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the results.")],
+    brain: Annotated[
+        Extractor,
+        typer.Option(help="strip: dal_fast's own network; hd-bet: HD-BET, where it is installed."),
+    ] = Extractor.STRIP,
+    device: Device = "auto",
+    runtime: Runtime = "auto",
+    nonfinite: Annotated[
+        NonFinite, typer.Option(help="Scans with NaN or infinite voxels: refuse, or replace by 0.")
+    ] = NonFinite.REFUSE,
+    overwrite: Overwrite = False,
+    workers: Workers = 1,
+    patience: Patience = 600.0,
+) -> None:
+    """Extract brains: a mask and a skull-stripped scan for each head, of any contrast.
+
+    [bold]Examples[/bold]
+
+    dal-fast strip head.nii.gz out/
+
+    dal-fast strip bids/ bids/derivatives/strip/ --workers 2
+
+    The mask of sub-01_T1w is OUT/.../sub-01_space-T1w_desc-brain_mask.nii.gz, the scan without its
+    skull sub-01_desc-brain_T1w.nii.gz; beside them lie a picture of the outline and a JSON sidecar
+    with the volume, a confidence from 0 to 1 and quality flags. Of a folder, OUT/index.html shows
+    all outlines, the doubtful ones first, and OUT/brains.tsv lists the numbers. dal-fast screen and
+    bids use such masks where they lie in a derivative of the dataset.
+
+    A scan in which no brain is found is listed in OUT/failures.tsv, and the status is then 1. Run
+    the same command again to resume.
+    """
+    settings: dict[str, Any] = {
+        "brain": brain.value,
+        "runtime": runtime,
+        "device": device,
+        "nonfinite": nonfinite.value,
+    }
+    with refusals():
+        if source.is_dir() and not source.name.endswith((".nii", ".nii.gz")):
+            options = PoolOptions(workers, patience, overwrite, task="strip")
+            failed = _strip_folder(source, out, settings, options)
+            raise typer.Exit(1 if failed else 0)
+        _strip_one(source, out, settings, overwrite)
+
+
+def _strip_one(source: Path, out: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Strip one scan, write its mask and say how sure it is."""
+    from dal_fast.batch.outputs import strip_names
+    from dal_fast.imaging.atomic import check_folder
+    from dal_fast.imaging.nifti import read_volume
+
+    volume = read_volume(source, settings["nonfinite"])
+    check_folder(out)
+    with status("loading the model"):  # torch loads here, after everything that may be refused
+        from dal_fast.batch.resume import is_unchanged
+        from dal_fast.batch.strip import StripStages, write_brain
+        from dal_fast.batch.threads import limit_threads
+
+        limit_threads()
+        stages = StripStages(**settings)
+    names = strip_names(source)
+    if not overwrite and is_unchanged(source, out, stages.parameters, names):
+        typer.echo(f"{source} is already stripped with these parameters: {out / names['mask']}")
+        return
+    with status("stripping"):
+        stripped = stages.strip(volume)
+        paths = write_brain(stripped, stages.parameters, out)
+    _say(stripped, paths)
+
+
+def _strip_folder(source: Path, out: Path, settings: dict[str, Any], options: PoolOptions) -> int:
+    """Strip a folder; returns the number of scans that failed."""
+    from dal_fast.batch.job import jobs_of
+    from dal_fast.batch.strip_tables import write_strip_tables
+    from dal_fast.imaging.bids import find_scans
+
+    page = out / "index.html"
+    source, out = source.absolute(), out.absolute()
+    found = find_scans(source)
+    scans = outside(out, found.scans)
+    if not scans:
+        raise InputError(Code.NO_SCANS, f"{source} holds no scan outside {out}")
+    left_out = [left for left in found.left_out if outside(out, [left.path])]
+    outcomes = screen_jobs(source, out, jobs_of(source, out, scans), settings, options, left_out)
+    failed = write_strip_tables(source, out, outcomes, left_out)
+    typer.echo(f"overview: {page}")
+    return failed
+
+
+def _say(stripped: Stripped, paths: dict[str, Path]) -> None:
+    from dal_fast.screening.scan import ORIGINS
+
+    facts = stripped.scan.brain
+    sure = f", confidence {facts['Confidence']:.2f}" if "Confidence" in facts else ""
+    typer.echo(
+        f"{stripped.scan.name}: brain of {facts['VolumeML']:,.0f} mL, "
+        f"{ORIGINS[facts['Source']]}{sure}"
+    )
+    for flag in stripped.flags:
+        typer.echo(f"  note [{flag.code}]: {flag.message}")
+    typer.echo(f"mask:  {paths['mask']}\nbrain: {paths['brain']}")

@@ -1,0 +1,176 @@
+"""Brain extraction: where the brain is in a whole head, of any contrast.
+
+head → network's volume (right, anterior, superior) → distance to the brain's border, also of the
+mirrored head → largest component, holes filled → the scan's own grid. How far the two predictions
+agree, how sharp their border is and what shape the mask has says how far to trust it. Ours, not
+from the paper.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from dal_fast.errors import Code, InputError
+from dal_fast.imaging.brain_shape import unusual_shape
+from dal_fast.imaging.head_grid import HeadGrid, place_head
+from dal_fast.imaging.mask import BrainMask, MaskQuality
+from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.imaging.orientation import Note
+from dal_fast.models import BrainNetConfig, load_brain_net, weights_sha256
+from dal_fast.screening.brain_distance import clean_distance, mask_quality
+from dal_fast.screening.hd_bet import HdBet
+from dal_fast.screening.runtimes import Runtime, make_runtime
+from dal_fast.screening.scan import Brain
+
+DOUBTFUL, HOPELESS = 0.5, 0.1
+"""Confidence below which a mask gets a flag, and below which it is refused."""
+SMALLEST_ML, LARGEST_ML = 150.0, 2600.0
+"""Volumes beyond which a mask is refused; those of a flag are in :mod:`dal_fast.screening.qc`."""
+
+
+class BrainExtractor:
+    """Finds the brain in a whole head, T1w, T2w, FLAIR or any other contrast.
+
+    The network stays in memory between scans; it is loaded with the first one. Several threads may
+    use one extractor at a time.
+
+    Args:
+        weights: ``"brain"``, which come with the package, or the path of a weight file.
+        runtime: ``"auto"`` or a name of :data:`dal_fast.screening.runtimes.RUNTIMES`.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+
+    Raises:
+        InputError: ``weights-missing``.
+
+    Example:
+        ::
+
+            from dal_fast import BrainExtractor
+
+            brain = BrainExtractor().extract("sub-01_T1w.nii.gz")
+            brain.data  # bool, of the scan's shape
+            brain.quality.confidence  # 0 to 1
+            [note.code for note in brain.notes]  # what is doubtful about it
+    """
+
+    kind: ClassVar[Brain] = "strip"
+
+    def __init__(
+        self, weights: str | Path = "brain", runtime: str = "auto", device: str = "auto"
+    ) -> None:
+        self.parameters: dict[str, Any] = {"brain_weights_sha256": weights_sha256(weights)}
+        self._settings = weights, runtime, device
+        self._network: _Network | None = None
+        self._lock = threading.Lock()
+
+    def load(self) -> None:
+        """Load the network now, not with the first scan; before a fork, for its children.
+
+        Raises:
+            InputError: ``weights-corrupt``, ``weights-mismatch``, ``weights-kind``.
+            RuntimeUnavailable: ``runtime-unavailable``, ``device-unavailable``, ``engine-build``,
+                or ``engine-parity``.
+        """
+        with self._lock:
+            if self._network is None:
+                weights, runtime, device = self._settings
+                model = load_brain_net(weights)
+                self._network = _Network(model.config, make_runtime(runtime, model, device))
+
+    def extract(self, scan: str | Path | Volume) -> BrainMask:
+        """The brain mask of a head, on the scan's grid.
+
+        Args:
+            scan: a NIfTI file, or a volume that was read.
+
+        Raises:
+            InputError: ``brain-not-found``; what reading the file refuses, and :meth:`load`.
+            RuntimeUnavailable: see :meth:`load`.
+        """
+        volume = scan if isinstance(scan, Volume) else read_volume(scan)
+        self.load()
+        assert self._network is not None
+        first, mirrored, grid = self._network.distances(volume)
+        clean = clean_distance((first + mirrored) / 2)
+        if clean is None:
+            raise _not_found(volume, "no voxel looks like one")
+        quality = mask_quality(first, mirrored, clean, self._network.config.voxel_mm)
+        brain = grid.to_scan(clean) > 0
+        millilitres = float(np.count_nonzero(brain) * np.prod(volume.voxel_mm) / 1000)
+        reason = _hopeless(quality, millilitres)
+        if reason is not None:
+            raise _not_found(volume, reason)
+        return BrainMask(brain, "dal_fast", quality=quality, notes=_doubts(quality, clean))
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """A resident network, its configuration and its engine."""
+
+    config: BrainNetConfig
+    runtime: Runtime
+
+    def distances(self, volume: Volume) -> tuple[Tensor, Tensor, HeadGrid]:
+        """The distance for a head, the one for its mirror image, mirrored back, and their grid."""
+        head, grid = place_head(volume, self.config.voxel_mm, self.config.shape)
+        mirrored = self.runtime.distance(head.flip(2)).flip(2)
+        return self.runtime.distance(head), mirrored, grid
+
+
+def make_extractor(brain: Brain, runtime: str, device: str) -> BrainExtractor | HdBet:
+    """What extracts brains where :data:`dal_fast.screening.scan.Brain` asks for it.
+
+    Raises:
+        InputError: ``weights-missing``.
+        RuntimeUnavailable: ``extra-missing``, ``device-unavailable``.
+    """
+    return HdBet(device) if brain == "hd-bet" else BrainExtractor("brain", runtime, device)
+
+
+def _hopeless(quality: MaskQuality, millilitres: float) -> str | None:
+    """Why a mask is no brain, a clause."""
+    if not SMALLEST_ML <= millilitres <= LARGEST_ML:
+        return f"what was found has {millilitres:.0f} mL"
+    if quality.confidence < HOPELESS:
+        return (
+            f"what was found is no clear brain (confidence {quality.confidence:.2f}, Dice with "
+            f"the mirrored run {quality.agreement:.2f}, sphericity {quality.sphericity:.2f})"
+        )
+    return None
+
+
+def _not_found(volume: Volume, reason: str) -> InputError:
+    return InputError(
+        Code.BRAIN_NOT_FOUND,
+        f"no brain was found in {volume.path}: {reason}. If it shows a head, check the header's "
+        "orientation, or pass a mask (--mask)",
+    )
+
+
+def _doubts(quality: MaskQuality, clean: Tensor) -> tuple[Note, ...]:
+    """What a reader of the map should know about its mask."""
+    notes = []
+    if quality.confidence < DOUBTFUL:
+        notes.append(
+            Note(
+                "brain-mask-uncertain",
+                f"the extracted brain mask has a confidence of {quality.confidence:.2f} only; look "
+                "at its outline",
+            )
+        )
+    unusual = unusual_shape((clean[0, 0] > 0).numpy())
+    if unusual:
+        notes.append(
+            Note(
+                "brain-mask-shape",
+                f"the extracted brain mask has an unusual shape: {'; '.join(unusual)}. Is the "
+                "header's orientation right, and the whole head in view?",
+            )
+        )
+    return tuple(notes)
