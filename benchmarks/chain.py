@@ -119,13 +119,10 @@ def alone(run: Callable[..., Measured], *arguments: Any) -> Measured:
 
 
 def run_stock(scans: list[Path], out: Path, weights: Path, threads: int = THREADS) -> Measured:
-    import SimpleITK as sitk
-
     from benchmarks.stock_chain import screen
     from dal_fast.screening.calibration import Calibration
 
     torch.set_num_threads(threads)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     model = load_weights(weights)
     healthy = Calibration.model_validate(read_card(weights)["healthy"])
     seconds = []

@@ -51,6 +51,7 @@ class DALOutput(NamedTuple):
         fluid: how probable fluid is there, by the tissue or by the atlas, ``(N, 1, D, H, W)``.
         evidence: how probable it is that a voxel is abnormal, by the head on residual evidence, in
             [0, 1], 0 outside the mask, ``(N, 1, D, H, W)``; None for a model without that head.
+        bias: b of the closed form, ``(N, 1, D, H, W)``; None for the published path.
     """
 
     tissue_logits: Tensor
@@ -60,6 +61,7 @@ class DALOutput(NamedTuple):
     pseudo_healthy: Tensor
     fluid: Tensor
     evidence: Tensor | None = None
+    bias: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> DALOutput:
         """The output with every volume changed alike."""
@@ -157,21 +159,24 @@ class DAL(Model):
         p = logits.softmax(dim=1) * mask
         anatomy = anatomy_image(logits, config.levels, mask)
         edges = canny3d(anatomy, config.canny_sigma, config.canny_low, config.canny_high, mask)
+        bias = None
         if config.recoupler == "closed_form":
-            image = closed_form(x, p, mask).image
+            fit = closed_form(x, p, mask)
+            image, bias = fit.image, fit.bias
         elif config.recoupler == "film":
             code = self.part("restorer")(edges.to(x.dtype))
             image = self.part("decoder")(code, self.modality_vector(x, p, mask), mask)
         else:
             code = self.part("restorer")(edges.to(x.dtype))
             p = self.part("head")(code).softmax(dim=1) * mask
-            image = closed_form(x, p, mask).image
+            fit = closed_form(x, p, mask)
+            image, bias = fit.image, fit.bias
         fluid = self.fluid(p, mask)
         evidence = None
         if "residual_head" in self.parts:
             logit = self.part("residual_head")(residual_evidence(x, image, p, fluid, mask))
             evidence = logit.sigmoid() * mask
-        return DALOutput(logits, p, anatomy, edges, image, fluid, evidence)
+        return DALOutput(logits, p, anatomy, edges, image, fluid, evidence, bias)
 
     def fluid(self, p: Tensor, mask: Tensor) -> Tensor:
         """1 - (1 - p_CSF)(1 - a_CSF): where the tissue or the atlas expects fluid."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dal_fast.imaging.orientation import position_in_words
 from dal_fast.report import colour
+from dal_fast.report.basis import basis_card
 from dal_fast.report.html import NOTICE, card, document, fact, pairs
 from dal_fast.report.outline import outlines, white_level
 from dal_fast.report.planes import (
@@ -54,6 +55,7 @@ def scan_pictures(result: Result) -> tuple[str, NDArray[np.uint8]]:
                 card("Where the anomaly map is highest", _panels(result, box, peak, white)),
                 _outline(result, white),
                 card("Axial slices, from inferior to superior", _strip(result, box, white)),
+                basis_card(result, box, peak),
                 _details(result),
             ]
         ),

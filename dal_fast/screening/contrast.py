@@ -72,8 +72,8 @@ def guess_contrast(x: Tensor, phi: Tensor, p: Tensor, fluid: Tensor, mask: Tenso
     of all in a T2w. White matter is brighter than grey in a T1w, by at least a twelfth of itself.
 
     Args:
-        x: scan, ``(1, 1, D, H, W)``.
-        phi: pseudo-healthy image, the same shape.
+        x: scan without its bias field, ``(1, 1, D, H, W)``.
+        phi: pseudo-healthy image without bias field, the same shape.
         p: tissue probabilities (CSF, GM, WM), ``(1, 3, D, H, W)``.
         fluid: probability of fluid, by tissue or place, ``(1, 1, D, H, W)``.
         mask: where the scan has signal inside the brain, bool ``(1, 1, D, H, W)``.

@@ -26,7 +26,7 @@ from dal_fast.ops import ssim3d, tfce3d
 
 WINDOWS = (3, 5, 7, 11)
 EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY = 0.5, 1.0, 26
-_LEAST_STRUCTURE = 0.3  # how much counts where scan and phi are structured alike
+LEAST_STRUCTURE = 0.3  # how much counts where scan and phi are structured alike
 
 
 def structural_difference(x: Tensor, phi: Tensor, fluid: Tensor, mask: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def enhanced(
     flat = sign * (x - phi)
     tolerant = sign * x - highest_nearby(sign * phi, mask)
     residual = (flat.clamp_min_(0) + tolerant.clamp_min_(0)) * (1 - fluid) * mask / (2 * spread)
-    smooth = _mean3(_mean3(residual)) * (_LEAST_STRUCTURE + structure)
+    smooth = _mean3(_mean3(residual)) * (LEAST_STRUCTURE + structure)
     if evidence is not None:
         smooth = smooth * evidence.sqrt()
     return tfce3d(smooth, mask, EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY).sqrt_()

@@ -91,6 +91,7 @@ class ModelOutput:
             self.field_of_view,
             out.fluid,
             out.evidence,
+            out.bias,
         )
 
     def anomaly_map(

@@ -74,6 +74,8 @@ class Result:
         tissue: uint8, 0 outside, 1 CSF, 2 grey and 3 white matter; on the model's grid. None where
             the model makes no tissue maps, as ``edges``.
         edges: bool, 3D Canny edges of the anatomical image; on the model's grid.
+        bias: float32, the scan's bias field, about 1, 0 outside the brain; on the model's grid.
+            None where the model estimates none.
         score: the scan's one number, see :func:`dal_fast.screening.postprocess.scan_score`.
         regions: connected regions of the anomaly mask, largest peak first.
         parameters: everything that was used, JSON-ready.
@@ -93,6 +95,7 @@ class Result:
     anomaly_mask: Image
     tissue: Image | None
     edges: Image | None
+    bias: Image | None
     score: float
     regions: list[Region]
     parameters: dict[str, Any]

@@ -271,6 +271,7 @@ class Screener:
             anomaly_mask=Image(above, volume.affine),
             tissue=tissue,
             edges=edges,
+            bias=_bias(model_input, model_output),
             score=score,
             regions=regions,
             parameters=parameters,
@@ -313,6 +314,14 @@ def _anatomy(
     labels = tissue_labels(prediction.probabilities, model_input.mask)
     edges: NDArray[np.bool_] = prediction.edges[0, 0].numpy()
     return Image(labels, affine), Image(edges, affine)
+
+
+def _bias(model_input: ModelInput, model_output: ModelOutput) -> Image | None:
+    """The scan's bias field, where the model estimates one."""
+    prediction = model_output.prediction
+    if not isinstance(prediction, DALOutput) or prediction.bias is None:
+        return None
+    return Image((prediction.bias * model_input.mask)[0, 0].numpy(), model_input.grid.affine)
 
 
 def tissue_labels(probabilities: Tensor, mask: Tensor) -> NDArray[np.uint8]:

@@ -45,6 +45,7 @@ def scan_and_result(folder, noise=True):
         anomaly_mask=Image(anomaly > 0.99, affine),
         tissue=small,
         edges=small,
+        bias=small,
         score=0.25,
         regions=[Region(1.5, 0.9, 0.5, (1.0, 2.0, 3.0))],
         parameters={"threshold": 0.2, "score": "hybrid"},

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from sklearn.metrics import f1_score
+from typer.testing import CliRunner
 
+from dal_fast.cli import app
 from dal_fast.evaluation import agreement, calibration
 from dal_fast.evaluation.thresholds import quantile
-from dal_fast.models import load_weights
+from dal_fast.models import load_weights, read_card
 from dal_fast.screening.contrast import CONTRASTS
 from dal_fast.screening.scoring import ENHANCED, SCORES
 from dal_fast.synthesis.brains import bids_sources, load_brains
@@ -42,6 +44,21 @@ def test_calibration_is_of_healthy_brains_and_repeatable(brains, weights):
         assert set(found.peaks[contrast]) == set(ENHANCED[1:])
     assert found == calibration.calibrate(model, held_out, 0)
     assert found != calibration.calibrate(model, held_out, 1)
+
+
+def test_a_weight_file_is_calibrated_by_the_command(brains, weights, tmp_path):
+    out = tmp_path / "own.safetensors"
+    words = ["calibrate", str(weights), str(out), "--data", str(brains), "--at-most", "1"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "1 held-out healthy brains" in done.output
+    card = read_card(out)
+    assert card["calibrated_on"] == 1
+    assert set(card["healthy"]["thresholds"]) == set(CONTRASTS)
+    assert {k: v for k, v in card.items() if k in read_card(weights)} == read_card(weights)
+    missing = CliRunner().invoke(app, [*words[:-3], str(tmp_path)])
+    assert missing.exit_code == 2
+    assert missing.stderr.startswith("error [no-data]: ")
 
 
 def test_one_healthy_voxel_in_a_thousand_is_above_the_threshold(brains, weights):

@@ -1,16 +1,32 @@
 """The shipped weights on brains that they were not trained on."""
 
+import hashlib
 import warnings
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from tiny import needs_default_weights
 
 from dal_fast.imaging.normalise import normalise
 from dal_fast.models import load_weights, read_card
+from dal_fast.models.weights import DEFAULT
 from dal_fast.synthesis.brains import bids_sources, load_brains
 from dal_fast.training.losses import tissue_dice
+
+OF_TISSUE = "ef9c4ebd717d81885a8ed23c277fc60876dd60099c239f00f42354d87e98442a"
+
+
+@needs_default_weights
+def test_the_tissue_network_is_still_the_one_that_the_card_measured():
+    """Whatever is added to the file, such as the head on residual evidence."""
+    content = hashlib.sha256()
+    with safetensors.safe_open(DEFAULT, framework="np") as file:
+        for name in sorted(file.keys()):
+            if name.startswith(("tissue.", "evidence.")):
+                content.update(name.encode() + file.get_tensor(name).tobytes())
+    assert content.hexdigest() == OF_TISSUE
 
 
 @pytest.mark.shared
@@ -27,9 +43,9 @@ def test_tissue_of_held_out_brains(shared_data):
         assert tissue_dice(logits, tissue, mask).mean().item() > claimed - 0.1
 
 
-@needs_default_weights
-def test_tissue_of_the_template():
-    """MNI152, an average of 152 people, which nilearn brings along with its tissue maps."""
+@pytest.fixture(scope="module")
+def template():
+    """MNI152, an average of 152 people, which nilearn brings along: scan, mask and tissue."""
     datasets = pytest.importorskip("nilearn.datasets")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nilearn's own deprecations
@@ -39,11 +55,30 @@ def test_tissue_of_the_template():
         white = datasets.load_mni152_wm_template(resolution=2).get_fdata()
     fluid = np.clip(1 - grey - white, 0, 1)
     tissue = torch.from_numpy(np.stack([fluid, grey, white]).argmax(0))[None]
-    mask = torch.from_numpy(brain)[None, None]
-    x, _, _ = normalise(torch.from_numpy(scan.astype(np.float32))[None, None], mask)
+    scan = torch.from_numpy(scan.astype(np.float32))[None, None]
+    return scan, torch.from_numpy(brain)[None, None], tissue
+
+
+@needs_default_weights
+def test_tissue_of_the_template(template):
+    scan, mask, tissue = template
+    x, _, _ = normalise(scan, mask)
     with torch.inference_mode():
         logits = load_weights()(x, mask).tissue_logits
     fluid_dice, grey_dice, white_dice = tissue_dice(logits, tissue, mask)[0].tolist()
     assert fluid_dice > 0.5
     assert grey_dice > 0.7
     assert white_dice > 0.7
+
+
+@needs_default_weights
+def test_the_head_finds_a_dark_lesion_in_the_template(template):
+    """A ball of 9 mL in white matter that is half as bright."""
+    scan, mask, _ = template
+    at = torch.stack(torch.meshgrid(*map(torch.arange, scan.shape[2:]), indexing="ij"))
+    lesion = ((at - torch.tensor([32, 60, 48]).view(3, 1, 1, 1)).square().sum(0) < 6.5**2) & mask
+    x, _, _ = normalise(torch.where(lesion, 0.5 * scan, scan), mask)
+    with torch.inference_mode():
+        evidence = load_weights()(x, mask).evidence
+    assert evidence is not None
+    assert evidence[lesion].mean() > 5 * evidence[mask & ~lesion].mean()

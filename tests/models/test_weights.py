@@ -11,7 +11,15 @@ import torch
 from brains import structures, t1w
 
 from dal_fast import DalFastError
-from dal_fast.models import DAL, DALConfig, load_weights, read_card, save_weights, weights_sha256
+from dal_fast.models import (
+    DAL,
+    DALConfig,
+    load_weights,
+    read_card,
+    rewrite_card,
+    save_weights,
+    weights_sha256,
+)
 from dal_fast.models.weights import DEFAULT
 
 CONFIG = DALConfig(tissue_widths=(4, 8), anatomy_widths=(4, 8), decoder_width=8)
@@ -119,6 +127,23 @@ def test_mismatch(file, change):
     with pytest.raises(DalFastError) as refused:
         load_weights(file)
     assert refused.value.code == "weights-mismatch"
+
+
+def test_a_card_is_rewritten_and_the_tensors_keep_their_bytes(file, tmp_path):
+    before = file.read_bytes()
+    (size,) = struct.unpack("<Q", before[:8])
+    rewrite_card(file, tmp_path / "new.safetensors", {"healthy": {"peaks": {}}})
+    after = (tmp_path / "new.safetensors").read_bytes()
+    (own,) = struct.unpack("<Q", after[:8])
+    assert after[8 + own :] == before[8 + size :]
+    assert read_card(tmp_path / "new.safetensors") == {"seed": 3, "healthy": {"peaks": {}}}
+    rewrite_card(file, file, {"seed": 4})
+    assert read_card(file) == {"seed": 4}
+    rewrite_card(file, file, {"seed": 3})
+    assert file.read_bytes() == before, "equal facts are equal bytes"
+    with pytest.raises(DalFastError) as refused:
+        rewrite_card(tmp_path / "none.safetensors", file, {})
+    assert refused.value.code == "weights-missing"
 
 
 def test_film_weights_without_its_networks_refuse_to_run(file):

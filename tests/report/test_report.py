@@ -45,9 +45,17 @@ def make_result(axes="RAS", voxel_mm=(2.0, 2.0, 2.0), lesion=True):
         anomaly_mask=Image(anomaly > 0.2, affine),
         tissue=Image(tissue, affine),
         edges=Image(tissue == 2, affine),
+        bias=Image(np.where(brain, np.float32(1.25), 0), affine),
         score=0.4321,
         regions=[Region(2.1, 0.6, 0.4, tuple(centre))] if lesion else [],
-        parameters={"threshold": 0.2, "score": "hybrid", "median": 3},
+        parameters={
+            "threshold": 0.2,
+            "score": "enhanced",
+            "median": 0,
+            "contrast": "FLAIR",
+            "contrast_from": "file name",
+            "sign": "bright",
+        },
         brain={"Source": "nonzero", "VolumeML": np.count_nonzero(brain) * np.prod(voxel_mm) / 1000},
         flags=[Flag("low-resolution", "voxels of 6 mm <b>")],
         timings={"read": 0.2, "network": 1.5},
@@ -169,7 +177,7 @@ def test_page_stands_alone_and_says_what_was_found():
     result, _ = make_result()
     page, _ = scan_pictures(result)
     assert len(page) < 3_000_000
-    assert page.count("<img ") == 15 + 12
+    assert page.count("<img ") == 15 + 12 + 1
     for part in ("sub-01_FLAIR", "0.432", "2.1 mL", "low-resolution", "00ff",
                  "Research software. Not a medical device."):  # fmt: skip
         assert part in page
@@ -248,3 +256,16 @@ def test_index_ranks_and_lists_failures():
 def test_thumbnail_is_small():
     result, _ = make_result()
     assert len(png.encode(scan_pictures(result)[1])) < 40_000
+
+
+def test_the_page_says_what_the_map_rests_on():
+    result, _ = make_result()
+    page = scan_pictures(result)[0]
+    for said in ("FLAIR, by the file’s name", "bright", "1.25 to 1.25", "bias field, axial"):
+        assert said in page, said
+    assert re.search(r"TFCE\)</\w+>\s*<\w+[^>]*>yes", page)
+    plain = {**result.parameters, "score": "hybrid", "contrast_from": "intensities"}
+    page = scan_pictures(replace(result, parameters=plain, bias=None))[0]
+    assert "FLAIR, guessed by the intensities" in page
+    assert re.search(r"TFCE\)</\w+>\s*<\w+[^>]*>no", page)
+    assert "bias field" not in page
