@@ -17,6 +17,7 @@ _SOURCES = {
     "file name": "by the file’s name",
     "header": "by the header",
     "intensities": "guessed by the intensities",
+    "weights": "as the weights were trained for",
 }
 
 
@@ -29,7 +30,7 @@ def basis_card(result: Result, box: Box, peak: NDArray[np.float64]) -> str:
         peak: world coordinates of the place that is shown.
     """
     used = result.parameters
-    source = _SOURCES.get(used.get("contrast_from", ""), "as the weights were trained for")
+    source = _SOURCES[used["contrast_from"]]
     clusters = str(used["score"]).startswith("enhanced")
     facts = {
         "contrast": f"{used['contrast']}, {source}",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.nifti import Volume
-from dal_fast.models import load_screening_model, read_card, weights_sha256
+from dal_fast.models import Autoencoder, load_screening_model, read_card, weights_sha256
 from dal_fast.models.dal import DALOutput
 from dal_fast.screening import postprocess
 from dal_fast.screening.brain_extraction import make_extractor
@@ -290,9 +290,15 @@ class Screener:
             "threshold": self.threshold or anomaly_map.threshold,
             "median": self.median_for(anomaly_map),
             "contrast": anomaly_map.contrast,
-            "contrast_from": GUESSED if known is None else known.source,
+            "contrast_from": self._contrast_source(known),
             "sign": anomaly_map.sign,
         }
+
+    def _contrast_source(self, known: KnownContrast | None) -> str:
+        """Where the contrast of a map is known from; an autoencoder has its own."""
+        if isinstance(self.model, Autoencoder):
+            return "weights"
+        return GUESSED if known is None else known.source
 
     def _model_flags(self, model_output: ModelOutput, mask: Tensor) -> list[Flag]:
         """What about the model makes a map less trustworthy."""

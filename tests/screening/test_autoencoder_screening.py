@@ -38,6 +38,7 @@ def test_the_map_is_the_smoothed_residual_inside_the_rim(weights, scan):
     result = Screener(weights, "torch").screen(scan)
     p = result.parameters
     assert (p["score"], p["median"], p["contrast"]) == ("absolute", 5, "T1w")
+    assert p["contrast_from"] == "weights"
     assert result.threshold == 0.07
     assert result.tissue is None
     assert result.edges is None
