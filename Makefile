@@ -97,7 +97,7 @@ lint: $(VENV)/.installed-lint
 OUT ?= compare-out
 compare: $(VENV)/.installed-train,evaluate,openvino
 	@test -d "$(DATA)" || { echo "say where the brains are: make compare DATA=derivative/"; exit 2; }
-	test -d $(OUT)/set || $(BIN)/dal-fast make-validation $(OUT)/set --data $(DATA) --at-most 12
+	test -d $(OUT)/set || $(BIN)/dal-fast make-validation $(OUT)/set --data $(DATA) --at-most 12 --generator ellipsoids
 	$(BIN)/dal-fast train luo2023_small --data $(DATA) --out $(OUT)/training
 	$(BIN)/dal-fast bids $(OUT)/set $(OUT)/dal participant --suffix T2w
 	$(BIN)/dal-fast bids $(OUT)/set $(OUT)/luo2023 participant --suffix T2w \

@@ -1,4 +1,4 @@
-"""The chain from file to map from stock parts: nibabel, scipy, SimpleITK and eager torch.
+"""The chain from file to map from stock parts: nibabel, scipy and eager torch.
 
 The same definitions as ours, written as one would with scipy at hand, for scans whose axes run
 right, anterior, superior with voxels of the model's size or half of it; the network is the same,
@@ -14,7 +14,6 @@ from unittest import mock
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -22,13 +21,25 @@ from scipy import ndimage
 from dal_fast import reference
 from dal_fast.imaging.grid import ModelGrid, plan_grid
 from dal_fast.models import DAL, DALOutput
-from dal_fast.screening.calibration import BENEFIT, PAIRS, SIGNED, Calibration
-from dal_fast.screening.postprocess import MIN_REGION_ML, SMALLER, TOP_FRACTION
-from dal_fast.screening.scoring import CERTAIN, LEAN, LEAST_SPREAD, contrast_of
+from dal_fast.models.residuals import CERTAIN, LEAST_SPREAD
+from dal_fast.screening.calibration import (
+    BENEFIT,
+    BRIGHT,
+    COMBINED,
+    DARK,
+    STRUCTURE,
+    STRUCTURE_SHARE,
+    USUAL,
+    Calibration,
+)
+from dal_fast.screening.contrast import guess_contrast
+from dal_fast.screening.enhance import LEAST_STRUCTURE, WINDOWS
+from dal_fast.screening.postprocess import MIN_REGION_ML, TOP_FRACTION
 
 Array = NDArray[np.float32]
 _CUBE = np.ones((3, 3, 3))
 _TAPS = [0.25, 0.5, 0.25]
+_LEVELS = 100  # of TFCE, as in FSL
 
 
 def screen(path: Path, out: Path, model: DAL, healthy: Calibration) -> Array:
@@ -46,10 +57,10 @@ def screen(path: Path, out: Path, model: DAL, healthy: Calibration) -> Array:
     scale = 0.5 / float(torch.from_numpy(x[scanned]).median())  # of an even number, the lower one
     x = np.clip(x * scale, 0, 1) * scanned
     output = _network(model, x, mask)
-    anomaly, threshold = _anomaly(x, scanned, output, healthy)
+    anomaly = _anomaly(x, scanned, output, healthy)
     phi = output.pseudo_healthy[0, 0].numpy() / scale * mask
     on_scan, restored = (_back(one, start, data.shape, step) * brain for one in (anomaly, phi))
-    above = _without_specks(on_scan >= threshold, abs(np.linalg.det(image.affine)) / 1000)
+    above = _without_specks(on_scan >= 1, abs(np.linalg.det(image.affine)) / 1000)
     out.mkdir(parents=True, exist_ok=True)
     for name, volume in (
         ("anomaly", on_scan),
@@ -102,28 +113,64 @@ def _network(model: DAL, x: Array, mask: NDArray[np.bool_]) -> DALOutput:
 
 def _anomaly(
     x: Array, scanned: NDArray[np.bool_], output: DALOutput, healthy: Calibration
-) -> tuple[Array, float]:
-    """The default score, smoothed, and its threshold."""
+) -> Array:
+    """The default score of a model without a head."""
     p, phi = output.probabilities[0].numpy(), output.pseudo_healthy[0, 0].numpy()
-    tensors = (torch.from_numpy(v)[None] for v in (x[None], p, scanned[None]))
-    contrast = contrast_of(*tensors)
-    spread = _spread(x - phi, p, scanned)
+    volumes = (torch.from_numpy(v)[None] for v in (x[None], phi[None], p))
+    scanned_tensor = torch.from_numpy(scanned)[None, None]
+    contrast = guess_contrast(*volumes, output.fluid, scanned_tensor)
+    spread, dry = _spread(x - phi, p, scanned), (1 - output.fluid[0, 0].numpy()) * scanned
+    structure = _structure(x, phi, dry) * scanned / healthy.threshold(contrast, STRUCTURE)
     maps, stands = [], []
-    for name in PAIRS[contrast]:
-        flip = -1.0 if name.endswith("negative") else 1.0
+    signs = (BRIGHT, DARK) if USUAL[contrast] == BRIGHT else (DARK, BRIGHT)
+    for name in signs:
+        flip = 1.0 if name == BRIGHT else -1.0
         highest = ndimage.maximum_filter(np.where(scanned, flip * phi, -np.inf), footprint=_CUBE)
-        if name.startswith("blended"):
-            highest = (1 - LEAN) * highest + LEAN * flip * 0.5
-        residual = np.where(scanned, np.maximum(flip * x - highest, 0), 0)
-        score = residual * (1 - output.fluid[0, 0].numpy()) / spread
-        score = (score / healthy.threshold(contrast, name)).astype(np.float32)
-        peak = math.log(max(1e-6, _top(_smooth(score, scanned, contrast), scanned)))
-        maps.append(score)
+        flat = np.maximum(flip * (x - phi), 0)
+        residual = (flat + np.maximum(flip * x - highest, 0)) * dry / (2 * spread)
+        for _ in range(2):
+            residual = ndimage.uniform_filter(residual, 3, mode="constant")
+        enhanced = _tfce(np.where(scanned, residual * (LEAST_STRUCTURE + structure), 0))
+        enhanced = enhanced / healthy.threshold(contrast, name)
+        peak = math.log(max(1e-6, _top(enhanced, scanned)))
+        maps.append(enhanced + STRUCTURE_SHARE[contrast] * structure)
         stands.append(healthy.outstanding(contrast, name, peak))
     doubt = BENEFIT + stands[0] - stands[1]
     weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
-    signed = np.maximum(weights[0] * maps[0], weights[1] * maps[1]).astype(np.float32)
-    return _smooth(signed, scanned, contrast), healthy.threshold(contrast, SIGNED)
+    both = np.maximum(weights[0] * maps[0], weights[1] * maps[1])
+    return (both / healthy.threshold(contrast, COMBINED)).astype(np.float32)
+
+
+def _structure(x: Array, phi: Array, dry: Array) -> Array:
+    """1 - SSIM over four windows, without fluid, mean over 9^3."""
+    total = np.zeros_like(x)
+    for side in WINDOWS:
+        mean_x, mean_phi = (_uniform(v, side) for v in (x, phi))
+        var_x = _uniform(x * x, side) - mean_x**2
+        var_phi = _uniform(phi * phi, side) - mean_phi**2
+        both = _uniform(x * phi, side) - mean_x * mean_phi
+        above = (2 * mean_x * mean_phi + 1e-4) * (2 * both + 9e-4)
+        below = (mean_x**2 + mean_phi**2 + 1e-4) * (var_x + var_phi + 9e-4)
+        total += np.maximum(1 - above / below, 0).astype(np.float32)
+    gated = total / len(WINDOWS) * dry
+    result: Array = ndimage.uniform_filter(gated, 9, mode="constant")
+    return result
+
+
+def _uniform(volume: Array, side: int) -> Array:
+    result: Array = ndimage.uniform_filter(volume.astype(np.float64), side, mode="nearest")
+    return result
+
+
+def _tfce(volume: Array) -> Array:
+    """The root of threshold-free cluster enhancement, summed over ``_LEVELS`` thresholds."""
+    total, step = np.zeros(volume.shape), float(volume.max()) / _LEVELS
+    for height in (np.arange(_LEVELS) + 0.5) * step:
+        labels, _ = ndimage.label(volume >= height, _CUBE)
+        extent = np.sqrt(np.bincount(labels.ravel()).astype(float))
+        extent[0] = 0
+        total += extent[labels] * height * step
+    return np.sqrt(total).astype(np.float32)
 
 
 def _spread(residual: Array, p: Array, scanned: NDArray[np.bool_]) -> Array:
@@ -136,24 +183,6 @@ def _spread(residual: Array, p: Array, scanned: NDArray[np.bool_]) -> Array:
     ]
     mixed = np.einsum("kdhw,k->dhw", p, np.array(spreads, np.float32))
     return np.maximum(np.where(scanned, mixed, 1), LEAST_SPREAD)
-
-
-def _smooth(volume: Array, scanned: NDArray[np.bool_], contrast: str) -> Array:
-    if contrast == "T1w":
-        return _median(volume, 3) * scanned
-    wide = _median(volume, 5) * scanned
-    for size, weight in SMALLER.items():
-        smaller = _median(volume, size) if size else volume
-        wide = np.maximum(wide, weight * smaller * scanned)
-    return wide.astype(np.float32)
-
-
-def _median(volume: Array, size: int) -> Array:
-    """SimpleITK's: half as long as scipy's."""
-    result: Array = sitk.GetArrayFromImage(
-        sitk.Median(sitk.GetImageFromArray(volume), [size // 2] * 3)
-    )
-    return result
 
 
 def _top(volume: Array, scanned: NDArray[np.bool_]) -> float:

@@ -167,6 +167,7 @@ def _screening() -> Section:
     try:
         import torch
 
+        from dal_fast.screening.brain_extraction import BrainExtractor
         from dal_fast.screening.screener import Screener
 
         yield "weights", str(weights_path("default")), True
@@ -178,6 +179,9 @@ def _screening() -> Section:
         finite = bool(output.pseudo_healthy.isfinite().all())
         where = f"{screener.runtime.name} on {screener.runtime.device}"
         yield "a small volume", where if finite else f"problem: not finite by {where}", finite
+        assert isinstance(screener.extractor, BrainExtractor)  # as "auto" has it
+        screener.extractor.load()
+        yield "brain extraction", screener.parameters["brain_weights_sha256"], True
     except DalFastError as error:
         yield "screening", f"problem [{error.code}]: {error.message}", False
     except Exception as error:  # to be reported here, whatever it is

@@ -14,6 +14,7 @@ import typer
 from dal_fast import __version__
 from dal_fast.cli import (
     bids,
+    calibrate,
     checks,
     compare,
     demo,
@@ -32,6 +33,7 @@ from dal_fast.cli.terminal import terminal
 __all__ = [
     "app",
     "bids",
+    "calibrate",
     "checks",
     "compare",
     "demo",
@@ -49,7 +51,7 @@ __all__ = [
 _PANELS = {
     "Screen scans": ("screen", "bids", "dicom", "strip", "demo"),
     "Evaluate detectors": ("evaluate", "make-validation", "compare", "checks"),
-    "Train models and take them elsewhere": ("train", "export"),
+    "Train models and take them elsewhere": ("train", "calibrate", "export"),
     "This installation": ("doctor",),
 }
 

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from dal_fast.cli.console import (
     Brain,
     BrainSource,
+    Contrast,
     Device,
     Median,
     Runtime,
@@ -104,6 +105,7 @@ def bids(
     score: Score = "auto",
     threshold: Threshold = None,
     median: Median = None,
+    contrast: Contrast = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
     overwrite: Overwrite = False,
@@ -140,6 +142,7 @@ def bids(
         "score": score,
         "threshold": threshold,
         "median": median,
+        "contrast": contrast,
         "device": device,
         "runtime": runtime,
         "brain": brain.value,

@@ -59,8 +59,8 @@ Runtime = Annotated[
 Median = Annotated[
     int | None,
     typer.Option(
-        help="Median filter in 2 mm voxels: 0 none, 3, or 5. Default: 3 for T1w, else the "
-        "strongest of several, so that lesions of any size stay."
+        help="Median filter in 2 mm voxels: 0 none, 3, or 5. Default: none for the default score, "
+        "which smooths by itself; for the others what suits the contrast."
     ),
 ]
 Score = Annotated[
@@ -79,6 +79,13 @@ Brain = Annotated[
         help="Where brain masks come from. auto: a mask that is given or lies beside the scan, or "
         "a scan that is skull-stripped already; else the brain is extracted. given: the same, and "
         "a head without a mask is refused. strip: always extracted. hd-bet: always, by HD-BET."
+    ),
+]
+Contrast = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the scans: T1w, T2w or FLAIR. Default: what a file's name says (BIDS), else a "
+        "guess by the intensities."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]

@@ -17,6 +17,17 @@ def make_validation(
         Path,
         typer.Option(help="BIDS derivative at 2 mm: sub-*/anat brain T1w and dseg, dseg.tsv."),
     ],
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of *_lesion.nii.gz in MNI152 space, for --generator masks."),
+    ] = None,
+    generator: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ellipsoids, shifted (other shapes and laws, strong bias, decoys) or masks "
+            "(given ones); may be repeated. Default: all that --masks allows."
+        ),
+    ] = None,
     patients: Annotated[
         Path | None,
         typer.Option(help="BIDS folder of real scans with sub-*_label-lesion_mask; listed too."),
@@ -28,21 +39,27 @@ def make_validation(
     """Write a validation set: held-out healthy brains with synthetic lesions of known masks.
 
     Each subject gives three contrasts (real T1w, T2w-like, FLAIR-like), healthy and with bright and
-    dark lesions of changing size. Another seed is another draw.
+    dark lesions of changing size, by each generator. Another seed is another draw.
     """
     with refusals():
         from dal_fast.evaluation import validation_set
+        from dal_fast.evaluation.validation_samples import GENERATORS, plans
         from dal_fast.imaging.atomic import check_folder
         from dal_fast.synthesis.brains import bids_sources, load_brains
+        from dal_fast.synthesis.given_masks import read_masks
 
         check_folder(out)
+        lesions = read_masks(masks) if masks else []
+        generators = generator or [name for name in GENERATORS if lesions or name != "masks"]
+        validation_set.check_generators(generators, lesions)
         real, failures = validation_set.patient_rows(patients) if patients else ([], [])
         for name, code, message in failures:
             typer.echo(f"failed [{code}] {name}: {message}", err=True)
         brains = load_brains(bids_sources(data, held_out=True)[skip:][:at_most])
         made = []
-        with progress(9 * len(brains), "writing") as advance:
-            for case in validation_set.make_validation(out, brains, seed):
+        total = len(brains) * sum(len(plans(name, 0)) for name in generators)
+        with progress(total, "writing") as advance:
+            for case in validation_set.make_validation(out, brains, seed, generators, lesions):
                 made.append(case)
                 advance(None)
         validation_set.write_set(out, [*made, *real], seed)

@@ -10,6 +10,7 @@ import typer
 from dal_fast.cli.console import (
     Brain,
     BrainSource,
+    Contrast,
     Device,
     Median,
     NonFinite,
@@ -48,6 +49,7 @@ def screen(
     score: Score = "auto",
     threshold: Threshold = None,
     median: Median = None,
+    contrast: Contrast = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
     nonfinite: Annotated[
@@ -76,6 +78,7 @@ def screen(
         "device": device,
         "score": score,
         "median": median,
+        "contrast": contrast,
         "threshold": threshold,
         "nonfinite": nonfinite.value,
         "brain": brain.value,

@@ -1,13 +1,13 @@
 """Thresholds of a model: what one healthy voxel in a thousand exceeds, by contrast and score.
 
-Held-out healthy brains, as real T1w and bent into the other contrasts, degraded as in training but
-without lesions; the median over brains, after the default smoothing. They are kept in the weight
-file (card, ``thresholds``), because they are the model's own.
+Held-out healthy brains, as real T1w and bent into the other contrasts, degraded but without
+lesions; the median over scans, after the default smoothing, and for the default score one voxel in
+a thousand of all scans together. They are kept in the weight file (card, ``healthy``), because they
+are the model's own.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from statistics import fmean, median, pstdev
 
 import torch
@@ -16,16 +16,16 @@ from torch import Generator, Tensor
 from dal_fast.evaluation.agreement import SHOWN, placed, seed_of, shown_as
 from dal_fast.evaluation.thresholds import quantile
 from dal_fast.models import AnyModel, Autoencoder
-from dal_fast.screening.calibration import PAIRS, SIGNED, Calibration, peak_of
+from dal_fast.screening.calibration import COMBINED, STRUCTURE, Calibration, peak_of
 from dal_fast.screening.model_output import PLAIN_MEDIAN, ModelOutput
 from dal_fast.screening.postprocess import choose_median, smooth
-from dal_fast.screening.scoring import NAMED, WITHOUT_TISSUE
+from dal_fast.screening.scoring import ENHANCED, NAMED, WITHOUT_TISSUE
 from dal_fast.synthesis.brains import Brain
-from dal_fast.synthesis.synthesiser import Recipe
+from dal_fast.synthesis.recipe import AnyRecipe, Recipe
+from dal_fast.synthesis.shifted import ShiftedRecipe
 
 HEALTHY_RATE = 0.001
 _LEAST_LEVEL = 1e-4
-_METHODS = ("recolour", "remap")  # to make a contrast that a brain has no real scan of
 
 
 def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Calibration:
@@ -48,11 +48,19 @@ def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Calibration:
         for name in NAMED:
             maps = _smooth([scan.score_map(name) for scan in scans], scans, size)
             levels[name] = _usual_level(maps, scans)
-            if name in PAIRS[contrast]:
-                highest[name] = _peaks(maps, scans, levels[name])
+        structures = [scan.evidence.structure() for scan in scans]
+        levels[STRUCTURE] = _usual_level(structures, scans)
+        structures = [structure / levels[STRUCTURE] for structure in structures]
+        for sign in ENHANCED[1:]:
+            maps = [
+                scan.evidence.enhanced(sign, scan.evidence.spread(), structure)
+                for scan, structure in zip(scans, structures, strict=True)
+            ]
+            levels[sign] = _usual_level(maps, scans)
+            highest[sign] = _peaks(maps, scans, levels[sign])
         healthy = Calibration(thresholds=thresholds, peaks=peaks)
-        signed = [scan.anomaly_map(healthy).data for scan in scans]
-        levels[SIGNED] = _usual_level(_smooth(signed, scans, size), scans)
+        combined = [scan.anomaly_map(healthy, contrast=contrast).data for scan in scans]
+        levels[COMBINED] = _common_level(combined, scans)
     return Calibration(thresholds=thresholds, peaks=peaks)
 
 
@@ -85,20 +93,37 @@ def _usual_level(maps: list[Tensor], scans: list[ModelOutput]) -> float:
     return max(_LEAST_LEVEL, round(median(levels), 4))
 
 
+def _common_level(maps: list[Tensor], scans: list[ModelOutput]) -> float:
+    """What one voxel in a thousand of all scans together exceeds.
+
+    A scan whose maps are high throughout counts for as much as it has voxels, so that the share of
+    healthy voxels above the threshold is the intended one on average.
+    """
+    values = [m[scan.field_of_view] for m, scan in zip(maps, scans, strict=True)]
+    return max(_LEAST_LEVEL, round(quantile(torch.cat(values), HEALTHY_RATE), 4))
+
+
 def _scans(model: AnyModel, brains: list[Brain], contrast: str, seed: int) -> list[ModelOutput]:
-    """Calibration scans of one contrast, real or made, with the output of the model."""
+    """Calibration scans of one contrast, with the output of the model.
+
+    Every brain twice: once disturbed as in training, once by the generator of validation, with
+    stronger fields. A real scan where the brain has one of this contrast, else two that are made by
+    different methods.
+    """
     return [
-        _output(model, brain, contrast, seed, method)
+        _output(model, brain, contrast, seed, method, recipe)
         for brain in brains
-        for method in ([contrast] if contrast in brain.scans else _METHODS)
+        for method, recipe in (("recolour", Recipe()), ("remap", ShiftedRecipe()))
     ]
 
 
-def _output(model: AnyModel, brain: Brain, contrast: str, seed: int, method: str) -> ModelOutput:
+def _output(
+    model: AnyModel, brain: Brain, contrast: str, seed: int, method: str, recipe: AnyRecipe
+) -> ModelOutput:
     structures, scans = placed(brain, model)
     generator = Generator(structures.device).manual_seed(seed_of(f"{brain.name}/{contrast}", seed))
-    recipe = replace(Recipe(), lesions=0.0)
-    sample = shown_as(contrast, structures, scans, generator, recipe, method)
+    healthy = recipe.with_lesions(0.0)
+    sample = shown_as(contrast, structures, scans, generator, healthy, method)
     with torch.inference_mode():
         out = model(sample.image, sample.mask)
     return ModelOutput.of(sample.image, sample.mask & (sample.image > 0), out, model)

@@ -30,6 +30,7 @@ import torch
 from torch import Generator, Tensor
 
 from dal_fast.evaluation.agreement import SHOWN, paired_contrasts, placed, seed_of
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.models import DAL, closed_form, parts_needed
 from dal_fast.synthesis.brains import Brain
 from dal_fast.synthesis.synthesiser import Recipe, Sample, Synthesiser
@@ -102,7 +103,7 @@ def leaks(models: dict[str, DAL], brain: Brain, seed: int) -> Iterator[Leak]:
             x, mask, lesion = sample.image, sample.mask, sample.lesion & sample.mask
             assert sample.healthy is not None  # asked for
             twin = sample.healthy * mask
-            height = float((x - twin)[lesion].mean())
+            height = float((x.clamp_max(CEILING) - twin.clamp_max(CEILING))[lesion].mean())
             for path, model in models.items():
                 with torch.inference_mode():
                     phi, other = (model(v, mask).pseudo_healthy for v in (x, twin))
@@ -137,7 +138,7 @@ def vectors(model: DAL, brain: Brain, seed: int) -> Iterator[Vectors]:
             output = model(sample.image, sample.mask)
             before, after = (
                 _vector(model, image, output.probabilities, sample.mask)
-                for image in (sample.image * sample.mask, output.pseudo_healthy)
+                for image in (sample.image.clamp_max(CEILING), output.pseudo_healthy)
             )
         yield Vectors(brain.name, name, before, after)
 

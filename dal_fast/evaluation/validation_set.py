@@ -1,50 +1,55 @@
 """The built-in cases: healthy brains, the same with synthetic lesions, and real patients.
 
-    dal-fast make-validation OUT --data ixi-hh-2mm --patients mslub --seed 0
+    dal-fast make-validation OUT --data ixi-hh-2mm --masks mslub-masks --patients mslub --seed 0
 
-Every held-out subject gives, for each of real T1w, T2w-like and FLAIR-like contrast, one healthy
-scan and one with bright and one with dark lesions, whose size goes round small, medium and large.
-Scans are degraded as in training. ``cases.tsv`` lists them; the masks lie beside the scans.
-Synthetic lesions differ from real ones, and are probably easier to detect: such a set compares
-detectors, it does not predict how well they do on patients.
+Every held-out subject gives, by each generator (:mod:`dal_fast.evaluation.validation_samples`) and
+for each of real T1w, T2w-like and FLAIR-like contrast, one healthy scan and one with bright and one
+with dark lesions, whose size goes round small, medium and large; by ``shifted`` also a scan with
+decoys, whose mask is listed as that of its lesions and whose voxels no detector should mark.
+``cases.tsv`` lists them; the masks lie beside the scans. Synthetic lesions differ from real ones:
+such a set compares detectors, it does not predict how well they do on patients.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
 import numpy as np
-import torch
 from isal import igzip
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dal_fast._version import generated_by
 from dal_fast.errors import Code, InputError
 from dal_fast.evaluation.cases import Case, CaseList, check_exists, decode
 from dal_fast.evaluation.report.tables import write_table
+from dal_fast.evaluation.validation_samples import (
+    DECOY,
+    GENERATORS,
+    HEALTHY,
+    VOXEL_ML,
+    Plan,
+    draw,
+    plans,
+    size_of,
+)
 from dal_fast.imaging.atomic import write_bytes, write_json
 from dal_fast.imaging.bids import collect_scans, parse_name
 from dal_fast.imaging.mask_files import find_lesion_masks
 from dal_fast.imaging.nifti import read_volume
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.report.index import Failure
-from dal_fast.synthesis.brains import SCANS, Brain, fit_to_stride
-from dal_fast.synthesis.lesions import LesionRecipe
-from dal_fast.synthesis.synthesiser import Recipe, Sample, Synthesiser
+from dal_fast.synthesis.brains import SCANS, Brain
+from dal_fast.synthesis.sample import Sample
 
-HEALTHY, REAL = "healthy", "real"
-SIGNS = {"bright": 1.0, "dark": 0.0}
-SIZES = {"small": (1.5, 3.0), "medium": (3.0, 7.0), "large": (7.0, 18.0)}
-"""Lesion radii, in voxels of 2 mm."""
+REAL = "real"
 TABLE = "cases.tsv"
 _FILES = ("scan", "brain", "lesion")
-_STRIDE = 16  # of the volumes' sides; any network's fits
-_MOST_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,13 @@ class SetRow:
         case: unique name.
         subject: whose brain it is.
         contrast: ``"T1w"``, ``"T2w"`` or ``"FLAIR"``.
-        sign: ``"healthy"``, ``"bright"``, ``"dark"`` or ``"real"``.
-        size: ``""``, or a key of ``SIZES``.
-        lesion_ml: volume of all its lesions.
+        sign: ``"healthy"``, ``"bright"``, ``"dark"``, ``"decoy"`` or ``"real"``.
+        size: ``""``, ``"small"``, ``"medium"`` or ``"large"``.
+        lesion_ml: volume of all its lesions, or decoys.
         scan, brain, lesion: NIfTI files, relative to the table or absolute; ``brain`` is empty for
             a scan whose mask is found beside it or that is stripped, ``lesion`` for a healthy one.
+        generator: of ``GENERATORS``; ``""`` for a real scan. Tables without this column, which
+            earlier versions wrote, hold ``"ellipsoids"``.
     """
 
     case: str
@@ -71,6 +78,7 @@ class SetRow:
     scan: str
     brain: str
     lesion: str
+    generator: str = GENERATORS[0]
 
 
 @dataclass(frozen=True)
@@ -82,21 +90,48 @@ class Participant:
     split: str
 
 
-def make_validation(out: Path, brains: list[Brain], seed: int) -> Iterator[SetRow]:
+def make_validation(
+    out: Path,
+    brains: list[Brain],
+    seed: int,
+    generators: Sequence[str] = GENERATORS[:1],
+    masks: Sequence[Tensor] = (),
+) -> Iterator[SetRow]:
     """Write the synthetic part of a set, case by case.
 
     Args:
         out: folder.
         brains: held-out, with real scans.
         seed: of degradations and lesions; another seed is another draw of the same set.
+        generators: of ``GENERATORS``.
+        masks: that the generator ``masks`` paints.
+
+    Raises:
+        InputError: ``value`` for an unknown generator, or ``masks`` without any.
     """
-    for number, brain in enumerate(b for b in brains if "T1w" in b.scans):
-        for c, contrast in enumerate(SCANS):
-            for s, sign in enumerate((HEALTHY, *SIGNS)):
-                size = list(SIZES)[(number + c + s) % len(SIZES)] if sign in SIGNS else ""
-                generator = torch.Generator().manual_seed(seed + 1009 * (3 * (3 * number + c) + s))
-                sample = _sample(brain, contrast, sign, size, generator)
-                yield _write(out, brain.name, contrast, sign, size, sample)
+    check_generators(generators, masks)
+    for generator in generators:
+        for number, brain in enumerate(b for b in brains if "T1w" in b.scans):
+            for plan in plans(generator, number):
+                yield _write(out, brain.name, plan, draw(brain, plan, masks, seed))
+
+
+def check_generators(generators: Sequence[str], masks: Sequence[Tensor]) -> None:
+    """Refuse unknown generators, and ``masks`` without any mask.
+
+    Raises:
+        InputError: ``value``.
+    """
+    unknown = sorted(set(generators) - set(GENERATORS))
+    if unknown:
+        raise InputError(
+            Code.VALUE, f"the generator must be one of {', '.join(GENERATORS)}, not {unknown[0]!r}"
+        )
+    if "masks" in generators and not masks:
+        raise InputError(
+            Code.VALUE,
+            "the generator masks paints given lesion masks; name their folder by --masks",
+        )
 
 
 def patient_rows(folder: Path) -> tuple[list[SetRow], list[Failure]]:
@@ -124,7 +159,7 @@ def patient_rows(folder: Path) -> tuple[list[SetRow], list[Failure]]:
         rows.append(
             SetRow(
                 name.stem, subject, name.suffix, REAL, "", round(ml, 4), *files,
-                str(mask.absolute()),
+                str(mask.absolute()), "",
             )
         )  # fmt: skip
     if not rows and not failures:
@@ -159,8 +194,8 @@ def read_set(folder: Path, draw: str | None = None) -> CaseList:
         draw: name of the set among others; the folder's by default.
 
     Returns:
-        Cases whose facts are ``draw``, ``contrast``, ``sign`` and ``size``, and a ``file-missing``
-        for every case one of whose files is not there.
+        Cases whose facts are ``draw``, ``generator``, ``contrast``, ``sign`` and ``size``, and a
+        ``file-missing`` for every case one of whose files is not there.
 
     Raises:
         InputError: ``no-data`` where there is no ``cases.tsv`` or one with other columns.
@@ -176,7 +211,8 @@ def read_set(folder: Path, draw: str | None = None) -> CaseList:
             continue
         scan, brain, lesion = files.values()
         assert scan is not None  # checked by read_rows
-        facts = {"draw": draw, "contrast": row.contrast, "sign": row.sign, "size": row.size}
+        facts = {"draw": draw, "generator": row.generator, "contrast": row.contrast}
+        facts |= {"sign": row.sign, "size": row.size}
         participant = row.subject.removeprefix("sub-")
         case = Case(row.case, participant, scan, brain, lesion, facts, row.sign == HEALTHY)
         cases.append(case)
@@ -231,57 +267,32 @@ def _file(folder: Path, row: SetRow, name: str) -> Path | None:
     return path
 
 
-def _sample(
-    brain: Brain, contrast: str, sign: str, size: str, generator: torch.Generator
-) -> Sample:
-    """One brain; drawn again where the lesions happen to vanish."""
-    scan = fit_to_stride(brain.scans["T1w"], _STRIDE).float()
-    structures = fit_to_stride(brain.structures, _STRIDE)
-    recipe = replace(
-        Recipe().only(contrast),
-        lesions=float(sign in SIGNS),
-        bright=SIGNS.get(sign),
-        lesion=LesionRecipe(radius=SIZES.get(size, SIZES["small"])),
-    )
-    synthesiser = Synthesiser(generator, recipe)
-    make = synthesiser.keep if contrast == "T1w" else synthesiser.remap
-    with _one_thread():
-        for _ in range(_MOST_TRIES):
-            sample = make(scan, structures)
-            if sign not in SIGNS or bool(sample.lesion.any()):
-                break
-    return sample
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """The rounding of torch's sums and matrix products depends on the number of threads; a set
-    must not."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _write(out: Path, subject: str, contrast: str, sign: str, size: str, sample: Sample) -> SetRow:
-    case = f"{subject}_acq-{sign}{size}_{contrast}"
-    anat = Path(subject) / "anat"
+def _write(out: Path, subject: str, plan: Plan, sample: Sample) -> SetRow:
+    marked = sample.decoy if plan.sign == DECOY else sample.lesion
+    assert marked is not None  # every synthesis tells where its decoys are
+    ml = 0.0 if plan.sign == HEALTHY else round(float(marked.sum()) * VOXEL_ML, 4)
+    size = size_of(plan, ml)
+    # the first generator's part stays what it was, cut off at twice the median; real scans are not
+    image, first = sample.image, plan.generator
+    if first == GENERATORS[0]:
+        image, first = image.clamp_max(CEILING), ""
+    stem = f"{subject}_acq-{first}{plan.sign}{size}"
+    case, anat = f"{stem}_{plan.contrast}", Path(subject) / "anat"
     (out / anat).mkdir(parents=True, exist_ok=True)
-    stem = f"{subject}_acq-{sign}{size}"
     files = {
-        "scan": (anat / f"{case}.nii.gz", sample.image[0, 0].numpy()),
-        "brain": (anat / f"{stem}_mod-{contrast}_desc-brain_mask.nii.gz", sample.mask[0, 0]),
+        "scan": (anat / f"{case}.nii.gz", image[0, 0].numpy()),
+        "brain": (anat / f"{stem}_mod-{plan.contrast}_desc-brain_mask.nii.gz", sample.mask[0, 0]),
     }
-    if sign in SIGNS:
-        lesion = anat / f"{stem}_mod-{contrast}_label-lesion_mask.nii.gz"
-        files["lesion"] = (lesion, sample.lesion[0, 0])
+    if plan.sign != HEALTHY:
+        what = "decoy" if plan.sign == DECOY else "lesion"
+        mask = anat / f"{stem}_mod-{plan.contrast}_label-{what}_mask.nii.gz"
+        files["lesion"] = (mask, marked[0, 0])
     for path, voxels in files.values():
         _write_image(out / path, np.asarray(voxels))
-    ml = round(float(sample.lesion.sum()) * 0.008, 4)
     paths = {"lesion": ""} | {name: path.as_posix() for name, (path, _) in files.items()}
-    return SetRow(case, subject, contrast, sign, size, ml, **paths)
+    return SetRow(
+        case, subject, plan.contrast, plan.sign, size, ml, **paths, generator=plan.generator
+    )
 
 
 def _write_image(path: Path, voxels: NDArray[np.generic]) -> None:

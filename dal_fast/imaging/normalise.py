@@ -10,7 +10,10 @@ from torch import Tensor
 from dal_fast.errors import Code, InputError
 
 BRAIN_LEVEL, CEILING = 0.5, 1.0
-"""The normalised intensities of the median and of everything at or above twice the median."""
+"""The normalised intensities of the median and of twice the median, where residuals are cut off."""
+WIDEST = 2.0
+"""Of four times the median, the highest that a network can see: there fluid and bright lesions of a
+T2w still differ."""
 STANDARDISED_SHARE = 0.1
 """A scan with a larger share of negative brain voxels counts as standardised."""
 _SMALLEST = torch.finfo(torch.float32).tiny
@@ -29,8 +32,8 @@ class Normalisation:
     offset: float
 
     def scan_to_image(self, scan: Tensor) -> Tensor:
-        """Intensities of the scan, normalised and cut off."""
-        return ((scan - self.offset) * self.scale).clamp(0, CEILING)
+        """Intensities of the scan, normalised, cut off at 0 and ``WIDEST``."""
+        return ((scan - self.offset) * self.scale).clamp(0, WIDEST)
 
     def image_to_scan(self, image: Tensor) -> Tensor:
         """A normalised image, such as the pseudo-healthy one, in units of the scan."""
@@ -38,7 +41,9 @@ class Normalisation:
 
 
 def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisation]:
-    """Bring the brain's median to 0.5 and no signal to 0; clip above twice the median.
+    """Bring the brain's median to 0.5 and no signal to 0; clip above four times the median.
+
+    Models cut off further: see :attr:`dal_fast.models.config.DALConfig.input_ceiling`.
 
     The field of view is where the mask has positive values, since a part of the mask may lie
     outside of what was scanned. A few negative voxels (ringing of an interpolation) become 0. A
@@ -51,8 +56,8 @@ def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisatio
         mask: (1, 1, D, H, W) bool brain mask.
 
     Returns:
-        The normalised image in [0, 1], 0 outside the field of view; the field of view, bool; and
-        the normalisation.
+        The normalised image in [0, ``WIDEST``], 0 outside the field of view; the field of view,
+        bool; and the normalisation.
 
     Raises:
         InputError: ``no-signal`` when the field of view is empty or its median is no signal.

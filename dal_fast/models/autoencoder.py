@@ -35,6 +35,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.models.model import Model, brain_pads
 
 PARTS = ("encoder", "decoder", "critic")
@@ -81,6 +82,10 @@ class AutoencoderOutput(NamedTuple):
     pseudo_healthy: Tensor
     field_of_view: Tensor
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> AutoencoderOutput:
+        """The output with every volume changed alike."""
+        return AutoencoderOutput(*map(change, self))
+
 
 class Autoencoder(Model):
     """Encoder and decoder, and a critic while a GAN is trained.
@@ -124,9 +129,11 @@ class Autoencoder(Model):
 
         Args:
             x: ``(N, 1, D, H, W)`` on a ``config.voxel_mm`` grid, axes right, anterior, superior,
-                median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`).
+                median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`); cut off at
+                1, twice the median.
             mask: brain, bool ``(N, 1, D, H, W)``.
         """
+        x = x.clamp_max(CEILING)
         pads = brain_pads(mask, self.space_for)
         back = [-pad for pad in pads]
         field_of_view = F.pad(F.pad(mask, pads), back)

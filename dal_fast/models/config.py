@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+from dal_fast.imaging.normalise import CEILING, WIDEST
 from dal_fast.ops import LEVELS
 
 
@@ -30,6 +31,8 @@ class DALConfig(BaseModel):
             tissue of E_A, recoupled in closed form.
         modality: what R_D gets as v: ``"encoder"``, E_M's vector, as in the paper, or ``"means"``,
             the scan's tissue means (as many numbers as tissues).
+        input_ceiling: normalised intensity at which what E_A sees of a scan is cut off: 1.0, twice
+            the brain's median, to 2.0, four times. The residual is always cut off at 1.0.
         patch: 1, or 2: every U-Net works on patches of 2x2x2 voxels.
         tissue_widths, anatomy_widths: U-Net channels by level, finest first, of E_A and of E_C
             and R_E.
@@ -37,6 +40,8 @@ class DALConfig(BaseModel):
         modality_length: of the modality vector.
         decoder_width: channels of R_D.
         canny_sigma, canny_low, canny_high: edge detection on the anatomical image.
+        residual_head_widths: U-Net channels by level of the head on residual evidence
+            (:mod:`dal_fast.models.residual_head`); none, and there is no head.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +53,7 @@ class DALConfig(BaseModel):
     tissue_mode: Literal["logits", "nearest_level"] = "logits"
     tau: PositiveFloat = 0.01
     tissue_input: Literal["scan", "evidence"] = "scan"
+    input_ceiling: float = Field(default=CEILING, ge=CEILING, le=WIDEST)
     recoupler: Literal["closed_form", "edges_closed_form", "film"] = "closed_form"
     modality: Literal["encoder", "means"] = "encoder"
     patch: Literal[1, 2] = 1
@@ -59,3 +65,4 @@ class DALConfig(BaseModel):
     canny_sigma: PositiveFloat = 1.0
     canny_low: PositiveFloat = 0.02
     canny_high: PositiveFloat = 0.04
+    residual_head_widths: tuple[PositiveInt, ...] = ()

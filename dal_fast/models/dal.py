@@ -14,16 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
 from dal_fast.models.model import Model, brain_pads
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
+from dal_fast.models.residual_head import PATCH, ResidualHead, residual_evidence
 from dal_fast.models.unet import UNet
 from dal_fast.ops import anatomy_image, canny3d
 
-PARTS = ("tissue", "code", "modality", "restorer", "decoder", "evidence", "head")
-"""The paper's E_A, E_C, E_M, R_E and R_D; ours: what E_A sees, and tissue from R_E's code."""
+PARTS = (
+    "tissue", "code", "modality", "restorer", "decoder", "evidence", "head", "residual_head",
+)  # fmt: skip
+"""The paper's E_A, E_C, E_M, R_E and R_D; ours: what E_A sees, tissue from R_E's code, and what is
+abnormal by the residual."""
 
 _RECOUPLED_BY = {
     "closed_form": ("tissue",),
@@ -44,6 +49,8 @@ class DALOutput(NamedTuple):
         edges: Canny edges of A, bool ``(N, 1, D, H, W)``.
         pseudo_healthy: phi, ``(N, 1, D, H, W)``, 0 outside the mask.
         fluid: how probable fluid is there, by the tissue or by the atlas, ``(N, 1, D, H, W)``.
+        evidence: how probable it is that a voxel is abnormal, by the head on residual evidence, in
+            [0, 1], 0 outside the mask, ``(N, 1, D, H, W)``; None for a model without that head.
     """
 
     tissue_logits: Tensor
@@ -52,6 +59,11 @@ class DALOutput(NamedTuple):
     edges: Tensor
     pseudo_healthy: Tensor
     fluid: Tensor
+    evidence: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> DALOutput:
+        """The output with every volume changed alike."""
+        return DALOutput._make(None if volume is None else change(volume) for volume in self)
 
 
 class DAL(Model):
@@ -87,6 +99,7 @@ class DAL(Model):
             "restorer": lambda: UNet(1, code, widths, patch),
             "head": lambda: nn.Conv3d(code, tissues, 1),
             "decoder": lambda: Decoder(code, v, config.decoder_width),
+            "residual_head": lambda: ResidualHead(config.residual_head_widths),
         }
         for name in self.parts:
             self.add_module(name, build[name]())
@@ -95,7 +108,8 @@ class DAL(Model):
     def stride(self) -> int:
         """The networks take volumes whose sides are multiples of this."""
         levels = max(len(self.config.tissue_widths), len(self.config.anatomy_widths))
-        return int(self.config.patch * 2 ** (levels - 1))
+        head = PATCH * 2 ** (len(self.config.residual_head_widths) - 1)
+        return max(self.config.patch * 2 ** (levels - 1), int(head))
 
     def space_for(self, sides: Sequence[int]) -> tuple[int, ...]:
         return tuple(self.stride * -(-side // self.stride) for side in sides)
@@ -108,14 +122,15 @@ class DAL(Model):
 
         Args:
             x: ``(N, 1, D, H, W)`` on a ``config.voxel_mm`` grid, axes right, anterior, superior,
-                median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`).
+                median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`). E_A sees it
+                to ``config.input_ceiling``, all else to 1.
             mask: brain, bool ``(N, 1, D, H, W)``.
         """
         pads = self.pads(mask)
         x, mask = F.pad(x * mask, pads), F.pad(mask, pads)
         output = self.recouple(x, mask, self.tissue_logits(x, mask))
         back = [-pad for pad in pads]
-        return DALOutput(*(F.pad(volume, back) for volume in output))
+        return output.map(lambda volume: F.pad(volume, back))
 
     def pads(self, mask: Tensor) -> list[int]:
         """Paddings that leave the brain, a margin, and sides that are multiples of ``stride``."""
@@ -125,6 +140,7 @@ class DAL(Model):
 
     def tissue_logits(self, x: Tensor, mask: Tensor) -> Tensor:
         """E_A: ``(N, 1, D, H, W)`` to ``(N, K, D, H, W)``, sides multiples of ``stride``."""
+        x = x.clamp_max(self.config.input_ceiling)
         if self.config.tissue_input == "evidence":
             evidence = self.part("evidence")(x, mask)
             logits: Tensor = combine(evidence, self.part("tissue")(evidence))
@@ -137,20 +153,25 @@ class DAL(Model):
 
     def recouple(self, x: Tensor, mask: Tensor, logits: Tensor) -> DALOutput:
         """All that follows E_A, so that another runtime may serve the logits."""
-        config = self.config
+        config, x = self.config, x.clamp_max(CEILING)
         p = logits.softmax(dim=1) * mask
         anatomy = anatomy_image(logits, config.levels, mask)
         edges = canny3d(anatomy, config.canny_sigma, config.canny_low, config.canny_high, mask)
         if config.recoupler == "closed_form":
             image = closed_form(x, p, mask).image
-            return DALOutput(logits, p, anatomy, edges, image, self.fluid(p, mask))
-        code = self.part("restorer")(edges.to(x.dtype))
-        if config.recoupler == "film":
+        elif config.recoupler == "film":
+            code = self.part("restorer")(edges.to(x.dtype))
             image = self.part("decoder")(code, self.modality_vector(x, p, mask), mask)
         else:
+            code = self.part("restorer")(edges.to(x.dtype))
             p = self.part("head")(code).softmax(dim=1) * mask
             image = closed_form(x, p, mask).image
-        return DALOutput(logits, p, anatomy, edges, image, self.fluid(p, mask))
+        fluid = self.fluid(p, mask)
+        evidence = None
+        if "residual_head" in self.parts:
+            logit = self.part("residual_head")(residual_evidence(x, image, p, fluid, mask))
+            evidence = logit.sigmoid() * mask
+        return DALOutput(logits, p, anatomy, edges, image, fluid, evidence)
 
     def fluid(self, p: Tensor, mask: Tensor) -> Tensor:
         """1 - (1 - p_CSF)(1 - a_CSF): where the tissue or the atlas expects fluid."""
@@ -170,6 +191,8 @@ class DAL(Model):
 def parts_needed(config: DALConfig) -> tuple[str, ...]:
     """What inference needs, of ``PARTS``."""
     parts = {"evidence", *_RECOUPLED_BY[config.recoupler]}
+    if config.residual_head_widths:
+        parts.add("residual_head")
     if config.modality == "means":
         parts.discard("modality")
     return tuple(name for name in PARTS if name in parts)

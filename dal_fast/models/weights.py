@@ -66,6 +66,27 @@ def save_weights(
     write_bytes(path, _sorted(save(tensors, metadata)))
 
 
+def rewrite_card(source: str | Path, path: str | Path, facts: Mapping[str, Any]) -> None:
+    """Write a weight file with some facts of its card replaced; the tensors' bytes stay.
+
+    Args:
+        source: ``"default"``, ``"brain"`` or a path.
+        path: of the new file, which may be the old one's.
+        facts: JSON-serialisable, by their names in the card.
+
+    Raises:
+        InputError: ``weights-missing``, ``weights-corrupt``.
+        OutputError: ``output-unwritable`` or ``disk-full``.
+    """
+    card = read_card(source) | dict(facts)  # which has checked the file
+    content = weights_path(source).read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"]["card"] = json.dumps(card)
+    text = json.dumps(header).encode()
+    write_bytes(path, _sorted(len(text).to_bytes(8, "little") + text + content[8 + length :]))
+
+
 def _sorted(content: bytes) -> bytes:
     """A safetensors file with its header in order, so that equal models are equal bytes."""
     length = int.from_bytes(content[:8], "little")

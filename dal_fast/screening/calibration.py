@@ -1,15 +1,18 @@
 """The default score: bright or dark lesions, whichever this scan gives more reason to expect.
 
-Lesions are usually bright in a T2w or FLAIR and dark in a T1w, but not always. Both maps S are
-computed, each in units of what one healthy voxel in a thousand exceeds, and smoothed; E is the mean
-of their highest thousandth (:func:`dal_fast.screening.postprocess.scan_score`). How far E is above
-that of healthy scans says which sign stands out, z = (log E - mean) / SD over healthy scans of the
-contrast. With d = 2 + z_usual - z_other the map is
+Lesions are usually bright in a T2w or FLAIR and dark in a T1w, but not always. Both maps e of
+:mod:`dal_fast.screening.enhance` are computed, each in units of what one healthy voxel in a
+thousand exceeds; E is the mean of their highest thousandth
+(:func:`dal_fast.screening.postprocess.scan_score`). How far E is above that of healthy scans says
+which sign stands out, z = (log E - mean) / SD over healthy scans of the contrast. With
+d = 2 + z_usual - z_other the map is
 
-    max(min(1, exp(d / 2)) S_usual, min(1, exp(-d / 2)) S_other)
+    max(min(1, exp(d / 2)) S_usual, min(1, exp(-d / 2)) S_other) / level
 
 so that a clear case shows one sign, a doubtful one both, and the usual sign has the benefit of the
-doubt: two standard deviations. Ours, not specified in the paper.
+doubt: two standard deviations. S is e, and in a T1w e + g / (2 g_0), because what is abnormal there
+is the structure more often than the intensity. ``level`` is what one voxel in a thousand of all
+healthy scans exceeds, so that the threshold is 1. Ours, not specified in the paper.
 """
 
 from __future__ import annotations
@@ -21,16 +24,18 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from dal_fast.screening.postprocess import choose_median, scan_score, smooth
-from dal_fast.screening.scoring import anomaly_score, check_score, contrast_of, usual_spread
+from dal_fast.models.residuals import usual_spread
+from dal_fast.screening.contrast import guess_contrast
+from dal_fast.screening.enhance import enhanced, structural_difference
+from dal_fast.screening.postprocess import choose_median, scan_score
+from dal_fast.screening.scoring import ENHANCED, anomaly_score, check_score
 
-SIGNED = "signed"
-PAIRS = {
-    "T1w": ("standard_negative", "standard_positive"),
-    "T2w": ("standard_positive", "standard_negative"),
-    "FLAIR": ("blended_positive", "standard_negative"),
-}
-"""By contrast: the usual sign's score, and the other one's."""
+COMBINED, BRIGHT, DARK = ENHANCED
+STRUCTURE = "structure"
+USUAL = {"T1w": DARK, "T2w": BRIGHT, "FLAIR": BRIGHT}
+"""By contrast: the map of the usual sign of lesions."""
+STRUCTURE_SHARE = {"T1w": 0.5, "T2w": 0.0, "FLAIR": 0.0}
+"""By contrast: what g / g_0 adds to a map."""
 BENEFIT = 2.0  # of the doubt, in SD
 LEAST_SPREAD = 0.05  # SD of log E, however few healthy scans it is from
 _LEAST_PEAK = 1e-6  # E of an empty map
@@ -41,8 +46,10 @@ class Calibration(BaseModel):
     """What healthy brains show under one model; kept in its weight file.
 
     Attributes:
-        thresholds: by contrast and score, what one voxel in a thousand exceeds.
-        peaks: by contrast and score of ``PAIRS``, mean and SD of log E.
+        thresholds: by contrast and score, what one voxel in a thousand exceeds. Beside the scores
+            ``structure``, g_0 of :mod:`dal_fast.screening.enhance`.
+        peaks: by contrast and sign (``enhanced_positive``, ``enhanced_negative``), mean and SD of
+            log E.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,9 +74,11 @@ class AnomalyMap:
     Attributes:
         data: ``(1, 1, D, H, W)``, before smoothing.
         score: its name.
-        contrast: what the scan looks like.
+        contrast: that it was computed for.
         sign: of the lesions that it shows: ``"bright"``, ``"dark"`` or ``"both"``.
         median: the smoothing that suits it, see :func:`dal_fast.screening.postprocess.smooth`.
+        threshold: what one healthy voxel in a thousand exceeds.
+        looks_like: the contrast that the intensities suggest.
     """
 
     data: Tensor
@@ -77,46 +86,116 @@ class AnomalyMap:
     contrast: str
     sign: str
     median: int | str
+    threshold: float
+    looks_like: str
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a map is made from; every volume is one scan's, ``(1, 1, D, H, W)``.
+
+    Attributes:
+        x, phi, p, mask, fluid: as of :func:`dal_fast.screening.scoring.anomaly_score`.
+        abnormal: probability of an abnormal voxel, by the model's head; None without one.
+    """
+
+    x: Tensor
+    phi: Tensor
+    p: Tensor
+    mask: Tensor
+    fluid: Tensor
+    abnormal: Tensor | None = None
+
+    def looks_like(self) -> str:
+        """The contrast that the intensities suggest."""
+        return guess_contrast(self.x, self.phi, self.p, self.fluid, self.mask)
+
+    def spread(self) -> Tensor:
+        """The residual's usual spread."""
+        return usual_spread(self.x, self.phi, self.p, self.mask)
+
+    def structure(self) -> Tensor:
+        """g of :mod:`dal_fast.screening.enhance`."""
+        return structural_difference(self.x, self.phi, self.fluid, self.mask)
+
+    def enhanced(self, score: str, spread: Tensor, structure: Tensor) -> Tensor:
+        """e of the sign that ``score`` names."""
+        sign = 1.0 if score == BRIGHT else -1.0
+        return enhanced(
+            self.x, self.phi, self.fluid, self.mask, spread, structure, sign, self.abnormal
+        )
 
 
 def score_scan(
-    x: Tensor,
-    phi: Tensor,
-    p: Tensor,
-    mask: Tensor,
-    fluid: Tensor,
-    calibration: Calibration,
-    score: str = "auto",
+    evidence: Evidence, calibration: Calibration, score: str = "auto", contrast: str | None = None
 ) -> AnomalyMap:
-    """Score one scan; volumes as of :func:`dal_fast.screening.scoring.anomaly_score`.
+    """Score one scan.
 
     Args:
+        evidence: of it.
         calibration: what the model shows of healthy brains.
-        score: of ``SCORES``; ``"auto"`` is ``"signed"``.
+        score: of ``SCORES``; ``"auto"`` is ``"enhanced"``.
+        contrast: where it is known; by default what the scan looks like.
 
     Raises:
         InputError: ``value``, when there is no such score.
     """
-    contrast = contrast_of(x, p, mask)
-    size = choose_median(contrast)
-    if check_score(score) not in ("auto", SIGNED):
-        anomaly = anomaly_score(x, phi, p, mask, score, fluid)
-        return AnomalyMap(anomaly, score, contrast, sign_of(score), size)
-    names = PAIRS[contrast]
-    spread = usual_spread(x, phi, p, mask)
-    maps = [
-        anomaly_score(x, phi, p, mask, name, fluid, spread) / calibration.threshold(contrast, name)
-        for name in names
+    looks_like = evidence.looks_like()
+    contrast = contrast or looks_like
+    name = COMBINED if check_score(score) == "auto" else score
+    if name not in ENHANCED:
+        e = evidence
+        data = anomaly_score(e.x, e.phi, e.p, e.mask, name, e.fluid)
+        level = calibration.threshold(contrast, name)
+        median = choose_median(contrast)
+        return AnomalyMap(data, name, contrast, sign_of(name), median, level, looks_like)
+    signs = ENHANCED[1:] if name == COMBINED else (name,)
+    structure = evidence.structure() / calibration.threshold(contrast, STRUCTURE)
+    maps = sign_maps(evidence, structure, calibration, contrast, signs)
+    weights = {name: 1.0}
+    if name == COMBINED:
+        weights = weigh_signs(maps, evidence.mask, calibration, contrast)
+    data = combine(maps, structure, weights, contrast) / calibration.threshold(contrast, COMBINED)
+    shown = max(weights, key=lambda sign: (weights[sign], sign == USUAL[contrast]))
+    return AnomalyMap(data, name, contrast, sign_of(shown), 0, 1.0, looks_like)
+
+
+def sign_maps(
+    evidence: Evidence,
+    structure: Tensor,
+    calibration: Calibration,
+    contrast: str,
+    signs: tuple[str, ...] = ENHANCED[1:],
+) -> dict[str, Tensor]:
+    """e of every sign, in units of its healthy level; ``structure`` is g / g_0."""
+    spread = evidence.spread()
+    return {
+        sign: evidence.enhanced(sign, spread, structure).div_(calibration.threshold(contrast, sign))
+        for sign in signs
+    }
+
+
+def weigh_signs(
+    maps: dict[str, Tensor], mask: Tensor, calibration: Calibration, contrast: str
+) -> dict[str, float]:
+    """What each sign's map counts: 1 for the one that stands out."""
+    usual = USUAL[contrast]
+    other = DARK if usual == BRIGHT else BRIGHT
+    z = {s: calibration.outstanding(contrast, s, peak_of(maps[s], mask)) for s in (usual, other)}
+    doubt = BENEFIT + z[usual] - z[other]
+    return {usual: math.exp(min(0.0, doubt / 2)), other: math.exp(min(0.0, -doubt / 2))}
+
+
+def combine(
+    maps: dict[str, Tensor], structure: Tensor, weights: dict[str, float], contrast: str
+) -> Tensor:
+    """The larger of the weighted maps S at every voxel."""
+    share = STRUCTURE_SHARE[contrast]
+    parts = [
+        (maps[sign] + share * structure if share else maps[sign]) * weight
+        for sign, weight in weights.items()
     ]
-    usual, other = (
-        calibration.outstanding(contrast, name, peak_of(smooth(raw, mask, size), mask))
-        for name, raw in zip(names, maps, strict=True)
-    )
-    doubt = BENEFIT + usual - other
-    weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
-    anomaly = torch.maximum(weights[0] * maps[0], weights[1] * maps[1])
-    sign = sign_of(names[0] if doubt >= 0 else names[1])
-    return AnomalyMap(anomaly, SIGNED, contrast, sign, size)
+    return parts[0] if len(parts) == 1 else torch.maximum(parts[0], parts[1])
 
 
 def peak_of(anomaly: Tensor, mask: Tensor) -> float:
@@ -125,7 +204,7 @@ def peak_of(anomaly: Tensor, mask: Tensor) -> float:
 
 
 def sign_of(score: str) -> str:
-    """Of the lesions that a score of ``NAMED`` shows."""
+    """Of the lesions that a score of ``NAMED`` or ``ENHANCED`` shows."""
     if score.endswith("positive"):
         return "bright"
     return "dark" if score.endswith("negative") else "both"

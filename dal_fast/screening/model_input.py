@@ -18,8 +18,8 @@ class ModelInput:
     """What a model is given of one scan.
 
     Attributes:
-        image: normalised intensities in [0, 1], ``(1, 1, D, H, W)`` float32, 0 outside the field
-            of view.
+        image: normalised intensities in [0, 2], ``(1, 1, D, H, W)`` float32, 0 outside the field
+            of view; the model cuts them off where it was trained to.
         mask: brain, bool, the same shape.
         field_of_view: the part of the brain that was scanned, bool, the same shape.
         grid: the model's grid, and how it lies in the scan's.

@@ -9,8 +9,15 @@ from torch import Tensor
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.morphology import erode
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.models import AnyModel, AnyOutput, Autoencoder, DALOutput
-from dal_fast.screening.calibration import AnomalyMap, Calibration, score_scan, sign_of
+from dal_fast.screening.calibration import (
+    AnomalyMap,
+    Calibration,
+    Evidence,
+    score_scan,
+    sign_of,
+)
 from dal_fast.screening.scoring import NAMED, WITHOUT_TISSUE, anomaly_score
 
 PLAIN = "absolute"
@@ -28,10 +35,10 @@ class ModelOutput:
     """One scan on the model's grid, and the model's prediction for it.
 
     Attributes:
-        image: normalised scan, ``(1, 1, D, H, W)``.
+        image: normalised scan in [0, 1], ``(1, 1, D, H, W)``.
         field_of_view: where the scan is evaluated, bool, the same shape.
         prediction: what the model returned.
-        contrast: that the model was trained on; None for DAL, which infers it from the scan.
+        contrast: that the model was trained on; None for DAL, which takes any.
     """
 
     image: Tensor
@@ -46,11 +53,12 @@ class ModelOutput:
         """The output of ``model``, with the field of view that the model covers.
 
         Args:
-            image: normalised scan, ``(1, 1, D, H, W)``.
+            image: normalised scan, ``(1, 1, D, H, W)``; cut off at 1.
             field_of_view: where it has signal inside the brain, bool, the same shape.
             prediction: of ``model`` for ``image``.
             model: an autoencoder is not evaluated at the edge of the brain, see ``EDGE_MM``.
         """
+        image = image.clamp_max(CEILING)
         if not isinstance(model, Autoencoder):
             return cls(image, field_of_view, prediction, None)
         assert not isinstance(prediction, DALOutput)
@@ -71,15 +79,36 @@ class ModelOutput:
             return anomaly_score(self.image, out.pseudo_healthy, p, where, score, fluid)
         return anomaly_score(self.image, out.pseudo_healthy, None, where, score)
 
-    def anomaly_map(self, calibration: Calibration, score: str = "auto") -> AnomalyMap:
-        """The anomaly map by a score of ``SCORES``, not smoothed, and what was chosen for it."""
-        out, where = self.prediction, self.field_of_view
-        if isinstance(out, DALOutput):
-            phi, p = out.pseudo_healthy, out.probabilities
-            return score_scan(self.image, phi, p, where, out.fluid, calibration, score)
-        name = PLAIN if score == "auto" else score
+    @property
+    def evidence(self) -> Evidence:
+        """What the enhanced score is made from, for a model with tissue maps."""
+        out = self.prediction
+        assert isinstance(out, DALOutput)
+        return Evidence(
+            self.image,
+            out.pseudo_healthy,
+            out.probabilities,
+            self.field_of_view,
+            out.fluid,
+            out.evidence,
+        )
+
+    def anomaly_map(
+        self, calibration: Calibration, score: str = "auto", contrast: str | None = None
+    ) -> AnomalyMap:
+        """The anomaly map by a score of ``SCORES``, not smoothed, and what was chosen for it.
+
+        Args:
+            calibration: what the model shows of healthy brains.
+            score: of ``SCORES``.
+            contrast: of the scan, where it is known.
+        """
+        if isinstance(self.prediction, DALOutput):
+            return score_scan(self.evidence, calibration, score, contrast)
+        name, trained_on = PLAIN if score == "auto" else score, str(self.contrast)
+        level = calibration.threshold(trained_on, name)
         return AnomalyMap(
-            self.score_map(name), name, str(self.contrast), sign_of(name), PLAIN_MEDIAN
+            self.score_map(name), name, trained_on, sign_of(name), PLAIN_MEDIAN, level, trained_on
         )
 
     def share_outside(self, mask: Tensor) -> float:

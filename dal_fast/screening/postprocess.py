@@ -42,7 +42,7 @@ def smooth(anomaly: Tensor, mask: Tensor, size: int | str) -> Tensor:
 
 
 def choose_median(contrast: str) -> int | str:
-    """The default for a scan that looks like ``contrast``: 3³ for T1w, else ``"scales"``.
+    """For a score that does not smooth by itself, by contrast: 3³ for T1w, else ``"scales"``.
 
     A T1w's map is noisiest between grey and white matter, voxel by voxel.
     """

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dal_fast.imaging.bids import parse_name
 from dal_fast.imaging.defects import find_defects
 from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import Volume
 from dal_fast.metrics import MAD_TO_SIGMA
+from dal_fast.screening.contrast import KnownContrast
 from dal_fast.screening.result import Flag
 
 MAX_VOXEL_MM = 3.0
@@ -24,8 +24,6 @@ MAX_CUT_CM2 = 4.0
 MIN_CONTRAST = 0.8
 TISSUE_SHARE = (0.05, 0.75)
 MAX_ABOVE = 0.15
-LIKE_T1 = {"T1w": True, "T2w": False, "FLAIR": False}
-"""Whether white matter is brighter than grey matter in scans with this suffix of their name."""
 
 
 def quality_flags(
@@ -34,7 +32,8 @@ def quality_flags(
     tissue: NDArray[np.uint8] | None,
     normalised: NDArray[np.float32],
     above: NDArray[np.bool_],
-    contrast: str,
+    known: KnownContrast | None,
+    looks_like: str,
 ) -> list[Flag]:
     """Every flag that is raised, in the order of the processing.
 
@@ -44,7 +43,8 @@ def quality_flags(
         tissue: ``(D, H, W)`` labels 0 to 3 on the model's grid, where there are any.
         normalised: ``(D, H, W)`` scan on the model's grid.
         above: ``(I, J, K)`` anomaly mask.
-        contrast: what the scan looks like, ``"T1w"``, ``"T2w"`` or ``"FLAIR"``.
+        known: the contrast and who says so, where it is known.
+        looks_like: the contrast that the intensities suggest.
     """
     checks: list[Callable[[], Flag | None]] = [
         lambda: _replaced(volume.nonfinite),
@@ -54,7 +54,7 @@ def quality_flags(
         lambda: _volume(volume, brain),
         lambda: None if tissue is None else _shares(tissue),
         lambda: None if tissue is None else _contrast(tissue, normalised),
-        lambda: None if tissue is None else _unexpected(volume, contrast),
+        lambda: None if tissue is None else _unexpected(known, looks_like),
         lambda: _widespread(brain, above),
     ]
     notes = (*volume.notes, *find_defects(volume, brain))
@@ -135,14 +135,15 @@ def _contrast(tissue: NDArray[np.uint8], x: NDArray[np.float32]) -> Flag | None:
     return Flag("low-contrast", f"tissues differ by only {contrast:.2f} of their own spread")
 
 
-def _unexpected(volume: Volume, contrast: str) -> Flag | None:
-    """Grey and white matter are the other way round than the file's name says."""
-    suffix = parse_name(volume.path).suffix
-    if suffix not in LIKE_T1 or LIKE_T1[suffix] == LIKE_T1[contrast]:
+def _unexpected(known: KnownContrast | None, looks_like: str) -> Flag | None:
+    """The intensities suggest another contrast than the one that is known."""
+    if known is None or known.name == looks_like:
         return None
+    by = "--contrast" if known.source == "option" else f"its {known.source}"
     return Flag(
         "unexpected-contrast",
-        f"the scan is named {suffix} but looks like a {contrast}; are its intensities inverted?",
+        f"the scan is a {known.name} by {by} but looks like a {looks_like}; is that right, and are "
+        "its intensities not inverted?",
     )
 
 

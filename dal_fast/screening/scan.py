@@ -40,12 +40,14 @@ class Scan:
         volume: the file as read.
         mask: its brain mask and where that came from.
         timings: seconds spent so far, by stage.
+        contrast: ``"T1w"``, ``"T2w"`` or ``"FLAIR"``, where a header says so.
     """
 
     name: str
     volume: Volume
     mask: BrainMask
     timings: dict[str, float]
+    contrast: str | None = None
 
     @property
     def source(self) -> dict[str, str]:

@@ -17,19 +17,17 @@ the probability of cerebrospinal fluid p_CSF (by the network or by the atlas):
 sigma is the spread of r around 0 in each tissue of the scan itself, mixed by the tissue's
 probability. ``blended`` leans on the plain intensity (the brain's median is 0.5), which is strong
 where lesions are the brightest of all. All but ``hybrid`` are ours ("not specified in the paper").
-``signed``, the default, weighs two of them by the scan: :mod:`dal_fast.screening.calibration`.
+The default is ``enhanced`` (:mod:`dal_fast.screening.enhance`), of the sign that stands out
+(:mod:`dal_fast.screening.calibration`).
 """
 
 from __future__ import annotations
 
-import itertools
-
-import torch
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.normalise import BRAIN_LEVEL
-from dal_fast.metrics import robust_spread
+from dal_fast.models.residuals import highest_nearby, usual_spread
 from dal_fast.ops import hybrid_score
 
 NAMED = (
@@ -47,12 +45,11 @@ NAMED = (
 )
 WITHOUT_TISSUE = NAMED[:6]
 """Those that ask for no tissue maps."""
-SCORES = ("auto", "signed", *NAMED)
+ENHANCED = ("enhanced", "enhanced_positive", "enhanced_negative")
+"""Those of :mod:`dal_fast.screening.enhance`: both signs weighed, and each alone."""
+SCORES = ("auto", *ENHANCED, *NAMED)
 
 LEAN = 0.25  # share of the plain intensity in ``blended``
-CERTAIN, ENOUGH = 0.8, 50  # probability and number of the voxels that a spread is taken from
-LEAST_SPREAD, UNKNOWN_SPREAD = 0.02, 0.1  # of a tissue without noise, of one with too few voxels
-T1_SHARE = 0.25  # least (white - grey) / (white - fluid) of a T1-like scan
 
 
 def check_score(score: str) -> str:
@@ -100,7 +97,7 @@ def anomaly_score(
         return (x - phi).abs() * mask
     kind, _, sign = score.rpartition("_")
     flip = -1.0 if sign == "negative" else 1.0
-    healthy = _dilate(flip * phi, mask) if kind else flip * phi
+    healthy = highest_nearby(flip * phi, mask) if kind else flip * phi
     if kind == "blended":
         healthy = (1 - LEAN) * healthy + LEAN * flip * BRAIN_LEVEL
     residual = (flip * x - healthy).clamp_min(0) * mask
@@ -112,41 +109,3 @@ def anomaly_score(
     if kind == "gated":
         return residual
     return residual / (usual_spread(x, phi, p, mask) if spread is None else spread)
-
-
-def contrast_of(x: Tensor, p: Tensor, mask: Tensor) -> str:
-    """``"T1w"``, ``"T2w"`` or ``"FLAIR"``: what one scan ``(1, 1, D, H, W)`` looks like.
-
-    By the means of ``x`` weighted by each tissue's probability: fluid is brightest in a T2w, and
-    white matter in a T1w, where it exceeds grey by at least a quarter of the way from fluid to
-    white (a healthy one reaches about 0.4, and where tissues are confused their means blur).
-    """
-    weight = p * mask
-    fluid, grey, white = ((x * weight).sum((0, 2, 3, 4)) / weight.sum((0, 2, 3, 4))).tolist()
-    if fluid > max(grey, white):
-        return "T2w"
-    return "T1w" if grey > fluid and white - grey > T1_SHARE * (white - fluid) else "FLAIR"
-
-
-def usual_spread(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor) -> Tensor:
-    """sigma of every voxel ``(N, 1, D, H, W)``, from the tissues' robust spreads of ``x - phi``."""
-    residual = x - phi
-    spreads = residual.new_full(p.shape[:2], UNKNOWN_SPREAD)
-    for n, k in itertools.product(range(p.shape[0]), range(p.shape[1])):
-        certain = residual[n, 0][(p[n, k] > CERTAIN) & mask[n, 0]]
-        if len(certain) >= ENOUGH:
-            spreads[n, k] = robust_spread(certain).clamp_min(LEAST_SPREAD)
-    mixed = torch.einsum("nkdhw,nk->ndhw", p, spreads)[:, None]
-    return torch.where(mask, mixed, 1.0).clamp_min(LEAST_SPREAD)
-
-
-def _dilate(phi: Tensor, mask: Tensor) -> Tensor:
-    """Largest phi inside the mask among a voxel and its 26 neighbours."""
-    highest = phi.masked_fill(~mask, -torch.inf)
-    for axis in (2, 3, 4):
-        before, size = highest, highest.shape[axis]
-        highest = before.clone()
-        for start, shift in ((0, 1), (1, -1)):
-            part = highest.narrow(axis, start, size - 1)
-            torch.maximum(part, before.narrow(axis, start + shift, size - 1), out=part)
-    return highest.clamp_min_(-1e6)

@@ -20,6 +20,7 @@ from dal_fast.models.dal import DALOutput
 from dal_fast.screening import postprocess
 from dal_fast.screening.brain_extraction import make_extractor
 from dal_fast.screening.calibration import AnomalyMap, Calibration
+from dal_fast.screening.contrast import GUESSED, KnownContrast, check_contrast, known_contrast
 from dal_fast.screening.model_input import ModelInput, prepare_input
 from dal_fast.screening.model_output import ModelOutput, check_model_score
 from dal_fast.screening.qc import quality_flags
@@ -85,7 +86,7 @@ class Screener:
     """Finds what a healthy brain would not show.
 
     read → brain mask → model grid (2 mm) → normalise (brain median 0.5) → network (tissue, edges,
-    pseudo-healthy image) → score map → median → back to the scan's own grid. The whole volume at
+    pseudo-healthy image) → enhanced score map → back to the scan's own grid. The whole volume at
     once; the model stays in memory between scans. Several threads may use one screener at a time;
     so may the children of a process that forked after it was made, each with one thread.
 
@@ -95,11 +96,13 @@ class Screener:
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         score: name of the anomaly score, see :func:`dal_fast.screening.scoring.anomaly_score`.
         median: size of the median filter in voxels of the model's grid: 0 (none), 3 or 5;
-            ``None`` chooses by contrast (:func:`dal_fast.screening.postprocess.choose_median`), or
-            5 for an autoencoder.
+            ``None`` chooses: none for the default score, which smooths by itself, by contrast for
+            the others (:func:`dal_fast.screening.postprocess.choose_median`), 5 for an autoencoder.
         threshold: anomaly value from which a voxel belongs to the anomaly mask; ``None`` takes
             what one healthy voxel in a thousand exceeds at this score and contrast, which the
-            weight file says.
+            weight file says; 1 for the default score.
+        contrast: of the scans, ``"T1w"``, ``"T2w"`` or ``"FLAIR"``; ``None`` takes what a file's
+            name says (BIDS), or its DICOM header, and guesses only otherwise.
         nonfinite: refuse or replace NaN and infinite voxels.
         brain: where brain masks come from, see :data:`dal_fast.screening.scan.Brain`. The network
             that extracts brains is loaded with the first head; a process that forks calls
@@ -133,6 +136,7 @@ class Screener:
         score: str = "auto",
         median: int | None = None,
         threshold: float | None = None,
+        contrast: str | None = None,
         nonfinite: NonFinite = "refuse",
         brain: Brain = "auto",
     ) -> None:
@@ -141,6 +145,7 @@ class Screener:
         self.nonfinite = nonfinite
         self.score, self.median, self.threshold = check_score(score), median, threshold
         postprocess.check_threshold(threshold)
+        self.contrast = check_contrast(contrast)
         model = load_screening_model(weights)
         check_model_score(score, model)
         self.calibration = _calibration(weights)
@@ -152,6 +157,7 @@ class Screener:
             "score": score,
             "threshold": "auto" if threshold is None else threshold,
             "median": "auto" if median is None else median,
+            "contrast": "auto" if contrast is None else contrast,
             "model_voxel_mm": self.voxel_mm,
             "weights": str(weights),
             "weights_sha256": weights_sha256(weights),
@@ -230,9 +236,12 @@ class Screener:
         clock.lap("model grid")
         model_output = self.predict(model_input)
         clock.lap("network")
-        anomaly_map = model_output.anomaly_map(self.calibration, self.score)
+        known = known_contrast(scan, self.contrast)
+        anomaly_map = model_output.anomaly_map(
+            self.calibration, self.score, None if known is None else known.name
+        )
         clock.lap("score")
-        parameters = self._parameters_of(anomaly_map)
+        parameters = self._parameters_of(anomaly_map, known)
         median, threshold = parameters["median"], parameters["threshold"]
         smooth = postprocess.smooth(anomaly_map.data, model_output.field_of_view, median)
         score = postprocess.scan_score(smooth, model_input.mask)
@@ -244,9 +253,9 @@ class Screener:
         regions = postprocess.regions(anomaly, above)
         tissue, edges = _anatomy(model_input, model_output)
         image = Image(volume.data, volume.affine)
-        labels, normalised = None if tissue is None else tissue.data, model_input.image[0, 0]
+        labels, normalised = None if tissue is None else tissue.data, model_output.image[0, 0]
         flags = quality_flags(
-            volume, brain, labels, normalised.numpy(), above, anomaly_map.contrast
+            volume, brain, labels, normalised.numpy(), above, known, anomaly_map.looks_like
         )
         flags += [Flag(note.code, note.message) for note in scan.mask.notes]
         flags += self._model_flags(model_output, model_input.mask)
@@ -270,15 +279,17 @@ class Screener:
             timings=clock.seconds,
         )
 
-    def _parameters_of(self, anomaly_map: AnomalyMap) -> dict[str, Any]:
+    def _parameters_of(
+        self, anomaly_map: AnomalyMap, known: KnownContrast | None
+    ) -> dict[str, Any]:
         """``parameters`` with what was chosen for this scan in the place of ``"auto"``."""
-        usual = self.calibration.threshold(anomaly_map.contrast, anomaly_map.score)
         return {
             **self.parameters,
             "score": anomaly_map.score,
-            "threshold": self.threshold or usual,
+            "threshold": self.threshold or anomaly_map.threshold,
             "median": self.median_for(anomaly_map),
             "contrast": anomaly_map.contrast,
+            "contrast_from": GUESSED if known is None else known.source,
             "sign": anomaly_map.sign,
         }
 

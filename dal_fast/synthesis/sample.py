@@ -15,7 +15,7 @@ class Sample:
     """A batch for training.
 
     Attributes:
-        image: ``(N, 1, D, H, W)`` float32 in [0, 1], median of the brain 0.5, zero outside the
+        image: ``(N, 1, D, H, W)`` float32 in [0, 2], median of the brain 0.5, zero outside the
             mask: normalised by the function that the screener uses.
         tissue: ``(N, D, H, W)`` int64, the healthy truth: 0 CSF, 1 GM, 2 WM.
         mask: bool ``(N, 1, D, H, W)``, as a skull stripper might have drawn it.

@@ -11,6 +11,7 @@ from typing import NotRequired, TypedDict
 
 from torch import Tensor
 
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.synthesis.sample import Sample
 
 
@@ -18,8 +19,10 @@ class Batch(TypedDict):
     """The samples of one step and the random numbers of its losses.
 
     Attributes:
-        image, tissue, mask, lesion, healthy: as in :class:`dal_fast.synthesis.sample.Sample`;
-            ``healthy`` is ``image`` where no healthy image was asked for.
+        seen: the scan as E_A may see it, ``(N, 1, D, H, W)`` in [0, 2].
+        image, tissue, mask, lesion, healthy: as in :class:`dal_fast.synthesis.sample.Sample`, but
+            that intensities are cut off at 1; ``healthy`` is ``image`` where no healthy image was
+            asked for.
         edges_kept, edges_added: bool ``(N, 1, D, H, W)``, see
             :mod:`dal_fast.training.corruption`.
         code_noise: ``(N, *code_shape)``, standard normal; the noise of a variational code.
@@ -28,6 +31,7 @@ class Batch(TypedDict):
             slope is taken.
     """
 
+    seen: Tensor
     image: Tensor
     tissue: Tensor
     mask: Tensor
@@ -42,10 +46,12 @@ class Batch(TypedDict):
 
 def batch_of(sample: Sample) -> Batch:
     """The tensors of a sample."""
+    image = sample.image.clamp_max(CEILING)
     return {
-        "image": sample.image,
+        "seen": sample.image,
+        "image": image,
         "tissue": sample.tissue,
         "mask": sample.mask,
         "lesion": sample.lesion,
-        "healthy": sample.image if sample.healthy is None else sample.healthy,
+        "healthy": image if sample.healthy is None else sample.healthy.clamp_max(CEILING),
     }

@@ -53,6 +53,7 @@ LOSS_NAMES = {
         "code",
         "restoration",
         "reuse",
+        "abnormality",
     ),
     "autoencoder": ("l2", "kl", "critic", "generator", "features"),
     "brain": ("distance", "overlap"),

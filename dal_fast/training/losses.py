@@ -17,6 +17,8 @@ processes.
 ``code``                   R_E(edges) to C, which gets no gradient           paper
 ``restoration``            phi to x without its lesions                      paper
 ``reuse``                  E_M(phi) to E_M(x), which gets no gradient        paper
+``abnormality``            the head on residual evidence to where, and how   ours
+                           visibly, a lesion changed the scan
 =========================  ================================================  ======
 
 The paper names reconstruction, consistency, similarity, restoration and reuse; their forms are not
@@ -35,7 +37,9 @@ from torch.nn import functional as F
 from dal_fast.metrics import label_dice
 from dal_fast.models.dal import DAL
 from dal_fast.models.recouple import closed_form
+from dal_fast.models.residual_head import residual_evidence
 from dal_fast.ops import anatomy_image, canny3d, l1_ssim_loss, onehot_ste
+from dal_fast.training.abnormality import abnormality_loss, soft_target
 from dal_fast.training.batch import Batch
 
 L1_SHARE = 2 / 3
@@ -66,7 +70,7 @@ class DALOutputs:
     @cached_property
     def logits(self) -> Tensor:
         """Of E_A, ``(N, K, D, H, W)`` float32."""
-        image = self.batch["image"].contiguous(memory_format=torch.channels_last_3d)
+        image = self.batch["seen"].contiguous(memory_format=torch.channels_last_3d)
         with torch.set_grad_enabled("tissue" in self.learning):
             return self.model.tissue_logits(image, self.batch["mask"]).float()
 
@@ -119,6 +123,18 @@ class DALOutputs:
             fitted = closed_form(batch["image"], tissue, batch["mask"])
         with torch.autocast(tissue.device.type, enabled=False):  # bfloat16 steps by 0.002
             return torch.einsum("nk,nkdhw->ndhw", fitted.means, tissue)[:, None] * fitted.bias
+
+    @cached_property
+    def abnormality(self) -> Tensor:
+        """Logits of the head on residual evidence, ``(N, 1, D, H, W)``; what it sees rests."""
+        image, mask = self.batch["image"], self.batch["mask"]
+        with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
+            tissue, phi = self.probabilities, self.pseudo_healthy * mask
+            fluid = self.model.fluid(tissue, mask)
+            evidence = residual_evidence(image, phi, tissue, fluid, mask)
+        evidence = evidence.contiguous(memory_format=torch.channels_last_3d)
+        logits: Tensor = self.model.part("residual_head")(evidence)
+        return logits.float()
 
     def decode(self, code: Tensor, modality: Tensor) -> Tensor:
         """The image that R_D makes of a code and a modality vector."""
@@ -206,6 +222,13 @@ def _reuse(batch: Batch, outputs: DALOutputs) -> Tensor:
     return (again - outputs.modality.detach()).square().mean(dim=1)
 
 
+def _abnormality(batch: Batch, outputs: DALOutputs) -> Tensor:
+    image, healthy, lesion, mask = (batch[k] for k in ("image", "healthy", "lesion", "mask"))
+    tissue, phi = outputs.probabilities, outputs.pseudo_healthy
+    target = soft_target(image, healthy, phi, tissue, lesion, mask)
+    return abnormality_loss(outputs.abnormality, target, mask)
+
+
 LOSSES: dict[str, Callable[[Batch, DALOutputs], Tensor]] = {
     "tissue": _tissue,
     "dice": _dice,
@@ -218,5 +241,6 @@ LOSSES: dict[str, Callable[[Batch, DALOutputs], Tensor]] = {
     "code": _code,
     "restoration": _restoration,
     "reuse": _reuse,
+    "abnormality": _abnormality,
 }
 """By the name that a recipe uses."""

@@ -38,7 +38,7 @@ from dal_fast.training.samples import Samples
 from dal_fast.training.validation import ValidationResult, validate
 
 WEIGHTS = "weights.safetensors"
-_COMPARE_WITH_HEALTHY = {"restoration"}  # losses whose target is the scan without its lesions
+_COMPARE_WITH_HEALTHY = {"restoration", "abnormality"}  # losses that ask for the healthy scan
 _SMOOTHING = 0.02  # weight of a new value in the running mean of the loss that is shown
 _PATIENCE = timedelta(hours=3)  # of a process that waits for another, which may be reading brains
 

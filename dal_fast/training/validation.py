@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dal_fast.evaluation.agreement import SHOWN, agreement, placed, seed_of, shown_as
-from dal_fast.models import DAL, AnyModel, Autoencoder
+from dal_fast.models import DAL, AnyModel, Autoencoder, DALOutput
 from dal_fast.ops import VoxelMetrics
 from dal_fast.report import colour
 from dal_fast.screening.model_output import PLAIN, PLAIN_MEDIAN, ModelOutput
@@ -51,9 +51,10 @@ class ValidationResult:
               otherwise of a recoloured one; lesions and degradations as in training.
             - ``agreement``: Dice of the tissue maps of two contrasts of one brain, the same anatomy
               without lesions, least of the pairs and tissues.
-            - ``shifted_precision``: average precision of the smoothed |x - phi|, mean over
-              contrasts, of lesions that :mod:`dal_fast.synthesis.shifted` draws. They are other
-              lesions than those of training: choose a checkpoint by this.
+            - ``shifted_precision``: average precision of the smoothed |x - phi|, times the root of
+              what a head on residual evidence says where there is one, mean over contrasts, of
+              lesions that :mod:`dal_fast.synthesis.shifted` draws. They are other lesions than
+              those of training: choose a checkpoint by this.
             - ``error``: mean |x - phi| in the brain of healthy scans.
             - ``average_precision``: of the smoothed |x - phi|, of scans with synthetic lesions; NaN
               where no brain has one.
@@ -164,12 +165,16 @@ def _output(model: AnyModel, sample: Sample) -> tuple[ModelOutput, Tensor]:
 
 
 def _precision(result: ModelOutput, sample: Sample) -> float:
-    """Average precision of the smoothed |x - phi|; NaN where no lesion can be seen."""
+    """Average precision of the smoothed |x - phi|, with the head on residual evidence where there
+    is one; NaN where no lesion can be seen."""
     view = result.field_of_view
     if not bool((sample.lesion & view).any()):
         return math.nan
-    voxels = VoxelMetrics()
-    smoothed = smooth(result.score_map(PLAIN), view, PLAIN_MEDIAN)
+    voxels, anomaly = VoxelMetrics(), result.score_map(PLAIN)
+    prediction = result.prediction
+    if isinstance(prediction, DALOutput) and prediction.evidence is not None:
+        anomaly = anomaly * prediction.evidence.sqrt()
+    smoothed = smooth(anomaly, view, PLAIN_MEDIAN)
     voxels.update(smoothed.cpu(), sample.lesion.cpu(), view.cpu())
     return voxels.average_precision()
 

@@ -1,4 +1,4 @@
-"""The chain from stock parts is the same chain: scipy, SimpleITK and eager torch give our map."""
+"""The chain from stock parts is the same chain: scipy and eager torch give our map."""
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +14,6 @@ from dal_fast.screening.screener import Screener
 @needs_default_weights
 @pytest.mark.parametrize("intensities", [T1_LIKE, T2_LIKE])
 def test_stock_parts_give_the_same_images(tmp_path, intensities):
-    pytest.importorskip("SimpleITK")
     pytest.importorskip("scipy")
     from benchmarks.stock_chain import screen
 
@@ -25,10 +24,10 @@ def test_stock_parts_give_the_same_images(tmp_path, intensities):
     ours = Screener(runtime="torch").screen(scan)
     assert ours.anomaly.data.max() > 1
     worst = float(np.abs(ours.anomaly.data - stock).max() / ours.anomaly.data.max())
-    assert worst < 5e-3  # numpy's median is the mean of two, torch's the lower one
+    assert worst < 0.02  # a sum over a hundred thresholds for the integral
     written = {p.name.split("_")[1]: nib.load(p) for p in (tmp_path / "stock").iterdir()}
     phi = written["pseudohealthy.nii.gz"].get_fdata()
     assert float(np.abs(phi - ours.pseudo_healthy.data).max() / data.max()) < 5e-3
     assert np.array_equal(written["brain.nii.gz"].get_fdata() > 0, ours.brain_mask.data)
     above = written["above.nii.gz"].get_fdata() > 0
-    assert (above != ours.anomaly_mask.data).mean() < 1e-4
+    assert (above != ours.anomaly_mask.data).mean() < 2e-3

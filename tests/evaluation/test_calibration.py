@@ -7,8 +7,8 @@ from sklearn.metrics import f1_score
 from dal_fast.evaluation import agreement, calibration
 from dal_fast.evaluation.thresholds import quantile
 from dal_fast.models import load_weights
-from dal_fast.screening.calibration import PAIRS
-from dal_fast.screening.scoring import SCORES
+from dal_fast.screening.contrast import CONTRASTS
+from dal_fast.screening.scoring import ENHANCED, SCORES
 from dal_fast.synthesis.brains import bids_sources, load_brains
 
 
@@ -35,13 +35,26 @@ def test_calibration_is_of_healthy_brains_and_repeatable(brains, weights):
     held_out = load_brains(bids_sources(brains, held_out=True))
     model = load_weights(weights)
     found = calibration.calibrate(model, held_out, 0)
-    assert set(found.thresholds) == set(found.peaks) == set(PAIRS)
+    assert set(found.thresholds) == set(found.peaks) == set(CONTRASTS)
     for contrast, by_score in found.thresholds.items():
-        assert set(by_score) == set(SCORES) - {"auto"}
+        assert set(by_score) == {*SCORES, "structure"} - {"auto"}
         assert all(value > 0 for value in by_score.values())
-        assert set(found.peaks[contrast]) == set(PAIRS[contrast])
+        assert set(found.peaks[contrast]) == set(ENHANCED[1:])
     assert found == calibration.calibrate(model, held_out, 0)
     assert found != calibration.calibrate(model, held_out, 1)
+
+
+def test_one_healthy_voxel_in_a_thousand_is_above_the_threshold(brains, weights):
+    """Of the scans that the calibration is from, in all of them together."""
+    held_out = load_brains(bids_sources(brains, held_out=True))
+    model = load_weights(weights)
+    found = calibration.calibrate(model, held_out, 0)
+    for contrast in CONTRASTS:
+        scans = calibration._scans(model, held_out, contrast, 0)
+        maps = [(scan, scan.anomaly_map(found, contrast=contrast)) for scan in scans]
+        values = torch.cat([m.data[scan.field_of_view] for scan, m in maps])
+        share = float((values >= maps[0][1].threshold).float().mean())
+        assert share == pytest.approx(0.001, abs=2e-4)
 
 
 @pytest.mark.parametrize(("share", "above"), [(0.001, 10), (0.01, 100), (0.5, 5000)])

@@ -11,9 +11,16 @@ from typer.testing import CliRunner
 
 from dal_fast import DalFastError
 from dal_fast.cli import app
-from dal_fast.evaluation.validation_set import (
+from dal_fast.evaluation.validation_samples import (
+    DECOY,
+    GENERATORS,
+    HEALTHY,
+    RADII,
     SIGNS,
-    SIZES,
+    VOLUMES_ML,
+    plans,
+)
+from dal_fast.evaluation.validation_set import (
     TABLE,
     make_validation,
     read_rows,
@@ -21,13 +28,15 @@ from dal_fast.evaluation.validation_set import (
     read_sets,
 )
 from dal_fast.synthesis.brains import bids_sources, load_brains
+from dal_fast.synthesis.given_masks import read_masks
 
 run = CliRunner().invoke
+PER_SUBJECT = 9 + 12 + 9  # by the three generators
 
 
 def test_the_set_holds_what_its_table_says(made):
     table = read_rows(made)
-    assert len(table) == 2 * 9 + 1
+    assert len(table) == 2 * PER_SUBJECT + 1
     assert len({case.case for case in table}) == len(table)
     for case in table:
         scan = nibabel.load(made / case.scan)
@@ -39,19 +48,64 @@ def test_the_set_holds_what_its_table_says(made):
         ml = np.asarray(lesion.dataobj).sum() * 0.008
         assert ml == pytest.approx(case.lesion_ml, abs=1e-3)
         assert ml > 0
-        if case.sign in SIGNS:
+        if case.sign in (*SIGNS, DECOY):
             where = np.asarray(lesion.dataobj) > 0
             brain = np.asarray(nibabel.load(made / case.brain).dataobj) > 0
             assert brain[where].all()
             assert 0.45 < np.median(np.asarray(scan.dataobj)[brain]) < 0.55
-    assert {case.size for case in table if case.sign == "bright"} == set(SIZES)
+        if case.generator == "masks":  # the size is the masks' own
+            least, most = VOLUMES_ML[case.size]
+            assert least <= case.lesion_ml < most or case.size == "small"
+    for generator in GENERATORS[:2]:
+        own = [case for case in table if case.generator == generator]
+        assert {case.size for case in own if case.sign == "bright"} == set(RADII)
+
+
+def test_every_generator_gives_healthy_scans_and_both_signs_and_one_gives_decoys():
+    for generator in GENERATORS:
+        signs = [plan.sign for plan in plans(generator, 0)]
+        assert {HEALTHY, *SIGNS} <= set(signs)
+        assert (DECOY in signs) == (generator == "shifted")
+    assert {plan.size for plan in plans("masks", 0)} == {""}
+
+
+def test_a_set_by_one_generator(brains, made, tmp_path):
+    words = ["make-validation", str(tmp_path / "set"), "--data", str(brains), "--at-most", "1"]
+    done = run(app, [*words, "--seed", "3", "--generator", "shifted"])
+    assert done.exit_code == 0, done.output
+    rows = read_rows(tmp_path / "set")
+    assert {row.generator for row in rows} == {"shifted"}
+    whole = {row.case: row for row in read_rows(made)}
+    for row in rows:  # the parts of a set do not depend on each other
+        assert row == whole[row.case]
+        assert (tmp_path / "set" / row.scan).read_bytes() == (made / row.scan).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--generator", "real"], "one of ellipsoids, shifted, masks"),
+     (["--generator", "masks"], "--masks")],
+)  # fmt: skip
+def test_generators_that_cannot_be(brains, tmp_path, words, message):
+    done = run(app, ["make-validation", str(tmp_path / "set"), "--data", str(brains), *words])
+    assert done.exit_code == 2
+    assert "[value]" in done.stderr
+    assert message in done.stderr
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_table_of_an_earlier_version(made, tmp_path):
+    rows = [line.split("\t")[:-1] for line in (made / TABLE).read_text().splitlines()]
+    (tmp_path / TABLE).write_text("\n".join("\t".join(row) for row in rows) + "\n")
+    assert {row.generator for row in read_rows(tmp_path)} == {"ellipsoids"}
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_seed_is_a_set(brains, made, tmp_path, threads):
     torch.set_num_threads(threads)
     (brain,) = load_brains(bids_sources(brains, held_out=True)[:1])
-    again = list(make_validation(tmp_path, [brain], 3))
+    masks = read_masks(made.parent / "masks")
+    again = list(make_validation(tmp_path, [brain], 3, GENERATORS, masks))
     for case in again:
         assert (tmp_path / case.scan).read_bytes() == (made / case.scan).read_bytes()
     other = next(make_validation(tmp_path / "b", [brain], 4))
@@ -69,10 +123,11 @@ def test_a_set_says_who_may_set_thresholds(made):
 def test_the_cases_of_a_set(made):
     cases, failures = read_set(made)
     assert failures == []
-    assert len(cases) == 2 * 9 + 1
+    assert len(cases) == 2 * PER_SUBJECT + 1
     real = cases[-1]
     assert (real.name, real.participant, real.brain) == ("sub-07_FLAIR", "07", None)
-    assert real.facts == {"draw": "a", "contrast": "FLAIR", "sign": "real", "size": ""}
+    facts = {"draw": "a", "generator": "", "contrast": "FLAIR", "sign": "real", "size": ""}
+    assert real.facts == facts
     for case in cases:
         assert case.scan.is_file()
         assert case.healthy == (case.facts["sign"] == "healthy") == (case.lesion is None)

@@ -9,7 +9,12 @@ from dal_fast.models import DAL, DALConfig, create_model, model_names
 from dal_fast.models.unet import UNet
 
 PUBLISHED = ("tissue", "code", "modality", "restorer", "decoder")
-SMALL = {"tissue_widths": (4, 8, 8), "anatomy_widths": (4, 8), "decoder_width": 8}
+SMALL = {
+    "tissue_widths": (4, 8, 8),
+    "anatomy_widths": (4, 8),
+    "decoder_width": 8,
+    "residual_head_widths": (4, 8),
+}
 
 
 def _model(**changes):
@@ -43,7 +48,9 @@ def test_output_is_on_the_grid_of_the_scan(changes):
     assert out.edges.dtype == torch.bool
     total = out.probabilities.sum(dim=1, keepdim=True)
     assert torch.allclose(total, mask.float(), atol=1e-5)
-    for volume in (out.anatomy, out.edges, out.pseudo_healthy, out.fluid):
+    assert out.evidence.shape == x.shape
+    assert ((out.evidence >= 0) & (out.evidence <= 1)).all()
+    for volume in (out.anatomy, out.edges, out.pseudo_healthy, out.fluid, out.evidence):
         assert (volume[~mask] == 0).all()
     assert out.pseudo_healthy.isfinite().all()
     levels = torch.tensor((0.0, *DALConfig().levels))
@@ -143,3 +150,27 @@ def test_configuration_refuses_what_it_does_not_know():
         DALConfig(recoupler="magic")
     with pytest.raises(ValueError, match="colour"):
         DALConfig(colour="blue")
+
+
+@torch.inference_mode()
+def test_a_network_sees_what_its_input_ceiling_lets_it():
+    """And the residual is cut off at 1 in any case."""
+    x, mask = _scan()
+    x[..., 8:12, 12:15, 8:12] = 1.7
+    cut, narrow, wide = x.clamp_max(1.0), _model(), _model(input_ceiling=2.0)
+    for a, b in zip(narrow(x, mask), narrow(cut, mask), strict=True):
+        assert torch.equal(a, b)
+    seen = wide(x, mask)
+    assert not torch.equal(seen.tissue_logits, wide(cut, mask).tissue_logits)
+    pads = wide.pads(mask)
+    x, cut, mask, logits = (
+        torch.nn.functional.pad(v, pads) for v in (x, cut, mask, seen.tissue_logits)
+    )
+    for a, b in zip(wide.recouple(x, mask, logits), wide.recouple(cut, mask, logits), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_input_ceiling_lies_between_twice_and_four_times_the_median():
+    for ceiling in (0.9, 2.1):
+        with pytest.raises(ValueError, match="input_ceiling"):
+            DALConfig(input_ceiling=ceiling)

@@ -75,7 +75,7 @@ def test_the_whole_way_on_the_command_line(weights, scan, tmp_path):
 
 
 def test_scores_that_need_tissue_are_refused_at_once(weights, scan):
-    for score in ("signed", "gated_positive", "standard_negative", "blended_positive"):
+    for score in ("enhanced", "gated_positive", "standard_negative", "blended_positive"):
         with pytest.raises(DalFastError, match="tissue maps") as refused:
             Screener(weights, score=score)
         assert refused.value.code == "value"

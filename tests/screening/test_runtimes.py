@@ -22,8 +22,8 @@ def _need(engine):
 @pytest.fixture(scope="module", params=["closed_form", "film"])
 def model(request):
     torch.manual_seed(0)
-    config = DALConfig(recoupler=request.param, tissue_widths=(4, 8), anatomy_widths=(4, 8))
-    return DAL(config).eval()
+    widths = dict.fromkeys(("tissue_widths", "anatomy_widths", "residual_head_widths"), (4, 8))
+    return DAL(DALConfig(recoupler=request.param, **widths)).eval()
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +53,7 @@ def test_same_result_as_eager_torch_for_any_size(model, engine):
         worst = (eager.pseudo_healthy - other.pseudo_healthy).abs().max()
         assert worst < 1e-3
         assert (eager.probabilities - other.probabilities).abs().max() < 1e-3
+        assert (eager.evidence - other.evidence).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,14 +1,16 @@
 """Anomaly scores: each by its formula, and which sign ``auto`` shows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from brains import probabilities, structures
 
 from dal_fast import DalFastError, ops
-from dal_fast.screening.calibration import PAIRS, SIGNED, Calibration, score_scan
+from dal_fast.imaging.morphology import dilate
+from dal_fast.screening.calibration import Calibration, Evidence, score_scan
 from dal_fast.screening.scoring import NAMED, anomaly_score
 
-HEALTHY = Calibration(thresholds={contrast: dict.fromkeys(NAMED, 2.0) for contrast in PAIRS})
 T2W, FLAIR, T1W = (0.9, 0.5, 0.4), (0.1, 0.6, 0.5), (0.2, 0.5, 0.8)
 
 
@@ -21,6 +23,17 @@ def _case(means, lesion):
     where[..., 21:25, 18:22, 14:18] = True
     x[where] = lesion
     return x, phi, p, mask, where
+
+
+def _evidence(means, lesion):
+    """What a map is made from, and where the lesion is."""
+    x, phi, p, mask, where = _case(means, lesion)
+    return Evidence(x, phi, p, mask, p[:, :1]), where
+
+
+def _near(where):
+    """The lesion and what lies within the reach of smoothing and of the structural term."""
+    return dilate(where, 7)
 
 
 @pytest.mark.parametrize("score", NAMED)
@@ -37,46 +50,72 @@ def test_every_score_is_a_map(score, means):
 @pytest.mark.parametrize(("means", "contrast"), [(T2W, "T2w"), (FLAIR, "FLAIR"), (T1W, "T1w")])
 @pytest.mark.parametrize(("lesion", "sign"), [(0.98, "bright"), (0.02, "dark")])
 def test_auto_finds_lesions_of_either_sign(means, contrast, lesion, sign):
-    x, phi, p, mask, where = _case(means, lesion)
-    anomaly_map = score_scan(x, phi, p, mask, p[:, :1], HEALTHY)
-    assert (anomaly_map.contrast, anomaly_map.score, anomaly_map.sign) == (contrast, SIGNED, sign)
+    evidence, where = _evidence(means, lesion)
+    anomaly_map = score_scan(evidence, Calibration())
+    assert (anomaly_map.contrast, anomaly_map.looks_like) == (contrast, contrast)
+    assert (anomaly_map.score, anomaly_map.sign, anomaly_map.median) == ("enhanced", sign, 0)
     got = anomaly_map.data
+    assert got.min() >= 0
+    assert (got[~evidence.mask] == 0).all()
     assert got[where].mean() > 1
-    grey = p[:, 1:2] == 1  # in a FLAIR brighter than its median, which blended leans on
-    assert got[~where & ~grey].max() < 0.2 * got[where].mean()
+    assert got[~_near(where)].max() < 0.2 * got[where].mean()
 
 
 def test_the_usual_sign_has_the_benefit_of_the_doubt():
     """Bright and dark alike: bright in a T2w, dark in a T1w, and the other one is not lost."""
     for means, sign in ((T2W, "bright"), (T1W, "dark")):
-        x, phi, p, mask, _ = _case(means, 0.7)
-        noise = 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-        both = phi + noise
-        shift = torch.zeros_like(x)
+        evidence, _ = _evidence(means, 0.7)
+        noise = 0.02 * torch.randn(evidence.x.shape, generator=torch.Generator().manual_seed(0))
+        shift = torch.zeros_like(evidence.x)
         shift[..., 21:25, 18:22, 14:18], shift[..., 7:11, 18:22, 14:18] = 0.3, -0.3
-        anomaly_map = score_scan(both + shift, phi, p, mask, p[:, :1], HEALTHY)
+        both = replace(evidence, x=evidence.phi + noise + shift)
+        anomaly_map = score_scan(both, Calibration())
         assert anomaly_map.sign == sign
         assert all(anomaly_map.data[s * shift > 0].mean() > 0.2 for s in (1, -1))
 
 
 def test_the_sign_is_the_one_that_stands_out_from_healthy_scans():
     """Where healthy scans show much of the usual sign, the other one is believed sooner."""
-    x, phi, p, mask, where = _case(T2W, 0.98)
-    x[..., 7:11, 18:22, 14:18] = 0.02
-    usual, other = PAIRS["T2w"]
+    evidence, where = _evidence(T2W, 0.98)
+    evidence.x[..., 7:11, 18:22, 14:18] = 0.02
     for level, sign in ((0.0, "bright"), (3.0, "dark")):
-        peaks = {"T2w": {usual: (level, 0.2), other: (0.0, 0.2)}}
-        healthy = HEALTHY.model_copy(update={"peaks": peaks})
-        anomaly_map = score_scan(x, phi, p, mask, p[:, :1], healthy)
+        peaks = {"T2w": {"enhanced_positive": (level, 0.2), "enhanced_negative": (0.0, 0.2)}}
+        anomaly_map = score_scan(evidence, Calibration(peaks=peaks))
         assert anomaly_map.sign == sign
         assert (anomaly_map.data[where].mean() > 1) == (sign == "bright")
 
 
+@pytest.mark.parametrize(("score", "sign"), [("positive", "bright"), ("negative", "dark")])
+def test_one_sign_can_be_asked_for(score, sign):
+    evidence, where = _evidence(T2W, 0.98)
+    anomaly_map = score_scan(evidence, Calibration(), f"enhanced_{score}")
+    assert anomaly_map.sign == sign
+    assert (anomaly_map.data[where].mean() > 1) == (sign == "bright")
+
+
+def test_a_contrast_that_is_known_decides():
+    evidence, _ = _evidence(T2W, 0.98)
+    anomaly_map = score_scan(evidence, Calibration(), contrast="FLAIR")
+    assert (anomaly_map.contrast, anomaly_map.looks_like) == ("FLAIR", "T2w")
+
+
+def test_a_map_is_in_units_of_its_healthy_level():
+    evidence, _ = _evidence(FLAIR, 0.98)
+    plain = score_scan(evidence, Calibration())
+    levels = {"FLAIR": {"enhanced": 2.0, "enhanced_positive": 4.0, "enhanced_negative": 4.0}}
+    got = score_scan(evidence, Calibration(thresholds=levels))
+    torch.testing.assert_close(got.data, plain.data / 8)
+    assert got.threshold == plain.threshold == 1
+
+
 def test_a_named_score_is_itself():
-    x, phi, p, mask, _ = _case(T2W, 0.85)
+    evidence, _ = _evidence(T2W, 0.85)
+    x, phi, p, mask = evidence.x, evidence.phi, evidence.p, evidence.mask
     for name, sign in (("hybrid", "both"), ("gated_positive", "bright"), ("negative", "dark")):
-        anomaly_map = score_scan(x, phi, p, mask, p[:, :1], Calibration(), name)
-        assert (anomaly_map.score, anomaly_map.sign) == (name, sign)
+        levels = Calibration(thresholds={"T2w": {name: 0.3}})
+        anomaly_map = score_scan(evidence, levels, name)
+        assert (anomaly_map.score, anomaly_map.sign, anomaly_map.threshold) == (name, sign, 0.3)
+        assert anomaly_map.median == "scales"
         assert torch.equal(anomaly_map.data, anomaly_score(x, phi, p, mask, name))
 
 
@@ -146,5 +185,5 @@ def test_unknown_score_is_refused():
     with pytest.raises(DalFastError) as refused:
         anomaly_score(x, phi, p, mask, "best")
     assert refused.value.code == "value"
-    with pytest.raises(DalFastError, match="signed"):
-        score_scan(x, phi, p, mask, p[:, :1], Calibration(), "best")
+    with pytest.raises(DalFastError, match="enhanced_positive"):
+        score_scan(_evidence(T2W, 0.5)[0], Calibration(), "best")

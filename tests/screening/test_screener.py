@@ -120,10 +120,12 @@ def test_settings_reach_the_result(weights, tmp_path):
     assert smooth.score < plain.score
     auto = Screener(weights).screen(path)
     assert auto.requested["score"] == "auto"
-    assert auto.parameters["score"] == "signed"
+    assert auto.parameters["score"] == "enhanced"
     assert auto.parameters["sign"] in ("bright", "dark")
     assert auto.requested["median"] == "auto"
-    assert auto.parameters["median"] == choose_median(auto.parameters["contrast"])
+    assert auto.parameters["median"] == 0  # the default score smooths by itself
+    other = Screener(weights, score="hybrid").screen(path).parameters
+    assert other["median"] == choose_median(other["contrast"])
     assert auto.threshold == 1  # these weights were never calibrated
     assert "uncalibrated" in [flag.code for flag in auto.flags]
 
@@ -131,14 +133,35 @@ def test_settings_reach_the_result(weights, tmp_path):
 def test_thresholds_come_from_the_weight_file(weights, tmp_path):
     data, affine, _ = phantom("RAS", intensities=T1_LIKE)
     path = save(tmp_path / "scan.nii.gz", data, affine)
-    thresholds = {c: {"absolute": 0.123, "signed": 0.8} for c in ("T1w", "T2w", "FLAIR")}
+    thresholds = {c: {"absolute": 0.123, "enhanced": 0.8} for c in ("T1w", "T2w", "FLAIR")}
     calibrated = tmp_path / "own.safetensors"
     model = load_weights(weights)
     save_weights(calibrated, model, {"healthy": {"thresholds": thresholds}}, parts=model.parts)
     assert Screener(calibrated, score="absolute").screen(path).threshold == 0.123
     result = Screener(calibrated).screen(path)
-    assert result.threshold == 0.8
+    assert result.threshold == 1  # of a map in units of its level
+    plain = Screener(weights).screen(path)
+    np.testing.assert_allclose(result.anomaly.data, plain.anomaly.data / 0.8, rtol=1e-5)
     assert "uncalibrated" not in [flag.code for flag in result.flags]
+
+
+def test_the_contrast_is_known_or_guessed(weights, tmp_path):
+    data, affine, _ = phantom("RAS", intensities=T1_LIKE)
+    named = save(tmp_path / "sub-01_FLAIR.nii.gz", data, affine)
+    nameless = save(tmp_path / "scan.nii.gz", data, affine)
+
+    def facts(path, contrast=None):
+        result = Screener(weights, contrast=contrast).screen(path)
+        used = result.parameters
+        unexpected = "unexpected-contrast" in [flag.code for flag in result.flags]
+        return used["contrast"], used["contrast_from"], unexpected
+
+    guess, by, unexpected = facts(nameless)
+    assert (by, unexpected) == ("intensities", False)
+    assert facts(named) == ("FLAIR", "file name", guess != "FLAIR")
+    assert facts(named, "T2w") == ("T2w", "option", guess != "T2w")
+    with pytest.raises(DalFastError, match="contrast must be one of"):
+        Screener(weights, contrast="PDw")
 
 
 def test_nonfinite_voxels_are_refused_or_replaced(weights, screener, tmp_path):

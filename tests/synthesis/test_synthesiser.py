@@ -4,7 +4,7 @@ import pytest
 import torch
 from brains import probabilities, structures, t1w
 
-from dal_fast.imaging.normalise import CEILING
+from dal_fast.imaging.normalise import WIDEST
 from dal_fast.synthesis import fields
 from dal_fast.synthesis.contrast import CONTRASTS, bend, tissue_means
 from dal_fast.synthesis.recipe import Recipe
@@ -39,7 +39,7 @@ def test_a_sample_is_what_it_says(way):
         assert sample.image.dtype == torch.float32
         assert sample.tissue.dtype == torch.int64
         assert sample.image.min() >= 0
-        assert sample.image.max() <= CEILING
+        assert sample.image.max() <= WIDEST
         assert (sample.image[~sample.mask] == 0).all()
         assert set(sample.tissue.unique().tolist()) <= {0, 1, 2}
         assert not (sample.lesion & ~sample.mask).any()

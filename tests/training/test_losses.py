@@ -20,6 +20,7 @@ CONFIG = DALConfig(
     decoder_width=8,
     anatomy_channels=4,
     recoupler="film",
+    residual_head_widths=(4, 8),
 )
 SPACE = (16, 20, 16)
 # which networks a loss may move, at the most
@@ -35,6 +36,7 @@ MOVES = {
     "code": {"restorer"},
     "restoration": {"restorer", "modality", "decoder"},
     "reuse": {"restorer", "modality", "decoder"},
+    "abnormality": {"residual_head"},
 }
 
 
@@ -188,3 +190,17 @@ def test_in_closed_form_phi_keeps_its_precision_under_autocast():
     want, _ = _outputs(config=CONFIG.model_copy(update={"recoupler": "closed_form"}))
     assert phi.dtype == torch.float32
     assert torch.equal(phi, want.pseudo_healthy)
+
+
+def test_losses_take_intensities_to_twice_the_median_and_the_network_more():
+    sample = _sample()
+    bright = Sample(2 * sample.image, sample.tissue, sample.mask, sample.lesion, 2 * sample.image)
+    batch = batch_of(bright)
+    assert torch.equal(batch["seen"], bright.image)
+    assert batch["image"].max() == batch["healthy"].max() == 1
+    logits = []
+    for ceiling in (1.0, 2.0):
+        torch.manual_seed(0)
+        model = DAL(DALConfig(tissue_widths=(4, 8), input_ceiling=ceiling), ["tissue"])
+        logits.append(DALOutputs(model, batch, 2, ()).logits)
+    assert not torch.equal(*logits)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from brains import structures, t1w
 
-from dal_fast.models import DAL, DALConfig
+from dal_fast.models import DAL, DALConfig, DALOutput
 from dal_fast.synthesis.brains import Brain
 from dal_fast.synthesis.sample import Sample
 from dal_fast.training import validation
@@ -70,11 +70,14 @@ def test_precision_is_high_around_the_lesion_and_no_number_without_one():
     lesion[..., 6:12, 8:15, 6:12] = True
     sample = Sample(mask.float(), mask[:, 0].long(), mask, lesion & mask)
     near = torch.nn.functional.avg_pool3d(lesion.float(), 5, 1, 2)
-    right = SimpleNamespace(field_of_view=mask, score_map=lambda _: near)
-    wrong = SimpleNamespace(field_of_view=mask, score_map=lambda _: 1 - near)
+    right = SimpleNamespace(field_of_view=mask, prediction=None, score_map=lambda _: near)
+    wrong = SimpleNamespace(field_of_view=mask, prediction=None, score_map=lambda _: 1 - near)
     assert validation._precision(right, sample) > 0.9
     chance = float(lesion[mask].float().mean())
     assert validation._precision(wrong, sample) < 1.2 * chance
+    told = DALOutput(near, near, near, near > 0, near, near, evidence=near)
+    flat = SimpleNamespace(field_of_view=mask, prediction=told, score_map=lambda _: mask.float())
+    assert validation._precision(flat, sample) > 0.9  # by the head on residual evidence
     empty = replace(sample, lesion=torch.zeros_like(mask))
     assert validation._precision(right, empty) != validation._precision(right, empty)
 

@@ -24,6 +24,7 @@ from dal_fast import __version__
 from dal_fast.cache import cache_home
 from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.models import AnyOutput, Autoencoder, BrainNet, Trainable
+from dal_fast.models.residual_head import CHANNELS as RESIDUAL_CHANNELS
 from dal_fast.screening.runtimes.precision import full_precision
 
 Engine = Callable[[tuple[Tensor, ...]], Tensor]
@@ -74,7 +75,7 @@ class CompiledRuntime:
     def run(self, x: Tensor, mask: Tensor) -> AnyOutput:
         with full_precision():
             output = self.model(x.to(self.device), mask.to(self.device))
-        return type(output)(*(volume.cpu() for volume in output))
+        return output.map(torch.Tensor.cpu)
 
     @torch.inference_mode()
     def distance(self, head: Tensor) -> Tensor:
@@ -152,6 +153,7 @@ def example_inputs(model: Trainable, more: int = 0) -> dict[str, tuple[Tensor, .
         "restorer": ((volume(1) > 0.8).float(),),
         "head": (volume(config.anatomy_channels),),
         "decoder": (volume(config.anatomy_channels), v, mask),
+        "residual_head": (volume(RESIDUAL_CHANNELS),),
     }
 
 

@@ -35,7 +35,7 @@ class TorchRuntime:
     def run(self, x: Tensor, mask: Tensor) -> AnyOutput:
         with full_precision():
             output = self.model(x.to(self.device), mask.to(self.device))
-        return type(output)(*(volume.cpu() for volume in output))
+        return output.map(torch.Tensor.cpu)
 
     @torch.inference_mode()
     def distance(self, head: Tensor) -> Tensor:

@@ -1,0 +1,48 @@
+"""What scan and pseudo-healthy image say about each other, voxel by voxel.
+
+Scores (:mod:`dal_fast.screening.scoring`) and the head on residual evidence
+(:mod:`dal_fast.models.residual_head`) share these. Not specified in the paper.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from dal_fast.metrics import robust_spread
+
+CERTAIN, ENOUGH = 0.8, 50  # probability and number of the voxels that a spread is taken from
+LEAST_SPREAD, UNKNOWN_SPREAD = 0.02, 0.1  # of a tissue without noise, of one with too few voxels
+
+
+def highest_nearby(phi: Tensor, mask: Tensor) -> Tensor:
+    """Largest phi inside the mask among a voxel and its 26 neighbours, ``(N, 1, D, H, W)``."""
+    highest = phi.masked_fill(~mask, -torch.inf)
+    for axis in (2, 3, 4):
+        before, size = highest, highest.shape[axis]
+        highest = before.clone()
+        for start, shift in ((0, 1), (1, -1)):
+            part = highest.narrow(axis, start, size - 1)
+            torch.maximum(part, before.narrow(axis, start + shift, size - 1), out=part)
+    return highest.clamp_min_(-1e6)
+
+
+def usual_spread(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor) -> Tensor:
+    """sigma of every voxel ``(N, 1, D, H, W)``, from the tissues' robust spreads of ``x - phi``.
+
+    Args:
+        x: normalised scan, ``(N, 1, D, H, W)``.
+        phi: pseudo-healthy image, the same shape.
+        p: tissue probabilities, ``(N, K, D, H, W)``.
+        mask: where the scan has signal inside the brain, bool ``(N, 1, D, H, W)``.
+    """
+    residual = x - phi
+    spreads = residual.new_full(p.shape[:2], UNKNOWN_SPREAD)
+    for n, k in itertools.product(range(p.shape[0]), range(p.shape[1])):
+        certain = residual[n, 0][(p[n, k] > CERTAIN) & mask[n, 0]]
+        if len(certain) >= ENOUGH:
+            spreads[n, k] = robust_spread(certain).clamp_min(LEAST_SPREAD)
+    mixed = torch.einsum("nkdhw,nk->ndhw", p, spreads)[:, None]
+    return torch.where(mask, mixed, 1.0).clamp_min(LEAST_SPREAD)
