@@ -156,16 +156,14 @@ class DicomStages:
             if isinstance(scan, Head):
                 scan = self.screener.find_brain(scan)
                 _check_shape(scan)
-            result = self.screener.screen_scan(scan)
             verdict = ready.verdict
+            result = self.screener.screen_scan(replace(scan, contrast=verdict.contrast))
             source = {
                 "path": f"DICOM series {verdict.series.uid}",
                 "sha256": scan.volume.sha256,
                 "mask": result.source["mask"],
             }
-            flags = [*result.flags, *_contrast_doubts(verdict, result)]
-            requested = self.parameters
-            return ready, replace(result, source=source, flags=flags, requested=requested)
+            return ready, replace(result, source=source, requested=self.parameters)
 
         return self._attempt(job, work)
 
@@ -240,12 +238,3 @@ def _check_shape(scan: Scan) -> None:
             f"{scan.name} shows something rounder than a brain (sphericity "
             f"{quality.sphericity:.2f}); is it a phantom?",
         )
-
-
-def _contrast_doubts(verdict: Verdict, result: Result) -> list[Flag]:
-    """Where the header and the tissues' intensities say different things."""
-    seen = result.parameters.get("contrast")
-    if verdict.contrast is None or seen is None or seen == verdict.contrast:
-        return []
-    text = f"the header says {verdict.contrast}, and the intensities look like a {seen} scan"
-    return [Flag("contrast-mismatch", f"{text}; the intensities decided")]

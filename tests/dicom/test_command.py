@@ -209,7 +209,10 @@ def test_a_contrast_that_the_pixels_contradict_is_flagged(tmp_path):
         ds.save_as(file)
     result = run(folder, tmp_path / "out", "--objects", "sr")
     assert result.exit_code == 0, result.output
-    assert "contrast-mismatch" in result.output
+    assert "unexpected-contrast" in result.output
+    (sidecar,) = (tmp_path / "out").glob("study-*/series-5_T2w.json")
+    parameters = json.loads(sidecar.read_text())["Parameters"]
+    assert (parameters["contrast"], parameters["contrast_from"]) == ("T2w", "header")
 
 
 def test_names_hide_words_and_not_uids():
