@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from dal_fast.screening.screener import Screener
 
 T = TypeVar("T")
+DOUBTS = {"brain-mask-uncertain", "brain-mask-shape"}
+"""Flags of an extracted mask that together mean that there is no brain."""
 ROUNDEST = 0.925
 """Sphericity of an extracted brain: two phantoms had 0.94, two heads 0.85 and 0.90, and 185
 stripped brains 0.82 to 0.89."""
@@ -226,15 +228,19 @@ def instances_of(verdict: Verdict) -> str:
 
 
 def _check_shape(scan: Scan) -> None:
-    """Refuse what was extracted from a phantom.
+    """Refuse what was extracted from a phantom: nobody looks at it before it lies in a PACS.
 
     Raises:
         InputError: ``brain-not-found``.
     """
     quality = scan.mask.quality
-    if quality is not None and quality.sphericity > ROUNDEST:
+    if quality is None:
+        return
+    doubts = DOUBTS <= {note.code for note in scan.mask.notes}
+    if doubts or quality.sphericity > ROUNDEST:
         raise InputError(
             Code.BRAIN_NOT_FOUND,
-            f"{scan.name} shows something rounder than a brain (sphericity "
-            f"{quality.sphericity:.2f}); is it a phantom?",
+            f"{scan.name} shows nothing that is surely a brain (confidence "
+            f"{quality.confidence:.2f}, sphericity {quality.sphericity:.2f}); is it a phantom, or "
+            "another part of the body? To screen it all the same, try --brain hd-bet",
         )
