@@ -236,7 +236,7 @@ def _check_shape(scan: Scan) -> None:
     quality = scan.mask.quality
     if quality is None:
         return
-    doubts = DOUBTS <= {note.code for note in scan.mask.notes}
+    doubts = {note.code for note in scan.mask.notes} >= DOUBTS
     if doubts or quality.sphericity > ROUNDEST:
         raise InputError(
             Code.BRAIN_NOT_FOUND,
