@@ -117,8 +117,8 @@ def validate_heads(
         count: scans of each map.
 
     Returns:
-        Within the field of view: ``dice``, ``dice_worst_tenth`` (10 % quantile) and ``error_mm`` (mean |error| within 5 mm of
-        the border); and a picture of the first scans.
+        Within the field of view: ``dice``, ``dice_worst_tenth`` (10 % quantile) and ``error_mm``
+        (mean |error| within 5 mm of the border); and a picture of the first scans.
     """
     model.eval()
     device = next(model.parameters()).device
