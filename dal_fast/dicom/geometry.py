@@ -75,9 +75,8 @@ def make_stack(
         InputError: one of the ``dicom-…`` codes.
     """
     _check_frames(group, title)
-    orientation = np.median([frame.orientation for frame in group], axis=0)
+    orientation = _orthonormal(np.median([frame.orientation for frame in group], axis=0))
     normal = np.cross(*orientation)
-    normal /= np.linalg.norm(normal)
     positions = np.array([frame.position for frame in group])
     order = np.argsort(positions @ normal, kind="stable")
     frames, positions = [group[i] for i in order], positions[order]
@@ -93,6 +92,13 @@ def make_stack(
     _check_size(frames, affine, float(step @ normal), title)
     notes = [*repeated, *_shear(step, normal), *_order_doubts(frames)]
     return Stack(tuple(frames), affine, tuple(notes))
+
+
+def _orthonormal(axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Row and column directions (2, 3) of unit length at a right angle, as decimals were cut."""
+    left, _, right = np.linalg.svd(axes, full_matrices=False)
+    nearest: NDArray[np.float64] = left @ right
+    return nearest
 
 
 def _check_frames(group: Sequence[Frame], title: str) -> None:

@@ -23,6 +23,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.valuerep import validate_value
 
 from dal_fast._version import __version__
 from dal_fast.dicom.classes import CLASSIC
@@ -44,6 +45,8 @@ _REQUIRED = (
     "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 """Those that an object must have, empty where the source has none."""
+_OPTIONAL = ("PatientAge", "PatientSize", "PatientWeight")
+"""Those that are left out where their value is none that the standard allows."""
 SCHEME = "99DALFAST"
 """Designator of our own codes."""
 OBJECTS = {
@@ -224,6 +227,8 @@ class Finding:
                 element = element._replace(
                     VR=dictionary_VR(tag), is_implicit_VR=False, is_little_endian=True
                 )
+            if keyword in _OPTIONAL and not _is_valid(element):
+                continue
             if element is not None:  # the character set is never raw
                 found[keyword] = element
         for keyword in _REQUIRED:
@@ -273,6 +278,18 @@ def _holders(dataset: Dataset) -> list[Dataset]:
             for item in element.value:
                 found += _holders(item)
     return found
+
+
+def _is_valid(element: Any) -> bool:
+    """Whether an element's value is one that its kind may have."""
+    if element is None:
+        return False
+    value = element.value.decode("ascii", "replace") if element.is_raw else str(element.value)
+    try:
+        validate_value(element.VR, value.strip(" \0"), pydicom.config.RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def slices_of(data: NDArray[Any]) -> NDArray[Any]:

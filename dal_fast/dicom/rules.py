@@ -6,6 +6,7 @@ together from vendors' protocols (not specified in the paper).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +35,12 @@ def _body(facts: Facts) -> bool:
     """Another part of the body, by the series' own names, its body part, or the whole study."""
     named = facts.words & _ELSEWHERE
     part = facts.body_part
-    other_part = bool(part) and not any(word in part for word in _HEAD)
+    other_part = part not in _ANY_PART and not any(word in part for word in _HEAD)
     other_study = bool(facts.study_words & _ELSEWHERE) and not facts.study_words & _HEAD
     return bool(named) or other_part or other_study
 
 
+_ANY_PART = frozenset(("", "UNKNOWN", "UNDEFINED", "OTHER", "NONE", "WHOLEBODY", "WHOLE BODY"))
 _HEAD = frozenset(
     ("BRAIN", "HEAD", "SKULL", "CRANIAL", "CRANIUM", "CEREBRAL", "CEREBRUM", "NEURO", "KOPF",
      "SCHAEDEL", "SCHADEL", "ENCEPHALE", "CRANE", "NEUROCRANIUM", "HIRN")
@@ -78,8 +80,9 @@ EXCLUSIONS = (
                          "MAX_IP", "REFORMATTED", "REFORMATED", "RESAMPLED", "CSA RESAMPLED",
                          "CSAPARALLEL", "SUBTRACT", "SUBTRACTION", "SECONDARY", "SCREEN SAVE",
                          "FUSED")(f)
-        or _words("MPR", "MIP", "MINIP", "MNIP", "REFORMAT", "REFORMATTED", "RECON", "SUB",
-                  "SUBTRACTION", "FUSION", "FUSED", "RFMT")(f),
+        or _words("MPR", "MIP", "MINIP", "MNIP", "REFORMAT", "REFORMATTED", "RECON",
+                  "SUBTRACTION", "FUSION", "FUSED", "RFMT")(f)
+        or re.search(r"(?<![A-Z0-9])SUB(?![A-Z0-9]|-?\d)", f.text) is not None,
     ),
     Rule(
         "diffusion",
@@ -213,7 +216,7 @@ CONTRASTS = (
         Rule(
             "t1-inversion-spin-echo",
             "spin echo with an inversion time of 500 to 1300 ms, echo time < 30 ms",
-            lambda f: f.spin and not f.gradient and _ti_within(f, 500, 1300) and 0 < _te(f) < 30,
+            lambda f: not f.gradient and _ti_within(f, 500, 1300) and 0 < _te(f) < 30,
         ),
     ),
     (

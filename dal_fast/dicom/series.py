@@ -57,7 +57,7 @@ class Series:
     def number(self) -> int:
         """The series number, 0 where there is none."""
         value = header_value(self.header, "SeriesNumber")
-        return int(value) if value is not None else 0
+        return int(value) if isinstance(value, (int, float)) else 0
 
     @property
     def title(self) -> str:

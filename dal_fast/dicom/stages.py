@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from dal_fast.screening.screener import Screener
 
 T = TypeVar("T")
+DOUBTS = {"brain-mask-uncertain", "brain-mask-shape"}
+"""Flags of an extracted mask that together mean that there is no brain."""
 ROUNDEST = 0.925
 """Sphericity of an extracted brain: two phantoms had 0.94, two heads 0.85 and 0.90, and 185
 stripped brains 0.82 to 0.89."""
@@ -156,16 +158,14 @@ class DicomStages:
             if isinstance(scan, Head):
                 scan = self.screener.find_brain(scan)
                 _check_shape(scan)
-            result = self.screener.screen_scan(scan)
             verdict = ready.verdict
+            result = self.screener.screen_scan(replace(scan, contrast=verdict.contrast))
             source = {
                 "path": f"DICOM series {verdict.series.uid}",
                 "sha256": scan.volume.sha256,
                 "mask": result.source["mask"],
             }
-            flags = [*result.flags, *_contrast_doubts(verdict, result)]
-            requested = self.parameters
-            return ready, replace(result, source=source, flags=flags, requested=requested)
+            return ready, replace(result, source=source, requested=self.parameters)
 
         return self._attempt(job, work)
 
@@ -228,24 +228,19 @@ def instances_of(verdict: Verdict) -> str:
 
 
 def _check_shape(scan: Scan) -> None:
-    """Refuse what was extracted from a phantom.
+    """Refuse what was extracted from a phantom: nobody looks at it before it lies in a PACS.
 
     Raises:
         InputError: ``brain-not-found``.
     """
     quality = scan.mask.quality
-    if quality is not None and quality.sphericity > ROUNDEST:
+    if quality is None:
+        return
+    doubts = {note.code for note in scan.mask.notes} >= DOUBTS
+    if doubts or quality.sphericity > ROUNDEST:
         raise InputError(
             Code.BRAIN_NOT_FOUND,
-            f"{scan.name} shows something rounder than a brain (sphericity "
-            f"{quality.sphericity:.2f}); is it a phantom?",
+            f"{scan.name} shows nothing that is surely a brain (confidence "
+            f"{quality.confidence:.2f}, sphericity {quality.sphericity:.2f}); is it a phantom, or "
+            "another part of the body? To screen it all the same, try --brain hd-bet",
         )
-
-
-def _contrast_doubts(verdict: Verdict, result: Result) -> list[Flag]:
-    """Where the header and the tissues' intensities say different things."""
-    seen = result.parameters.get("contrast")
-    if verdict.contrast is None or seen is None or seen == verdict.contrast:
-        return []
-    text = f"the header says {verdict.contrast}, and the intensities look like a {seen} scan"
-    return [Flag("contrast-mismatch", f"{text}; the intensities decided")]

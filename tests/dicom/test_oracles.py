@@ -1,5 +1,6 @@
 """Independent readers see what we see; a validator finds nothing wrong with the lab's files."""
 
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 pytest.importorskip("pydicom", reason="needs dal_fast[dicom]")
 
 from dicom_lab import scanner, tools
-from dicom_lab.compare import canonical, corners_apart
+from dicom_lab.compare import agrees, canonical, corners_apart
+from pydicom import dcmread
 
+from dal_fast.dicom import quiet
 from dal_fast.dicom.files import find_files
 from dal_fast.dicom.pixels import read_stack, same_pixels
 from dal_fast.dicom.series import find_series
@@ -77,6 +80,29 @@ def test_simpleitk_reads_the_same(degrees, tmp_path):
 def test_the_lab_writes_what_the_standard_asks_for(vendor, kind, tmp_path):
     make(vendor, kind, tmp_path / "study")
     assert tools.errors_of(sorted((tmp_path / "study").iterdir())[0]) == []
+
+
+def by_dcmulti(study, target):
+    files = sorted(study.iterdir())
+    done = subprocess.run([tools.path_of("dcmulti"), *files], capture_output=True, check=True)
+    target.write_bytes(done.stdout)
+
+
+def by_highdicom(study, target):
+    hd = pytest.importorskip("highdicom")
+    with quiet():
+        images = [dcmread(file) for file in sorted(study.iterdir())]
+        convert = hd.legacy.LegacyConvertedEnhancedMRImage
+        convert(images, hd.UID(), 7, hd.UID(), 1).save_as(target)
+
+
+@pytest.mark.parametrize("convert", [by_dcmulti, by_highdicom])
+def test_multi_frame_objects_of_other_writers_are_read(convert, tmp_path):
+    data, affine = scanner.small_head(), scanner.turned()
+    scanner.write(scanner.classic(data, affine), tmp_path / "classic")
+    (tmp_path / "multi").mkdir()
+    convert(tmp_path / "classic", tmp_path / "multi" / "one.dcm")
+    assert agrees(read(tmp_path / "multi"), data, affine, 1e-2)  # dcmulti cuts decimals
 
 
 @pytest.mark.shared

@@ -86,3 +86,23 @@ def test_a_contrast_agent_that_was_not_given_is_none():
         for file in one.files:
             file.header.SeriesDescription += " without contrast"
     assert len(select_series(series).chosen) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "chosen"),
+    [
+        ("sub-01_T1w", {}, True),
+        ("t1 sub", {}, False),
+        ("T1", {"BodyPartExamined": "UNKNOWN"}, True),
+        ("T1", {"BodyPartExamined": "PHANTOM"}, False),
+        ("T1", {"BodyPartExamined": "HEADNECK"}, True),
+        ("T1 w/o contrast", {}, True),
+        ("T1 +C", {}, False),
+    ],
+)
+def test_words_that_decide(name, changes, chosen):
+    from dal_fast.dicom.files import StudyFiles
+
+    files = studies.series_files("siemens", "1.2.3", 4, name, "t1 3d 2 mm", changes)
+    series = find_series(StudyFiles(list(files)), lambda first, second: False)
+    assert bool(select_series(series).chosen) is chosen

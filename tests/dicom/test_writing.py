@@ -303,3 +303,19 @@ def test_a_series_without_frame_of_reference_gets_one(tmp_path):
     spaces = {str(dcmread(paths[kind][0]).FrameOfReferenceUID) for kind in ("seg", "map", "mr")}
     assert len(spaces) == 1
     assert copy.copy(spaces).pop().startswith("2.25.")
+
+
+@pytest.mark.parametrize(("age", "kept"), [("042Y", True), ("42", False)])
+def test_an_age_that_the_standard_does_not_allow_is_left_out(tmp_path, age, kept):
+    findings.write_study(tmp_path / "study")
+    for file in (tmp_path / "study").iterdir():
+        ds = dcmread(file)
+        ds.PatientWeight = "75"
+        with quiet():
+            ds.PatientAge = age
+            ds.save_as(file)
+    paths = write_all(findings.make_finding(tmp_path / "study"), tmp_path / "objects")
+    ds = dcmread(paths["seg"][0])
+    assert ("PatientAge" in ds) is kept
+    assert ds.PatientWeight == 75
+    assert tools.errors_of(paths["seg"][0]) == []

@@ -374,6 +374,17 @@ def per_frame(images):
     return images
 
 
+def private_header(images):
+    """A classic header in a private sequence of every frame, as Philips has it."""
+    for group in images[0].PerFrameFunctionalGroupsSequence:
+        inner = Dataset()
+        inner.ImagePositionPatient, inner.RescaleSlope = ["1", "2", "3"], "7"
+        inner.EchoTime = str(id(group) % 97)
+        block = group.private_block(0x2005, "Philips MR Imaging DD 005", create=True)
+        block.add_new(0x0F, "SQ", Sequence([inner]))
+    return images
+
+
 def concatenated(parts, kept=None):
     """One Enhanced object in several."""
 

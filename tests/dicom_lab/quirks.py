@@ -50,6 +50,7 @@ from dicom_lab.edits import (
     padded_file,
     part_of_the_slices,
     per_frame,
+    private_header,
     put,
     reversed_numbers,
     same_place,
@@ -147,6 +148,7 @@ QUIRKS = [
     Quirk("equal copies", "same", twice(), BOTH),
     Quirk("frames in any order", "same", lambda images: images, E),
     Quirk("groups by frame", "same", per_frame, E),
+    Quirk("a private header in every frame", "same", private_header, E),
     Quirk("concatenation in three parts", "same", concatenated(3), E),
     # read exactly, with a flag
     Quirk("sheared by 5°", "flag sheared", kinds=BOTH, affine=LEAN),
