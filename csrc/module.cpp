@@ -6,6 +6,7 @@
 
 #include "bind_ops.h"
 #include "oblique/oblique.h"
+#include "selection/selection.h"
 #include "separable/separable.h"
 
 namespace dal {
@@ -106,6 +107,28 @@ void register_oblique(py::module_& m) {
       "where"_a, NoGil());
 }
 
+// Statistics of a scan that is on the CPU anyway.
+void register_selection(py::module_& m) {
+  m.def(
+      "selection_workspace", [](Where where) { return selection_workspace(where); }, py::kw_only(),
+      "where"_a);
+  m.def(
+      "selection_counts",
+      [](address x, address mask, int64_t n, Where where) {
+        const SelectionCounts counts =
+            DAL_DISPATCH(selection_counts, pointer<float>(x), pointer<uint8_t>(mask), n, where);
+        return std::array<int64_t, 3>{counts.inside, counts.negative, counts.positive};
+      },
+      py::kw_only(), "x"_a, "mask"_a, "n"_a, "where"_a, NoGil());
+  m.def(
+      "selection_kth",
+      [](address x, address mask, int64_t n, int64_t k, bool positive, address workspace, Where where) {
+        return DAL_DISPATCH(selection_kth, pointer<float>(x), pointer<uint8_t>(mask), n, k, positive,
+                            pointer<void>(workspace), where);
+      },
+      py::kw_only(), "x"_a, "mask"_a, "n"_a, "k"_a, "positive"_a, "workspace"_a, "where"_a, NoGil());
+}
+
 }  // namespace
 }  // namespace dal
 
@@ -117,6 +140,7 @@ PYBIND11_MODULE(_C, m) {
   dal::cpu::register_ops(cpu);
   dal::register_separable(cpu);
   dal::register_oblique(cpu);
+  dal::register_selection(cpu);
 #ifdef DAL_WITH_CUDA
   pybind11::module_ cuda = m.def_submodule("cuda", "the same functions on a GPU");
   dal::register_cuda(cuda);

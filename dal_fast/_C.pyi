@@ -156,6 +156,12 @@ class CpuKernels(Kernels[int], Protocol):
         stride_d: int, stride_h: int, nearest: bool, out: int, where: int,
     ) -> None: ...  # fmt: skip
 
+    def selection_workspace(self, *, where: int) -> int: ...
+    def selection_counts(self, *, x: int, mask: int, n: int, where: int) -> list[int]: ...
+    def selection_kth(
+        self, *, x: int, mask: int, n: int, k: int, positive: bool, workspace: int, where: int
+    ) -> float: ...  # fmt: skip
+
 class CudaKernels(Kernels[tuple[int, int]], Protocol):
     """``where`` is the index of the device and the address of the stream."""
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.selection import Selection
 
 BRAIN_LEVEL, CEILING = 0.5, 1.0
 """The normalised intensities of the median and of twice the median, where residuals are cut off."""
@@ -62,17 +63,18 @@ def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisatio
     Raises:
         InputError: ``no-signal`` when the field of view is empty or its median is no signal.
     """
-    brain = image[mask]
-    offset, field_of_view = 0.0, mask & (image > 0)
-    signal = brain[brain > 0]
-    if brain.numel() and float((brain < 0).float().mean()) > STANDARDISED_SHARE:
-        offset = float(brain.kthvalue(1 + brain.numel() // 1000).values)
-        field_of_view, signal = mask, brain
-    if signal.numel() == 0:
+    brain = Selection(image, mask)
+    counts = brain.counts()
+    offset, field_of_view, signal = 0.0, mask & (image > 0), counts.positive
+    standardised = counts.negative > STANDARDISED_SHARE * counts.inside
+    if standardised:
+        offset = brain.kth(counts.inside // 1000)
+        field_of_view, signal = mask, counts.inside
+    if signal == 0:
         raise InputError(
             Code.NO_SIGNAL, "the scan has no signal inside the brain mask; is it the right mask?"
         )
-    median = float(signal.median()) - offset
+    median = brain.kth((signal - 1) // 2, positive=not standardised) - offset
     if not median > 0:
         raise InputError(
             Code.NO_SIGNAL,

@@ -4,6 +4,7 @@ from dal_fast.reference.canny3d import anatomy_edges, canny3d
 from dal_fast.reference.components3d import components3d, remove_small
 from dal_fast.reference.median3d import median3d
 from dal_fast.reference.onehot import anatomy_image, onehot_ste
+from dal_fast.reference.resample import axis_weights, oblique3d, separable3d
 from dal_fast.reference.ssim_l1 import hybrid_score, l1_ssim_loss, ssim3d, window_weights
 from dal_fast.reference.tfce3d import tfce3d
 from dal_fast.reference.voxel_metrics import (
@@ -28,6 +29,7 @@ __all__ = [
     "anatomy_image",
     "auroc",
     "average_precision",
+    "axis_weights",
     "canny3d",
     "components3d",
     "dice",
@@ -36,11 +38,13 @@ __all__ = [
     "hybrid_score",
     "l1_ssim_loss",
     "median3d",
+    "oblique3d",
     "onehot_ste",
     "remove_small",
     "score_histogram",
     "score_keys",
     "score_pages",
+    "separable3d",
     "ssim3d",
     "tfce3d",
     "window_weights",

@@ -12,6 +12,8 @@ from support import TOLERANCE
 from torch import Tensor
 
 from dal_fast import ops, reference
+from dal_fast.imaging.oblique import sample_oblique
+from dal_fast.imaging.separable import linear_taps, sample_separable
 
 SSIM_TOLERANCE = {k: 2 * v for k, v in TOLERANCE.items()}
 # against gradients of size 1: what the storage type and, for float32, 1 / c2 cost
@@ -168,6 +170,63 @@ def _components(connectivity, density):
     )  # fmt: skip
 
 
+# Resampling keeps to float32 whatever the scan is stored in.
+RESAMPLED = dict.fromkeys(TOLERANCE, 2e-5)
+# Roots, so that no sample lies exactly between two voxels.
+TRANSFORM = np.eye(4)
+TRANSFORM[:3] = [[0.9, 0.1, -0.2, -1.7], [-0.2, 0.8, 0.3, 0.4], [0.2, -0.3, 1.4, -0.9]]
+TRANSFORM[:3] += 0.01 * np.sqrt([[2, 3, 5, 7], [11, 13, 17, 19], [23, 29, 31, 37]])
+
+
+def each_volume(x, sample):
+    """``sample`` of every ``(D, H, W)``, stacked as ``(N, C, ...)``."""
+    rows = [torch.stack([sample(volume) for volume in batch]) for batch in x]
+    return torch.stack(rows) if rows else x.new_zeros(x.shape)
+
+
+def positions(size):
+    """Samples of an axis, coarser than its voxels, from beyond one end to beyond the other."""
+    return np.arange(-1, int(size / 1.3) + 2) * 1.3 - 0.31
+
+
+def along_the_axes(backend, x):
+    def sample(volume):
+        taps = [linear_taps(positions(n), 1.3, n) for n in volume.shape]
+        out = torch.empty([len(positions(n)) for n in volume.shape])
+        sample_separable(volume, taps, out)
+        return out
+
+    return each_volume(x, sample)
+
+
+def along_the_axes_exactly(x):
+    def weights(n):
+        return reference.axis_weights(torch.from_numpy(positions(n)), 1.3, n)
+
+    return each_volume(x, lambda v: reference.separable3d(v, [weights(n) for n in v.shape]))
+
+
+def obliquely(nearest):
+    """Ours and the reference's samples, more along each axis than the volume has voxels."""
+
+    def shape_of(volume):
+        return [n + 2 for n in volume.shape]
+
+    def ours(backend, x):
+        def sample(volume):
+            out = torch.empty(shape_of(volume))
+            sample_oblique(volume, TRANSFORM, out, nearest)
+            return out
+
+        return each_volume(x, sample)
+
+    def exactly(x):
+        transform = torch.from_numpy(TRANSFORM)
+        return each_volume(x, lambda v: reference.oblique3d(v, transform, shape_of(v), nearest))
+
+    return {"ours": ours, "reference": exactly}
+
+
 CASES = [
     Case(
         "onehot_ste", lambda s, t: (logits(s, t),), differentiable=1, tolerance=TOLERANCE,
@@ -226,6 +285,18 @@ CASES = [
         "tfce3d by levels", lambda s, t: (0.05 * noise(s, t), mask_of(s)), tolerance=TOLERANCE,
         ours=lambda b, x, m: ops.tfce3d(x, m, 0.5, 1.0, 26, backend=b),
         reference=enhanced_by_levels, backends=("cuda",),
+    ),
+    Case(
+        "separable3d", lambda s, t: (noise(s, t),), along_the_axes, along_the_axes_exactly,
+        tolerance=RESAMPLED, backends=("cpu",),
+    ),
+    Case(
+        "oblique3d", lambda s, t: (noise(s, t),), **obliquely(False), tolerance=RESAMPLED,
+        backends=("cpu",),
+    ),
+    Case(
+        "oblique3d nearest", lambda s, t: (noise(s, t),), **obliquely(True), tolerance=RESAMPLED,
+        backends=("cpu",),
     ),
     Case(
         "VoxelMetrics",
