@@ -1,4 +1,4 @@
-"""Whole heads whose brain is known: ellipsoids of brain, fluid, skull and scalp, in noisy air."""
+"""Whole heads whose brain is known: layers of brain, fluid, skull and scalp, in noisy air."""
 
 import numpy as np
 import torch
@@ -12,10 +12,16 @@ LAYERS = ((4.0, 0.95), (10.0, 0.08), (16.0, 0.7))  # fluid, skull, scalp: thickn
 
 
 def depth(points):
-    """About how far inside the brain points ``(…, 3)`` in mm lie; negative outside."""
-    offset = (np.asarray(points) - CENTRE) / RADII
+    """About how far inside the brain points ``(…, 3)`` in mm lie; negative outside.
+
+    The brain is wider behind than in front, and drawn out below.
+    """
+    offset = np.asarray(points) - CENTRE
+    wider, taper = 1 - 0.0025 * offset[..., 1], 1 + 0.006 * np.minimum(offset[..., 2], 0)
+    radii = RADII * np.stack([wider * taper, taper, np.ones_like(taper)], axis=-1).clip(0.3)
+    offset = offset / radii
     radius = np.linalg.norm(offset, axis=-1)
-    slope = np.linalg.norm(offset / RADII, axis=-1)
+    slope = np.linalg.norm(offset / radii, axis=-1)
     return (1 - radius) * radius / np.maximum(slope, 1e-6)
 
 

@@ -30,6 +30,7 @@ TALL_MM = 160.0
 AIR, CEILING = 0.1, 1.5
 """What counts as air, as a share of the brightest; and where normalised heads are cut off."""
 _BRIGHT_QUANTILE = 0.98  # of what is not air
+_ROUNDING = 1e-5  # of an interpolation, as a share of the values
 _SPARSE = 3  # every third voxel along an axis is enough for quantiles
 _TOP_ML = 2.5  # foreground in a slice of 2.5 mm that belongs to a head, not to noise
 
@@ -122,7 +123,7 @@ def normalise_head(x: Tensor, inside: Tensor) -> Tensor:
     low, high = _quantile(values, 0.01), _quantile(values, 0.99)
     signal = values[values > low + AIR * (high - low)]
     bright = _quantile(signal, _BRIGHT_QUANTILE) if signal.numel() else low
-    if not bright > low:
+    if not bright - low > _ROUNDING * max(abs(bright), abs(low)):
         return torch.zeros_like(x)
     return ((x - low) / (bright - low)).clamp_(0, CEILING) * inside
 

@@ -80,7 +80,7 @@ def _header(result: Result) -> str:
     facts = [
         fact(f"{result.score:.3f}", "anomaly score", "score"),
         fact(f"{volume:.1f} mL", f"above the threshold, {count} region{'s' * (count != 1)}"),
-        fact(f"{brain_ml:,.0f} mL", "brain mask"),
+        fact(f"{brain_ml:,.0f} mL", f"brain mask, {ORIGINS[result.brain['Source']]}"),
     ]
     flags = [
         f"<li><code>{escape(f.code)}</code>{escape(f.message)}</li>" for f in result.flags

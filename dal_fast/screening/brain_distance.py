@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from dal_fast.imaging.mask import MaskQuality, sphericity
 from dal_fast.ops import components3d
 
-AGREEMENT, SHARPNESS, SPHERICITY = (0.8, 0.97), (0.2, 0.6), (0.4, 0.75)
+AGREEMENT, SHARPNESS, SPHERICITY = (0.8, 0.98), (0.3, 0.7), (0.4, 0.75)
 """Where each measure of a mask counts as confidence 0, and from where on as 1."""
 
 

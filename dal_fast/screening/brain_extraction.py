@@ -28,7 +28,7 @@ from dal_fast.screening.hd_bet import HdBet
 from dal_fast.screening.runtimes import Runtime, make_runtime
 from dal_fast.screening.scan import Brain
 
-DOUBTFUL, HOPELESS = 0.5, 0.1
+DOUBTFUL, HOPELESS = 0.7, 0.1
 """Confidence below which a mask gets a flag, and below which it is refused."""
 SMALLEST_ML, LARGEST_ML = 150.0, 2600.0
 """Volumes beyond which a mask is refused; those of a flag are in :mod:`dal_fast.screening.qc`."""

@@ -164,7 +164,7 @@ def _wrapped(image: Tensor, view: View, rng: Random) -> Tensor:
     width = round((view.high[axis] - view.low[axis]) / view.voxel_mm)
     if width >= image.shape[axis]:
         width -= rng.randint(4, 20)
-    strength = rng.uniform(0.2, 1.0)
+    strength = rng.uniform(0.2, 0.7)
     result = image.clone()
     near, far = image.narrow(axis, 0, image.shape[axis] - width), image.shape[axis] - width
     result.narrow(axis, width, far).add_(near, alpha=strength)
@@ -177,7 +177,7 @@ def _noisy(image: Tensor, rng: Random, generator: Generator) -> Tensor:
     if rng.random() < 0.12:
         glow = smooth_field(1, 1, image.shape, rng.randint(5, 12), generator)[0, 0]
         image = image + rng.uniform(0.01, 0.1) * glow.abs_()
-    sigma = rng.uniform(0, 0.16 if rng.random() < 0.12 else 0.06)
+    sigma = rng.uniform(0, 0.15 if rng.random() < 0.08 else 0.06)
     image = image + sigma * torch.randn(image.shape, generator=generator)
     if rng.random() < 0.5:
         other = sigma * torch.randn(image.shape, generator=generator)

@@ -16,15 +16,15 @@ from dal_fast.synthesis.head_maps import HeadMap
 
 _TURN = math.radians(25)  # largest angle about each axis
 _USUAL_TURN = math.radians(7)  # standard deviation of most
-_SCALE = (0.84, 1.16)
+_SCALE = (0.88, 1.2)
 _CHILD = (0.72, 0.86)
 _BEYOND_MM = {  # of the field of view beyond the brain: left, right, back, front, below, above
     "wide": ((12, 60), (12, 60), (12, 50), (20, 70), (10, 130), (10, 60)),
     "tight": ((-4, 14), (-4, 14), (-4, 14), (-4, 16), (-6, 20), (-2, 14)),
 }
 _CUT = (0.03, 0.45)  # share of the brain that a cutting face takes away
-_FACES = (0.82, 0.12, 0.06)  # shares of wide, tight and cutting faces
-_FACES_Z = (0.66, 0.20, 0.14)
+_FACES = (0.86, 0.10, 0.04)  # shares of wide, tight and cutting faces
+_FACES_Z = (0.70, 0.19, 0.11)
 _SKIN_MM = 15.0  # from the brain's top to the head's
 
 
@@ -63,7 +63,7 @@ def draw_view(head: HeadMap, shape: tuple[int, int, int], voxel_mm: float, rng: 
     """A pose and a field of view, placed as :func:`dal_fast.imaging.head_grid.place_head` does."""
     scale = rng.uniform(*(_CHILD if rng.random() < 0.12 else _SCALE))
     scales = [scale * rng.uniform(0.94, 1.06) for _ in range(3)]
-    wild = rng.random() < 0.3
+    wild = rng.random() < 0.2
     turn = torch.zeros(3, 3)
     for i, j in ((0, 1), (0, 2), (1, 2)):
         angle = rng.uniform(-_TURN, _TURN) if wild else rng.gauss(0, _USUAL_TURN)

@@ -64,7 +64,9 @@ class HeadSamples:
         drawn = [(chooser.choice(self.heads), chooser.getrandbits(62)) for _ in range(self.count)]
         heads = [head_of(self.model, head, seed) for head, seed in drawn[rank::world]]
         sample = join_heads(heads)
-        return HeadSample(sample.image.to(device), sample.distance.to(device))
+        return HeadSample(
+            sample.image.to(device), sample.distance.to(device), sample.covered.to(device)
+        )
 
     def step_generator(self, step: int, device: torch.device, rank: int) -> Generator:
         """The losses draw nothing."""
@@ -115,8 +117,8 @@ def validate_heads(
         count: scans of each map.
 
     Returns:
-        ``dice``, ``dice_worst_tenth`` (10 % quantile) and ``error_mm`` (mean |error| within 5 mm of
-        the border); and a picture of the first scans.
+        Within the field of view: ``dice``, ``dice_worst_tenth`` (10 % quantile) and ``error_mm``
+        (mean |error| within 5 mm of the border); and a picture of the first scans.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -124,9 +126,9 @@ def validate_heads(
     for number in range(count * len(heads)):
         sample = head_of(model.config, heads[number % len(heads)], seed + number)
         found, true = model(sample.image.to(device)).cpu(), sample.distance
-        inside, brain = found > 0, true > 0
+        inside, brain = ((d > 0) & sample.covered for d in (found, true))
         dices.append(float(2 * (inside & brain).sum() / (inside.sum() + brain.sum()).clamp_min(1)))
-        near = true.abs() < 5
+        near = (true.abs() < 5) & sample.covered
         errors.append(float((found - true)[near].abs().mean()) if bool(near.any()) else 0.0)
         if number < 4:
             rows.append(_row(sample.image[0, 0], found[0, 0], true[0, 0]))

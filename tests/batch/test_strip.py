@@ -98,14 +98,14 @@ def test_resuming_notices_the_scan_and_the_options(known, tmp_path):
 
 
 def test_a_folder_of_scans(tmp_path):
-    """Two that are stripped already, and noise, in which there is no brain."""
+    """Two that are stripped already, and one too small to hold a brain."""
     source, out = tmp_path / "ds", tmp_path / "ds" / "derivatives" / "strip"
     for label in ("01", "02"):
         data, affine, _ = phantom("RAS", (3.0, 3.0, 3.0), seed=int(label))
         folder = source / f"sub-{label}" / "anat"
         folder.mkdir(parents=True)
         save(folder / f"sub-{label}_T2w.nii.gz", data, affine)
-    noise = np.random.default_rng(0).rayleigh(20, (48, 56, 48)).astype(np.float32)
+    noise = np.random.default_rng(0).rayleigh(20, (12, 12, 12)).astype(np.float32)
     save(folder / "sub-02_FLAIR.nii.gz", noise, affine)
     arguments = ["strip", str(source), str(out), "--runtime", "torch"]
     done = run(app, arguments)
