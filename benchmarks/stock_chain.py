@@ -114,7 +114,7 @@ def _network(model: DAL, x: Array, mask: NDArray[np.bool_]) -> DALOutput:
 def _anomaly(
     x: Array, scanned: NDArray[np.bool_], output: DALOutput, healthy: Calibration
 ) -> Array:
-    """The default score of a model without a head."""
+    """The default score."""
     p, phi = output.probabilities[0].numpy(), output.pseudo_healthy[0, 0].numpy()
     volumes = (torch.from_numpy(v)[None] for v in (x[None], phi[None], p))
     scanned_tensor = torch.from_numpy(scanned)[None, None]
@@ -130,7 +130,10 @@ def _anomaly(
         residual = (flat + np.maximum(flip * x - highest, 0)) * dry / (2 * spread)
         for _ in range(2):
             residual = ndimage.uniform_filter(residual, 3, mode="constant")
-        enhanced = _tfce(np.where(scanned, residual * (LEAST_STRUCTURE + structure), 0))
+        weighed = residual * (LEAST_STRUCTURE + structure)
+        if output.evidence is not None:
+            weighed = weighed * np.sqrt(output.evidence[0, 0].numpy())
+        enhanced = _tfce(np.where(scanned, weighed, 0))
         enhanced = enhanced / healthy.threshold(contrast, name)
         peak = math.log(max(1e-6, _top(enhanced, scanned)))
         maps.append(enhanced + STRUCTURE_SHARE[contrast] * structure)
