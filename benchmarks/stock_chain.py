@@ -127,7 +127,8 @@ def _anomaly(
         flip = 1.0 if name == BRIGHT else -1.0
         highest = ndimage.maximum_filter(np.where(scanned, flip * phi, -np.inf), footprint=_CUBE)
         flat = np.maximum(flip * (x - phi), 0)
-        residual = (flat + np.maximum(flip * x - highest, 0)) * dry / (2 * spread)
+        tolerant = np.where(scanned, np.maximum(flip * x - highest, 0), 0)
+        residual = (flat + tolerant) * dry / (2 * spread)
         for _ in range(2):
             residual = ndimage.uniform_filter(residual, 3, mode="constant")
         weighed = residual * (LEAST_STRUCTURE + structure)
