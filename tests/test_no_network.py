@@ -154,6 +154,7 @@ PROGRAMS = {
             "doctor",
             SCREEN.format("torch", WEIGHTS),
             f"demo OUT/demo --weights {WEIGHTS} --runtime torch",
+            "strip OUT/demo/sub-demo_T1w.nii.gz OUT/strip --runtime torch",
         ),
     ),
     "openvino": (("openvino",), commands(SCREEN.format("openvino", WEIGHTS))),
@@ -176,6 +177,10 @@ LONG_PROGRAMS = {
     "train": (
         ("lightning_fabric", "tensorboard"),
         commands("train INPUT/training.toml --data INPUT/brains --out OUT/training --device cpu"),
+    ),
+    "calibrate": (
+        ("torch",),
+        commands(f"calibrate {WEIGHTS} OUT/calibrated.safetensors --data INPUT/brains"),
     ),
     "torch.compile": (
         ("torch",),
