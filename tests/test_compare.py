@@ -45,7 +45,7 @@ def test_an_autoencoder_is_trained_and_compared_with_dal(tmp_path):
     config.write_text(TOML)
     dal = tiny_weights(tmp_path)
     cases, training = tmp_path / "set", tmp_path / "training"
-    _done("make-validation", cases, "--data", data)
+    _done("make-validation", cases, "--data", data, "--generator", "ellipsoids")
     _done("train", config, "--data", data, "--out", training, "--device", "cpu")
     for name, weights in (("dal", dal), ("luo2023", training / "weights.safetensors")):
         _done("bids", cases, tmp_path / name, "participant", "--weights", weights,

@@ -39,10 +39,9 @@ def test_a_model_that_does_not_run_is_no_readiness(monkeypatch):
 
 
 def test_missing_weights(monkeypatch, tmp_path):
-    monkeypatch.setattr(weights, "DEFAULT", tmp_path / "none.safetensors")
-    ((_, (value, good)),) = lines_of(doctor._screening()).items()
-    assert "problem [weights-missing]" in value
-    assert not good
+    monkeypatch.setitem(weights.PACKAGED, "default", tmp_path / "none.safetensors")
+    problems = [v for v in lines_of(doctor._screening()).values() if "problem" in v[0]]
+    assert [(v.count("problem [weights-missing]"), good) for v, good in problems] == [(1, False)]
 
 
 def test_a_cache_that_cannot_be_written_is_said(monkeypatch, tmp_path):

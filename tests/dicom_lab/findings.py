@@ -52,6 +52,7 @@ def make_finding(folder: Path, empty=False) -> Finding:
         anomaly_mask=above,
         tissue=None,
         edges=None,
+        bias=None,
         brain={"Source": "dal_fast", "VolumeML": 1.0},
         score=0.734,
         regions=regions(anomaly, above.data),

@@ -66,14 +66,15 @@ def test_air_around_the_brain_changes_nothing():
     near, far = model(x, mask), model(pad(x, wide), pad(mask, wide))
     back = [-p for p in wide]
     for a, b in zip(near, far, strict=True):
-        assert torch.equal(a, pad(b, back))
+        assert (a is None and b is None) or torch.equal(a, pad(b, back))
 
 
 @torch.inference_mode()
 def test_same_input_same_bits():
     model = _model(recoupler="film")
     x, mask = _scan()
-    assert all(torch.equal(a, b) for a, b in zip(model(x, mask), model(x, mask), strict=True))
+    first, second = ([v for v in model(x, mask) if v is not None] for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @torch.inference_mode()

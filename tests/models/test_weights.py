@@ -159,5 +159,5 @@ def test_default_weights_are_small_and_carry_their_card():
     assert DEFAULT.stat().st_size < 5 * 2**20
     card = read_card()
     assert {"data", "seed", "steps", "metrics", "use"} <= card.keys()
-    assert load_weights().parts == ("tissue", "evidence")
+    assert load_weights().parts == ("tissue", "evidence", "residual_head")
     assert DEFAULT.with_suffix(".md").is_file()
