@@ -33,7 +33,7 @@ from dal_fast.screening.calibration import (
     Calibration,
 )
 from dal_fast.screening.contrast import guess_contrast
-from dal_fast.screening.enhance import LEAST_STRUCTURE, WINDOWS
+from dal_fast.screening.enhance import LEAST_STRUCTURE, SHARPNESS, WINDOWS
 from dal_fast.screening.postprocess import MIN_REGION_ML, TOP_FRACTION
 
 Array = NDArray[np.float32]
@@ -129,9 +129,11 @@ def _anomaly(
         flat = np.maximum(flip * (x - phi), 0)
         tolerant = np.where(scanned, np.maximum(flip * x - highest, 0), 0)
         residual = (flat + tolerant) * dry / (2 * spread)
+        smooth, sharpness = residual, SHARPNESS[contrast]
         for _ in range(2):
-            residual = ndimage.uniform_filter(residual, 3, mode="constant")
-        weighed = residual * (LEAST_STRUCTURE + structure)
+            smooth = ndimage.uniform_filter(smooth, 3, mode="constant")
+        mixed = np.maximum(residual, 0) ** sharpness * np.maximum(smooth, 0) ** (1 - sharpness)
+        weighed = mixed * (LEAST_STRUCTURE + structure)
         if output.evidence is not None:
             weighed = weighed * np.sqrt(output.evidence[0, 0].numpy())
         enhanced = _tfce(np.where(scanned, weighed, 0))

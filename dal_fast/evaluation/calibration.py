@@ -53,7 +53,7 @@ def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Calibration:
         structures = [structure / levels[STRUCTURE] for structure in structures]
         for sign in ENHANCED[1:]:
             maps = [
-                scan.evidence.enhanced(sign, scan.evidence.spread(), structure)
+                scan.evidence.enhanced(sign, contrast, scan.evidence.spread(), structure)
                 for scan, structure in zip(scans, structures, strict=True)
             ]
             levels[sign] = _usual_level(maps, scans)

