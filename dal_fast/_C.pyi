@@ -155,7 +155,6 @@ class CpuKernels(Kernels[int], Protocol):
         self, *, x: int, kind: int, axes: list[ObliqueAxis], shape: tuple[int, int, int],
         stride_d: int, stride_h: int, nearest: bool, out: int, where: int,
     ) -> None: ...  # fmt: skip
-
     def selection_workspace(self, *, where: int) -> int: ...
     def selection_counts(self, *, x: int, mask: int, n: int, where: int) -> list[int]: ...
     def selection_kth(
