@@ -16,7 +16,15 @@ from torch import Generator, Tensor
 from dal_fast.evaluation.agreement import SHOWN, placed, seed_of, shown_as
 from dal_fast.evaluation.thresholds import quantile
 from dal_fast.models import AnyModel, Autoencoder
-from dal_fast.screening.calibration import COMBINED, STRUCTURE, Calibration, peak_of
+from dal_fast.screening.calibration import (
+    COMBINED,
+    STRUCTURE,
+    Calibration,
+    combine,
+    peak_of,
+    sign_maps,
+    weigh_signs,
+)
 from dal_fast.screening.model_output import PLAIN_MEDIAN, ModelOutput
 from dal_fast.screening.postprocess import choose_median, smooth
 from dal_fast.screening.scoring import ENHANCED, NAMED, WITHOUT_TISSUE
@@ -51,15 +59,21 @@ def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Calibration:
         structures = [scan.evidence.structure() for scan in scans]
         levels[STRUCTURE] = _usual_level(structures, scans)
         structures = [structure / levels[STRUCTURE] for structure in structures]
+        by_sign = [
+            sign_maps(scan.evidence, structure, Calibration(), contrast)
+            for scan, structure in zip(scans, structures, strict=True)
+        ]
         for sign in ENHANCED[1:]:
-            maps = [
-                scan.evidence.enhanced(sign, contrast, scan.evidence.spread(), structure)
-                for scan, structure in zip(scans, structures, strict=True)
-            ]
+            maps = [signs[sign] for signs in by_sign]
             levels[sign] = _usual_level(maps, scans)
             highest[sign] = _peaks(maps, scans, levels[sign])
+            for data in maps:
+                data.div_(levels[sign])
         healthy = Calibration(thresholds=thresholds, peaks=peaks)
-        combined = [scan.anomaly_map(healthy, contrast=contrast).data for scan in scans]
+        combined = []
+        for scan, structure, signs in zip(scans, structures, by_sign, strict=True):
+            weights = weigh_signs(signs, scan.field_of_view, healthy, contrast)
+            combined.append(combine(signs, structure, weights, contrast))
         levels[COMBINED] = _common_level(combined, scans)
     return Calibration(thresholds=thresholds, peaks=peaks)
 
