@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dal_fast.imaging.morphology import bounding_box
+from dal_fast.imaging.morphology import bounding_box, dilate
 from dal_fast.metrics import MAD_TO_SIGMA, robust_spread
 from dal_fast.ops import remove_small
 
@@ -178,8 +178,7 @@ def _stands_out(samples: _Samples, log_field: Tensor, kept: Tensor) -> Tensor:
     sigma = robust_spread(mean[samples.inside]).clamp_min(0.01)
     high = (mean.abs() > _STANDS_OUT * sigma) & samples.inside
     clusters = remove_small(high[None, None], _SMALLEST_CLUSTER, connectivity=6)
-    wider = F.max_pool3d(clusters.to(residual.dtype), 3, 1, 1)[0, 0] > 0
-    return wider[samples.inside]
+    return dilate(clusters, 1)[0, 0][samples.inside]
 
 
 def _enlarged(coarse: Tensor, step: int, shape: torch.Size) -> Tensor:

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dal_fast.imaging.morphology import bounding_box
 from dal_fast.models.residuals import highest_nearby, usual_spread
 from dal_fast.models.unet import UNet
 from dal_fast.ops import ssim3d
@@ -86,8 +87,6 @@ def mirrored(volumes: Tensor, mask: Tensor) -> Tensor:
     """``volumes (N, C, D, H, W)`` flipped left to right inside each brain's extent, else 0."""
     out = torch.zeros_like(volumes)
     for n, brain in enumerate(mask[:, 0]):
-        planes = brain.any(-1).any(-1).nonzero()[:, 0]
-        if len(planes):
-            extent = slice(int(planes[0]), int(planes[-1]) + 1)
-            out[n, :, extent] = volumes[n, :, extent].flip(1)
+        extent = bounding_box(brain)[0]
+        out[n, :, extent] = volumes[n, :, extent].flip(1)
     return out

@@ -12,8 +12,8 @@ from itertools import compress
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
+from dal_fast.imaging.morphology import dilate
 from dal_fast.synthesis import fields
 from dal_fast.synthesis.anatomy import random_voxel, random_voxels
 from dal_fast.synthesis.fields import chance, uniform
@@ -114,7 +114,7 @@ def calcified_falx(canvas: Canvas, generator: Generator) -> list[Region]:
     """A piece of a dark sheet between the hemispheres, without haemosiderin around it."""
     shape = canvas.tissue.shape
     middle = shape[0] / 2 - 0.5
-    fluid = F.max_pool3d((canvas.tissue == 0)[None, None].float(), 3, 1, 1)[0, 0] > 0
+    fluid = dilate((canvas.tissue == 0)[None, None], 1)[0, 0]
     along = [float(uniform((), 0.2, 0.8, generator)) * side for side in shape[1:]]
     box = box_around([middle, *along], int(uniform((), 4.0, 14.0, generator)), shape)
     at = offsets(box, [middle, *along], generator.device)
