@@ -6,6 +6,7 @@ import math
 import head_phantom
 import pytest
 import torch
+from interruption import Left, leave_after
 
 from dal_fast import DalFastError
 from dal_fast.models import load_brain_net, read_card
@@ -101,15 +102,8 @@ def test_interrupted_the_end_is_the_same(maps, tmp_path):
     config = _config(checkpoint_every=1)
     whole = load_brain_net(_run(config, maps, tmp_path / "whole")).state_dict()
 
-    class Left(Exception):
-        pass
-
-    def leave(step, *_):
-        if step.number == 2:
-            raise Left
-
     with pytest.raises(Left):
-        _run(config, maps, tmp_path / "left", step=leave)
+        _run(config, maps, tmp_path / "left", step=leave_after(2))
     again = load_brain_net(_run(config, maps, tmp_path / "left")).state_dict()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 

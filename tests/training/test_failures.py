@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from interruption import Left, leave_after
 
 from dal_fast import DalFastError
 from dal_fast.errors import InputError, OutputError, RuntimeUnavailable
@@ -48,15 +49,8 @@ def _names(folder):
 
 
 def test_a_disk_that_is_full_at_a_checkpoint(data, tmp_path):
-    class Left(Exception):
-        pass
-
-    def leave(step, *_):
-        if step.number == 2:
-            raise Left
-
     with pytest.raises(Left):
-        _run(data, tmp_path, train.Progress(step=leave))
+        _run(data, tmp_path, train.Progress(step=leave_after(2)))
     path = tmp_path / "last.ckpt"
     before, names = path.read_bytes(), _names(tmp_path)
     with _largest_file(len(before) // 2), pytest.raises(OutputError) as refused:

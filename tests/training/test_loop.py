@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from interruption import Left, leave_after
 
 from dal_fast import DalFastError
 from dal_fast.models import load_weights, read_card
@@ -160,18 +161,10 @@ def test_interrupted_anywhere_the_end_is_the_same(data, tmp_path):
     config = _config(*stages, checkpoint_every=1)
     whole = _run(config, data, tmp_path / "whole")
 
-    class Left(Exception):
-        pass
-
     for stop in (1, 3, 5):
-
-        def leave(step, *_, stop=stop):
-            if step.number == stop:
-                raise Left
-
         out = tmp_path / f"left-{stop}"
         with pytest.raises(Left):
-            _run(config, data, out, train.Progress(step=leave))
+            _run(config, data, out, train.Progress(step=leave_after(stop)))
         assert _same(_run(config, data, out), whole)
         rows = _rows(out / "log.csv")
         assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]

@@ -8,6 +8,7 @@ import autoencoders
 import pytest
 import torch
 from brains import labels, structures, t1w
+from interruption import Left, leave_after
 from torch.distributions import Normal, kl_divergence
 
 from dal_fast import DalFastError
@@ -210,15 +211,8 @@ def test_interrupted_the_end_is_the_same(code, data, tmp_path):
     config = _config(code, checkpoint_every=1)
     whole = load_model(_run(config, data, tmp_path / "whole")).state_dict()
 
-    class Left(Exception):
-        pass
-
-    def leave(step, *_):
-        if step.number == 2:
-            raise Left
-
     with pytest.raises(Left):
-        _run(config, data, tmp_path / "left", step=leave)
+        _run(config, data, tmp_path / "left", step=leave_after(2))
     again = load_model(_run(config, data, tmp_path / "left")).state_dict()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
