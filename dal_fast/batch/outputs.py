@@ -103,7 +103,7 @@ def sidecar(result: Result, names: dict[str, str]) -> dict[str, Any]:
         "Requested": result.requested,
         "Brain": result.brain,
         "Score": result.score,
-        "VolumeAboveThresholdML": sum(region.volume_ml for region in result.regions),
+        "VolumeAboveThresholdML": result.volume_ml,
         "Regions": [asdict(region) for region in result.regions],
         "QualityFlags": [asdict(flag) for flag in result.flags],
         "Seconds": result.timings,

@@ -8,8 +8,7 @@ from pathlib import Path
 from dal_fast.batch.derivative import dataset_name, write_derivative, write_tsv
 from dal_fast.batch.job import Outcome
 from dal_fast.batch.outputs import read_sidecar, strip_names
-from dal_fast.batch.tables import count_failures, list_failures, write_failures
-from dal_fast.errors import Code
+from dal_fast.batch.tables import count_failures, read_results, write_failures
 from dal_fast.imaging.atomic import write_text
 from dal_fast.imaging.bids import LeftOut, parse_name
 from dal_fast.report.brains import BrainEntry, brains_page
@@ -35,18 +34,10 @@ def write_strip_tables(
     Raises:
         OutputError: ``output-unwritable``, ``disk-full``.
     """
-    failures, entries = list_failures(source, outcomes, left_out), list[BrainEntry]()
-    for outcome in outcomes:
-        if outcome.status == "failed":
-            continue
-        entry = _read_entry(outcome, out)
-        if entry is not None:
-            entries.append(entry)
-        else:
-            name, reason = outcome.scan.relative_to(source), "its results have been removed since"
-            failures.append((str(name), Code.FILE_MISSING, reason))
+    entries, failures = read_results(
+        source, outcomes, left_out, lambda outcome: _read_entry(outcome, out)
+    )
     entries.sort(key=lambda entry: entry.name)
-    failures.sort()
     suffixes = {parse_name(outcome.scan).suffix for outcome in outcomes}
     write_derivative(out, source, {suffix for suffix in suffixes if suffix}, "brain masks")
     write_tsv(out / "brains.tsv", _COLUMNS, [_row(entry) for entry in entries])

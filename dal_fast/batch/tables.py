@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from dal_fast.batch.derivative import dataset_name, index_entry, write_derivative, write_tsv
 from dal_fast.batch.job import Outcome
@@ -16,6 +17,7 @@ from dal_fast.imaging.atomic import write_text
 from dal_fast.imaging.bids import LeftOut
 from dal_fast.report.index import Failure, index_page
 
+T = TypeVar("T")
 _ATTEMPTS, _PAUSE = 20, 0.1  # seconds, while another run replaces a result
 
 
@@ -36,18 +38,10 @@ def write_tables(
     Raises:
         OutputError: ``output-unwritable``, ``disk-full``.
     """
-    records, failures = [], list_failures(source, outcomes, left_out)
-    for outcome in outcomes:
-        if outcome.status == "failed":
-            continue
-        record = _read_record(outcome, out)
-        if record is not None:
-            records.append(record)
-        else:
-            name, reason = outcome.scan.relative_to(source), "its results have been removed since"
-            failures.append((str(name), Code.FILE_MISSING, reason))
+    records, failures = read_results(
+        source, outcomes, left_out, lambda outcome: _read_record(outcome, out)
+    )
     records.sort(key=lambda record: (-record.score, record.name))
-    failures.sort()
     write_derivative(out, source, {record.suffix for record in records})
     head = ("scan", "score", "volume_ml", "flags", *BRAIN_COLUMNS)
     scores = [
@@ -59,6 +53,33 @@ def write_tables(
     entries = [index_entry(record) for record in records]
     write_text(out / "index.html", index_page(dataset_name(source), entries, failures))
     return count_failures(failures)
+
+
+def read_results(
+    source: Path,
+    outcomes: Sequence[Outcome],
+    left_out: Sequence[LeftOut],
+    read: Callable[[Outcome], T | None],
+) -> tuple[list[T], list[Failure]]:
+    """What the scans that did not fail have on disk, and all failures, by their path.
+
+    Args:
+        source: the folder of the scans.
+        outcomes: of the scans.
+        left_out: what the folder holds besides.
+        read: a result; None where it is gone, which is a failure too.
+    """
+    results, failures = list[T](), list_failures(source, outcomes, left_out)
+    for outcome in outcomes:
+        if outcome.status == "failed":
+            continue
+        result = read(outcome)
+        if result is not None:
+            results.append(result)
+        else:
+            name, reason = outcome.scan.relative_to(source), "its results have been removed since"
+            failures.append((str(name), Code.FILE_MISSING, reason))
+    return results, sorted(failures)
 
 
 def list_failures(

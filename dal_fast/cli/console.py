@@ -6,12 +6,15 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from dal_fast.errors import Code, DalFastError, InputError
 from dal_fast.imaging.text import one_line
+
+if TYPE_CHECKING:
+    from dal_fast.screening.result import Flag, Result
 
 T = TypeVar("T")
 
@@ -128,6 +131,20 @@ def check_arguments(arguments: Sequence[str]) -> None:
         raise InputError(
             Code.VALUE, "an argument is empty; does it come from a variable that is not set?"
         )
+
+
+def say_score(name: str, result: Result) -> None:
+    """What a screening found, in one line."""
+    typer.echo(
+        f"{name}: score {result.score:.3f}, {result.volume_ml:.1f} mL above the threshold in "
+        f"{len(result.regions)} regions (sign of lesions: {result.parameters['sign']})"
+    )
+
+
+def say_flags(flags: Sequence[Flag]) -> None:
+    """A line a flag."""
+    for flag in flags:
+        typer.echo(f"  note [{flag.code}]: {flag.message}")
 
 
 @contextlib.contextmanager

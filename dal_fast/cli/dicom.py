@@ -19,6 +19,8 @@ from dal_fast.cli.console import (
     Weights,
     app,
     refusals,
+    say_flags,
+    say_score,
     status,
 )
 from dal_fast.cli.pool import Overwrite, Patience, PoolOptions, Workers, screen_jobs
@@ -252,11 +254,6 @@ def _say(job: Job, work: Any, outcome: Outcome) -> None:
         typer.echo(f"{name} is already screened with these parameters")
         return
     _, result = work
-    volume = sum(region.volume_ml for region in result.regions)
-    typer.echo(
-        f"{name}: score {result.score:.3f}, {volume:.1f} mL above the threshold in "
-        f"{len(result.regions)} regions (sign of lesions: {result.parameters['sign']})"
-    )
-    for flag in result.flags:
-        typer.echo(f"  note [{flag.code}]: {flag.message}")
+    say_score(name, result)
+    say_flags(result.flags)
     typer.echo(f"  results: {outcome.folder / sidecar_name(name)}")

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from dal_fast.batch.job import Task
-from dal_fast.errors import Code
+from dal_fast.errors import Code, InputError
 from dal_fast.imaging.text import one_line
 
 if TYPE_CHECKING:
-    from dal_fast.batch.job import Job, Outcome
+    from dal_fast.batch.job import Job, Outcome, Task
     from dal_fast.batch.pool import WorkerPool
     from dal_fast.batch.ray_pool import RayPool
     from dal_fast.imaging.bids import LeftOut
@@ -46,6 +45,19 @@ Patience = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Compute again what is complete and unchanged.")
 ]
+
+
+class WriteTables(Protocol):
+    """Writes what stands beside the results of a folder; returns how many scans have none."""
+
+    def __call__(
+        self,
+        source: Path,
+        out: Path,
+        outcomes: Sequence[Outcome],
+        left_out: Sequence[LeftOut],
+        /,
+    ) -> int: ...
 
 
 class Engine(StrEnum):
@@ -89,6 +101,40 @@ def outside(out: Path, scans: Sequence[Path]) -> list[Path]:
     """Those that do not lie in the folder of the results, by whatever path it is named."""
     real = out.resolve()
     return [scan for scan in scans if not scan.parent.resolve().is_relative_to(real)]
+
+
+def is_folder(source: Path) -> bool:
+    """Whether a command is asked for every scan of a folder, not for one scan."""
+    return source.is_dir() and not source.name.endswith((".nii", ".nii.gz"))
+
+
+def screen_folder(
+    source: Path,
+    out: Path,
+    settings: dict[str, Any],
+    options: PoolOptions,
+    write_tables: WriteTables,
+) -> int:
+    """Screen or strip every scan of a folder; returns the number of those that failed.
+
+    Raises:
+        InputError: ``no-scans``, and what a screener refuses.
+        OutputError: ``output-unwritable``, ``disk-full``.
+    """
+    from dal_fast.batch.job import jobs_of
+    from dal_fast.imaging.bids import find_scans
+
+    page = out / "index.html"
+    source, out = source.absolute(), out.absolute()
+    found = find_scans(source)
+    scans = outside(out, found.scans)
+    if not scans:
+        raise InputError(Code.NO_SCANS, f"{source} holds no scan outside {out}")
+    left_out = [left for left in found.left_out if outside(out, [left.path])]
+    outcomes = screen_jobs(source, out, jobs_of(source, out, scans), settings, options, left_out)
+    failed = write_tables(source, out, outcomes, left_out)
+    typer.echo(f"overview: {page}")
+    return failed
 
 
 def screen_jobs(

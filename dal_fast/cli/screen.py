@@ -20,9 +20,18 @@ from dal_fast.cli.console import (
     Weights,
     app,
     refusals,
+    say_flags,
+    say_score,
     status,
 )
-from dal_fast.cli.pool import Overwrite, Patience, PoolOptions, Workers, outside, screen_jobs
+from dal_fast.cli.pool import (
+    Overwrite,
+    Patience,
+    PoolOptions,
+    Workers,
+    is_folder,
+    screen_folder,
+)
 from dal_fast.errors import Code, InputError
 
 if TYPE_CHECKING:
@@ -84,13 +93,15 @@ def screen(
         "brain": brain.value,
     }
     with refusals():
-        if source.is_dir() and not source.name.endswith((".nii", ".nii.gz")):
+        if is_folder(source):
+            from dal_fast.batch.tables import write_tables
+
             if mask is not None:
                 raise InputError(
                     Code.MASK_FOR_FOLDER, "--mask belongs to one scan; INPUT is a folder"
                 )
             options = PoolOptions(workers, patience, overwrite)
-            failed = _screen_folder(source, out, settings, options)
+            failed = screen_folder(source, out, settings, options, write_tables)
             raise typer.Exit(1 if failed else 0)
         screen_one(source, out, mask, settings, overwrite)
 
@@ -124,32 +135,8 @@ def screen_one(
     _say(result, paths)
 
 
-def _screen_folder(source: Path, out: Path, settings: dict[str, Any], options: PoolOptions) -> int:
-    """Screen a folder; returns the number of scans that failed."""
-    from dal_fast.batch.job import jobs_of
-    from dal_fast.batch.tables import write_tables
-    from dal_fast.imaging.bids import find_scans
-
-    page = out / "index.html"
-    source, out = source.absolute(), out.absolute()
-    found = find_scans(source)
-    scans = outside(out, found.scans)
-    if not scans:
-        raise InputError(Code.NO_SCANS, f"{source} holds no scan outside {out}")
-    left_out = [left for left in found.left_out if outside(out, [left.path])]
-    jobs = jobs_of(source, out, scans)
-    outcomes = screen_jobs(source, out, jobs, settings, options, left_out)
-    failed = write_tables(source, out, outcomes, left_out)
-    typer.echo(f"overview: {page}")
-    return failed
-
-
 def _say(result: Result, paths: dict[str, Path]) -> None:
-    volume = sum(region.volume_ml for region in result.regions)
-    typer.echo(
-        f"{result.name}: score {result.score:.3f}, {volume:.1f} mL above the threshold "
-        f"in {len(result.regions)} regions (sign of lesions: {result.parameters['sign']})"
-    )
+    say_score(result.name, result)
     if (confidence := result.brain.get("Confidence")) is not None:
         typer.echo(
             f"  brain extracted: {result.brain['VolumeML']:.0f} mL, confidence {confidence:.2f}"
@@ -159,6 +146,5 @@ def _say(result: Result, paths: dict[str, Path]) -> None:
             f"  {region.volume_ml:6.2f} mL, peak {region.peak:.3f} at "
             f"{result.place_in_words(region)}"
         )
-    for flag in result.flags:
-        typer.echo(f"  note [{flag.code}]: {flag.message}")
+    say_flags(result.flags)
     typer.echo(f"report: {paths['report']}\nmap:    {paths['anomaly']}")

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dal_fast.cli.console import Device, NonFinite, Runtime, app, refusals, status
-from dal_fast.cli.pool import Overwrite, Patience, PoolOptions, Workers, outside, screen_jobs
-from dal_fast.errors import Code, InputError
+from dal_fast.cli.console import Device, NonFinite, Runtime, app, refusals, say_flags, status
+from dal_fast.cli.pool import (
+    Overwrite,
+    Patience,
+    PoolOptions,
+    Workers,
+    is_folder,
+    screen_folder,
+)
 
 if TYPE_CHECKING:
     from dal_fast.batch.strip import Stripped
@@ -69,9 +75,11 @@ def strip(
         "nonfinite": nonfinite.value,
     }
     with refusals():
-        if source.is_dir() and not source.name.endswith((".nii", ".nii.gz")):
+        if is_folder(source):
+            from dal_fast.batch.strip_tables import write_strip_tables
+
             options = PoolOptions(workers, patience, overwrite, task="strip")
-            failed = _strip_folder(source, out, settings, options)
+            failed = screen_folder(source, out, settings, options, write_strip_tables)
             raise typer.Exit(1 if failed else 0)
         _strip_one(source, out, settings, overwrite)
 
@@ -101,25 +109,6 @@ def _strip_one(source: Path, out: Path, settings: dict[str, Any], overwrite: boo
     _say(stripped, paths)
 
 
-def _strip_folder(source: Path, out: Path, settings: dict[str, Any], options: PoolOptions) -> int:
-    """Strip a folder; returns the number of scans that failed."""
-    from dal_fast.batch.job import jobs_of
-    from dal_fast.batch.strip_tables import write_strip_tables
-    from dal_fast.imaging.bids import find_scans
-
-    page = out / "index.html"
-    source, out = source.absolute(), out.absolute()
-    found = find_scans(source)
-    scans = outside(out, found.scans)
-    if not scans:
-        raise InputError(Code.NO_SCANS, f"{source} holds no scan outside {out}")
-    left_out = [left for left in found.left_out if outside(out, [left.path])]
-    outcomes = screen_jobs(source, out, jobs_of(source, out, scans), settings, options, left_out)
-    failed = write_strip_tables(source, out, outcomes, left_out)
-    typer.echo(f"overview: {page}")
-    return failed
-
-
 def _say(stripped: Stripped, paths: dict[str, Path]) -> None:
     from dal_fast.screening.scan import ORIGINS
 
@@ -129,6 +118,5 @@ def _say(stripped: Stripped, paths: dict[str, Path]) -> None:
         f"{stripped.scan.name}: brain of {facts['VolumeML']:,.0f} mL, "
         f"{ORIGINS[facts['Source']]}{sure}"
     )
-    for flag in stripped.flags:
-        typer.echo(f"  note [{flag.code}]: {flag.message}")
+    say_flags(stripped.flags)
     typer.echo(f"mask:  {paths['mask']}\nbrain: {paths['brain']}")

@@ -54,11 +54,10 @@ def _sheet(finding: Finding) -> NDArray[np.uint8]:
         left += column[0].shape[1] + _RIM
     picture = Picture.fromarray(sheet)
     draw = ImageDraw.Draw(picture)
-    volume = sum(region.volume_ml for region in result.regions)
     side = "right of the patient is on the left" if result.side_known else "left/right uncertain"
     lines = (
         f"dal_fast: {finding.verdict.name}, score {result.score:.3f}",
-        f"{volume:.1f} mL in {len(result.regions)} regions; {side}",
+        f"{result.volume_ml:.1f} mL in {len(result.regions)} regions; {side}",
         NOT_FOR_DIAGNOSIS,
     )
     for number, line in enumerate(lines):

@@ -74,10 +74,9 @@ def make_report(finding: Finding, segmentation: Dataset | None) -> Dataset:
 def _scan_group(finding: Finding) -> Any:
     result = finding.result
     unit = codes.UCUM.NoUnits
-    volume = sum(region.volume_ml for region in result.regions)
     measurements = [
         _measured("score", result.score, unit),
-        _measured("volume-above", volume, MILLILITRE),
+        _measured("volume-above", result.volume_ml, MILLILITRE),
         _measured("regions", float(len(result.regions)), unit),
     ]
     evaluations = [

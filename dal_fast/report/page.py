@@ -89,12 +89,13 @@ def peak_of(result: Result) -> NDArray[np.float64]:
 
 
 def _header(result: Result) -> str:
-    volume = sum(region.volume_ml for region in result.regions)
     count = len(result.regions)
     brain_ml = result.brain["VolumeML"]
     facts = [
         fact(f"{result.score:.3f}", "anomaly score", "score"),
-        fact(f"{volume:.1f} mL", f"above the threshold, {count} region{'s' * (count != 1)}"),
+        fact(
+            f"{result.volume_ml:.1f} mL", f"above the threshold, {count} region{'s' * (count != 1)}"
+        ),
         fact(f"{brain_ml:,.0f} mL", f"brain mask, {ORIGINS[result.brain['Source']]}"),
     ]
     flags = [

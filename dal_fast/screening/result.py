@@ -105,12 +105,16 @@ class Result:
     timings: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        volume = sum(region.volume_ml for region in self.regions)
         flags = f", flags: {', '.join(flag.code for flag in self.flags)}" if self.flags else ""
         return (
-            f"<Result of {self.name}: score {self.score:.3f}, {volume:.1f} mL above "
+            f"<Result of {self.name}: score {self.score:.3f}, {self.volume_ml:.1f} mL above "
             f"{self.threshold:.3g} in {len(self.regions)} regions{flags}>"
         )
+
+    @property
+    def volume_ml(self) -> float:
+        """Of all regions."""
+        return sum(region.volume_ml for region in self.regions)
 
     @property
     def threshold(self) -> float:
