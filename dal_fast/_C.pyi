@@ -161,6 +161,17 @@ class CpuKernels(Kernels[int], Protocol):
         self, *, x: int, mask: int, n: int, k: int, positive: bool, workspace: int, where: int
     ) -> float: ...  # fmt: skip
 
+    def highest_nearby_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
+    def highest_nearby(
+        self, *, x: int, mask: int, sign: float, out: int, shape: tuple[int, int, int],
+        workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def usual_spread_workspace(self, *, voxels: int, where: int) -> int: ...
+    def usual_spread(
+        self, *, x: int, phi: int, p: int, mask: int, tissues: int, voxels: int,
+        out: int, spreads: int, workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+
 class CudaKernels(Kernels[tuple[int, int]], Protocol):
     """``where`` is the index of the device and the address of the stream."""
 

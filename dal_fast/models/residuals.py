@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.metrics import robust_spread
+from dal_fast.ops import _image_stages as stages
 
 CERTAIN, ENOUGH = 0.8, 50  # probability and number of the voxels that a spread is taken from
 LEAST_SPREAD, UNKNOWN_SPREAD = 0.02, 0.1  # of a tissue without noise, of one with too few voxels
@@ -19,6 +20,8 @@ LEAST_SPREAD, UNKNOWN_SPREAD = 0.02, 0.1  # of a tissue without noise, of one wi
 
 def highest_nearby(phi: Tensor, mask: Tensor) -> Tensor:
     """Largest phi inside the mask among a voxel and its 26 neighbours, ``(N, 1, D, H, W)``."""
+    if stages.served(phi, mask):
+        return stages.highest_nearby(phi, mask)
     highest = phi.masked_fill(~mask, -torch.inf)
     for axis in (2, 3, 4):
         before, size = highest, highest.shape[axis]
@@ -38,6 +41,8 @@ def usual_spread(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor) -> Tensor:
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: where the scan has signal inside the brain, bool ``(N, 1, D, H, W)``.
     """
+    if stages.served(x, phi, p, mask):
+        return stages.usual_spread(x, phi, p, mask)
     residual = x - phi
     spreads = residual.new_full(p.shape[:2], UNKNOWN_SPREAD)
     for n, k in itertools.product(range(p.shape[0]), range(p.shape[1])):
