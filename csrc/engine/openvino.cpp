@@ -99,8 +99,7 @@ class OpenvinoRequest final : public Request {
  public:
   OpenvinoRequest(const Api& api, const Types& types, const Compiled* compiled) : api_(api), types_(types) {
     check(api.ov_compiled_model_create_infer_request(compiled, &infer_), "a request cannot be made");
-    const Callback callback{[](void* self) { static_cast<OpenvinoRequest*>(self)->finished(); }, this};
-    const Status status = api.ov_infer_request_set_callback(infer_, &callback);
+    const Status status = api.ov_infer_request_set_callback(infer_, &callback_);
     if (status) {
       api.ov_infer_request_free(infer_);
       check(status, "a request cannot be made");
