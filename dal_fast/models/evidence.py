@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from dal_fast.imaging.morphology import bounding_box
 from dal_fast.models.recouple import lattice
+from dal_fast.ops import _image_stages as stages
 
 ATLAS_SIDES = (40, 48, 40)  # a brain's bounding box in the atlas
 _ANYWHERE = 0.02  # least prior probability of a tissue
@@ -77,6 +78,8 @@ class TissueEvidence(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        if stages.served(x, mask, self.atlas) and self.atlas.shape[1] <= stages.MOST_TISSUES:
+            return stages.tissue_evidence(x, mask, self.atlas)
         return torch.stack([self._one(x[n, 0], mask[n, 0]) for n in range(len(x))])
 
     def _one(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -89,6 +92,8 @@ class TissueEvidence(nn.Module):
 
 def _laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
     """An atlas ``(1, K, ...)`` in the bounding box of ``mask (D, H, W)``, 0 outside the mask."""
+    if stages.served(atlas, mask):
+        return stages.lay_atlas(atlas, mask)
     out = atlas.new_zeros((atlas.shape[1], *mask.shape))
     box = bounding_box(mask)
     sides = [side.stop - side.start for side in box]
@@ -105,6 +110,8 @@ def combine(evidence: Tensor, output: Tensor) -> Tensor:
         evidence: of :class:`TissueEvidence`.
         output: ``(N, K + 1, D, H, W)``: corrections, and the logit of the trust t.
     """
+    if stages.served(evidence, output) and output.shape[1] <= stages.MOST_TISSUES:
+        return stages.tissue_logits(evidence, output)
     likelihood, prior = evidence[:, 1:].chunk(2, dim=1)
     trust = torch.sigmoid(output[:, -1:] + _FIRST_TRUST)
     return trust * (likelihood * prior + _FAINT).log() + output[:, :-1]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.models.bias import FEWEST, bias_field, robust_means
+from dal_fast.ops import _image_stages as stages
 
 ENOUGH = 20_000  # voxels; with more, the bias is fitted to every eighth
 PLENTY = 400_000  # more than a brain has at 2 mm: every eighth counts, or every 64th, ...
@@ -44,6 +45,8 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: brain, bool ``(N, 1, D, H, W)``.
     """
+    if stages.served(x, p, mask) and p.shape[1] <= stages.MOST_TISSUES:
+        return TissueFit(*stages.closed_form(x, p, mask))
     with torch.autocast(x.device.type, enabled=False):  # normal equations need every digit
         parts = [_one(x[n, 0], p[n], mask[n, 0]) for n in range(x.shape[0])]
     image, means, bias = (torch.stack(part) for part in zip(*parts, strict=True))
