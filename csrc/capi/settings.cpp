@@ -11,7 +11,7 @@ namespace {
 
 constexpr const char* kFormat = "dal-fast-bundle-1";
 constexpr const char* kFeatures[] = {"closed_form", "tissue_input_scan", "tissue_input_evidence",
-                                     "residual_head", "extractor"};
+                                     "residual_head", "usual_residual", "extractor"};
 
 bool known(const char* word, size_t length) {
   for (const char* feature : kFeatures)
@@ -53,17 +53,42 @@ void set(const Bundle& bundle, double* value, const char* kind, const char* cont
   if (bundle.text(key)) *value = bundle.number(key);
 }
 
-Healthy healthy_of(const Bundle& bundle, const char* contrast) {
-  Healthy healthy;
-  set(bundle, &healthy.structure, "threshold", contrast, "structure");
-  set(bundle, &healthy.enhanced, "threshold", contrast, "enhanced");
-  const char* const signs[2] = {"enhanced_positive", "enhanced_negative"};
-  for (int sign = 0; sign < 2; ++sign) {
-    set(bundle, &healthy.level[sign], "threshold", contrast, signs[sign]);
-    set(bundle, &healthy.mean[sign], "peak", contrast, signs[sign], ".mean");
-    set(bundle, &healthy.spread[sign], "peak", contrast, signs[sign], ".spread");
-  }
+void set_sign(const Bundle& bundle, SignCalibration* healthy, const char* contrast, const char* sign) {
+  set(bundle, &healthy->threshold, "threshold", contrast, sign);
+  set(bundle, &healthy->peak, "peak", contrast, sign, ".mean");
+  set(bundle, &healthy->peak_sd, "peak", contrast, sign, ".spread");
+}
+
+Calibrated healthy_of(const Bundle& bundle, int contrast) {
+  Calibrated healthy(static_cast<Contrast>(contrast));
+  const char* const name = kContrastNames[contrast];
+  set(bundle, &healthy.structure, "threshold", name, "structure");
+  set(bundle, &healthy.combined, "threshold", name, "enhanced");
+  set_sign(bundle, &healthy.bright, name, "enhanced_positive");
+  set_sign(bundle, &healthy.dark, name, "enhanced_negative");
+  for (const double level : {healthy.structure, healthy.combined, healthy.bright.threshold, healthy.dark.threshold})
+    if (!(level > 0)) fail(DAL_BUNDLE, "weights-mismatch", "a threshold of the bundle's for %s is not positive", name);
   return healthy;
+}
+
+// (tissues, depth, height, width), where it lies in the bundle.
+Atlas atlas_of(const BundleTensor& tensor, int64_t tissues) {
+  const int64_t* const s = tensor.shape;
+  const bool fits = tensor.rank == 4 && s[0] == tissues && s[1] > 0 && s[2] > 0 && s[3] > 0 && s[1] <= 256 &&
+                    s[2] <= 256 && s[3] <= 256;
+  if (!fits || reinterpret_cast<uintptr_t>(tensor.data) % alignof(float))
+    fail(DAL_BUNDLE, "weights-mismatch", "the bundle's %s has another shape or place", tensor.name.start);
+  return {reinterpret_cast<const float*>(tensor.data), tissues, {s[1], s[2], s[3]}};
+}
+
+void set_usual(const Bundle& bundle, Settings* settings) {
+  const char* const signs[2] = {"enhanced_positive", "enhanced_negative"};
+  for (int contrast = 0; contrast < kContrasts; ++contrast)
+    for (int sign = 0; sign < 2; ++sign) {
+      char name[64];
+      std::snprintf(name, sizeof name, "usual/%s/%s", kContrastNames[contrast], signs[sign]);
+      settings->usual[contrast][sign] = atlas_of(bundle.tensor(name, "F32"), 1);
+    }
 }
 
 double within(const Bundle& bundle, const char* key, double least, double most) {
@@ -85,8 +110,11 @@ Settings read_settings(const Bundle& bundle) {
   settings.sees_evidence = has_word(features, "tissue_input_evidence");
   settings.residual_head = has_word(features, "residual_head");
   within(bundle, "tissues", kTissues, kTissues);
+  settings.atlas = atlas_of(bundle.tensor("atlas", "F32"), kTissues);
+  settings.usual_residual = has_word(features, "usual_residual");
+  if (settings.usual_residual) set_usual(bundle, &settings);
   for (int contrast = 0; contrast < kContrasts; ++contrast)
-    settings.healthy[contrast] = healthy_of(bundle, kContrastNames[contrast]);
+    settings.healthy[contrast] = healthy_of(bundle, contrast);
   settings.brain_voxel_mm = within(bundle, "brain.voxel_mm", 0.5, 10);
   settings.brain_reach_mm = within(bundle, "brain.reach_mm", 0.5, 100);
   const char* const sides[3] = {"brain.shape.0", "brain.shape.1", "brain.shape.2"};

@@ -3,21 +3,16 @@
 #include <cstdint>
 
 #include "bundle/bundle.h"
+#include "chain/anomaly.h"
+#include "tissue/tissue.h"
 
 namespace dal {
 
 enum class Part : int { tissue = 0, residual_head = 1, extractor = 2 };
 constexpr int kParts = 3;
 constexpr const char* kPartNames[kParts] = {"tissue", "residual_head", "extractor"};
-constexpr int kTissues = 3, kContrasts = 3;  // DAL_T1W - 1, ...
+constexpr int kTissues = 3, kContrasts = 3;  // Contrast, and DAL_T1W - 1, ...
 constexpr const char* kContrastNames[kContrasts] = {"T1w", "T2w", "FLAIR"};
-
-// Of one contrast; see dal_fast/screening/calibration.py.
-struct Healthy {
-  double structure = 1, enhanced = 1;  // thresholds
-  double level[2] = {1, 1};  // of the bright and the dark map
-  double mean[2] = {0.4, 0.4}, spread[2] = {0.2, 0.2};  // of the logarithm of their peaks
-};
 
 struct Settings {
   double voxel_mm;
@@ -26,7 +21,10 @@ struct Settings {
                        // scan
   float input_ceiling;
   bool residual_head;
-  Healthy healthy[kContrasts];
+  bool usual_residual;  // the atlases of what is usual at a place are there
+  Atlas atlas;          // of tissue; in the bundle's own memory, as the others
+  Atlas usual[kContrasts][2];  // by contrast and sign, bright first
+  Calibrated healthy[kContrasts] = {Calibrated(Contrast::t1w), Calibrated(Contrast::t2w), Calibrated(Contrast::flair)};
   double brain_voxel_mm, brain_reach_mm;
   int64_t brain_shape[3];
 
