@@ -73,6 +73,20 @@ class ObliqueAxis:
         self, *, size: int, stride: int, offset: float, step_d: float, step_h: float, step_w: float
     ) -> None: ...
 
+class Compared:
+    """Addresses of one scan's volumes, as ``kernels/residual/residual.h`` names them."""
+
+    def __init__(
+        self, *, x: int, phi: int, fluid: int, highest: int, lowest: int, spread: int, mask: int
+    ) -> None: ...  # fmt: skip
+
+class Signed:
+    """How one sign is scored, see ``csrc/chain/enhance.h``; ``usual`` is an address."""
+
+    def __init__(
+        self, *, sign: float, smoothed: bool, level: float, usual: int
+    ) -> None: ...  # fmt: skip
+
 class Kernels(Protocol[_Where_contra]):
     """The functions of one engine."""
 
@@ -196,6 +210,26 @@ class CpuKernels(Kernels[int], Protocol):
     def closed_form(
         self, *, x: int, p: int, mask: int, tissues: int, shape: tuple[int, int, int],
         image: int, bias: int, means: int, workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def residual_evidence_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
+    def residual_evidence(
+        self, *, scan: Compared, p: int, out: int, shape: tuple[int, int, int],
+        workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def abnormal_probability(
+        self, *, logit: int, mask: int, out: int, shape: tuple[int, int, int], where: int
+    ) -> None: ...  # fmt: skip
+    def structural_difference_workspace(
+        self, *, shape: tuple[int, int, int], where: int
+    ) -> int: ...  # fmt: skip
+    def structural_difference(
+        self, *, x: int, phi: int, fluid: int, mask: int, out: int, shape: tuple[int, int, int],
+        workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def enhanced_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
+    def enhanced(
+        self, *, scan: Compared, structure: int, evidence: int, sign: Signed, out: int,
+        shape: tuple[int, int, int], workspace: int, where: int,
     ) -> None: ...  # fmt: skip
 
 class CudaKernels(Kernels[tuple[int, int]], Protocol):

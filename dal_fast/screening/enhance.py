@@ -25,7 +25,9 @@ import torch
 from torch import Tensor
 
 from dal_fast.models.residuals import highest_nearby
+from dal_fast.ops import _map_stages as stages
 from dal_fast.ops import ssim3d, tfce3d
+from dal_fast.ops._image_stages import served
 
 WINDOWS = (3, 5, 7, 11)
 EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY = 0.5, 1.0, 26
@@ -43,6 +45,8 @@ def structural_difference(x: Tensor, phi: Tensor, fluid: Tensor, mask: Tensor) -
         fluid: probability of fluid, the same shape.
         mask: where the scan has signal inside the brain, bool, the same shape.
     """
+    if served(x, phi, fluid, mask):
+        return stages.structural_difference(x, phi, fluid, mask)
     total = torch.zeros_like(x)
     for window in WINDOWS:
         ssim = ssim3d(x, phi, window=window, kind="uniform", reduction="none")
@@ -72,6 +76,9 @@ def enhanced(
         sharpness: a, of ``SHARPNESS``.
         evidence: h.
     """
+    given = (x, phi, fluid, mask, spread, structure)
+    if sharpness in (0.5, 1.0) and served(*given, *(() if evidence is None else (evidence,))):
+        return stages.enhanced(*given, sign, sharpness < 1, evidence)
     flat = sign * (x - phi)
     tolerant = sign * x - highest_nearby(sign * phi, mask)
     residual = (flat.clamp_min_(0) + tolerant.clamp_min_(0)) * (1 - fluid) * mask / (2 * spread)

@@ -1,0 +1,97 @@
+"""The compiled stages from a pseudo-healthy image to map and regions, called with CPU tensors.
+
+What calls them has the same in torch, see :mod:`dal_fast.ops._image_stages`. Sources:
+``csrc/chain`` and the kernels that it names.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dal_fast.context import _C
+from dal_fast.ops._checks import address
+from dal_fast.ops._dispatch import cpu_kernels
+from dal_fast.ops._image_stages import _sides, _workspace, highest_nearby
+
+_RESIDUAL_CHANNELS = 11
+
+
+def residual_evidence(
+    x: Tensor, phi: Tensor, p: Tensor, fluid: Tensor, mask: Tensor, spread: Tensor
+) -> Tensor:
+    """See :func:`dal_fast.models.residual_head.residual_evidence`; with the usual spread."""
+    x, phi, p, fluid, mask = (t.contiguous() for t in (x, phi, p, fluid, mask))
+    highest, lowest = highest_nearby(phi, mask), highest_nearby(-phi, mask)
+    out = torch.empty(len(x), _RESIDUAL_CHANNELS, *x.shape[2:])
+    kernels, threads = cpu_kernels()
+    shape = _sides(x)
+    workspace = _workspace(kernels.residual_evidence_workspace(shape=shape, where=threads))
+    for n in range(len(x)):
+        scan = _C.Compared(
+            x=address(x[n]), phi=address(phi[n]), fluid=address(fluid[n]),
+            highest=address(highest[n]), lowest=address(lowest[n]), spread=address(spread[n]),
+            mask=address(mask[n]),
+        )  # fmt: skip
+        kernels.residual_evidence(
+            scan=scan, p=address(p[n]), out=address(out[n]), shape=shape,
+            workspace=address(workspace), where=threads,
+        )  # fmt: skip
+    return out
+
+
+def abnormal_probability(logit: Tensor, mask: Tensor) -> Tensor:
+    """The sigmoid of logits inside a mask, ``(N, 1, D, H, W)``; 0 outside."""
+    logit, mask = logit.contiguous(), mask.contiguous()
+    out = torch.empty(logit.shape)
+    kernels, threads = cpu_kernels()
+    for n in range(len(logit)):
+        kernels.abnormal_probability(
+            logit=address(logit[n]), mask=address(mask[n]), out=address(out[n]),
+            shape=_sides(logit), where=threads,
+        )  # fmt: skip
+    return out
+
+
+def structural_difference(x: Tensor, phi: Tensor, fluid: Tensor, mask: Tensor) -> Tensor:
+    """See :func:`dal_fast.screening.enhance.structural_difference`."""
+    x, phi, fluid, mask = (t.contiguous() for t in (x, phi, fluid, mask))
+    out, shape = torch.empty(x.shape), _sides(x)
+    kernels, threads = cpu_kernels()
+    workspace = _workspace(kernels.structural_difference_workspace(shape=shape, where=threads))
+    kernels.structural_difference(
+        x=address(x), phi=address(phi), fluid=address(fluid), mask=address(mask), out=address(out),
+        shape=shape, workspace=address(workspace), where=threads,
+    )  # fmt: skip
+    return out
+
+
+def enhanced(
+    x: Tensor,
+    phi: Tensor,
+    fluid: Tensor,
+    mask: Tensor,
+    spread: Tensor,
+    structure: Tensor,
+    sign: float,
+    smoothed: bool,
+    evidence: Tensor | None,
+) -> Tensor:
+    """See :func:`dal_fast.screening.enhance.enhanced`; a sharpness of a half is ``smoothed``."""
+    x, phi, fluid, mask = (t.contiguous() for t in (x, phi, fluid, mask))
+    spread, structure = spread.contiguous(), structure.contiguous()
+    evidence = None if evidence is None else evidence.contiguous()
+    nearby = highest_nearby(phi if sign > 0 else -phi, mask)
+    out, shape = torch.empty(x.shape), _sides(x)
+    kernels, threads = cpu_kernels()
+    workspace = _workspace(kernels.enhanced_workspace(shape=shape, where=threads))
+    scan = _C.Compared(
+        x=address(x), phi=address(phi), fluid=address(fluid), highest=address(nearby),
+        lowest=address(nearby), spread=address(spread), mask=address(mask),
+    )  # fmt: skip
+    kernels.enhanced(
+        scan=scan, structure=address(structure), evidence=address(evidence),
+        sign=_C.Signed(sign=sign, smoothed=smoothed, level=1.0, usual=0),
+        out=address(out), shape=shape, workspace=address(workspace), where=threads,
+    )  # fmt: skip
+    return out
