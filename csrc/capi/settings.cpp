@@ -10,8 +10,8 @@ namespace dal {
 namespace {
 
 constexpr const char* kFormat = "dal-fast-bundle-1";
-constexpr const char* kFeatures[] = {"closed_form", "tissue_input_scan", "tissue_input_evidence",
-                                     "residual_head", "usual_residual", "extractor"};
+constexpr const char* kFeatures[] = {"closed_form",   "tissue_input_scan", "tissue_input_evidence",
+                                     "residual_head", "usual_residual",    "extractor"};
 
 bool known(const char* word, size_t length) {
   for (const char* feature : kFeatures)
@@ -66,28 +66,29 @@ Calibrated healthy_of(const Bundle& bundle, int contrast) {
   set(bundle, &healthy.combined, "threshold", name, "enhanced");
   set_sign(bundle, &healthy.bright, name, "enhanced_positive");
   set_sign(bundle, &healthy.dark, name, "enhanced_negative");
-  for (const double level : {healthy.structure, healthy.combined, healthy.bright.threshold, healthy.dark.threshold})
-    if (!(level > 0)) fail(DAL_BUNDLE, "weights-mismatch", "a threshold of the bundle's for %s is not positive", name);
+  for (const double level :
+       {healthy.structure, healthy.combined, healthy.bright.threshold, healthy.dark.threshold})
+    if (!(level > 0))
+      fail(DAL_BUNDLE, "weights-mismatch", "a threshold of the bundle's for %s is not positive", name);
   return healthy;
 }
 
 // (tissues, depth, height, width), where it lies in the bundle.
 Atlas atlas_of(const BundleTensor& tensor, int64_t tissues) {
   const int64_t* const s = tensor.shape;
-  const bool fits = tensor.rank == 4 && s[0] == tissues && s[1] > 0 && s[2] > 0 && s[3] > 0 && s[1] <= 256 &&
-                    s[2] <= 256 && s[3] <= 256;
+  const bool fits = tensor.rank == 4 && s[0] == tissues && s[1] > 0 && s[2] > 0 && s[3] > 0 &&
+                    s[1] <= 256 && s[2] <= 256 && s[3] <= 256;
   if (!fits || reinterpret_cast<uintptr_t>(tensor.data) % alignof(float))
     fail(DAL_BUNDLE, "weights-mismatch", "the bundle's %s has another shape or place", tensor.name.start);
   return {reinterpret_cast<const float*>(tensor.data), tissues, {s[1], s[2], s[3]}};
 }
 
 void set_usual(const Bundle& bundle, Settings* settings) {
-  const char* const signs[2] = {"enhanced_positive", "enhanced_negative"};
   for (int contrast = 0; contrast < kContrasts; ++contrast)
-    for (int sign = 0; sign < 2; ++sign) {
+    for (int which = 0; which < kUsual; ++which) {
       char name[64];
-      std::snprintf(name, sizeof name, "usual/%s/%s", kContrastNames[contrast], signs[sign]);
-      settings->usual[contrast][sign] = atlas_of(bundle.tensor(name, "F32"), 1);
+      std::snprintf(name, sizeof name, "usual/%s/%s", kContrastNames[contrast], kUsualNames[which]);
+      if (bundle.find(name)) settings->usual[contrast][which] = atlas_of(bundle.tensor(name, "F32"), 1);
     }
 }
 

@@ -14,6 +14,9 @@ constexpr const char* kPartNames[kParts] = {"tissue", "residual_head", "extracto
 constexpr int kTissues = 3, kContrasts = 3;  // Contrast, and DAL_T1W - 1, ...
 constexpr const char* kContrastNames[kContrasts] = {"T1w", "T2w", "FLAIR"};
 
+constexpr int kUsual = 3;  // residual of bright and of dark lesions, structure
+constexpr const char* kUsualNames[kUsual] = {"enhanced_positive", "enhanced_negative", "structure"};
+
 struct Settings {
   double voxel_mm;
   int64_t stride;
@@ -22,9 +25,10 @@ struct Settings {
   float input_ceiling;
   bool residual_head;
   bool usual_residual;  // the atlases of what is usual at a place are there
-  Atlas atlas;          // of tissue; in the bundle's own memory, as the others
-  Atlas usual[kContrasts][2];  // by contrast and sign, bright first
-  Calibrated healthy[kContrasts] = {Calibrated(Contrast::t1w), Calibrated(Contrast::t2w), Calibrated(Contrast::flair)};
+  Atlas atlas;  // of tissue; in the bundle's own memory, as the others
+  Atlas usual[kContrasts][kUsual];  // without values where a contrast has none
+  Calibrated healthy[kContrasts] = {Calibrated(Contrast::t1w), Calibrated(Contrast::t2w),
+                                    Calibrated(Contrast::flair)};
   double brain_voxel_mm, brain_reach_mm;
   int64_t brain_shape[3];
 

@@ -62,7 +62,9 @@ struct Chooser {
 
 }  // namespace
 
-int64_t guess_contrast_workspace(Shape shape, int threads) { return Scratch(nullptr, shape, threads).bytes; }
+int64_t guess_contrast_workspace(Shape shape, int threads) {
+  return Scratch(nullptr, shape, threads).bytes;
+}
 
 LooksLike guess_contrast(const float* x, const float* phi, const float* bias, const float* p,
                          const float* fluid, const uint8_t* mask, const ContrastSettings& settings,

@@ -15,8 +15,8 @@ constexpr int64_t kSpan = 1 << 16;  // voxels a task
 
 int64_t normalise_workspace(int threads) { return selection_workspace(threads); }
 
-Normalised normalise(const float* scan, const uint8_t* mask, const NormaliseSettings& settings, float* image,
-                     uint8_t* view, Shape shape, void* workspace, int threads) {
+Normalised normalise(const float* scan, const uint8_t* mask, const NormaliseSettings& settings,
+                     float* image, uint8_t* view, Shape shape, void* workspace, int threads) {
   const int64_t voxels = shape.voxels();
   const SelectionCounts counts = DAL_DISPATCH(selection_counts, scan, mask, voxels, threads);
   const auto ranked = [&](int64_t rank, bool positive) {

@@ -5,8 +5,8 @@
 namespace dal {
 
 struct NormaliseSettings {
-  double level = 0.5;               // of the median
-  float widest = 2.f;               // where the image is cut off
+  double level = 0.5;  // of the median
+  float widest = 2.f;  // where the image is cut off
   double standardised_share = 0.1;  // a larger share of negative brain voxels: the scan was standardised
 };
 
@@ -21,9 +21,10 @@ struct Normalised {
 
 int64_t normalise_workspace(int threads);  // bytes
 
-// scan, image: (depth, height, width), image may be scan. view: where the mask has positive values, or the mask
-// for a standardised scan. image: in [0, widest], 0 outside the view. Without a signal both hold nothing.
-Normalised normalise(const float* scan, const uint8_t* mask, const NormaliseSettings& settings, float* image,
-                     uint8_t* view, Shape shape, void* workspace, int threads);
+// scan, image: (depth, height, width), image may be scan. view: where the mask has positive values, or the
+// mask for a standardised scan. image: in [0, widest], 0 outside the view. Without a signal both hold
+// nothing.
+Normalised normalise(const float* scan, const uint8_t* mask, const NormaliseSettings& settings,
+                     float* image, uint8_t* view, Shape shape, void* workspace, int threads);
 
 }  // namespace dal
