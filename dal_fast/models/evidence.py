@@ -81,10 +81,10 @@ class TissueEvidence(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        if stages.served(x, mask, self.atlas) and self.atlas.shape[1] <= stages.MOST_TISSUES:
-            return stages.tissue_evidence(x, mask, self.atlas)
         if fixed.wanted(x):
             return self._all(x, mask[:, 0])
+        if stages.served(x, mask, self.atlas) and self.atlas.shape[1] <= stages.MOST_TISSUES:
+            return stages.tissue_evidence(x, mask, self.atlas)
         return torch.stack([self._one(x[n, 0], mask[n, 0]) for n in range(len(x))])
 
     def _one(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: brain, bool ``(N, 1, D, H, W)``.
     """
-    if stages.served(x, p, mask) and p.shape[1] <= stages.MOST_TISSUES:
+    if not fixed.wanted(x) and stages.served(x, p, mask) and p.shape[1] <= stages.MOST_TISSUES:
         return TissueFit(*stages.closed_form(x, p, mask))
     with torch.autocast(x.device.type, enabled=False):  # normal equations need every digit
         if fixed.wanted(x):

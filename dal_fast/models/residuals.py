@@ -42,7 +42,7 @@ def usual_spread(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor) -> Tensor:
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: where the scan has signal inside the brain, bool ``(N, 1, D, H, W)``.
     """
-    if stages.served(x, phi, p, mask):
+    if not fixed.wanted(x) and stages.served(x, phi, p, mask):
         return stages.usual_spread(x, phi, p, mask)
     residual = x - phi
     if fixed.wanted(x):
