@@ -70,11 +70,12 @@ inline void register_enhance(py::module_& m) {
       "where"_a, NoGil());
 }
 
-inline Calibrated calibrated(int contrast, const std::array<double, 2>& thresholds,
+inline Calibrated calibrated(int contrast, const std::array<double, 2>& thresholds, address usual_structure,
                              const SignCalibration& bright, const SignCalibration& dark) {
   Calibrated all{Contrast(contrast)};
   all.structure = thresholds[0];
   all.combined = thresholds[1];
+  all.usual_structure = pointer<float>(usual_structure);
   all.bright = bright;
   all.dark = dark;
   return all;
@@ -90,16 +91,16 @@ inline void register_anomaly(py::module_& m) {
   m.def(
       "anomaly_map",
       [](const Compared& scan, address evidence, int contrast, const std::array<double, 2>& thresholds,
-         const SignCalibration& bright, const SignCalibration& dark, address out, Sides shape,
-         address workspace, Where where) {
+         address usual_structure, const SignCalibration& bright, const SignCalibration& dark, address out,
+         Sides shape, address workspace, Where where) {
         const SignsWeighed signs = anomaly_map(
-            scan, pointer<float>(evidence), calibrated(contrast, thresholds, bright, dark),
+            scan, pointer<float>(evidence), calibrated(contrast, thresholds, usual_structure, bright, dark),
             EnhanceSettings{}, WeighingSettings{}, pointer<float>(out), shape_of(shape),
             pointer<void>(workspace), where);
         return std::pair(std::array<double, 2>{signs.bright, signs.dark}, signs.shown);
       },
-      py::kw_only(), "scan"_a, "evidence"_a, "contrast"_a, "thresholds"_a, "bright"_a, "dark"_a, "out"_a,
-      "shape"_a, "workspace"_a, "where"_a, NoGil());
+      py::kw_only(), "scan"_a, "evidence"_a, "contrast"_a, "thresholds"_a, "usual_structure"_a, "bright"_a,
+      "dark"_a, "out"_a, "shape"_a, "workspace"_a, "where"_a, NoGil());
   m.def(
       "top_mean_workspace", [](int64_t voxels) { return top_mean_workspace(voxels); }, py::kw_only(),
       "voxels"_a);

@@ -64,6 +64,9 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
     return outstanding(to, scan.mask, of, voxels, s.top, weighing);
   };
   const double bright = score(1, healthy.bright, s.bright), dark = score(-1, healthy.dark, s.dark);
+  if (healthy.usual_structure)
+    DAL_DISPATCH(structural_excess, s.structure, healthy.usual_structure, float(healthy.structure), voxels,
+                 threads);
   const SignsWeighed signs = weigh(bright, dark, healthy.usually_dark, weighing.benefit);
   DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure,
                {float(signs.bright), float(signs.dark), float(healthy.structure_share),

@@ -18,7 +18,8 @@ struct Calibrated {
   double structure = 1, combined = 1;  // thresholds of g, and of the map itself
   SignCalibration bright, dark;
   bool usually_dark, smoothed;
-  double structure_share;  // what g / g_0 adds to a map
+  double structure_share;  // what g / g_0, or what of g is unusual, adds to a map
+  const float* usual_structure = nullptr;  // g that is usual at a place, (depth, height, width), or null
 
   // Of a model that was never calibrated.
   explicit Calibrated(Contrast contrast)

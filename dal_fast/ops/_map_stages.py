@@ -95,3 +95,74 @@ def enhanced(
         out=address(out), shape=shape, workspace=address(workspace), where=threads,
     )  # fmt: skip
     return out
+
+
+def top_mean(anomaly: Tensor, mask: Tensor) -> float:
+    """See :func:`dal_fast.screening.postprocess.scan_score`."""
+    anomaly, mask = anomaly.contiguous(), mask.contiguous()
+    kernels, voxels = _C.cpu, anomaly.numel()
+    workspace = _workspace(kernels.top_mean_workspace(voxels=voxels))
+    return kernels.top_mean(
+        x=address(anomaly), mask=address(mask), voxels=voxels, workspace=address(workspace)
+    )
+
+
+def tissue_labels(p: Tensor, mask: Tensor) -> Tensor:
+    """1 CSF, 2 grey, 3 white matter, whichever is most probable, and 0 outside the mask.
+
+    Args:
+        p: of these three, float32 ``(1, 3, D, H, W)``.
+        mask: bool ``(1, 1, D, H, W)``.
+
+    Returns:
+        uint8 ``(D, H, W)``.
+    """
+    p, mask = p.contiguous(), mask.contiguous()
+    out = torch.empty(p.shape[2:], dtype=torch.uint8)
+    kernels, threads = cpu_kernels()
+    kernels.tissue_labels(
+        p=address(p), mask=address(mask), out=address(out), voxels=out.numel(), where=threads
+    )
+    return out
+
+
+def anomaly_mask(anomaly: Tensor, threshold: float, least: int) -> Tensor:
+    """``anomaly >= threshold`` without 26-connected regions of fewer than ``least`` voxels.
+
+    Args:
+        anomaly: float32 ``(D, H, W)``, contiguous.
+        threshold: in its unit.
+        least: at least 1.
+
+    Returns:
+        bool ``(D, H, W)``.
+    """
+    kernels, threads = cpu_kernels()
+    out, shape = torch.empty(anomaly.shape, dtype=torch.bool), _sides(anomaly)
+    workspace = _workspace(kernels.anomaly_mask_workspace(shape=shape, where=threads))
+    kernels.anomaly_mask(
+        anomaly=address(anomaly), threshold=threshold, least=least, out=address(out), shape=shape,
+        workspace=address(workspace), where=threads,
+    )  # fmt: skip
+    return out
+
+
+def region_table(
+    anomaly: Tensor, mask: Tensor, affine: list[float]
+) -> list[tuple[float, float, float, tuple[float, float, float]]]:
+    """Volume in millilitres, peak, mean and centre of every region, highest peak first.
+
+    Args:
+        anomaly: float32 ``(K, J, I)``, contiguous.
+        mask: bool, the same shape.
+        affine: ``(i, j, k)`` to world millimetres, 16 values row by row.
+    """
+    kernels, threads = cpu_kernels()
+    shape = _sides(anomaly)
+    workspace = _workspace(kernels.region_table_workspace(shape=shape, least=1, where=threads))
+    found, _ = kernels.region_table(
+        anomaly=address(anomaly), mask=address(mask), affine=affine, least=1,
+        capacity=int(torch.count_nonzero(mask)), shape=shape, workspace=address(workspace),
+        where=threads,
+    )  # fmt: skip
+    return found

@@ -57,6 +57,10 @@ DAL_DECLARE(void signed_residual(const Compared& scan, float sign, const float* 
 DAL_DECLARE(void cluster_heights(float* r, const float* smooth, const float* structure, float least,
                                  const float* evidence, int64_t voxels, int threads))
 
+// structure = max(structure - usual / level, 0).
+DAL_DECLARE(void structural_excess(float* structure, const float* usual, float level, int64_t voxels,
+                                   int threads))
+
 // e = sqrt(e) / level.
 DAL_DECLARE(void cluster_scores(float* e, float level, int64_t voxels, int threads))
 

@@ -162,6 +162,12 @@ void cluster_heights(float* r, const float* smooth, const float* structure, floa
   });
 }
 
+void structural_excess(float* structure, const float* usual, float level, int64_t voxels, int threads) {
+  in_stretches(voxels, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) structure[i] = positive(structure[i] - usual[i] / level);
+  });
+}
+
 void cluster_scores(float* e, float level, int64_t voxels, int threads) {
   in_stretches(voxels, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) e[i] = std::sqrt(e[i]) / level;
