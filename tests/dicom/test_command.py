@@ -72,6 +72,27 @@ def test_everything_is_written(screened):
     with (out / "scores.tsv").open() as file:
         (row,) = csv.DictReader(file, delimiter="\t")
     assert row["scan"] == f"{folder.name}/series-5_T1w"
+    assert row["mask_from"] == "nonzero"
+    assert 1000 < float(row["brain_ml"]) < 1800
+    assert row["mask_confidence"] == "n/a"
+
+
+def test_results_that_have_vanished_are_failures(screened, study, tmp_path):
+    from dal_fast.batch.job import Outcome
+    from dal_fast.dicom.study import find_studies, write_tables
+
+    _, out, _ = screened
+    copied = tmp_path / "out"
+    shutil.copytree(out, copied)
+    studies = find_studies(study)
+    (job,) = studies.jobs(copied)
+    next(copied.glob("study-*/*_map.dcm")).unlink()
+    assert write_tables(studies, copied, [Outcome(job.scan, job.folder, "kept")], []) == 1
+    with (copied / "failures.tsv").open() as file:
+        (row,) = csv.DictReader(file, delimiter="\t")
+    assert row["code"] == "file-missing"
+    assert row["scan"].endswith("/series-5_T1w")
+    assert (copied / "scores.tsv").read_text().count("\n") == 1
 
 
 def test_the_selection_is_on_file(screened):
