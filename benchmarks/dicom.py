@@ -36,6 +36,7 @@ from nibabel.processing import conform
 from pydicom import dcmread
 from rich.console import Console
 from rich.table import Table
+
 from tests.dicom_lab import scanner
 
 SHAPE = (256, 256, 192)
@@ -240,7 +241,8 @@ def write_metadata(out: Path, study: Path, facts: dict[str, Any]) -> None:
         "SeriesDescription": "Report", "compositeContext": ["seg.dcm"],
         "imageLibrary": sorted(file.name for file in study.iterdir()),
         "observerContext": {
-            "ObserverType": "DEVICE", "DeviceObserverName": "dal_fast", "DeviceObserverUID": "2.25.1",
+            "ObserverType": "DEVICE", "DeviceObserverName": "dal_fast",
+            "DeviceObserverUID": "2.25.1",
         },
         "VerificationFlag": "UNVERIFIED", "CompletionFlag": "COMPLETE", "activitySession": "1",
         "timePoint": "1", "Measurements": groups,

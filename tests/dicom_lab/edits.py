@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 from pydicom import uid as uids
@@ -174,6 +175,17 @@ def jpeg_lossless(images, folder):
     for file in sorted(folder.iterdir())[:2]:
         tools.run("gdcmconv", "--jpeg", file, folder / "new")
         (folder / "new").rename(file)
+
+
+def htj2k(images):
+    """The thirteenth slice is a stream that OpenJPH made, an independent encoder."""
+    stream = Path(__file__).with_name("slice-12.j2c").read_bytes()
+    ds = images[12]
+    ds.PixelData = encapsulate([stream])
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = uids.HTJ2KLossless
+    return images
 
 
 def cut_stream(ds):
