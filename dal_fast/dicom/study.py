@@ -70,10 +70,10 @@ class Studies:
             for study in self.studies
             if not study.selection.chosen
         ]
-        rows += [
-            (self.names.hide(source.name), str(Code.DICOM_DAMAGED), self.names.hide(reason))
-            for source, reason in self.files.damaged
-        ]
+        for number, (source, reason) in enumerate(self.files.damaged, 1):
+            shown = self.names.damaged(source.name, number)
+            reason = reason.removeprefix(source.name).strip()  # which may be that of a patient
+            rows.append((shown, str(Code.DICOM_DAMAGED), self.names.hide(reason)))
         return rows
 
     def write_selections(self, out: Path, show_names: bool) -> None:
@@ -110,15 +110,17 @@ def find_studies(
             ``dicom-series-unknown``, or what a named series is refused for; without names.
     """
     files = find_files(source)
-    names = Names() if show_names else Names.of(files.images)
+    names = Names(show=True) if show_names else Names.of(files.images)
     try:
         series = find_series(files, same_pixels)
         if not series:
             where, reason = files.damaged[0]
+            shown = names.damaged(where.name, 1)
+            reason = reason.removeprefix(where.name).strip()
             more = f", and {len(files.damaged) - 1} more" if len(files.damaged) > 1 else ""
             raise InputError(
                 Code.DICOM_DAMAGED,
-                f"{source} holds no DICOM image that can be read: {where.name}: {reason}{more}",
+                f"{source} holds no DICOM image that can be read: {shown}: {reason}{more}",
             )
         _check_named(series, named, source)
         by_study: dict[str, list[Series]] = {}

@@ -15,6 +15,7 @@ from pydicom import uid as uids
 
 from dicom_lab import scanner
 from dicom_lab.edits import (
+    a_file_per_frame,
     anew_with_other_pixels,
     beyond_the_end,
     big_endian,
@@ -31,6 +32,7 @@ from dicom_lab.edits import (
     implicit,
     interleaved,
     jitter,
+    jpeg_baseline,
     jpeg_lossless,
     localizer,
     many_bits,
@@ -41,7 +43,9 @@ from dicom_lab.edits import (
     new_uid,
     other_frame_of_reference,
     other_pixels,
+    other_times,
     padded,
+    padded_with_the_other_sign,
     part_of_the_slices,
     per_frame,
     private_header,
@@ -106,6 +110,9 @@ QUIRKS = [
     *(Quirk(f"made by {vendor}", "same", kinds=BOTH, vendor=vendor) for vendor in scanner.VENDORS),
     Quirk("straight axial", "same", kinds=BOTH, affine=AXIAL),
     *(Quirk(name, "same", kinds=BOTH, affine={"degrees": d}) for name, d in TURNS.items()),
+    Quirk("pixels of unequal sides", "same", kinds=BOTH, affine={"voxel": (4.5, 3.7, 5.0)}),
+    Quirk("from top to bottom", "same", kinds=BOTH, affine={"voxel": (4.5, 4.5, -5.0)}),
+    Quirk("mirrored in the plane", "same", kinds=BOTH, affine={"voxel": (-4.5, 4.5, 5.0)}),
     Quirk("feet first", "same", put(PatientPosition="FFS"), BOTH),
     Quirk("shuffled names", "same", write=shuffled),
     Quirk("no extension", "same", kinds=BOTH, write=lambda i, f: scanner.write(i, f, name="{:08d}")),
@@ -133,6 +140,8 @@ QUIRKS = [
     Quirk("signed, Enhanced", "same", signed_enhanced, E),
     Quirk("MONOCHROME1", "same", each(monochrome1), BOTH),
     Quirk("pixel padding", "same", each(padded), BOTH),
+    Quirk("pixel padding of the other sign", "same", each(padded_with_the_other_sign)),
+    Quirk("times that differ in the last digit", "same", each(other_times)),
     Quirk("private tags of unknown kind", "same", each(unknown_tags), BOTH),
     Quirk("padding behind the pixels", "same", kinds=BOTH, write=padded_file),
     Quirk("empty type 2 attributes", "same", put(PatientSex="", StudyID="", ReferringPhysicianName=""), BOTH),
@@ -153,6 +162,7 @@ QUIRKS = [
     Quirk("frames in any order", "same", lambda images: images, E),
     Quirk("groups by frame", "same", per_frame, E),
     Quirk("a private header in every frame", "same", private_header, E),
+    Quirk("a file for each frame", "same", a_file_per_frame, E),
     Quirk("concatenation in three parts", "same", concatenated(3), E),
     # read exactly, with a flag
     Quirk("sheared by 5°", "flag sheared", kinds=BOTH, affine=LEAN),
@@ -160,6 +170,7 @@ QUIRKS = [
     Quirk("a repeated slice", "flag doubled-slices", twice(new_uid)),
     Quirk("locations in another order", "flag slice-order-uncertain", moved_locations),
     Quirk("the last slice said to be before the first", "flag slice-order-uncertain", beyond_the_end, BOTH, moved=True),
+    Quirk("compressed with loss", "flag lossy-compression", each(jpeg_baseline), BOTH),
     Quirk("more bits than stated", "flag stored-bits", each(many_bits), BOTH),
     # refused
     Quirk("one slice missing", "dicom-missing-slices", drop(7), BOTH),
