@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dal_fast.dicom.facts import Facts, distinct_echoes, facts_of
-from dal_fast.dicom.frames import header_value
+from dal_fast.dicom.frames import Frame, header_value
 from dal_fast.dicom.geometry import Stack
 from dal_fast.dicom.rules import AFTER_AGENT, CONTRAST_AGENT, CONTRASTS, EXCLUSIONS, RANKING
 from dal_fast.dicom.series import Part, Series
@@ -164,10 +164,14 @@ def _verdicts(series: Sequence[Series], allow_contrast_agent: bool) -> list[Verd
 
 
 def _facts(series: Series) -> Iterator[tuple[Part, Facts]]:
-    """The facts of every stack."""
-    echoes = distinct_echoes([frame for part in series.parts for frame in part.frames])
+    """The facts of every stack; echoes of one sequence have one repetition time."""
+    by_tr: dict[float | None, list[Frame]] = {}
+    for part in series.parts:
+        for frame in part.frames:
+            by_tr.setdefault(frame.number("RepetitionTime"), []).append(frame)
     for part in series.parts:
         if part.stack is not None:
+            echoes = distinct_echoes(by_tr[part.stack.frames[0].number("RepetitionTime")])
             yield part, facts_of(part.stack.frames, echoes, max(part.stack.voxel_mm))
 
 

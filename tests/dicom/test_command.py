@@ -114,6 +114,22 @@ def test_nothing_but_the_objects_shows_a_name(screened, study):
     assert HIDDEN in listed.output  # of the localiser's description
 
 
+def test_the_name_of_a_file_that_cannot_be_read_may_be_that_of_a_patient(study, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(study / "SER1", folder)
+    content = next(folder.iterdir()).read_bytes()
+    (folder / "Fremd_Person.dcm").write_bytes(content[:200])
+    result = run("list", folder)
+    assert "damaged file 1" in result.output
+    assert "Fremd" not in result.output
+    assert "Fremd_Person.dcm" in run("list", folder, "--show-names").output
+    (tmp_path / "alone").mkdir()
+    (folder / "Fremd_Person.dcm").rename(tmp_path / "alone" / "Fremd_Person.dcm")
+    alone = run("list", tmp_path / "alone")
+    assert refusal(alone) == "dicom-damaged"
+    assert "Fremd" not in alone.output
+
+
 def test_names_are_shown_on_request(study):
     result = run("list", study, "--show-names")
     assert result.exit_code == 0
