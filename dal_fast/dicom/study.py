@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dal_fast.batch.job import Job, Outcome
-from dal_fast.batch.tables import read_results, wait_for_record, write_overview
 from dal_fast.dicom.files import StudyFiles, find_files
 from dal_fast.dicom.frames import header_value
 from dal_fast.dicom.names import Names
@@ -19,7 +19,9 @@ from dal_fast.dicom.series import Series, find_series
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.atomic import make_folder, write_json
 from dal_fast.imaging.orientation import Note
-from dal_fast.report.index import Failure
+
+if TYPE_CHECKING:
+    from dal_fast.report.index import Failure
 
 _LISTED = 4  # reasons in a message
 
@@ -201,6 +203,8 @@ def write_tables(
     Raises:
         OutputError: ``output-unwritable``, ``disk-full``.
     """
+    from dal_fast.batch.tables import read_results, wait_for_record, write_overview
+
     records, failed = read_results(
         studies.source,
         outcomes,

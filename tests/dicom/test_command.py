@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -161,6 +163,14 @@ def test_the_list_says_what_and_why(study, tmp_path):
     assert "slices" in first
     assert "→" in second
     assert "T1w" in second
+
+
+def test_looking_at_a_study_loads_no_network():
+    code = (
+        "import sys, dal_fast.cli.dicom, dal_fast.dicom.study, dal_fast.dicom.stages\n"
+        "assert 'torch' not in sys.modules and 'highdicom' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_several_studies_go_through_the_worker_pool(tmp_path):
