@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from dal_fast.imaging.morphology import bounding_box
+from dal_fast.models import fixed
 from dal_fast.models.residuals import highest_nearby, usual_spread
 from dal_fast.models.unet import UNet
 from dal_fast.ops import ssim3d
@@ -85,6 +86,8 @@ def residual_evidence(x: Tensor, phi: Tensor, p: Tensor, fluid: Tensor, mask: Te
 
 def mirrored(volumes: Tensor, mask: Tensor) -> Tensor:
     """``volumes (N, C, D, H, W)`` flipped left to right inside each brain's extent, else 0."""
+    if fixed.wanted(volumes):
+        return fixed.mirrored(volumes, mask[:, 0])
     out = torch.zeros_like(volumes)
     for n, brain in enumerate(mask[:, 0]):
         extent = bounding_box(brain)[0]

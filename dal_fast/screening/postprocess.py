@@ -76,9 +76,14 @@ def scan_score(anomaly: Tensor, mask: Tensor) -> float:
 def anomaly_mask(anomaly: Image, threshold: float) -> NDArray[np.bool_]:
     """``anomaly >= threshold`` without 26-connected regions of less than 0.1 mL."""
     above = torch.from_numpy(threshold <= anomaly.data.T)[None, None]  # transposed: as it lies
-    least = max(1, math.ceil(MIN_REGION_ML / _voxel_ml(anomaly)))
+    least = least_voxels(_voxel_ml(anomaly))
     result: NDArray[np.bool_] = remove_small(above, least)[0, 0].numpy().T
     return result
+
+
+def least_voxels(voxel_ml: float) -> int:
+    """Of a region that is kept."""
+    return max(1, math.ceil(MIN_REGION_ML / voxel_ml))
 
 
 def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
