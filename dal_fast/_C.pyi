@@ -191,6 +191,33 @@ class CpuKernels(Kernels[int], Protocol):
         self, *, x: int, phi: int, p: int, mask: int, tissues: int, voxels: int,
         out: int, spreads: int, workspace: int, where: int,
     ) -> None: ...  # fmt: skip
+    def lay_atlas_workspace(
+        self, *, tissues: int, atlas_shape: tuple[int, int, int], shape: tuple[int, int, int],
+        where: int,
+    ) -> int: ...  # fmt: skip
+    def lay_atlas(
+        self, *, atlas: int, tissues: int, atlas_shape: tuple[int, int, int], mask: int,
+        shape: tuple[int, int, int], out: int, workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def tissue_evidence_workspace(
+        self, *, tissues: int, atlas_shape: tuple[int, int, int], shape: tuple[int, int, int],
+        where: int,
+    ) -> int: ...  # fmt: skip
+    def tissue_evidence(
+        self, *, x: int, mask: int, atlas: int, tissues: int, atlas_shape: tuple[int, int, int],
+        shape: tuple[int, int, int], out: int, means: int, spreads: int, workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def tissue_probabilities(
+        self, *, evidence: int, output: int, mask: int, tissues: int, voxels: int,
+        logits: int, p: int, fluid: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def closed_form_workspace(
+        self, *, shape: tuple[int, int, int], tissues: int, where: int
+    ) -> int: ...  # fmt: skip
+    def closed_form(
+        self, *, x: int, p: int, mask: int, tissues: int, shape: tuple[int, int, int],
+        image: int, bias: int, means: int, workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
     def residual_evidence_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
     def residual_evidence(
         self, *, scan: Compared, p: int, out: int, shape: tuple[int, int, int],

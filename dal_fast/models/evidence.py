@@ -25,7 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dal_fast.imaging.morphology import bounding_box
+from dal_fast.models import fixed
 from dal_fast.models.recouple import lattice
+from dal_fast.ops import _image_stages as stages
 
 ATLAS_SIDES = (40, 48, 40)  # a brain's bounding box in the atlas
 _ANYWHERE = 0.02  # least prior probability of a tissue
@@ -73,10 +75,16 @@ class TissueEvidence(nn.Module):
     def place(self, mask: Tensor, tissue: int) -> Tensor:
         """How often a tissue lies where, ``(N, 1, D, H, W)``, 0 outside ``mask (N, 1, ...)``."""
         atlas = self.atlas[:, tissue : tissue + 1]
+        if fixed.wanted(mask):
+            return fixed.laid_out(atlas, mask[:, 0])
         return torch.stack([_laid_out(atlas, brain[0]) for brain in mask])
 
     @torch.no_grad()
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        if fixed.wanted(x):
+            return self._all(x, mask[:, 0])
+        if stages.served(x, mask, self.atlas) and self.atlas.shape[1] <= stages.MOST_TISSUES:
+            return stages.tissue_evidence(x, mask, self.atlas)
         return torch.stack([self._one(x[n, 0], mask[n, 0]) for n in range(len(x))])
 
     def _one(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -86,9 +94,21 @@ class TissueEvidence(nn.Module):
         z = (x - means.view(-1, 1, 1, 1)) / spreads.view(-1, 1, 1, 1)
         return torch.cat([x[None], torch.exp(-0.5 * z.square()) * mask, prior])
 
+    def _all(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The same for a batch, in fixed shapes."""
+        prior, every = fixed.laid_out(self.atlas, mask), slice(None, None, 2)
+        sampled = (..., every, every, every)
+        inside = (mask & (x[:, 0] > 0))[sampled].flatten(1)
+        means, spreads = _fit_all(x[:, 0][sampled].flatten(1), prior[sampled].flatten(2), inside)
+        means, spreads = (values[:, :, None, None, None] for values in (means, spreads))
+        likelihood = torch.exp(-0.5 * ((x - means) / spreads).square()) * mask[:, None]
+        return torch.cat([x, likelihood, prior], dim=1)
+
 
 def _laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
     """An atlas ``(1, K, ...)`` in the bounding box of ``mask (D, H, W)``, 0 outside the mask."""
+    if stages.served(atlas, mask):
+        return stages.lay_atlas(atlas, mask)
     out = atlas.new_zeros((atlas.shape[1], *mask.shape))
     box = bounding_box(mask)
     sides = [side.stop - side.start for side in box]
@@ -105,6 +125,8 @@ def combine(evidence: Tensor, output: Tensor) -> Tensor:
         evidence: of :class:`TissueEvidence`.
         output: ``(N, K + 1, D, H, W)``: corrections, and the logit of the trust t.
     """
+    if stages.served(evidence, output) and output.shape[1] <= stages.MOST_TISSUES:
+        return stages.tissue_logits(evidence, output)
     likelihood, prior = evidence[:, 1:].chunk(2, dim=1)
     trust = torch.sigmoid(output[:, -1:] + _FIRST_TRUST)
     return trust * (likelihood * prior + _FAINT).log() + output[:, :-1]
@@ -164,3 +186,38 @@ def _weighted_medians(x: Tensor, weight: Tensor) -> Tensor:
     sums = weight[:, order].cumsum(dim=1)
     middle = (sums < 0.5 * sums[:, -1:]).sum(dim=1).clamp_max(len(x) - 1)
     return x[order][middle]
+
+
+def _fit_all(x: Tensor, prior: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`fit_tissues`, of every scan in fixed shapes: means and spreads ``(N, K)``.
+
+    Args:
+        x: ``(N, V)``.
+        prior: ``(N, K, V)`` how probable each tissue is there.
+        inside: bool ``(N, V)``: voxels that count.
+    """
+    counts = inside[:, None]
+    means = _medians_of_all(x, (prior**_LIKELIEST) * counts, inside)
+    spreads = torch.full_like(means, _FIRST_SPREAD)
+    first = spreads
+    prior, values = prior.clamp_min(_ANYWHERE), x[:, None]
+    for _ in range(_ROUNDS):
+        z = (values - means[..., None]) / spreads[..., None]
+        density = 0.4 * prior * torch.exp(-0.5 * z.square()) / spreads[..., None]
+        share = density / (density.sum(dim=1, keepdim=True) + _OUTLIER) * counts
+        count = share.sum(dim=2).clamp_min(1)
+        means = (share * values).sum(dim=2) / count
+        spreads = (share * (values - means[..., None]).square()).sum(dim=2).div(count).sqrt()
+        spreads = spreads.clamp_min(_LEAST_SPREAD)
+    some = inside.any(1, keepdim=True)
+    return torch.where(some, means, 0), torch.where(some, spreads, first)
+
+
+def _medians_of_all(x: Tensor, weight: Tensor, inside: Tensor) -> Tensor:
+    """``(N, K)`` medians of ``x (N, V)`` for weights ``(N, K, V)``, 0 outside."""
+    rising, order = x.masked_fill(~inside, torch.inf).sort(dim=1)
+    weight = weight.gather(2, order[:, None].expand(-1, weight.shape[1], -1))
+    sums = weight.cumsum(dim=2, dtype=torch.float64)
+    middle = (sums < 0.5 * sums[..., -1:]).sum(dim=2)
+    middle = torch.minimum(middle, inside.sum(1, keepdim=True) - 1)
+    return fixed.ranked(rising[:, None].expand_as(weight), middle)

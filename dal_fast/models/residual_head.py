@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from dal_fast.imaging.morphology import bounding_box
+from dal_fast.models import fixed
 from dal_fast.models.residuals import highest_nearby, usual_spread
 from dal_fast.models.unet import UNet
 from dal_fast.ops import _map_stages as stages
@@ -101,6 +102,8 @@ def abnormal_probability(logit: Tensor, mask: Tensor) -> Tensor:
 
 def mirrored(volumes: Tensor, mask: Tensor) -> Tensor:
     """``volumes (N, C, D, H, W)`` flipped left to right inside each brain's extent, else 0."""
+    if fixed.wanted(volumes):
+        return fixed.mirrored(volumes, mask[:, 0])
     out = torch.zeros_like(volumes)
     for n, brain in enumerate(mask[:, 0]):
         extent = bounding_box(brain)[0]

@@ -1,6 +1,8 @@
 """Volumes for the stages of the chain, and one call in torch and in C++."""
 
+from contextlib import contextmanager
 from functools import cache
+from itertools import product
 
 import torch
 from brains import probabilities, structures
@@ -13,24 +15,41 @@ MEANS = {"T2w": (0.9, 0.55, 0.4), "FLAIR": (0.15, 0.6, 0.5), "T1w": (0.2, 0.5, 0
 
 
 def reference(call, *inputs, double=False):
-    """What torch makes of the inputs, in float32 or in float64."""
+    """What torch makes of the inputs, in float32 or in float64: its tensors."""
     if double:
         inputs = [t.double() if isinstance(t, torch.Tensor) and t.is_floating_point() else t
                   for t in inputs]  # fmt: skip
     with context.use(backend="reference"):
-        return call(*inputs)
+        return parts(call(*inputs))
 
 
 def compiled(call, *inputs):
-    """What the compiled stage makes of them, the same bits with one, two and three threads."""
+    """What the compiled stage makes of them: the same bits everywhere, every element written."""
     found = []
-    for threads in (1, 2, 3):
-        with context.use(backend="cpu", threads=threads):
-            found.append(call(*inputs))
+    for name, threads in product(context.supported_instruction_sets(), (1, 3)):
+        with context.use(backend="cpu", instruction_set=name, threads=threads), poisoned():
+            found.append(parts(call(*inputs)))
     for other in found[1:]:
-        for a, b in zip(parts(found[0]), parts(other), strict=True):
+        for a, b in zip(found[0], other, strict=True):
             assert torch.equal(a, b)
+    assert all(t.isfinite().all() for t in found[0])
     return found[0]
+
+
+@contextmanager
+def poisoned():
+    """Uninitialised tensors start as NaN, or as True."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def far(a, b):
+    """Greatest difference."""
+    return float((a.double() - b.double()).abs().max()) if a.numel() else 0.0
 
 
 def parts(result):
