@@ -73,21 +73,21 @@ class TissueEvidence(nn.Module):
     def place(self, mask: Tensor, tissue: int) -> Tensor:
         """How often a tissue lies where, ``(N, 1, D, H, W)``, 0 outside ``mask (N, 1, ...)``."""
         atlas = self.atlas[:, tissue : tissue + 1]
-        return torch.stack([_laid_out(atlas, brain[0]) for brain in mask])
+        return torch.stack([laid_out(atlas, brain[0]) for brain in mask])
 
     @torch.no_grad()
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         return torch.stack([self._one(x[n, 0], mask[n, 0]) for n in range(len(x))])
 
     def _one(self, x: Tensor, mask: Tensor) -> Tensor:
-        prior = _laid_out(self.atlas, mask)
+        prior = laid_out(self.atlas, mask)
         sampled = lattice(mask & (x > 0), 2)
         means, spreads = fit_tissues(x[sampled], prior[:, *sampled])
         z = (x - means.view(-1, 1, 1, 1)) / spreads.view(-1, 1, 1, 1)
         return torch.cat([x[None], torch.exp(-0.5 * z.square()) * mask, prior])
 
 
-def _laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
+def laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
     """An atlas ``(1, K, ...)`` in the bounding box of ``mask (D, H, W)``, 0 outside the mask."""
     out = atlas.new_zeros((atlas.shape[1], *mask.shape))
     box = bounding_box(mask)
