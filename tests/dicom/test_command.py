@@ -269,33 +269,3 @@ def test_names_hide_words_and_not_uids():
     )
     assert names.hide("Nothing") == "Nothing"
     assert names.hide_in({"a": ["Mueller", 1]}) == {"a": [HIDDEN, 1]}
-
-
-@pytest.mark.parametrize(
-    ("notes", "sphericity", "refused"),
-    [
-        ((), 0.88, False),
-        (("brain-mask-uncertain",), 0.88, False),
-        (("brain-mask-uncertain", "brain-mask-shape"), 0.88, True),
-        ((), 0.95, True),
-    ],
-)
-def test_what_is_surely_no_brain_is_refused(notes, sphericity, refused):
-    import numpy as np
-
-    from dal_fast.dicom.stages import _check_shape
-    from dal_fast.errors import Code, InputError
-    from dal_fast.imaging.mask import BrainMask, MaskQuality
-    from dal_fast.imaging.orientation import Note
-    from dal_fast.screening.scan import Scan
-
-    quality = MaskQuality(confidence=0.3, agreement=0.9, sharpness=0.5, sphericity=sphericity)
-    found = tuple(Note(code, "") for code in notes)
-    mask = BrainMask(np.ones((2, 2, 2), bool), "dal_fast", quality=quality, notes=found)
-    scan = Scan("series-5_T1w", None, mask, {})
-    if not refused:
-        _check_shape(scan)
-        return
-    with pytest.raises(InputError) as error:
-        _check_shape(scan)
-    assert error.value.code == Code.BRAIN_NOT_FOUND
