@@ -76,11 +76,12 @@ def enhanced(
     sign: float,
     smoothed: bool,
     evidence: Tensor | None,
+    usual: Tensor | None,
 ) -> Tensor:
     """See :func:`dal_fast.screening.enhance.enhanced`; a sharpness of a half is ``smoothed``."""
     x, phi, fluid, mask = (t.contiguous() for t in (x, phi, fluid, mask))
     spread, structure = spread.contiguous(), structure.contiguous()
-    evidence = None if evidence is None else evidence.contiguous()
+    evidence, usual = (None if t is None else t.contiguous() for t in (evidence, usual))
     nearby = highest_nearby(phi if sign > 0 else -phi, mask)
     out, shape = torch.empty(x.shape), _sides(x)
     kernels, threads = cpu_kernels()
@@ -91,7 +92,7 @@ def enhanced(
     )  # fmt: skip
     kernels.enhanced(
         scan=scan, structure=address(structure), evidence=address(evidence),
-        sign=_C.Signed(sign=sign, smoothed=smoothed, level=1.0, usual=0),
+        sign=_C.Signed(sign=sign, smoothed=smoothed, level=1.0, usual=address(usual)),
         out=address(out), shape=shape, workspace=address(workspace), where=threads,
     )  # fmt: skip
     return out

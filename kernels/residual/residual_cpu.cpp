@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "elementary.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -22,24 +23,6 @@ void in_stretches(int64_t voxels, int threads, F&& f) {
 
 DAL_INLINE float positive(float v) { return v > 0.f ? v : 0.f; }
 DAL_INLINE float confined(float v, float most) { return v < 0.f ? 0.f : v > most ? most : v; }
-
-// e^v within 2 units in the last place; v in [-87, 87].
-DAL_INLINE float exponential(float v) {
-  constexpr float kRound = 12582912.f;  // 1.5 2^23: added, it leaves no fraction
-  const float n = (v * 1.44269504f + kRound) - kRound;
-  const float r = (v - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
-  float p = 1.9841270e-4f;
-  p = p * r + 1.3888889e-3f;
-  p = p * r + 8.3333333e-3f;
-  p = p * r + 4.1666667e-2f;
-  p = p * r + 1.6666667e-1f;
-  p = p * r + 0.5f;
-  p = p * r * r + r + 1.f;
-  const int32_t bits = (int32_t(n) + 127) << 23;
-  float scale;
-  __builtin_memcpy(&scale, &bits, 4);
-  return p * scale;
-}
 
 // A row of the channels that a voxel has by itself; `out` is channel 0 of the row, the others lie `apart`.
 DAL_INLINE void own_channels(const Compared& c, const float* __restrict grey, const float* __restrict white,
@@ -109,8 +92,7 @@ void residual_channels(const Compared& scan, const float* grey, const float* whi
 void masked_sigmoid(const float* logit, const uint8_t* mask, float* out, int64_t voxels, int threads) {
   in_stretches(voxels, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const float most = logit[i] > 87.f ? 87.f : logit[i], v = most < -87.f ? -87.f : most;
-      const float p = 1.f / (1.f + exponential(-v));
+      const float p = 1.f / (1.f + exp_of(-logit[i]));
       out[i] = mask[i] ? p : 0.f;
     }
   });

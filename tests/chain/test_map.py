@@ -18,6 +18,7 @@ from dal_fast.screening.calibration import (
     BRIGHT,
     COMBINED,
     DARK,
+    STRUCTURE,
     Calibration,
     Evidence,
     score_scan,
@@ -27,6 +28,7 @@ from dal_fast.screening.postprocess import anomaly_mask, regions, scan_score
 from dal_fast.screening.result import Image
 from dal_fast.screening.scan import load_scan
 from dal_fast.screening.screener import tissue_labels
+from dal_fast.screening.usual_residual import SIDES, pack
 
 CONTRASTS = ("T1w", "T2w", "FLAIR")
 
@@ -84,11 +86,12 @@ def test_the_structural_difference(isa, shape, poisoned):
     ).abs().max() < 2e-6
 
 
-def score_case(shape, sign, sharpness, head):
+def score_case(shape, sign, sharpness, head, usual):
     x, phi, p, fluid, _, view = compared(shape)
     spread, structure = usual_spread(x, phi, p, view), noise(x.shape, 3).abs()
     evidence = noise(x.shape, 4).sigmoid() if head else None
-    return x, phi, fluid, view, spread, structure, sign, sharpness, evidence
+    expected = noise(x.shape, 6).abs() if usual else None
+    return x, phi, fluid, view, spread, structure, sign, sharpness, evidence, expected
 
 
 @cache
@@ -101,7 +104,13 @@ def exact_score(*case):
     return enhanced(*doubles)
 
 
-CASES = [(1.0, 1.0, False), (1.0, 0.5, True), (-1.0, 1.0, True), (-1.0, 0.5, False)]
+CASES = [
+    (1.0, 1.0, False, True),
+    (1.0, 0.5, True, False),
+    (-1.0, 1.0, True, False),
+    (-1.0, 0.5, False, True),
+]
+"""Sign, sharpness, with evidence, with a usual residual."""
 
 
 @each_isa
@@ -129,12 +138,16 @@ def test_the_bits_do_not_depend_on_the_instruction_set():
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+ANYWHERE = torch.rand(SIDES, generator=torch.Generator().manual_seed(9))
 CALIBRATION = Calibration(
     thresholds={
         c: {"structure": 0.4 + i / 10, BRIGHT: 2.0 + i, DARK: 2.5 - i / 2, COMBINED: 1.7 + i / 3}
         for i, c in enumerate(CONTRASTS)
     },
     peaks={c: {BRIGHT: (0.2, 0.5), DARK: (0.1, 0.02)} for c in CONTRASTS[:2]},
+    usual={
+        c: {s: pack([3 * ANYWHERE]) for s in (BRIGHT, DARK, STRUCTURE)} for c in ("T1w", "FLAIR")
+    },
 )
 
 
@@ -150,8 +163,9 @@ def one_map(evidence, contrast):
     )  # fmt: skip
     levels = CALIBRATION.thresholds[contrast]
     peaks = CALIBRATION.peaks.get(contrast, {})
+    usual = {s: CALIBRATION.usual_residual(contrast, s, e.mask) for s in (BRIGHT, DARK, STRUCTURE)}
     bright, dark = (
-        _C.SignCalibration(threshold=levels[s], peak=m, peak_sd=sd, usual=0)
+        _C.SignCalibration(threshold=levels[s], peak=m, peak_sd=sd, usual=address(usual[s]))
         for s in (BRIGHT, DARK)
         for m, sd in (peaks.get(s, (0.4, 0.2)),)
     )
@@ -162,8 +176,8 @@ def one_map(evidence, contrast):
         )
         weights, shown = _C.cpu.anomaly_map(
             scan=scan, evidence=address(e.abnormal), contrast=CONTRASTS.index(contrast),
-            thresholds=(levels["structure"], levels[COMBINED]), usual_structure=0, bright=bright,
-            dark=dark, out=out.data_ptr(), shape=shape, workspace=work.data_ptr(), where=threads,
+            thresholds=(levels["structure"], levels[COMBINED]), usual_structure=address(usual[STRUCTURE]),
+            bright=bright, dark=dark, out=out.data_ptr(), shape=shape, workspace=work.data_ptr(), where=threads,
         )  # fmt: skip
         bits.append((out.clone(), weights, shown))
     assert torch.equal(bits[0][0], bits[1][0])
