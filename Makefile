@@ -16,7 +16,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-SOURCES := $(wildcard csrc/*.cpp csrc/*.h kernels/*/*.cpp kernels/*/*.h kernels/*/*.cu kernels/*/*.cuh)
+SOURCES := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h csrc/*/CMakeLists.txt kernels/*/*.cpp kernels/*/*.h kernels/*/*.cu kernels/*/*.cuh)
 
 # Where nvcc is found: machine code for one GPU, and for all others what their driver compiles. Wheels
 # (pip install .) hold machine code for every architecture.
@@ -89,7 +89,7 @@ instructions: $(BIN)/python
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(wildcard tests/fuzz/*.cpp tests/fuzz/*.h tests/instructions/*.cpp)
+	$(BIN)/clang-format --dry-run --Werror $(filter-out %.txt,$(SOURCES)) $(wildcard tests/fuzz/*.cpp tests/fuzz/*.h tests/instructions/*.cpp)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

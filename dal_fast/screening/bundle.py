@@ -1,7 +1,7 @@
 """A bundle: all that the C library needs, in one file.
 
-safetensors, so that a small reader is enough. Networks are OpenVINO's intermediate form, as bytes; what
-the library must know beside them stands in the metadata, text by text (numbers in decimal):
+safetensors, so that a small reader is enough. Networks are OpenVINO's intermediate form, as bytes;
+what the library must know beside them stands in the metadata, text by text (numbers in decimal):
 
 ``format``, ``min_abi``, ``requires``
     What a reader must understand; ``requires`` names the features, separated by spaces.
@@ -16,8 +16,8 @@ the library must know beside them stands in the metadata, text by text (numbers 
 ``brain.voxel_mm``, ``brain.shape.0`` to ``.2``, ``brain.reach_mm``
     Of the network that extracts brains.
 ``golden.<part>.<input>.<axis>``, ``golden.<part>.step``
-    Shapes of the inputs (:func:`golden_input`) for which ``golden/<part>`` holds every ``step``-th value
-    of the network's output, by eager torch: a reader compares its engine with them.
+    Shapes of the inputs (:func:`golden_input`) for which ``golden/<part>`` holds every ``step``-th
+    value of the network's output, by eager torch: a reader compares its engine with them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""libdal_fast through ctypes, for the tests: the structs of csrc/capi/dal_fast.h and what calls them."""
+"""libdal_fast through ctypes, for the tests: the structs of dal_fast.h and what calls them."""
 
 import ctypes as c
 import os

@@ -26,12 +26,17 @@ needs_abigail = pytest.mark.skipif(
 )
 
 
+def printing(header, lines):
+    """A program that does so with a header."""
+    return f'#include "{header}"\n#include <stdio.h>\nint main(void) {{ {lines} return 0; }}'
+
+
 def constants(header):
     """Every constant of a header and its value, as the compiler sees it."""
     names = re.findall(r"\b(DAL_[A-Z0-9_]+) = ", header.read_text("utf-8"))
     lines = "".join(f'printf("{name} %d\\n", {name});' for name in names)
-    source = f'#include "{header}"\n#include <stdio.h>\nint main(void) {{ {lines} return 0; }}'
-    return dict(line.split() for line in compiled_and_run(source, header.parent).splitlines())
+    printed = compiled_and_run(printing(header, lines), header.parent)
+    return dict(line.split() for line in printed.splitlines())
 
 
 def compiled_and_run(source, folder):
@@ -40,7 +45,16 @@ def compiled_and_run(source, folder):
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / "program.c"
         path.write_text(source, "utf-8")
-        command = ["gcc", "-std=c99", "-pedantic", "-Werror", f"-I{folder}", path, "-o", f"{work}/p"]
+        command = [
+            "gcc",
+            "-std=c99",
+            "-pedantic",
+            "-Werror",
+            f"-I{folder}",
+            path,
+            "-o",
+            f"{work}/p",
+        ]
         subprocess.run(command, check=True)
         return subprocess.run([f"{work}/p"], capture_output=True, text=True, check=True).stdout
 
@@ -53,7 +67,9 @@ def kept():
 def test_the_header_is_c99_short_and_as_the_tests_see_it():
     assert len(native.HEADER.read_text("utf-8").splitlines()) <= 300
     lines = "".join(f'printf("{name} %zu\\n", sizeof({name}));' for name in STRUCTS)
-    source = f'#include "{native.HEADER}"\n#include <stdio.h>\nint main(void) {{ {lines} return 0; }}'
+    source = (
+        f'#include "{native.HEADER}"\n#include <stdio.h>\nint main(void) {{ {lines} return 0; }}'
+    )
     found = dict(line.split() for line in compiled_and_run(source, ROOT).splitlines())
     assert {name: int(size) for name, size in found.items()} == {
         name: c.sizeof(struct) for name, struct in STRUCTS.items()
@@ -82,8 +98,8 @@ def described(out, folder):
     )  # fmt: skip
     headers = folder / "capi" if folder != ROOT else ROOT / "csrc/capi"
     subprocess.run(
-        ["abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--drop-private-types",
-         "--headers-dir", headers, "--out-file", out, library],
+        ["abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs",
+         "--drop-private-types", "--headers-dir", headers, "--out-file", out, library],
         check=True,
     )  # fmt: skip
     out.write_text(re.sub(r" path='[^']*'", "", out.read_text("utf-8")), "utf-8")
@@ -146,7 +162,9 @@ def test_structs_of_other_sizes(lib, session, brain):
         assert b"struct_size" in error.message
 
 
-@pytest.mark.parametrize("error", [None, native.Error(), native.Error(struct_size=4)], ids=str)
+@pytest.mark.parametrize(
+    "error", [None, native.Error(), native.Error(struct_size=4)], ids=["none", "no-size", "short"]
+)
 def test_null_everywhere(lib, engine, session, error):
     null, handle = None, c.c_void_p()
     assert lib.dal_engine_open(null, null, c.byref(handle), error) == native.ARGUMENT
@@ -176,14 +194,16 @@ def test_facts(lib, engine):
 
 
 @needs_compiler
-def test_the_first_versions_program_runs_with_this_library(library, bundle, engine_path, brain, tmp_path):
+def test_the_first_versions_program_runs_with_this_library(
+    library, bundle, engine_path, brain, tmp_path
+):
     scan, mask, _ = brain
     np.asfortranarray(scan).T.tofile(tmp_path / "scan")
     np.asfortranarray(mask).T.tofile(tmp_path / "mask")
     program = tmp_path / "screen"
     subprocess.run(
-        ["gcc", "-std=c99", "-Wall", "-Werror", f"-I{FIRST / '1.0'}", FIRST / "1.0/screen.c", library,
-         f"-Wl,-rpath,{library.parent}", "-o", program],
+        ["gcc", "-std=c99", "-Wall", "-Werror", f"-I{FIRST / '1.0'}", FIRST / "1.0/screen.c",
+         library, f"-Wl,-rpath,{library.parent}", "-o", program],
         check=True,
     )  # fmt: skip
     command = [program, bundle, engine_path, tmp_path / "scan", tmp_path / "mask", *scan.shape, 2.5]

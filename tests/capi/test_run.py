@@ -13,6 +13,12 @@ from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.screening.scan import Head, scan_of
 
+REAL = (
+    "ixi-hh-2mm/sub-IXI096/anat/sub-IXI096_desc-brain_T1w",
+    "mslub/sub-mslub07/anat/sub-mslub07_FLAIR",
+    "heads/sub-aomic0001/anat/sub-aomic0001_T1w",
+    "heads/sub-t2thick/anat/sub-t2thick_T2w",
+)
 EVERYTHING = (MAP, ABOVE, BRAIN, HEALTHY)
 
 
@@ -61,11 +67,7 @@ def test_a_brain_is_screened_as_python_screens_it(screener, session, brain, cont
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(
-    "name",
-    ["ixi-hh-2mm/sub-IXI096/anat/sub-IXI096_desc-brain_T1w", "mslub/sub-mslub07/anat/sub-mslub07_FLAIR",
-     "heads/sub-aomic0001/anat/sub-aomic0001_T1w", "heads/sub-t2thick/anat/sub-t2thick_T2w"],
-)  # fmt: skip
+@pytest.mark.parametrize("name", REAL)
 def test_real_brains_and_heads(screener, engine, shared_data, name):
     volume = read_volume(shared_data / f"{name}.nii.gz")
     mask = (
@@ -93,8 +95,8 @@ def same(first, second):
 def test_any_layout_gives_the_same_bits(session, brain):
     scan, mask, affine = brain
     plain = session.run(scan, affine, mask, EVERYTHING)
-    same(plain, session.run(np.ascontiguousarray(scan), affine, np.ascontiguousarray(mask), EVERYTHING,
-                            layout="C"))  # fmt: skip
+    across = np.ascontiguousarray(scan), affine, np.ascontiguousarray(mask)
+    same(plain, session.run(*across, EVERYTHING, layout="C"))
     turned = np.asfortranarray(scan[::-1])[::-1]  # negative strides
     assert turned.strides[0] < 0
     same(plain, session.run(turned, affine, mask, EVERYTHING))
