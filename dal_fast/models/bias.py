@@ -70,7 +70,7 @@ class _Samples:
         self.values = x[every, every, every][self.inside]
         self.shares = p[:, every, every, every][:, self.inside]
         box = bounding_box(inside)
-        self.powers = [_powers(box[a], inside.shape[a], inside.device) for a in range(3)]
+        self.powers = [_powers(box[a], inside.shape[a], x) for a in range(3)]
         self.places = self.inside.nonzero(as_tuple=True)
 
     def basis(self, used: Tensor) -> Tensor:
@@ -188,11 +188,11 @@ def _enlarged(coarse: Tensor, step: int, shape: torch.Size) -> Tensor:
     return coarse
 
 
-def _powers(side: slice, size: int, device: torch.device) -> Tensor:
+def _powers(side: slice, size: int, like: Tensor) -> Tensor:
     """``(size, 4)``: powers 0 to 3 of a coordinate that runs from -1 to 1 across a mask's side."""
     length = max(side.stop - 1 - side.start, 1)
-    u = 2 * (torch.arange(size, device=device) - side.start) / length
-    return (u - 1)[:, None] ** torch.arange(4, device=device)
+    u = 2 * (torch.arange(size, device=like.device, dtype=like.dtype) - side.start) / length
+    return (u - 1)[:, None] ** torch.arange(4, device=like.device)
 
 
 def robust_means(values: Tensor, shares: Tensor) -> Tensor:

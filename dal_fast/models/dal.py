@@ -20,8 +20,14 @@ from dal_fast.models.evidence import TissueEvidence, combine
 from dal_fast.models.model import Model, brain_pads
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
-from dal_fast.models.residual_head import PATCH, ResidualHead, residual_evidence
+from dal_fast.models.residual_head import (
+    PATCH,
+    ResidualHead,
+    abnormal_probability,
+    residual_evidence,
+)
 from dal_fast.models.unet import UNet
+from dal_fast.ops import _image_stages as stages
 from dal_fast.ops import anatomy_image, canny3d
 
 PARTS = (
@@ -156,7 +162,7 @@ class DAL(Model):
     def recouple(self, x: Tensor, mask: Tensor, logits: Tensor) -> DALOutput:
         """All that follows E_A, so that another runtime may serve the logits."""
         config, x = self.config, x.clamp_max(CEILING)
-        p = logits.softmax(dim=1) * mask
+        p = probabilities(logits, mask)
         anatomy = anatomy_image(logits, config.levels, mask)
         edges = canny3d(anatomy, config.canny_sigma, config.canny_low, config.canny_high, mask)
         bias = None
@@ -175,7 +181,7 @@ class DAL(Model):
         evidence = None
         if "residual_head" in self.parts:
             logit = self.part("residual_head")(residual_evidence(x, image, p, fluid, mask))
-            evidence = logit.sigmoid() * mask
+            evidence = abnormal_probability(logit, mask)
         return DALOutput(logits, p, anatomy, edges, image, fluid, evidence, bias)
 
     def fluid(self, p: Tensor, mask: Tensor) -> Tensor:
@@ -191,6 +197,13 @@ class DAL(Model):
             return closed_form(x, p, mask).means
         v: Tensor = self.part("modality")(x, mask)
         return v
+
+
+def probabilities(logits: Tensor, mask: Tensor) -> Tensor:
+    """Of each tissue, ``(N, K, D, H, W)``, 0 outside ``mask (N, 1, D, H, W)``."""
+    if stages.served(logits, mask) and logits.shape[1] <= stages.MOST_TISSUES:
+        return stages.tissue_probabilities(logits, mask)
+    return logits.softmax(dim=1) * mask
 
 
 def parts_needed(config: DALConfig) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from dal_fast.imaging.morphology import bounding_box
 from dal_fast.models import fixed
 from dal_fast.models.recouple import lattice
+from dal_fast.ops import _image_stages as stages
 
 ATLAS_SIDES = (40, 48, 40)  # a brain's bounding box in the atlas
 _ANYWHERE = 0.02  # least prior probability of a tissue
@@ -76,16 +77,18 @@ class TissueEvidence(nn.Module):
         atlas = self.atlas[:, tissue : tissue + 1]
         if fixed.wanted(mask):
             return fixed.laid_out(atlas, mask[:, 0])
-        return torch.stack([_laid_out(atlas, brain[0]) for brain in mask])
+        return torch.stack([laid_out(atlas, brain[0]) for brain in mask])
 
     @torch.no_grad()
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         if fixed.wanted(x):
             return self._all(x, mask[:, 0])
+        if stages.served(x, mask, self.atlas) and self.atlas.shape[1] <= stages.MOST_TISSUES:
+            return stages.tissue_evidence(x, mask, self.atlas)
         return torch.stack([self._one(x[n, 0], mask[n, 0]) for n in range(len(x))])
 
     def _one(self, x: Tensor, mask: Tensor) -> Tensor:
-        prior = _laid_out(self.atlas, mask)
+        prior = laid_out(self.atlas, mask)
         sampled = lattice(mask & (x > 0), 2)
         means, spreads = fit_tissues(x[sampled], prior[:, *sampled])
         z = (x - means.view(-1, 1, 1, 1)) / spreads.view(-1, 1, 1, 1)
@@ -102,8 +105,10 @@ class TissueEvidence(nn.Module):
         return torch.cat([x, likelihood, prior], dim=1)
 
 
-def _laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
+def laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
     """An atlas ``(1, K, ...)`` in the bounding box of ``mask (D, H, W)``, 0 outside the mask."""
+    if stages.served(atlas, mask):
+        return stages.lay_atlas(atlas, mask)
     out = atlas.new_zeros((atlas.shape[1], *mask.shape))
     box = bounding_box(mask)
     sides = [side.stop - side.start for side in box]
@@ -120,6 +125,8 @@ def combine(evidence: Tensor, output: Tensor) -> Tensor:
         evidence: of :class:`TissueEvidence`.
         output: ``(N, K + 1, D, H, W)``: corrections, and the logit of the trust t.
     """
+    if stages.served(evidence, output) and output.shape[1] <= stages.MOST_TISSUES:
+        return stages.tissue_logits(evidence, output)
     likelihood, prior = evidence[:, 1:].chunk(2, dim=1)
     trust = torch.sigmoid(output[:, -1:] + _FIRST_TRUST)
     return trust * (likelihood * prior + _FAINT).log() + output[:, :-1]

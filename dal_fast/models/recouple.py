@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dal_fast.models import fixed, fixed_fit
 from dal_fast.models.bias import FEWEST, bias_field, robust_means
+from dal_fast.ops import _image_stages as stages
 
 ENOUGH = 20_000  # voxels; with more, the bias is fitted to every eighth
 PLENTY = 400_000  # more than a brain has at 2 mm: every eighth counts, or every 64th, ...
@@ -45,6 +46,8 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: brain, bool ``(N, 1, D, H, W)``.
     """
+    if not fixed.wanted(x) and stages.served(x, p, mask) and p.shape[1] <= stages.MOST_TISSUES:
+        return TissueFit(*stages.closed_form(x, p, mask))
     with torch.autocast(x.device.type, enabled=False):  # normal equations need every digit
         if fixed.wanted(x):
             return _all(x[:, 0], p, mask[:, 0])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dal_fast.metrics import robust_spread
 from dal_fast.models import fixed
+from dal_fast.ops import _image_stages as stages
 
 CERTAIN, ENOUGH = 0.8, 50  # probability and number of the voxels that a spread is taken from
 LEAST_SPREAD, UNKNOWN_SPREAD = 0.02, 0.1  # of a tissue without noise, of one with too few voxels
@@ -20,6 +21,8 @@ LEAST_SPREAD, UNKNOWN_SPREAD = 0.02, 0.1  # of a tissue without noise, of one wi
 
 def highest_nearby(phi: Tensor, mask: Tensor) -> Tensor:
     """Largest phi inside the mask among a voxel and its 26 neighbours, ``(N, 1, D, H, W)``."""
+    if stages.served(phi, mask):
+        return stages.highest_nearby(phi, mask)
     highest = phi.masked_fill(~mask, -torch.inf)
     for axis in (2, 3, 4):
         before, size = highest, highest.shape[axis]
@@ -39,6 +42,8 @@ def usual_spread(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor) -> Tensor:
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: where the scan has signal inside the brain, bool ``(N, 1, D, H, W)``.
     """
+    if not fixed.wanted(x) and stages.served(x, phi, p, mask):
+        return stages.usual_spread(x, phi, p, mask)
     residual = x - phi
     if fixed.wanted(x):
         certain = ((p > CERTAIN) & mask).flatten(2)

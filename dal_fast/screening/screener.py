@@ -18,6 +18,8 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.nifti import Volume
 from dal_fast.models import Autoencoder, load_screening_model, read_card, weights_sha256
 from dal_fast.models.dal import DALOutput
+from dal_fast.ops import _map_stages as stages
+from dal_fast.ops._image_stages import served
 from dal_fast.screening import postprocess
 from dal_fast.screening.brain_extraction import make_extractor
 from dal_fast.screening.calibration import AnomalyMap, Calibration
@@ -383,6 +385,9 @@ def _bias(model_input: ModelInput, model_output: ModelOutput) -> Image | None:
 
 def tissue_labels(probabilities: Tensor, mask: Tensor) -> NDArray[np.uint8]:
     """``(1, 3, D, H, W)`` to ``(D, H, W)``: 0 outside, 1 CSF, 2 grey, 3 white matter."""
+    if served(probabilities, mask):
+        found: NDArray[np.uint8] = stages.tissue_labels(probabilities, mask).numpy()
+        return found
     fluid, grey, white = probabilities[0]
     labels = 1 + (grey > fluid).to(torch.uint8)
     labels = labels.masked_fill_(white > torch.maximum(fluid, grey), 3) * mask[0, 0]

@@ -189,7 +189,7 @@ def _screening(
         return {
             "data": [folder.resolve().name for folder in (data, maps) if folder],
             "split": {k: len(getattr(brains, k)) for k in ("scans", "maps", "held_out")},
-            "healthy": calibrate(trained, held_out, seed).model_dump(mode="json"),
+            "healthy": calibrate(trained, held_out, seed, brains.scans).model_dump(mode="json"),
         }
 
     return _Task(model, samples, check, facts)

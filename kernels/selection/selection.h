@@ -19,8 +19,8 @@ constexpr int64_t selection_workspace(int threads) {  // bytes
 // x: n values; mask: bool, n.
 DAL_DECLARE(SelectionCounts selection_counts(const float* x, const uint8_t* mask, int64_t n, int threads))
 
-// The value of rank k, from 0, among the values inside the mask, or among those above 0 of them; k lies
-// below their number. -0 comes before +0; a NaN is above or below all numbers, by its sign.
+// The value of rank k, from 0, among the values inside the mask, or all without one, or among those above 0
+// of them; k lies below their number. -0 comes before +0; a NaN is above or below all numbers, by its sign.
 DAL_DECLARE(float selection_kth(const float* x, const uint8_t* mask, int64_t n, int64_t k, bool positive,
                                 void* workspace, int threads))
 

@@ -72,7 +72,7 @@ float selection_kth(const float* x, const uint8_t* mask, int64_t n, int64_t k, b
       int64_t* const count = counts + slot * kSelectionDigits;
       for (int64_t i = begin; i < end; ++i) {
         const uint32_t key = key_of(x[i]);
-        const bool in = (mask[i] != 0) & (!positive | (x[i] > 0)) &
+        const bool in = (!mask || mask[i] != 0) & (!positive | (x[i] > 0)) &
                         (uint64_t(key) >> below == uint64_t(known) >> below);
         if (in) ++count[key >> shift & digits];
       }

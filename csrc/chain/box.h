@@ -1,0 +1,73 @@
+// The smallest box around a mask. Include only from kernels/<op>/<op>_cpu.cpp, as simd.h.
+#pragma once
+#include <algorithm>
+
+#include "bits.h"
+#include "chain/shape.h"
+
+namespace dal {
+namespace DAL_ISA {
+
+// First and last voxel along each axis.
+struct Box {
+  int64_t first[3], last[3];
+  DAL_INLINE bool empty() const { return last[0] < first[0]; }
+  DAL_INLINE int64_t side(int axis) const { return last[axis] - first[axis] + 1; }
+};
+
+// First and last voxel of a row that is not 0; first == n where there is none.
+struct RowEnds {
+  int64_t first, last;
+};
+DAL_INLINE RowEnds ends_of_row(const uint8_t* row, int64_t n) {
+  RowEnds ends{n, -1};
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64)
+    if (const uint64_t word = pack_64(row + i)) {
+      ends.first = std::min(ends.first, i + __builtin_ctzll(word));
+      ends.last = i + 63 - __builtin_clzll(word);
+    }
+  for (; i < n; ++i)
+    if (row[i]) {
+      ends.first = std::min(ends.first, i);
+      ends.last = i;
+    }
+  return ends;
+}
+
+DAL_INLINE Box bounding_box(const uint8_t* mask, Shape s) {
+  Box box{{s.depth, s.height, s.width}, {-1, -1, -1}};
+  for (int64_t d = 0; d < s.depth; ++d)
+    for (int64_t h = 0; h < s.height; ++h) {
+      const RowEnds ends = ends_of_row(mask + (d * s.height + h) * s.width, s.width);
+      if (ends.last < 0) continue;
+      const int64_t low[3] = {d, h, ends.first}, high[3] = {d, h, ends.last};
+      for (int a = 0; a < 3; ++a) {
+        box.first[a] = std::min(box.first[a], low[a]);
+        box.last[a] = std::max(box.last[a], high[a]);
+      }
+    }
+  return box;
+}
+
+// Of the voxels inside a mask where x > 0.
+DAL_INLINE Box bounding_box_with_signal(const float* x, const uint8_t* mask, Shape s) {
+  Box box{{s.depth, s.height, s.width}, {-1, -1, -1}};
+  for (int64_t d = 0; d < s.depth; ++d)
+    for (int64_t h = 0; h < s.height; ++h) {
+      const int64_t row = (d * s.height + h) * s.width;
+      RowEnds ends = ends_of_row(mask + row, s.width);
+      while (ends.first <= ends.last && !(mask[row + ends.first] && x[row + ends.first] > 0)) ++ends.first;
+      while (ends.first <= ends.last && !(mask[row + ends.last] && x[row + ends.last] > 0)) --ends.last;
+      if (ends.last < ends.first) continue;
+      const int64_t low[3] = {d, h, ends.first}, high[3] = {d, h, ends.last};
+      for (int a = 0; a < 3; ++a) {
+        box.first[a] = std::min(box.first[a], low[a]);
+        box.last[a] = std::max(box.last[a], high[a]);
+      }
+    }
+  return box;
+}
+
+}  // namespace DAL_ISA
+}  // namespace dal
