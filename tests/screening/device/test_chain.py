@@ -98,7 +98,7 @@ def test_scans_of_any_grid_and_contrast(tmp_path, one_at_a_time):
     screener = Screener(weights, runtime="torch", device="cpu", threshold=0.2)
     chain = chain_of(screener, weights, threshold=0.2)
     loaded = [
-        load_scan(save(tmp_path / f"sub-1_{name}.nii.gz", d.astype(np.float32), a))
+        load_scan(save(tmp_path / f"sub-{name}.nii.gz", d.astype(np.float32), a))
         for name, (d, a) in scans.items()
     ]
     want = [screener.screen_scan(scan) for scan in loaded]
