@@ -27,12 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="default: WEIGHTS, replaced")
     options = parser.parse_args(arguments)
-    brains = [one for one in gpu_pack.read(options.pack) if one.scans and is_held_out(one.name)]
+    scanned = [one for one in gpu_pack.read(options.pack) if one.scans]
+    brains = [one for one in scanned if is_held_out(one.name)]
+    others = [one for one in scanned if not is_held_out(one.name)]
     model, card = load_model(options.weights), read_card(options.weights)
     seed = int(card["seed"])
     metrics = validate(model, brains, seed).metrics
     card["metrics"] = {name: round(v, 4) for name, v in metrics.items() if math.isfinite(v)}
-    card["healthy"] = calibrate(model, brains, seed).model_dump(mode="json")
+    card["healthy"] = calibrate(model, brains, seed, others).model_dump(mode="json")
     out = options.out or options.weights
     save_weights(out, model, card, parts=inference_parts(model.config))
     print(f"{out}: {card['metrics']}, {len(brains)} held-out brains")

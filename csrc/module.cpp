@@ -4,7 +4,9 @@
 #include <array>
 #include <stdexcept>
 
+#include "bind_brain.h"
 #include "bind_image.h"
+#include "bind_map.h"
 #include "bind_ops.h"
 #include "oblique/oblique.h"
 #include "selection/selection.h"
@@ -143,6 +145,8 @@ PYBIND11_MODULE(_C, m) {
   dal::register_oblique(cpu);
   dal::register_selection(cpu);
   dal::register_image_stages(cpu);
+  dal::register_map_stages(m, cpu);
+  dal::register_brain_stages(cpu);
 #ifdef DAL_WITH_CUDA
   pybind11::module_ cuda = m.def_submodule("cuda", "the same functions on a GPU");
   dal::register_cuda(cuda);

@@ -73,6 +73,27 @@ class ObliqueAxis:
         self, *, size: int, stride: int, offset: float, step_d: float, step_h: float, step_w: float
     ) -> None: ...
 
+class Compared:
+    """Addresses of one scan's volumes, as ``kernels/residual/residual.h`` names them."""
+
+    def __init__(
+        self, *, x: int, phi: int, fluid: int, highest: int, lowest: int, spread: int, mask: int
+    ) -> None: ...  # fmt: skip
+
+class Signed:
+    """How one sign is scored, see ``csrc/chain/enhance.h``; ``usual`` is an address."""
+
+    def __init__(
+        self, *, sign: float, smoothed: bool, level: float, usual: int
+    ) -> None: ...  # fmt: skip
+
+class SignCalibration:
+    """What healthy brains show of one sign, see ``csrc/chain/anomaly.h``; ``usual`` an address."""
+
+    def __init__(
+        self, *, threshold: float, peak: float, peak_sd: float, usual: int
+    ) -> None: ...  # fmt: skip
+
 class Kernels(Protocol[_Where_contra]):
     """The functions of one engine."""
 
@@ -210,6 +231,68 @@ class CpuKernels(Kernels[int], Protocol):
         affine: list[float], shape: tuple[int, int, int], target_affine: list[float],
         nearest: bool, out: int, workspace: int, where: int,
     ) -> None: ...  # fmt: skip
+    def residual_evidence_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
+    def residual_evidence(
+        self, *, scan: Compared, p: int, out: int, shape: tuple[int, int, int],
+        workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def abnormal_probability(
+        self, *, logit: int, mask: int, out: int, shape: tuple[int, int, int], where: int
+    ) -> None: ...  # fmt: skip
+    def structural_difference_workspace(
+        self, *, shape: tuple[int, int, int], where: int
+    ) -> int: ...  # fmt: skip
+    def structural_difference(
+        self, *, x: int, phi: int, fluid: int, mask: int, out: int, shape: tuple[int, int, int],
+        workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def enhanced_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
+    def enhanced(
+        self, *, scan: Compared, structure: int, evidence: int, sign: Signed, out: int,
+        shape: tuple[int, int, int], workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+
+    def anomaly_map_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
+    def anomaly_map(
+        self, *, scan: Compared, evidence: int, contrast: int, thresholds: tuple[float, float],
+        usual_structure: int, bright: SignCalibration, dark: SignCalibration, out: int,
+        shape: tuple[int, int, int], workspace: int, where: int,
+    ) -> tuple[list[float], int]: ...  # fmt: skip
+    def top_mean_workspace(self, *, voxels: int) -> int: ...
+    def top_mean(self, *, x: int, mask: int, voxels: int, workspace: int) -> float: ...
+    def tissue_labels(self, *, p: int, mask: int, out: int, voxels: int, where: int) -> None: ...
+    def anomaly_mask_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
+    def anomaly_mask(
+        self, *, anomaly: int, threshold: float, least: int, out: int,
+        shape: tuple[int, int, int], workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
+    def region_table_workspace(
+        self, *, shape: tuple[int, int, int], least: int, where: int
+    ) -> int: ...  # fmt: skip
+    def region_table(
+        self, *, anomaly: int, mask: int, affine: list[float], least: int, capacity: int,
+        shape: tuple[int, int, int], workspace: int, where: int,
+    ) -> tuple[list[tuple[float, float, float, tuple[float, float, float]]], int]: ...  # fmt: skip
+    def cover_head(
+        self, *, scan_shape: tuple[int, int, int], scan_affine: list[float], voxel_mm: float
+    ) -> tuple[list[int], list[float]]: ...  # fmt: skip
+    def place_head_workspace(self, *, sides: list[int], shape: tuple[int, int, int]) -> int: ...
+    def place_head(
+        self, *, whole: int, sides: list[int], affine: list[float], voxel_mm: float,
+        shape: tuple[int, int, int], out: int, workspace: int, where: int,
+    ) -> list[float]: ...  # fmt: skip
+    def distance_to_faces(
+        self, *, affine: list[float], shape: tuple[int, int, int],
+        scan_shape: tuple[int, int, int], scan_affine: list[float], out: int,
+    ) -> None: ...  # fmt: skip
+    def brain_distance_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
+    def brain_distance(
+        self, *, first: int, mirrored: int, faces: int, voxel_mm: float, clean: int,
+        shape: tuple[int, int, int], workspace: int, where: int,
+    ) -> tuple[bool, float, float, float, float, float, int, bool]: ...  # fmt: skip
+    def judge_brain(
+        self, *, confidence: float, sphericity: float, unusual: int, cut: bool, millilitres: float
+    ) -> int: ...  # fmt: skip
 
 class CudaKernels(Kernels[tuple[int, int]], Protocol):
     """``where`` is the index of the device and the address of the stream."""

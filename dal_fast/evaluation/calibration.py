@@ -2,12 +2,15 @@
 
 Held-out healthy brains, as real T1w and bent into the other contrasts, degraded but without
 lesions; the median over scans, after the default smoothing, and for the default score one voxel in
-a thousand of all scans together. They are kept in the weight file (card, ``healthy``), because they
-are the model's own.
+a thousand of all scans together. How large residuals usually are where is taken from other healthy
+brains, those of training, so that neither thresholds nor validation on held-out brains profit from
+it. All is kept in the weight file (card, ``healthy``), because it is the model's own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean, median, pstdev
 
 import torch
@@ -19,24 +22,32 @@ from dal_fast.models import AnyModel, Autoencoder
 from dal_fast.screening.calibration import (
     COMBINED,
     STRUCTURE,
+    STRUCTURE_SHARE,
     Calibration,
     combine,
     peak_of,
     sign_maps,
+    structural_excess,
     weigh_signs,
 )
+from dal_fast.screening.enhance import mean3
 from dal_fast.screening.model_output import PLAIN_MEDIAN, ModelOutput
 from dal_fast.screening.postprocess import choose_median, smooth
 from dal_fast.screening.scoring import ENHANCED, NAMED, WITHOUT_TISSUE
+from dal_fast.screening.usual_residual import pack, placed_residual
 from dal_fast.synthesis.brains import Brain
 from dal_fast.synthesis.recipe import AnyRecipe, Recipe
 from dal_fast.synthesis.shifted import ShiftedRecipe
 
 HEALTHY_RATE = 0.001
+USUAL_FROM = 40  # brains
 _LEAST_LEVEL = 1e-4
+_MILD_FIELD = (0.0, 0.15)  # log-SD: a place's usual residual is of anatomy, not of fields
 
 
-def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Calibration:
+def calibrate(
+    model: AnyModel, brains: list[Brain], seed: int, others: Sequence[Brain] = ()
+) -> Calibration:
     """Thresholds of every score, and what the scan's sign is chosen by.
 
     Args:
@@ -44,11 +55,14 @@ def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Calibration:
             on, and of the scores that ask for no tissue maps.
         brains: held-out, with real scans.
         seed: of the degradations.
+        others: healthy brains with real scans, of training: ``USUAL_FROM`` of them say how large
+            residuals usually are where; none, and maps go without.
     """
     if isinstance(model, Autoencoder):
         return _calibrate_autoencoder(model, brains, seed)
     thresholds: dict[str, dict[str, float]] = {}
     peaks: dict[str, dict[str, tuple[float, float]]] = {}
+    usual = usual_residuals(model, others, seed)
     for contrast in SHOWN:
         scans = _scans(model, brains, contrast, seed)
         size = choose_median(contrast)
@@ -60,7 +74,7 @@ def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Calibration:
         levels[STRUCTURE] = _usual_level(structures, scans)
         structures = [structure / levels[STRUCTURE] for structure in structures]
         by_sign = [
-            sign_maps(scan.evidence, structure, Calibration(), contrast)
+            sign_maps(scan.evidence, structure, Calibration(usual=usual), contrast)
             for scan, structure in zip(scans, structures, strict=True)
         ]
         for sign in ENHANCED[1:]:
@@ -69,13 +83,46 @@ def calibrate(model: AnyModel, brains: list[Brain], seed: int) -> Calibration:
             highest[sign] = _peaks(maps, scans, levels[sign])
             for data in maps:
                 data.div_(levels[sign])
-        healthy = Calibration(thresholds=thresholds, peaks=peaks)
+        healthy = Calibration(thresholds=thresholds, peaks=peaks, usual=usual)
         combined = []
         for scan, structure, signs in zip(scans, structures, by_sign, strict=True):
             weights = weigh_signs(signs, scan.field_of_view, healthy, contrast)
-            combined.append(combine(signs, structure, weights, contrast))
+            excess = structural_excess(structure, scan.field_of_view, healthy, contrast)
+            combined.append(combine(signs, excess, weights, contrast))
         levels[COMBINED] = _common_level(combined, scans)
-    return Calibration(thresholds=thresholds, peaks=peaks)
+    return Calibration(thresholds=thresholds, peaks=peaks, usual=usual)
+
+
+def usual_residuals(
+    model: AnyModel, brains: Sequence[Brain], seed: int
+) -> dict[str, dict[str, str]]:
+    """By contrast and sign, u_s of :mod:`dal_fast.screening.usual_residual`, packed; also u_g.
+
+    Args:
+        model: in evaluation mode.
+        brains: of training; ``USUAL_FROM`` at even distances are taken, every second one disturbed
+            as in training, the others by the generator of validation.
+        seed: of the degradations.
+    """
+    chosen = brains[:: max(1, len(brains) // USUAL_FROM)][:USUAL_FROM]
+    if not chosen:
+        return {}
+    ways = ("recolour", Recipe()), ("remap", replace(ShiftedRecipe(), bias=_MILD_FIELD))
+    usual: dict[str, dict[str, str]] = {}
+    for contrast in SHOWN:
+        names = ENHANCED[1:] + ((STRUCTURE,) if STRUCTURE_SHARE[contrast] else ())
+        placed: dict[str, list[Tensor]] = {name: [] for name in names}
+        for n, brain in enumerate(chosen):
+            evidence = _output(model, brain, contrast, seed, *ways[n % 2]).evidence
+            spread = evidence.spread()
+            for name, found in placed.items():
+                if name == STRUCTURE:
+                    shown = evidence.structure()
+                else:
+                    shown = mean3(evidence.residual(name, spread))
+                found.append(placed_residual(shown, evidence.mask))
+        usual[contrast] = {name: pack(found) for name, found in placed.items()}
+    return usual
 
 
 def _calibrate_autoencoder(model: Autoencoder, brains: list[Brain], seed: int) -> Calibration:

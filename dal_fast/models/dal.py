@@ -10,17 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dal_fast.imaging.normalise import CEILING
+from dal_fast.models import fixed
 from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
 from dal_fast.models.model import Model, brain_pads
 from dal_fast.models.networks import Decoder, ModalityEncoder
 from dal_fast.models.recouple import closed_form
-from dal_fast.models.residual_head import PATCH, ResidualHead, residual_evidence
+from dal_fast.models.residual_head import (
+    PATCH,
+    ResidualHead,
+    abnormal_probability,
+    residual_evidence,
+)
 from dal_fast.models.unet import UNet
 from dal_fast.ops import _image_stages as stages
 from dal_fast.ops import anatomy_image, canny3d
@@ -151,7 +156,7 @@ class DAL(Model):
             logits = self.part("tissue")(x)
         if self.config.tissue_mode == "logits":
             return logits
-        levels = torch.tensor(self.config.levels, dtype=x.dtype, device=x.device)
+        levels = fixed.constants(self.config.levels, x)
         return -(logits - levels.view(1, -1, 1, 1, 1)).square() / self.config.tau
 
     def recouple(self, x: Tensor, mask: Tensor, logits: Tensor) -> DALOutput:
@@ -176,7 +181,7 @@ class DAL(Model):
         evidence = None
         if "residual_head" in self.parts:
             logit = self.part("residual_head")(residual_evidence(x, image, p, fluid, mask))
-            evidence = logit.sigmoid() * mask
+            evidence = abnormal_probability(logit, mask)
         return DALOutput(logits, p, anatomy, edges, image, fluid, evidence, bias)
 
     def fluid(self, p: Tensor, mask: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class TissueEvidence(nn.Module):
         atlas = self.atlas[:, tissue : tissue + 1]
         if fixed.wanted(mask):
             return fixed.laid_out(atlas, mask[:, 0])
-        return torch.stack([_laid_out(atlas, brain[0]) for brain in mask])
+        return torch.stack([laid_out(atlas, brain[0]) for brain in mask])
 
     @torch.no_grad()
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class TissueEvidence(nn.Module):
         return torch.stack([self._one(x[n, 0], mask[n, 0]) for n in range(len(x))])
 
     def _one(self, x: Tensor, mask: Tensor) -> Tensor:
-        prior = _laid_out(self.atlas, mask)
+        prior = laid_out(self.atlas, mask)
         sampled = lattice(mask & (x > 0), 2)
         means, spreads = fit_tissues(x[sampled], prior[:, *sampled])
         z = (x - means.view(-1, 1, 1, 1)) / spreads.view(-1, 1, 1, 1)
@@ -105,7 +105,7 @@ class TissueEvidence(nn.Module):
         return torch.cat([x, likelihood, prior], dim=1)
 
 
-def _laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
+def laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
     """An atlas ``(1, K, ...)`` in the bounding box of ``mask (D, H, W)``, 0 outside the mask."""
     if stages.served(atlas, mask):
         return stages.lay_atlas(atlas, mask)

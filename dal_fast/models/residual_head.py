@@ -32,7 +32,9 @@ from dal_fast.imaging.morphology import bounding_box
 from dal_fast.models import fixed
 from dal_fast.models.residuals import highest_nearby, usual_spread
 from dal_fast.models.unet import UNet
+from dal_fast.ops import _map_stages as stages
 from dal_fast.ops import ssim3d
+from dal_fast.ops._image_stages import served
 
 CHANNELS = 11
 PATCH = 2
@@ -73,8 +75,10 @@ def residual_evidence(x: Tensor, phi: Tensor, p: Tensor, fluid: Tensor, mask: Te
         fluid: how probable fluid is, ``(N, 1, D, H, W)``.
         mask: brain, bool ``(N, 1, D, H, W)``.
     """
-    inside = mask.to(x.dtype)
-    unit = 4 * usual_spread(x, phi, p, mask & (x > 0))
+    spread = usual_spread(x, phi, p, mask & (x > 0))
+    if served(x, phi, p, fluid, mask):
+        return stages.residual_evidence(x, phi, p, fluid, mask, spread)
+    inside, unit = mask.to(x.dtype), 4 * spread
     bright = ((x - highest_nearby(phi, mask)) / unit).clamp(0, _MOST / 4)
     dark = ((-highest_nearby(-phi, mask) - x) / unit).clamp(0, _MOST / 4)
     level, residual = 2 * x - 1, 2 * (x - phi)
@@ -82,6 +86,18 @@ def residual_evidence(x: Tensor, phi: Tensor, p: Tensor, fluid: Tensor, mask: Te
     other = mirrored(torch.cat([residual, level], dim=1), mask)
     own = [level, residual, bright, dark, fluid, p[:, 1:], other, structure]
     return torch.cat([torch.cat(own, dim=1) * inside, inside], dim=1)
+
+
+def abnormal_probability(logit: Tensor, mask: Tensor) -> Tensor:
+    """h, how probable an abnormal voxel is, ``(N, 1, D, H, W)``, 0 outside the mask.
+
+    Args:
+        logit: of :class:`ResidualHead`, ``(N, 1, D, H, W)``.
+        mask: brain, bool, the same shape.
+    """
+    if served(logit, mask):
+        return stages.abnormal_probability(logit, mask)
+    return logit.sigmoid() * mask
 
 
 def mirrored(volumes: Tensor, mask: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ d = 2 + z_usual - z_other the map is
     max(min(1, exp(d / 2)) S_usual, min(1, exp(-d / 2)) S_other) / level
 
 so that a clear case shows one sign, a doubtful one both, and the usual sign has the benefit of the
-doubt: two standard deviations. S is e, and in a T1w e + g / (2 g_0), because what is abnormal there
-is the structure more often than the intensity. ``level`` is what one voxel in a thousand of all
-healthy scans exceeds, so that the threshold is 1. Ours, not specified in the paper.
+doubt: two standard deviations. S is e, and in a T1w e + max(g - u_g, 0) / (2 g_0), because what is
+abnormal there is the structure more often than the intensity; u_g is how large g usually is at that
+place of a healthy brain, 0 for a model that was never calibrated. ``level`` is what one voxel in a
+thousand of all healthy scans exceeds, so that the threshold is 1. Ours, not specified in the paper.
 """
 
 from __future__ import annotations
@@ -26,16 +27,22 @@ from torch import Tensor
 
 from dal_fast.models.residuals import usual_spread
 from dal_fast.screening.contrast import guess_contrast
-from dal_fast.screening.enhance import SHARPNESS, enhanced, structural_difference
+from dal_fast.screening.enhance import (
+    SHARPNESS,
+    enhanced,
+    residual_of_sign,
+    structural_difference,
+)
 from dal_fast.screening.postprocess import choose_median, scan_score
 from dal_fast.screening.scoring import ENHANCED, anomaly_score, check_score
+from dal_fast.screening.usual_residual import usual_residual
 
 COMBINED, BRIGHT, DARK = ENHANCED
 STRUCTURE = "structure"
 USUAL = {"T1w": DARK, "T2w": BRIGHT, "FLAIR": BRIGHT}
 """By contrast: the map of the usual sign of lesions."""
 STRUCTURE_SHARE = {"T1w": 0.5, "T2w": 0.0, "FLAIR": 0.0}
-"""By contrast: what g / g_0 adds to a map."""
+"""By contrast: what (g - u_g) / g_0 adds to a map."""
 BENEFIT = 2.0  # of the doubt, in SD
 LEAST_SPREAD = 0.05  # SD of log E, however few healthy scans it is from
 _LEAST_PEAK = 1e-6  # E of an empty map
@@ -50,12 +57,15 @@ class Calibration(BaseModel):
             ``structure``, g_0 of :mod:`dal_fast.screening.enhance`.
         peaks: by contrast and sign (``enhanced_positive``, ``enhanced_negative``), mean and SD of
             log E.
+        usual: by contrast and sign, u_s of :mod:`dal_fast.screening.usual_residual`, packed; for
+            ``structure``, u_g.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     thresholds: dict[str, dict[str, float]] = {}
     peaks: dict[str, dict[str, tuple[float, float]]] = {}
+    usual: dict[str, dict[str, str]] = {}
 
     def threshold(self, contrast: str, score: str) -> float:
         """1 for a model that was never calibrated."""
@@ -65,6 +75,11 @@ class Calibration(BaseModel):
         """z of a peak log E: how far it is above those of healthy scans, in their SD."""
         mean, spread = self.peaks.get(contrast, {}).get(score, _USUAL_PEAK)
         return (peak - mean) / max(spread, LEAST_SPREAD)
+
+    def usual_residual(self, contrast: str, score: str, mask: Tensor) -> Tensor | None:
+        """u_s or u_g in a brain, of the shape of ``mask``; None where it was never measured."""
+        atlas = self.usual.get(contrast, {}).get(score)
+        return None if atlas is None else usual_residual(atlas, mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +138,14 @@ class Evidence:
         """g of :mod:`dal_fast.screening.enhance`."""
         return structural_difference(self.x, self.phi, self.fluid, self.mask)
 
-    def enhanced(self, score: str, contrast: str, spread: Tensor, structure: Tensor) -> Tensor:
+    def residual(self, score: str, spread: Tensor) -> Tensor:
+        """r_s of :mod:`dal_fast.screening.enhance`, of the sign that ``score`` names."""
+        sign = 1.0 if score == BRIGHT else -1.0
+        return residual_of_sign(self.x, self.phi, self.mask, spread, sign)
+
+    def enhanced(
+        self, score: str, contrast: str, spread: Tensor, structure: Tensor, usual: Tensor | None
+    ) -> Tensor:
         """e of a contrast and of the sign that ``score`` names."""
         sign = 1.0 if score == BRIGHT else -1.0
         return enhanced(
@@ -136,6 +158,7 @@ class Evidence:
             sign,
             SHARPNESS[contrast],
             self.abnormal,
+            usual,
         )
 
 
@@ -168,7 +191,8 @@ def score_scan(
     weights = {name: 1.0}
     if name == COMBINED:
         weights = weigh_signs(maps, evidence.mask, calibration, contrast)
-    data = combine(maps, structure, weights, contrast) / calibration.threshold(contrast, COMBINED)
+    excess = structural_excess(structure, evidence.mask, calibration, contrast)
+    data = combine(maps, excess, weights, contrast) / calibration.threshold(contrast, COMBINED)
     shown = max(weights, key=lambda sign: (weights[sign], sign == USUAL[contrast]))
     return AnomalyMap(data, name, contrast, sign_of(shown), 0, 1.0, looks_like)
 
@@ -181,13 +205,12 @@ def sign_maps(
     signs: tuple[str, ...] = ENHANCED[1:],
 ) -> dict[str, Tensor]:
     """e of every sign, in units of its healthy level; ``structure`` is g / g_0."""
-    spread = evidence.spread()
-    return {
-        sign: evidence.enhanced(sign, contrast, spread, structure).div_(
-            calibration.threshold(contrast, sign)
-        )
-        for sign in signs
-    }
+    spread, maps = evidence.spread(), {}
+    for sign in signs:
+        usual = calibration.usual_residual(contrast, sign, evidence.mask)
+        one = evidence.enhanced(sign, contrast, spread, structure, usual)
+        maps[sign] = one.div_(calibration.threshold(contrast, sign))
+    return maps
 
 
 def weigh_signs(
@@ -201,13 +224,25 @@ def weigh_signs(
     return {usual: math.exp(min(0.0, doubt / 2)), other: math.exp(min(0.0, -doubt / 2))}
 
 
+def structural_excess(
+    structure: Tensor, mask: Tensor, calibration: Calibration, contrast: str
+) -> Tensor | None:
+    """max(g - u_g, 0) / g_0, from ``structure``, g / g_0; None where it adds nothing to a map."""
+    if not STRUCTURE_SHARE[contrast]:
+        return None
+    usual = calibration.usual_residual(contrast, STRUCTURE, mask)
+    if usual is None:
+        return structure
+    return (structure - usual / calibration.threshold(contrast, STRUCTURE)).clamp_min_(0)
+
+
 def combine(
-    maps: dict[str, Tensor], structure: Tensor, weights: dict[str, float], contrast: str
+    maps: dict[str, Tensor], excess: Tensor | None, weights: dict[str, float], contrast: str
 ) -> Tensor:
-    """The larger of the weighted maps S at every voxel."""
+    """The larger of the weighted maps S at every voxel; ``excess`` of :func:`structural_excess`."""
     share = STRUCTURE_SHARE[contrast]
     parts = [
-        (maps[sign] + share * structure if share else maps[sign]) * weight
+        (maps[sign] if excess is None else maps[sign] + share * excess) * weight
         for sign, weight in weights.items()
     ]
     return parts[0] if len(parts) == 1 else torch.maximum(parts[0], parts[1])

@@ -3,20 +3,23 @@
 For each sign s = +1 (bright) and -1 (dark), with residual x - phi, sigma its usual spread in the
 tissue, p_F the probability of fluid, and hi the largest value of s phi in the 3x3x3 neighbourhood:
 
-    r_s = (1 - p_F) (max(s (x - phi), 0) + max(s x - hi, 0)) / (2 sigma)
+    r_s = (max(s (x - phi), 0) + max(s x - hi, 0)) / (2 sigma)
+    q_s = (1 - p_F) r_s / (1/4 + u_s)
     g   = mean over 9^3 of (1 - p_F) (1 - SSIM(x, phi)), SSIM averaged over windows of 3, 5, 7, 11
-    m_s = mean of r_s over 3^3, twice
-    e_s = sqrt(TFCE(r_s^a m_s^(1 - a) sqrt(h) (0.3 + g / g_0)))
+    m_s = mean of q_s over 3^3, twice
+    e_s = sqrt(TFCE(q_s^a m_s^(1 - a) sqrt(h) (0.3 + g / g_0)))
 
-a is 1 in a FLAIR, where smoothing erases small lesions, and a half in other contrasts, whose
-residuals are noisier. h is the probability of an abnormal voxel by the model's head on residual
-evidence, 1 for a model without; g_0 is what one healthy voxel in a thousand exceeds. Threshold-free
-cluster enhancement
-(:func:`dal_fast.ops.tfce3d`, E = 0.5, H = 1) integrates over all thresholds the extent of a voxel's
-cluster times its height, so that one rule serves a faint tumour and a bright spot of a few voxels;
-the square root makes the map proportional to the residual again. Extent is counted in voxels of the
-model's grid, whatever the scan's voxels are. Ours, not specified in the paper; the structural term
-follows Meissen et al. 2022 and Behrendt et al. 2024, who score by SSIM over several windows.
+u_s is how large r_s usually is at that place of a healthy brain
+(:mod:`dal_fast.screening.usual_residual`); q_s = (1 - p_F) r_s for a model that was never
+calibrated. a is 1 in a FLAIR, where smoothing erases small lesions, and a half in other contrasts,
+whose residuals are noisier. h is the probability of an abnormal voxel by the model's head on
+residual evidence, 1 for a model without; g_0 is what one healthy voxel in a thousand exceeds.
+Threshold-free cluster enhancement (:func:`dal_fast.ops.tfce3d`, E = 0.5, H = 1) integrates over all
+thresholds the extent of a voxel's cluster times its height, so that one rule serves a faint tumour
+and a bright spot of a few voxels; the square root makes the map proportional to the residual again.
+Extent is counted in voxels of the model's grid, whatever the scan's voxels are. Ours, not specified
+in the paper; the structural term follows Meissen et al. 2022 and Behrendt et al. 2024, who score by
+SSIM over several windows.
 """
 
 from __future__ import annotations
@@ -25,12 +28,15 @@ import torch
 from torch import Tensor
 
 from dal_fast.models.residuals import highest_nearby
+from dal_fast.ops import _map_stages as stages
 from dal_fast.ops import ssim3d, tfce3d
+from dal_fast.ops._image_stages import served
 
 WINDOWS = (3, 5, 7, 11)
 EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY = 0.5, 1.0, 26
 SHARPNESS = {"T1w": 0.5, "T2w": 0.5, "FLAIR": 1.0}
 """a, by contrast."""
+LEAST_USUAL = 0.25  # spreads, of a place where healthy brains show no residual
 LEAST_STRUCTURE = 0.3  # how much counts where scan and phi are structured alike
 
 
@@ -43,12 +49,21 @@ def structural_difference(x: Tensor, phi: Tensor, fluid: Tensor, mask: Tensor) -
         fluid: probability of fluid, the same shape.
         mask: where the scan has signal inside the brain, bool, the same shape.
     """
+    if served(x, phi, fluid, mask):
+        return stages.structural_difference(x, phi, fluid, mask)
     total = torch.zeros_like(x)
     for window in WINDOWS:
         ssim = ssim3d(x, phi, window=window, kind="uniform", reduction="none")
         total += (1 - ssim).clamp_min_(0)
     gated = total / len(WINDOWS) * (1 - fluid) * mask
-    return _mean3(_mean3(gated), step=3) * mask  # nine voxels are three times three
+    return mean3(mean3(gated), step=3) * mask  # nine voxels are three times three
+
+
+def residual_of_sign(x: Tensor, phi: Tensor, mask: Tensor, spread: Tensor, sign: float) -> Tensor:
+    """r_s of one scan, ``(1, 1, D, H, W)``, 0 outside the mask; see :func:`enhanced`."""
+    flat = sign * (x - phi)
+    tolerant = sign * x - highest_nearby(sign * phi, mask)
+    return (flat.clamp_min_(0) + tolerant.clamp_min_(0)) * mask / (2 * spread)
 
 
 def enhanced(
@@ -61,6 +76,7 @@ def enhanced(
     sign: float,
     sharpness: float,
     evidence: Tensor | None = None,
+    usual: Tensor | None = None,
 ) -> Tensor:
     """e of one scan and sign, ``(1, 1, D, H, W)``, 0 outside the mask.
 
@@ -71,12 +87,17 @@ def enhanced(
         sign: 1 for bright lesions, -1 for dark ones.
         sharpness: a, of ``SHARPNESS``.
         evidence: h.
+        usual: u_s.
     """
-    flat = sign * (x - phi)
-    tolerant = sign * x - highest_nearby(sign * phi, mask)
-    residual = (flat.clamp_min_(0) + tolerant.clamp_min_(0)) * (1 - fluid) * mask / (2 * spread)
+    given = (x, phi, fluid, mask, spread, structure)
+    factors = tuple(volume for volume in (evidence, usual) if volume is not None)
+    if sharpness in (0.5, 1.0) and served(*given, *factors):
+        return stages.enhanced(*given, sign, sharpness < 1, evidence, usual)
+    residual = residual_of_sign(x, phi, mask, spread, sign) * (1 - fluid)
+    if usual is not None:
+        residual = residual / (LEAST_USUAL + usual)
     if sharpness < 1:
-        smooth = _mean3(_mean3(residual))
+        smooth = mean3(mean3(residual))
         residual = residual.pow(sharpness) * smooth.pow(1 - sharpness)
     residual = residual * (LEAST_STRUCTURE + structure)
     if evidence is not None:
@@ -84,7 +105,7 @@ def enhanced(
     return tfce3d(residual, mask, EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY).sqrt_()
 
 
-def _mean3(x: Tensor, step: int = 1) -> Tensor:
+def mean3(x: Tensor, step: int = 1) -> Tensor:
     """Over 3^3 voxels that lie ``step`` apart; beyond the volume there are zeros."""
     for axis in (2, 3, 4):
         total, inner = x.clone(), x.shape[axis] - step

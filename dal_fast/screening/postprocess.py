@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
+from dal_fast.ops import _map_stages as stages
 from dal_fast.ops import components3d, median3d, remove_small
+from dal_fast.ops._image_stages import served
 from dal_fast.screening.result import Image, Region
 
 MEDIAN_SIZES = (0, 3, 5)
@@ -66,6 +68,8 @@ def scan_score(anomaly: Tensor, mask: Tensor) -> float:
     a small lesion: a percentile alone would not see how far a small lesion stands out, a maximum
     would follow one noisy voxel.
     """
+    if served(anomaly, mask):
+        return stages.top_mean(anomaly, mask)
     inside = anomaly.numpy()[mask.numpy()]
     if len(inside) == 0:
         return 0.0
@@ -75,15 +79,27 @@ def scan_score(anomaly: Tensor, mask: Tensor) -> float:
 
 def anomaly_mask(anomaly: Image, threshold: float) -> NDArray[np.bool_]:
     """``anomaly >= threshold`` without 26-connected regions of less than 0.1 mL."""
-    above = torch.from_numpy(threshold <= anomaly.data.T)[None, None]  # transposed: as it lies
-    least = max(1, math.ceil(MIN_REGION_ML / _voxel_ml(anomaly)))
-    result: NDArray[np.bool_] = remove_small(above, least)[0, 0].numpy().T
+    data = torch.from_numpy(anomaly.data.T)  # transposed: as it lies
+    least = least_voxels(_voxel_ml(anomaly))
+    if served(data) and data.is_contiguous():
+        result: NDArray[np.bool_] = stages.anomaly_mask(data, threshold, least).numpy().T
+        return result
+    result = remove_small((data >= threshold)[None, None], least)[0, 0].numpy().T
     return result
+
+
+def least_voxels(voxel_ml: float) -> int:
+    """How many voxels make a region of 0.1 mL, also where rounding puts them just below."""
+    return max(1, math.ceil(MIN_REGION_ML / voxel_ml - 1e-6))
 
 
 def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
     """The 26-connected regions of ``mask``, highest peak first."""
     inside, data = mask.T, anomaly.data.T
+    given = [torch.from_numpy(volume) for volume in (data, inside)]
+    if served(*given) and all(volume.is_contiguous() for volume in given):
+        table = stages.region_table(*given, anomaly.affine.ravel().tolist())
+        return [Region(*row) for row in table]
     labels = components3d(torch.from_numpy(inside)[None, None], connectivity=26)[0, 0].numpy()
     flat = np.flatnonzero(inside)
     if len(flat) == 0:

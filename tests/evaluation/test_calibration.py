@@ -11,6 +11,7 @@ from dal_fast.evaluation.thresholds import quantile
 from dal_fast.models import load_weights, read_card
 from dal_fast.screening.contrast import CONTRASTS
 from dal_fast.screening.scoring import ENHANCED, SCORES
+from dal_fast.screening.usual_residual import unpack
 from dal_fast.synthesis.brains import bids_sources, load_brains
 
 
@@ -44,6 +45,24 @@ def test_calibration_is_of_healthy_brains_and_repeatable(brains, weights):
         assert set(found.peaks[contrast]) == set(ENHANCED[1:])
     assert found == calibration.calibrate(model, held_out, 0)
     assert found != calibration.calibrate(model, held_out, 1)
+    assert found.usual == {}
+
+
+def test_how_large_residuals_usually_are_is_taken_from_other_brains(brains, weights):
+    held_out = load_brains(bids_sources(brains, held_out=True))
+    others = load_brains(bids_sources(brains, held_out=False))
+    model = load_weights(weights)
+    found = calibration.calibrate(model, held_out, 0, others)
+    assert found.usual == calibration.usual_residuals(model, others, 0)
+    assert set(found.usual) == set(CONTRASTS)
+    plain = calibration.calibrate(model, held_out, 0)
+    for contrast, by_name in found.usual.items():
+        assert set(by_name) == {*ENHANCED[1:], *(["structure"] if contrast == "T1w" else [])}
+        for text in by_name.values():
+            assert 0 < float(unpack(text).mean()) < 4
+        levels, before = found.thresholds[contrast], plain.thresholds[contrast]
+        assert levels["structure"] == before["structure"]
+        assert levels["enhanced_positive"] != before["enhanced_positive"]
 
 
 def test_a_weight_file_is_calibrated_by_the_command(brains, weights, tmp_path):
@@ -54,7 +73,7 @@ def test_a_weight_file_is_calibrated_by_the_command(brains, weights, tmp_path):
     assert "1 held-out healthy brains" in done.output
     card = read_card(out)
     assert card["calibrated_on"] == 1
-    assert set(card["healthy"]["thresholds"]) == set(CONTRASTS)
+    assert set(card["healthy"]["thresholds"]) == set(card["healthy"]["usual"]) == set(CONTRASTS)
     assert {k: v for k, v in card.items() if k in read_card(weights)} == read_card(weights)
     missing = CliRunner().invoke(app, [*words[:-3], str(tmp_path)])
     assert missing.exit_code == 2

@@ -1,0 +1,19 @@
+// Whole numbers as Python rounds and divides, whatever the host's rounding mode is.
+#pragma once
+#include <cmath>
+#include <cstdint>
+
+namespace dal {
+
+// To the nearest, halves to the even one.
+inline int64_t round_half_even(double v) {
+  const double below = std::floor(v), rest = v - below;
+  const auto whole = int64_t(below);
+  if (rest != 0.5) return rest < 0.5 ? whole : whole + 1;
+  return whole % 2 == 0 ? whole : whole + 1;
+}
+
+// a / b rounded down, b > 0.
+inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+}  // namespace dal

@@ -1,0 +1,78 @@
+// What scan and pseudo-healthy image say about each other, voxel by voxel: the residual head's input, what
+// its logits come to, and what threshold-free cluster enhancement is given and gives.
+//
+// All volumes are (depth, height, width), float32; masks are bytes, 0 or not. Nothing is allocated.
+#pragma once
+#include <cstdint>
+
+#include "chain/shape.h"
+#include "isa.h"
+
+namespace dal {
+
+// One scan. `highest` and `lowest` are highest_nearby (kernels/nearby) of phi and of -phi, so that phi lies
+// between -lowest and highest nearby; `spread` is sigma of kernels/spread.
+struct Compared {
+  const float *x, *phi, *fluid, *highest, *lowest, *spread;
+  const uint8_t* mask;
+};
+
+constexpr int64_t kResidualChannels = 11;
+constexpr float kMostSpreads = 8.f;
+
+// The head's channels, out: (11, depth, height, width), 0 outside the mask:
+//
+//   2 x - 1, 2 (x - phi), (x - highest) / (4 sigma) in [0, 2], (-lowest - x) / (4 sigma) in [0, 2], fluid,
+//   grey, white, channels 1 and 0 of the voxel mirrored in planes [first, end), 0 elsewhere, 1 - ssim, mask
+//
+// ssim: SSIM(x, phi) over uniform windows of 7^3.
+DAL_DECLARE(void residual_channels(const Compared& scan, const float* grey, const float* white,
+                                   const float* ssim, int64_t first, int64_t end, float* out, Shape shape,
+                                   int threads))
+
+// out = 1 / (1 + exp(-logit)) in the mask, 0 outside; out may be logit.
+DAL_DECLARE(void masked_sigmoid(const float* logit, const uint8_t* mask, float* out, int64_t voxels,
+                                int threads))
+
+// total += max(1 - ssim, 0).
+DAL_DECLARE(void add_dissimilarity(const float* ssim, float* total, int64_t voxels, int threads))
+
+// total = total / windows (1 - fluid) in the mask, 0 outside.
+DAL_DECLARE(void gate_dissimilarity(float* total, int windows, const float* fluid, const uint8_t* mask,
+                                    int64_t voxels, int threads))
+
+// x = x mask.
+DAL_DECLARE(void keep_inside(float* x, const uint8_t* mask, int64_t voxels, int threads))
+
+// r of one sign, s = 1 (brighter than healthy) or -1:
+//
+//   r = (1 - fluid) mask (max(s (x - phi), 0) + max(s x - h, 0)) / (2 sigma)    h = highest or lowest
+//
+// divided by `usual_least` + usual, where there is a volume `usual`.
+DAL_DECLARE(void signed_residual(const Compared& scan, float sign, const float* usual, float usual_least,
+                                 float* out, int64_t voxels, int threads))
+
+// r = sqrt(r smooth) (least + structure) sqrt(evidence); without `smooth` r itself instead of the root, and
+// without `evidence` no such factor.
+DAL_DECLARE(void cluster_heights(float* r, const float* smooth, const float* structure, float least,
+                                 const float* evidence, int64_t voxels, int threads))
+
+// structure = max(structure - usual / level, 0).
+DAL_DECLARE(void structural_excess(float* structure, const float* usual, float level, int64_t voxels,
+                                   int threads))
+
+// e = sqrt(e) / level.
+DAL_DECLARE(void cluster_scores(float* e, float level, int64_t voxels, int threads))
+
+// out = max((a + share structure) weight_a, (b + share structure) weight_b) / level; b may be null, out a.
+struct SignWeights {
+  float a, b, share, level;
+};
+DAL_DECLARE(void combine_signs(const float* a, const float* b, const float* structure, SignWeights weights,
+                               float* out, int64_t voxels, int threads))
+
+// 1 CSF, 2 grey, 3 white matter, whichever is the most probable; 0 outside the mask. p: (3, voxels).
+DAL_DECLARE(void tissue_labels(const float* p, const uint8_t* mask, uint8_t* out, int64_t voxels,
+                               int threads))
+
+}  // namespace dal
