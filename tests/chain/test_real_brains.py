@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from chain.volumes import compiled, far, reference
+from chain.volumes import everywhere, far, reference_parts
 from tiny import needs_default_weights
 from torch.nn import functional as F
 
@@ -50,23 +50,23 @@ def evidence_of(x, mask, atlas):
 def test_evidence(brain):
     model, x, mask, _ = brain
     inputs = x, mask, model.part("evidence").atlas
-    (got,) = compiled(evidence_of, *inputs)
-    assert far(got, *reference(evidence_of, *inputs, double=True)) < 1e-5
+    (got,) = everywhere(evidence_of, *inputs)
+    assert far(got, *reference_parts(evidence_of, *inputs, double=True)) < 1e-5
 
 
 def test_pseudo_healthy_image_and_what_follows(brain):
     """Torch's own float32 is up to 2e-5 from float64 here: its normal equations are float32."""
     _, x, mask, logits = brain
-    (p,) = compiled(probabilities, logits, mask)
-    assert far(p, *reference(probabilities, logits, mask, double=True)) < 1e-6
-    got = compiled(closed_form, x, p, mask)
-    exactly = reference(closed_form, x, p, mask, double=True)
-    single = reference(closed_form, x, p, mask)
+    (p,) = everywhere(probabilities, logits, mask)
+    assert far(p, *reference_parts(probabilities, logits, mask, double=True)) < 1e-6
+    got = everywhere(closed_form, x, p, mask)
+    exactly = reference_parts(closed_form, x, p, mask, double=True)
+    single = reference_parts(closed_form, x, p, mask)
     for a, b, c in zip(got, exactly, single, strict=True):
         assert far(a, b) < 1e-6
         assert far(a, c) < 5e-5
     phi, inside = got[0], mask & (x > 0)
-    (spread,) = compiled(usual_spread, x, phi, p, inside)
-    assert far(spread, *reference(usual_spread, x, phi, p, inside, double=True)) < 1e-6
-    (highest,) = compiled(highest_nearby, phi, mask)
-    assert torch.equal(highest, *reference(highest_nearby, phi, mask))
+    (spread,) = everywhere(usual_spread, x, phi, p, inside)
+    assert far(spread, *reference_parts(usual_spread, x, phi, p, inside, double=True)) < 1e-6
+    (highest,) = everywhere(highest_nearby, phi, mask)
+    assert torch.equal(highest, *reference_parts(highest_nearby, phi, mask))
