@@ -1,12 +1,13 @@
 // The enhanced score of one scan and sign (dal_fast/screening/enhance.py).
 #pragma once
+#include "boxssim/boxssim.h"
 #include "chain/shape.h"
 #include "residual/residual.h"
 
 namespace dal {
 
 struct EnhanceSettings {
-  int windows[4] = {3, 5, 7, 11};  // voxels, odd, of the structural similarity
+  BoxWindows windows{4, {3, 5, 7, 11}};  // of the structural similarity
   float least_structure = 0.3f;  // how much counts where scan and phi are structured alike
   float usual_least = 0.25f;  // added to the residual that is usual at a place
   double extent_power = 0.5, height_power = 1;  // of threshold-free cluster enhancement

@@ -26,8 +26,8 @@ DAL_INLINE float confined(float v, float most) { return v < 0.f ? 0.f : v > most
 
 // A row of the channels that a voxel has by itself; `out` is channel 0 of the row, the others lie `apart`.
 DAL_INLINE void own_channels(const Compared& c, const float* __restrict grey, const float* __restrict white,
-                             const float* __restrict ssim, int64_t at, int64_t n, float* __restrict out,
-                             int64_t apart) {
+                             const float* __restrict dissimilarity, int64_t at, int64_t n,
+                             float* __restrict out, int64_t apart) {
   const float *__restrict x = c.x + at, *__restrict phi = c.phi + at, *__restrict fluid = c.fluid + at;
   const float *__restrict high = c.highest + at, *__restrict low = c.lowest + at;
   const float* __restrict spread = c.spread + at;
@@ -44,7 +44,7 @@ DAL_INLINE void own_channels(const Compared& c, const float* __restrict grey, co
     out[i + 4 * apart] = fluid[i] * inside;
     out[i + 5 * apart] = grey[i] * inside;
     out[i + 6 * apart] = white[i] * inside;
-    out[i + 9 * apart] = (1.f - ssim[i]) * inside;
+    out[i + 9 * apart] = dissimilarity[i] * inside;
     out[i + 10 * apart] = inside;
   }
 }
@@ -73,12 +73,13 @@ void heights(float* __restrict r, const float* __restrict smooth, const float* _
 
 }  // namespace
 
-void residual_channels(const Compared& scan, const float* grey, const float* white, const float* ssim,
-                       int64_t first, int64_t end, float* out, Shape s, int threads) {
+void residual_channels(const Compared& scan, const float* grey, const float* white,
+                       const float* dissimilarity, int64_t first, int64_t end, float* out, Shape s,
+                       int threads) {
   const int64_t plane = s.height * s.width, apart = s.voxels();
   parallel_for(s.depth, threads, [&](int64_t d, int) {
     const int64_t at = d * plane;
-    own_channels(scan, grey + at, white + at, ssim + at, at, plane, out + at, apart);
+    own_channels(scan, grey + at, white + at, dissimilarity + at, at, plane, out + at, apart);
     float* const other = out + 7 * apart + at;
     if (d < first || d >= end) {
       std::fill_n(other, plane, 0.f);
@@ -95,12 +96,6 @@ void masked_sigmoid(const float* logit, const uint8_t* mask, float* out, int64_t
       const float p = 1.f / (1.f + exp_of(-logit[i]));
       out[i] = mask[i] ? p : 0.f;
     }
-  });
-}
-
-void add_dissimilarity(const float* ssim, float* total, int64_t voxels, int threads) {
-  in_stretches(voxels, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) total[i] += positive(1.f - ssim[i]);
   });
 }
 
