@@ -20,11 +20,9 @@ import argparse
 import csv
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,9 +32,9 @@ import torch
 from benchmarks import gpu_pack
 from dal_fast.models import AnyModel, inference_parts, save_weights
 from dal_fast.synthesis.brains import Brain, is_held_out
-from dal_fast.synthesis.sample import Sample
+from dal_fast.training.ahead import THREADS, Ahead
 from dal_fast.training.config import LOSS_NAMES, TrainConfig, read_config
-from dal_fast.training.loop import Step, Training, difficulty
+from dal_fast.training.loop import Step, Training
 from dal_fast.training.samples import Samples
 from dal_fast.training.train import build, make_fabric, needs_twins
 
@@ -87,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--widths", type=int, nargs="+", help="of E_A, finest first")
     parser.add_argument("--brains", type=int, help="of a step; default the recipe's")
-    parser.add_argument("--producers", type=int, default=4, help="threads that make samples")
+    parser.add_argument("--producers", type=int, default=THREADS, help="threads that make samples")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     return parser
 
@@ -157,69 +155,13 @@ class Run:
             scans, maps, config.samples, config.seed, model.space_for, needs_twins(config)
         )
         self._ahead = Ahead(samples, config, options.producers)
-        self.training = Training(config, model, self._ahead, fabric, folder)  # type: ignore[arg-type]
+        self.training = Training(config, model, self._ahead, fabric, folder)
 
     def __enter__(self) -> Run:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ahead.close()
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A sample, and on a GPU the event after which it may be used."""
-
-    sample: Sample
-    ready: Any
-
-
-class Ahead:
-    """In the place of :class:`Samples`: the batches of the next steps are made by threads."""
-
-    def __init__(self, samples: Samples, config: TrainConfig, threads: int) -> None:
-        self._samples, self._ahead = samples, threads + 1
-        self._difficulty = [
-            difficulty(stage, step) for stage in config.stages for step in range(stage.steps)
-        ]
-        self._pool = ThreadPoolExecutor(threads)
-        self._own = threading.local()
-        self._waiting: dict[int, Future[_Made]] = {}
-        self._next = 0
-        self.step_generator = samples.step_generator
-
-    def batch(
-        self, step: int, difficulty: float, device: torch.device, rank: int = 0, world: int = 1
-    ) -> Sample:
-        """As of :class:`Samples`."""
-        assert difficulty == self._difficulty[step]
-        assert (rank, world) == (0, 1)
-        self._next = max(self._next, step)
-        while self._next < min(step + self._ahead, len(self._difficulty)):
-            self._waiting[self._next] = self._pool.submit(self._make, self._next, device)
-            self._next += 1
-        made = self._waiting.pop(step).result()
-        if made.ready is not None:
-            stream = torch.cuda.current_stream()
-            stream.wait_event(made.ready)
-            for volume in vars(made.sample).values():
-                if volume is not None:
-                    volume.record_stream(stream)
-        return made.sample
-
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def _make(self, step: int, device: torch.device) -> _Made:
-        if device.type != "cuda":
-            return _Made(self._samples.batch(step, self._difficulty[step], device), None)
-        if not hasattr(self._own, "stream"):
-            self._own.stream = torch.cuda.Stream(device)
-        with torch.cuda.device(device), torch.cuda.stream(self._own.stream):
-            sample = self._samples.batch(step, self._difficulty[step], device)
-            ready = torch.cuda.Event()
-            ready.record()
-            return _Made(sample, ready)
 
 
 class Log:

@@ -246,9 +246,9 @@ def dicom_syntaxes() -> str:
 
 def dicom_exclusions() -> str:
     """Rules of exclusion."""
-    from dal_fast.dicom.rules import CONTRAST_AGENT, EXCLUSIONS
+    from dal_fast.dicom.rules import AFTER_AGENT, CONTRAST_AGENT, EXCLUSIONS
 
-    rows = [(f"`{rule.name}`", rule.reason) for rule in (*EXCLUSIONS, CONTRAST_AGENT)]
+    rows = [(f"`{rule.name}`", rule.reason) for rule in (*EXCLUSIONS, CONTRAST_AGENT, AFTER_AGENT)]
     return _table("| rule | it holds when |", rows)
 
 

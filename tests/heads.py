@@ -7,6 +7,8 @@ from dal_fast.imaging.head_grid import place_head
 from dal_fast.models import BrainNetConfig
 
 RADII = np.array([64.0, 80.0, 60.0])  # of the brain, mm
+STEM_RADIUS, STEM_END = 15.0, 84.0
+HOLLOW, HOLLOW_RADIUS = np.array([0.0, 35.0, -45.0]), 28.0
 CENTRE = np.array([3.0, -5.0, 8.0])
 LAYERS = ((4.0, 0.95), (10.0, 0.08), (16.0, 0.7))  # fluid, skull, scalp: thickness so far, T2-like
 
@@ -14,15 +16,20 @@ LAYERS = ((4.0, 0.95), (10.0, 0.08), (16.0, 0.7))  # fluid, skull, scalp: thickn
 def depth(points):
     """About how far inside the brain points ``(…, 3)`` in mm lie; negative outside.
 
-    The brain is wider behind than in front, and drawn out below.
+    The brain is wider behind than in front, and drawn out below, into a stem, with a
+    hollow in front of that.
     """
     offset = np.asarray(points) - CENTRE
     wider, taper = 1 - 0.0025 * offset[..., 1], 1 + 0.006 * np.minimum(offset[..., 2], 0)
     radii = RADII * np.stack([wider * taper, taper, np.ones_like(taper)], axis=-1).clip(0.3)
+    x, y, z = np.moveaxis(offset, -1, 0)
+    stem = np.minimum(STEM_RADIUS - np.hypot(x, y + 10), np.minimum(z + STEM_END, -z))
     offset = offset / radii
     radius = np.linalg.norm(offset, axis=-1)
     slope = np.linalg.norm(offset / radii, axis=-1)
-    return (1 - radius) * radius / np.maximum(slope, 1e-6)
+    bulk = (1 - radius) * radius / np.maximum(slope, 1e-6)
+    hollow = np.linalg.norm(np.stack([x, y, z], axis=-1) - HOLLOW, axis=-1) - HOLLOW_RADIUS
+    return np.maximum(np.minimum(bulk, hollow), stem)
 
 
 def points_of(shape, affine):

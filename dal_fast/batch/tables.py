@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,10 +39,27 @@ def write_tables(
         OutputError: ``output-unwritable``, ``disk-full``.
     """
     records, failures = read_results(
-        source, outcomes, left_out, lambda outcome: _read_record(outcome, out)
+        source,
+        outcomes,
+        left_out,
+        lambda outcome: wait_for_record(
+            outcome.folder / output_names(outcome.scan)["sidecar"], out
+        ),
     )
-    records.sort(key=lambda record: (-record.score, record.name))
     write_derivative(out, source, {record.suffix for record in records})
+    write_overview(out, dataset_name(source), records, failures)
+    return count_failures(failures)
+
+
+def write_overview(
+    out: Path, title: str, records: Iterable[Record], failures: Sequence[Failure]
+) -> None:
+    """Write ``scores.tsv``, the highest score first, ``failures.tsv`` and ``index.html``.
+
+    Raises:
+        OutputError: ``output-unwritable``, ``disk-full``.
+    """
+    records = sorted(records, key=lambda record: (-record.score, record.name))
     head = ("scan", "score", "volume_ml", "flags", *BRAIN_COLUMNS)
     scores = [
         (r.name, f"{r.score:.6g}", f"{r.volume_ml:.3f}", ",".join(r.flags), *r.brain_cells)
@@ -51,8 +68,7 @@ def write_tables(
     write_tsv(out / "scores.tsv", head, scores)
     write_failures(out / "failures.tsv", failures)
     entries = [index_entry(record) for record in records]
-    write_text(out / "index.html", index_page(dataset_name(source), entries, failures))
-    return count_failures(failures)
+    write_text(out / "index.html", index_page(title, entries, failures))
 
 
 def read_results(
@@ -116,9 +132,8 @@ def read_failures(path: Path) -> list[Failure]:
     ]
 
 
-def _read_record(outcome: Outcome, out: Path) -> Record | None:
+def wait_for_record(sidecar: Path, out: Path) -> Record | None:
     """What was screened; another run that replaces it at this moment is waited for."""
-    sidecar = outcome.folder / output_names(outcome.scan)["sidecar"]
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_PAUSE)

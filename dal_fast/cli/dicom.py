@@ -64,7 +64,8 @@ def dicom(
         str,
         typer.Option(
             help="What to write, separated by commas: seg (segmentation), map (parametric map), "
-            "mr (the map as an MR series), sc (a picture), sr (structured report)."
+            "map16 (a smaller one), mr (the map as an MR series), sc (a picture), overlay (a "
+            "picture of every slice), sr (structured report), pdf (a page)."
         ),
     ] = "seg,map,sr",
     label_map: Annotated[

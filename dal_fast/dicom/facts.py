@@ -39,7 +39,9 @@ class Facts:
         b_value: s/mm².
         angio: the header calls it an angiogram.
         agent: a contrast agent was given, by the header or the series' names.
+        started: date and time of the first of its slices, ``YYYYMMDDHHMMSS…``; empty if unknown.
         largest_mm: the longest side of a voxel.
+        late: it was acquired after a series with a contrast agent of the same study.
     """
 
     words: frozenset[str]
@@ -61,7 +63,9 @@ class Facts:
     b_value: float
     angio: bool
     agent: bool
+    started: str
     largest_mm: float
+    late: bool = False
 
     @property
     def beyond_ernst(self) -> bool:
@@ -107,9 +111,17 @@ def facts_of(frames: tuple[Frame, ...], echoes: int, largest_mm: float) -> Facts
         b_value=max(f.b_value for f in frames),
         angio=frame.text("AngioFlag").upper() == "Y"
         or frame.text("AcquisitionContrast").upper() in ("TIME_OF_FLIGHT", "FLOW_ENCODED"),
-        agent=_agent(frame),
+        agent=any(_stated_agent(f) for f in frames) or _named_agent(frame),
+        started=min((_time_of(f) for f in frames), default=""),
         largest_mm=largest_mm,
     )
+
+
+def _time_of(frame: Frame) -> str:
+    """When a slice was acquired, in a form that can be ordered; empty if unknown."""
+    whole = frame.text("FrameAcquisitionDateTime") or frame.text("AcquisitionDateTime")
+    parts = [frame.text(f"Acquisition{part}") for part in ("Date", "Time")]
+    return whole or ("".join(parts) if all(parts) else "")
 
 
 def _three_d(frame: Frame) -> bool:
@@ -122,11 +134,12 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"[A-Z0-9]+", text))
 
 
-def _agent(frame: Frame) -> bool:
-    if frame.text("ContrastBolusAgent").upper() not in _NO_AGENT:
-        return True
-    if frame.file.header.get("ContrastBolusAgentSequence"):
-        return True
+def _stated_agent(frame: Frame) -> bool:
+    stated = frame.text("ContrastBolusAgent").upper() not in _NO_AGENT
+    return stated or bool(frame.file.header.get("ContrastBolusAgentSequence"))
+
+
+def _named_agent(frame: Frame) -> bool:
     names = " ".join(frame.text(n) for n in ("SeriesDescription", "ProtocolName")).upper()
     return bool(_AGENT.search(names)) and not _NO_CONTRAST.search(names)
 

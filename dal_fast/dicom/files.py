@@ -41,6 +41,7 @@ HEADER = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
     "AcquisitionNumber", "TemporalPositionIdentifier", "ImagesInAcquisition", "Modality",
     "SeriesDescription", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
+    "AcquisitionDateTime",
     "ContentDate", "ContentTime", "FrameOfReferenceUID", "PositionReferenceIndicator",
     "ConcatenationUID", "InConcatenationTotalNumber", "InConcatenationNumber",
     "ConcatenationFrameOffsetNumber", "Manufacturer", "ManufacturerModelName", "StationName",
@@ -51,7 +52,7 @@ HEADER = (
     "ContrastBolusAgent", "ContrastBolusAgentSequence", "BodyPartExamined",
     "RequestedProcedureDescription", "EchoPulseSequence", "EchoPlanarPulseSequence",
     "InversionRecovery", "AcquisitionContrast", "ComplexImageComponent", "VolumetricProperties",
-    "BurnedInAnnotation", 0x0043102F,
+    "BurnedInAnnotation", "LossyImageCompression", 0x0043102F,
     # geometry
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
     "SpacingBetweenSlices", "SliceLocation", "PatientPosition",
@@ -203,7 +204,8 @@ def _add(source: Source, found: StudyFiles) -> None:
         if kind == _DIRECTORY or header.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
             return
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        found.damaged.append((source, f"it cannot be read: {error}"))
+        why = error.strerror if isinstance(error, OSError) else str(error)  # without the path
+        found.damaged.append((source, f"it cannot be read: {why}"))
     except InputError as error:
         found.damaged.append((source, error.message))
     except Exception as error:  # values that cannot be converted
@@ -236,7 +238,8 @@ def _sources(path: Path, found: StudyFiles) -> Iterator[Source]:
         try:
             members = _archive(path).infolist()
         except (OSError, zipfile.BadZipFile) as error:
-            found.damaged.append((Source(path), f"the archive cannot be read: {error}"))
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            found.damaged.append((Source(path), f"the archive cannot be read: {why}"))
             return
         for member in sorted(members, key=lambda member: member.filename):
             name = os.path.basename(member.filename).lower()

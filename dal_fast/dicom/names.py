@@ -20,9 +20,11 @@ class Names:
 
     Args:
         words: names, numbers and dates, or parts of them; nothing is hidden where there are none.
+        show: everything may be shown.
     """
 
-    def __init__(self, words: Iterable[str] = ()) -> None:
+    def __init__(self, words: Iterable[str] = (), show: bool = False) -> None:
+        self._show = show
         self.words: Sequence[str] = sorted({w for w in words if _counts(w)}, key=len, reverse=True)
         patterns = [_pattern(word) for word in self.words]
         self._pattern = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
@@ -39,6 +41,15 @@ class Names:
     def hide(self, text: str) -> str:
         """The text with :data:`HIDDEN` in the place of each name."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+
+    def damaged(self, name: str, number: int) -> str:
+        """What a file is called whose header cannot be read: its name may be that of a patient.
+
+        Args:
+            name: of the file.
+            number: of it among the damaged files, in the order of their names.
+        """
+        return name if self._show else f"damaged file {number} (--show-names names it)"
 
     def hide_in(self, content: Any) -> Any:
         """The same for every text in something JSON-ready."""

@@ -55,12 +55,17 @@ OBJECTS = {
     "mr": ("MR Image Storage", 3),
     "sc": ("Secondary Capture Image Storage", 4),
     "sr": ("Comprehensive 3D SR Storage", 5),
+    "map16": ("Parametric Map Storage", 6),
+    "overlay": ("Secondary Capture Image Storage", 7),
+    "pdf": ("Encapsulated PDF Storage", 8),
 }
 """Kinds of objects: their class, and the last digit of their series number."""
 _TITLES = {
     "seg": "segmentation", "map": "anomaly map", "mr": "anomaly images", "sc": "pictures",
-    "sr": "report",
+    "sr": "report", "map16": "map in 16 bits", "overlay": "slices", "pdf": "page",
 }  # fmt: skip
+_WHOLE = ("ReferencedInstanceSequence", "ReferencedSOPSequence", "SourceInstanceSequence")
+"""Sequences of references to instances as a whole."""
 _LARGEST_NUMBER = 2**31 // 100 - 1
 
 
@@ -251,7 +256,7 @@ class Finding:
                         item.ReferencedSOPClassUID = frame.file.header.SOPClassUID
                         item.ReferencedSOPInstanceUID = frame.sop_uid
                         item.ReferencedFrameNumber = frame.index + 1
-            for keyword in ("ReferencedInstanceSequence", "ReferencedSOPSequence"):
+            for keyword in _WHOLE:
                 if keyword in holder:
                     setattr(holder, keyword, _once(holder[keyword].value, frames, keyword))
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from dal_fast.dicom.objects import Finding
 
-KINDS = ("seg", "map", "mr", "sc", "sr")
-"""What can be written: segmentation, parametric map, MR series, secondary capture, report."""
+KINDS = ("seg", "map", "map16", "mr", "sc", "overlay", "sr", "pdf")
+"""What can be written: segmentation, parametric map in floating point and in 16 bits, MR series,
+secondary captures of three planes and of every slice, structured report, and a page as PDF."""
 DEFAULT_KINDS = ("seg", "map", "sr")
 
 
@@ -60,7 +61,7 @@ def make_objects(finding: Finding, kinds: Sequence[str], label_map: bool) -> dic
     """The DICOM objects of a finding, by the name of their file."""
     from dal_fast.dicom.derived import make_derived_series
     from dal_fast.dicom.parametric_map import make_parametric_map
-    from dal_fast.dicom.pictures import make_secondary_capture
+    from dal_fast.dicom.pictures import make_overlays, make_secondary_capture
     from dal_fast.dicom.seg import make_segmentation
     from dal_fast.dicom.sr import make_report
 
@@ -72,13 +73,19 @@ def make_objects(finding: Finding, kinds: Sequence[str], label_map: bool) -> dic
             made[f"{name}_seg.dcm"] = seg
         if "map" in kinds:
             made[f"{name}_map.dcm"] = make_parametric_map(finding)
-        if "mr" in kinds:
-            for number, image in enumerate(make_derived_series(finding), 1):
-                made[f"{name}_mr-{number:04d}.dcm"] = image
+        if "map16" in kinds:
+            made[f"{name}_map16.dcm"] = make_parametric_map(finding, 16)
+        for kind, make_series in (("mr", make_derived_series), ("overlay", make_overlays)):
+            for number, image in enumerate(make_series(finding) if kind in kinds else (), 1):
+                made[f"{name}_{kind}-{number:04d}.dcm"] = image
         if "sc" in kinds:
             made[f"{name}_sc.dcm"] = make_secondary_capture(finding)
         if "sr" in kinds:
             made[f"{name}_sr.dcm"] = make_report(finding, seg if "seg" in kinds else None)
+        if "pdf" in kinds:
+            from dal_fast.dicom.pdf import make_page
+
+            made[f"{name}_pdf.dcm"] = make_page(finding)
     return made
 
 

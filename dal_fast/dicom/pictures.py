@@ -1,6 +1,12 @@
-"""The secondary capture: three planes through the strangest place, with the notice burned in."""
+"""Secondary captures with the notice burned in: three planes, and every slice with its anomalies.
+
+The three planes go through the strangest place. The slices lie as in the source: the same rows and
+columns, so that a viewer can scroll both side by side.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -8,25 +14,72 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
-from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS, Finding
-from dal_fast.report.page import plane_pictures
+from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS, Finding, slices_of
+from dal_fast.report import colour
+from dal_fast.report.outline import white_level
+from dal_fast.report.page import SCALE_TOP, plane_pictures
 
 _RIM, _LINE = 8, 16
 """Pixels around the pictures, and of a line of text."""
 _ENLARGED = 2
+_ALONG = 0.1
+"""Cosine from which a direction is said to lead along an axis, too."""
 
 
 def make_secondary_capture(finding: Finding) -> Dataset:
     """One colour picture."""
+    made = _capture(finding, 0, sheet(finding), finding.identity("sc"))
+    made.PatientOrientation = []  # three planes have none in common
+    return finding.finish(made)
+
+
+def make_overlays(finding: Finding) -> list[Dataset]:
+    """One colour picture for each slice that holds brain: the scan, and the map over it."""
+    result = finding.result
+    scan, anomaly = slices_of(result.scan.data), slices_of(result.anomaly.data)
+    white = white_level(result.scan, result.brain_mask)
+    made = []
+    for k in np.flatnonzero(result.brain_mask.data.any((0, 1))).tolist():
+        background = colour.grey(scan[k], white)
+        top = SCALE_TOP * result.threshold
+        pixels = colour.overlay(background, anomaly[k], result.threshold, top)
+        identity = finding.identity("overlay") | {
+            "sop_instance_uid": finding.uid(f"overlay {k}"),
+            "instance_number": k + 1,
+        }
+        source = finding.sources[k]
+        picture = _capture(finding, k, _labelled(pixels), identity)
+        picture.PixelSpacing = source.PixelSpacing
+        picture.PatientOrientation = [
+            _letters(np.array(direction, np.float64))
+            for direction in (
+                source.ImageOrientationPatient[:3],
+                source.ImageOrientationPatient[3:],
+            )
+        ]
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = source.SOPClassUID
+        reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+        picture.SourceImageSequence = [reference]
+        made.append(finding.finish(picture))
+    return made
+
+
+def _capture(
+    finding: Finding, k: int, pixels: NDArray[np.uint8], identity: dict[str, Any]
+) -> Dataset:
+    """A Secondary Capture object beside slice ``k``."""
     made = hd.sc.SCImage.from_ref_dataset(
-        ref_dataset=finding.sources[0],
-        pixel_array=_sheet(finding),
+        ref_dataset=finding.sources[k],
+        pixel_array=pixels,
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=("L", "P"),
-        **finding.identity("sc"),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        **identity,
         manufacturer="dal_fast",
     )
     made.BurnedInAnnotation = "YES"
@@ -34,11 +87,25 @@ def make_secondary_capture(finding: Finding) -> Dataset:
     made.ContentQualification = "RESEARCH"
     made.ConversionType = "WSD"
     made.ManufacturerModelName = "dal_fast"
-    made.PatientOrientation = []  # three planes have none in common
-    return finding.finish(made)
+    return made
 
 
-def _sheet(finding: Finding) -> NDArray[np.uint8]:
+def _labelled(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture with the notice at its foot."""
+    picture = Picture.fromarray(pixels)
+    ImageDraw.Draw(picture).text(
+        (2, pixels.shape[0] - _LINE), NOT_FOR_DIAGNOSIS, fill=(255, 255, 255)
+    )
+    return np.asarray(picture)
+
+
+def _letters(direction: NDArray[np.float64]) -> str:
+    """Where a direction in LPS axes leads, the main axis first: ``L``, ``PH``, …"""
+    order = [axis for axis in np.argsort(-np.abs(direction)) if abs(direction[axis]) > _ALONG]
+    return "".join(("LR", "PA", "HF")[axis][int(direction[axis] < 0)] for axis in order)
+
+
+def sheet(finding: Finding) -> NDArray[np.uint8]:
     """Scan above, anomaly below, a column a plane, text at the foot."""
     result = finding.result
     columns = plane_pictures(result)

@@ -48,6 +48,8 @@ TRANSFER_SYNTAXES = {
     "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
 }
 """What is decoded."""
+_LOSSY = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81))
+"""Those that change values; the others that may do so where the header says it."""
 _PIXEL_TAGS = [
     "PixelData", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated",
     "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation",
@@ -89,6 +91,11 @@ def read_stack(stack: Stack, path: Path) -> Volume:
         notes.append(
             Note("stored-bits", f"{beyond} slices use more bits than their header says; all count")
         )
+    lossy = sum(_is_lossy(frame) for frame in stack.frames)
+    if lossy:
+        notes.append(
+            Note("lossy-compression", f"{lossy} slices were compressed with a loss of detail")
+        )
     low, high = float(data.min()), float(data.max())
     if low == high:
         code = Code.ALL_ZERO if low == 0 else Code.CONSTANT
@@ -97,6 +104,11 @@ def read_stack(stack: Stack, path: Path) -> Volume:
         raise InputError(Code.SCALING, "the series has a rescale slope that overflows")
     header = _header_of(stack)
     return Volume(data, stack.affine, header, path, digest.hexdigest(), 0, tuple(notes))
+
+
+def _is_lossy(frame: Frame) -> bool:
+    syntax = str(frame.file.header.file_meta.get("TransferSyntaxUID", ""))
+    return syntax in _LOSSY or frame.text("LossyImageCompression") == "01"
 
 
 def _header_of(stack: Stack) -> Any:
@@ -270,6 +282,7 @@ def _scaled(stored: Stored, frame: Frame) -> NDArray[np.float32]:
     padding = frame.number("PixelPaddingValue")
     if padding is not None:
         limit = frame.number("PixelPaddingRangeLimit")
-        ends = sorted((padding, padding if limit is None else limit))
+        given = (padding, padding if limit is None else limit)
+        ends = sorted(np.array(given, np.int64).astype(stored.dtype).tolist())  # of its sign
         values[(stored >= ends[0]) & (stored <= ends[1])] = 0
     return values.astype(np.float32)

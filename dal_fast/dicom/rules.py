@@ -33,7 +33,7 @@ def _types(*words: str) -> Callable[[Facts], bool]:
 
 def _body(facts: Facts) -> bool:
     """Another part of the body, by the series' own names, its body part, or the whole study."""
-    named = facts.words & _ELSEWHERE
+    named = facts.words & _ELSEWHERE or facts.study_words & _UNBORN
     part = facts.body_part
     other_part = part not in _ANY_PART and not any(word in part for word in _HEAD)
     other_study = bool(facts.study_words & _ELSEWHERE) and not facts.study_words & _HEAD
@@ -52,6 +52,9 @@ _ELSEWHERE = frozenset(
      "NECK", "THYROID", "FETAL", "FETUS", "ORBIT", "ORBITS", "ORBITA", "SELLA", "PITUITARY", "IAC",
      "TMJ", "FACE", "SINUS", "KNIE", "SCHULTER", "BECKEN", "ABDOMINAL", "CORD")
 )  # fmt: skip
+
+_UNBORN = frozenset(("FETAL", "FETUS", "FOETAL", "FOETUS", "FETALE"))
+"""In a study's name, whatever else stands there: the brain is not that of the patient."""
 
 EXCLUSIONS = (
     Rule(
@@ -162,6 +165,15 @@ CONTRAST_AGENT = Rule(
 )
 
 
+AFTER_AGENT = Rule(
+    "after-contrast-agent",
+    "a T1w acquired after a series with a contrast agent, by the times of both "
+    "(--allow-contrast-agent)",
+    lambda f: f.late,
+)
+"""Asked of T1w series alone: many do not say of themselves that an agent was given."""
+
+
 def _te(f: Facts) -> float:
     return -1.0 if f.te is None else f.te
 
@@ -232,7 +244,7 @@ CONTRASTS = (
 """What a contrast is, in milliseconds; the first row that holds decides."""
 
 RANKING: tuple[tuple[str, Callable[[Facts], Any]], ...] = (
-    ("without a contrast agent before with one", lambda f: f.agent),
+    ("without a contrast agent before with one", lambda f: f.agent or f.late),
     ("3D before 2D", lambda f: not f.three_d),
     ("the smaller longest side of a voxel", lambda f: round(f.largest_mm, 1)),
     ("original before derived", lambda f: "DERIVED" in f.image_type),

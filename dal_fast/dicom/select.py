@@ -7,14 +7,14 @@ decided.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dal_fast.dicom.facts import Facts, distinct_echoes, facts_of
-from dal_fast.dicom.frames import header_value
+from dal_fast.dicom.frames import Frame, header_value
 from dal_fast.dicom.geometry import Stack
-from dal_fast.dicom.rules import CONTRAST_AGENT, CONTRASTS, EXCLUSIONS, RANKING
+from dal_fast.dicom.rules import AFTER_AGENT, CONTRAST_AGENT, CONTRASTS, EXCLUSIONS, RANKING
 from dal_fast.dicom.series import Part, Series
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.orientation import Note
@@ -105,7 +105,7 @@ def select_series(series: Sequence[Series], allow_contrast_agent: bool = False) 
         series: of the study.
         allow_contrast_agent: take series with a contrast agent, too, with a note.
     """
-    verdicts = [v for one in series for v in _verdicts(one, allow_contrast_agent)]
+    verdicts = _verdicts(series, allow_contrast_agent)
     for contrast in dict.fromkeys(name for name, _ in CONTRASTS):
         _choose([v for v in verdicts if v.contrast == contrast and v.rule in _RULES])
     return Selection(series[0].study_uid if series else "", verdicts)
@@ -125,7 +125,7 @@ def select_named(series: Sequence[Series], uids: Sequence[str]) -> Selection:
         InputError: what the gate refuses a named series for, or ``dicom-unselected`` where it
             holds several stacks and no rule tells which.
     """
-    verdicts = [v for one in series for v in _verdicts(one, True)]
+    verdicts = _verdicts(series, True)
     for one in series:
         if one.uid not in uids:
             continue
@@ -145,37 +145,52 @@ def select_named(series: Sequence[Series], uids: Sequence[str]) -> Selection:
     return Selection(series[0].study_uid if series else "", verdicts)
 
 
-def _verdicts(series: Series, allow_contrast_agent: bool) -> list[Verdict]:
-    echoes = distinct_echoes([frame for part in series.parts for frame in part.frames])
+def _verdicts(series: Sequence[Series], allow_contrast_agent: bool) -> list[Verdict]:
+    """Of all parts, in the order of their series."""
+    known = {part: facts for one in series for part, facts in _facts(one)}
+    agents = [facts.started for facts in known.values() if facts.agent and facts.started]
+    for part, facts in known.items():
+        known[part] = replace(facts, late=bool(agents) and facts.started > min(agents))
     verdicts = []
-    for part in series.parts:
-        if part.stack is None:
+    for one in series:
+        for part in one.parts:
+            if part.stack is not None:
+                verdicts.append(_judge(one, part, known[part], allow_contrast_agent))
+                continue
             refusal = part.refusal
             assert refusal is not None
-            verdicts.append(Verdict(series, part, None, None, str(refusal.code), refusal.message))
-            continue
-        facts = facts_of(part.stack.frames, echoes, max(part.stack.voxel_mm))
-        verdict = _judge(series, part, facts, allow_contrast_agent)
-        verdict.notes = part.stack.notes
-        if facts.agent:
-            text = "a contrast agent was given, which the model has never seen"
-            verdict.notes += (Note("contrast-agent", text),)
-        verdicts.append(verdict)
+            verdicts.append(Verdict(one, part, None, None, str(refusal.code), refusal.message))
     return verdicts
+
+
+def _facts(series: Series) -> Iterator[tuple[Part, Facts]]:
+    """The facts of every stack; echoes of one sequence have one repetition time."""
+    by_tr: dict[float | None, list[Frame]] = {}
+    for part in series.parts:
+        for frame in part.frames:
+            by_tr.setdefault(frame.number("RepetitionTime"), []).append(frame)
+    for part in series.parts:
+        if part.stack is not None:
+            echoes = distinct_echoes(by_tr[part.stack.frames[0].number("RepetitionTime")])
+            yield part, facts_of(part.stack.frames, echoes, max(part.stack.voxel_mm))
 
 
 def _judge(series: Series, part: Part, facts: Facts, allow_contrast_agent: bool) -> Verdict:
     contrast, known = next(
         ((name, rule) for name, rule in CONTRASTS if rule.holds(facts)), (None, None)
     )
-    exclusions = EXCLUSIONS if allow_contrast_agent else (*EXCLUSIONS, CONTRAST_AGENT)
-    for rule in exclusions:
+    assert part.stack is not None
+    agents = (CONTRAST_AGENT, AFTER_AGENT) if contrast == "T1w" else (CONTRAST_AGENT,)
+    notes = part.stack.notes
+    if any(rule.holds(facts) for rule in agents):
+        notes += (Note("contrast-agent", "a contrast agent was given, which is new to the model"),)
+    for rule in EXCLUSIONS if allow_contrast_agent else (*EXCLUSIONS, *agents):
         if rule.holds(facts):
-            return Verdict(series, part, facts, contrast, rule.name, rule.reason)
+            return Verdict(series, part, facts, contrast, rule.name, rule.reason, notes=notes)
     if known is None:
         reason = f"it fits no rule ({_in_words(facts)})"
-        return Verdict(series, part, facts, None, "no-rule", reason)
-    return Verdict(series, part, facts, contrast, known.name, known.reason)
+        return Verdict(series, part, facts, None, "no-rule", reason, notes=notes)
+    return Verdict(series, part, facts, contrast, known.name, known.reason, notes=notes)
 
 
 def _choose(candidates: list[Verdict]) -> None:

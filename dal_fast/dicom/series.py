@@ -195,10 +195,9 @@ def _split(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def _belong_together(first: Frame, second: Frame) -> bool:
-    exact = ("shape", "component", "inversion_times")
-    if any(getattr(first, name) != getattr(second, name) for name in exact):
+    if (first.shape, first.component) != (second.shape, second.component):
         return False
-    if first.image_type[2:] != second.image_type[2:] or _echo(first) != _echo(second):
+    if first.image_type[2:] != second.image_type[2:] or _times(first) != _times(second):
         return False
     for name in ("orientation", "spacing"):
         one, other = getattr(first, name), getattr(second, name)
@@ -209,9 +208,11 @@ def _belong_together(first: Frame, second: Frame) -> bool:
     return True
 
 
-def _echo(frame: Frame) -> tuple[float | None, str]:
-    time = frame.echo_time
-    return None if time is None else round(time, 2), frame.text("EchoNumbers")
+def _times(frame: Frame) -> tuple[Any, ...]:
+    """Echo and inversion times, to within what scanners round them differently by slice."""
+    echo = frame.echo_time
+    inversions = tuple(round(time) for time in frame.inversion_times)
+    return None if echo is None else round(echo, 2), frame.text("EchoNumbers"), inversions
 
 
 _SEPARATORS: tuple[Callable[[Frame], Any], ...] = (

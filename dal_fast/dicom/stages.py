@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from dal_fast.screening.screener import Screener
 
 T = TypeVar("T")
-DOUBTS = {"brain-mask-uncertain", "brain-mask-shape"}
-"""Flags of an extracted mask that together mean that there is no brain."""
-ROUNDEST = 0.925
-"""Sphericity of an extracted brain: two phantoms had 0.94, two heads 0.85 and 0.90, and 185
-stripped brains 0.82 to 0.89."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +152,6 @@ class DicomStages:
             scan = ready.scan
             if isinstance(scan, Head):
                 scan = self.screener.find_brain(scan)
-                _check_shape(scan)
             verdict = ready.verdict
             result = self.screener.screen_scan(replace(scan, contrast=verdict.contrast))
             source = {
@@ -225,22 +219,3 @@ def instances_of(verdict: Verdict) -> str:
     for frame in stack.frames:
         digest.update(f"{frame.sop_uid}/{frame.index} ".encode())
     return digest.hexdigest()
-
-
-def _check_shape(scan: Scan) -> None:
-    """Refuse what was extracted from a phantom: nobody looks at it before it lies in a PACS.
-
-    Raises:
-        InputError: ``brain-not-found``.
-    """
-    quality = scan.mask.quality
-    if quality is None:
-        return
-    doubts = {note.code for note in scan.mask.notes} >= DOUBTS
-    if doubts or quality.sphericity > ROUNDEST:
-        raise InputError(
-            Code.BRAIN_NOT_FOUND,
-            f"{scan.name} shows nothing that is surely a brain (confidence "
-            f"{quality.confidence:.2f}, sphericity {quality.sphericity:.2f}); is it a phantom, or "
-            "another part of the body? To screen it all the same, try --brain hd-bet",
-        )

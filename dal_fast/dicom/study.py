@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dal_fast.batch.derivative import index_entry, write_tsv
 from dal_fast.batch.job import Job, Outcome
-from dal_fast.batch.records import Record, read_record
-from dal_fast.batch.tables import write_failures
 from dal_fast.dicom.files import StudyFiles, find_files
 from dal_fast.dicom.frames import header_value
 from dal_fast.dicom.names import Names
@@ -19,9 +17,11 @@ from dal_fast.dicom.pixels import same_pixels
 from dal_fast.dicom.select import Selection, Verdict, select_named, select_series
 from dal_fast.dicom.series import Series, find_series
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.atomic import write_json, write_text
+from dal_fast.imaging.atomic import make_folder, write_json
 from dal_fast.imaging.orientation import Note
-from dal_fast.report.index import Failure, index_page
+
+if TYPE_CHECKING:
+    from dal_fast.report.index import Failure
 
 _LISTED = 4  # reasons in a message
 
@@ -72,10 +72,10 @@ class Studies:
             for study in self.studies
             if not study.selection.chosen
         ]
-        rows += [
-            (self.names.hide(source.name), str(Code.DICOM_DAMAGED), self.names.hide(reason))
-            for source, reason in self.files.damaged
-        ]
+        for number, (source, reason) in enumerate(self.files.damaged, 1):
+            shown = self.names.damaged(source.name, number)
+            reason = reason.removeprefix(source.name).strip()  # which may be that of a patient
+            rows.append((shown, str(Code.DICOM_DAMAGED), self.names.hide(reason)))
         return rows
 
     def write_selections(self, out: Path, show_names: bool) -> None:
@@ -89,7 +89,7 @@ class Studies:
             if show_names:
                 record = {"Patient": study.patient, **record}
             folder = out / study.name
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             write_json(folder / "selection.json", self.names.hide_in(record))
 
 
@@ -112,15 +112,17 @@ def find_studies(
             ``dicom-series-unknown``, or what a named series is refused for; without names.
     """
     files = find_files(source)
-    names = Names() if show_names else Names.of(files.images)
+    names = Names(show=True) if show_names else Names.of(files.images)
     try:
         series = find_series(files, same_pixels)
         if not series:
             where, reason = files.damaged[0]
+            shown = names.damaged(where.name, 1)
+            reason = reason.removeprefix(where.name).strip()
             more = f", and {len(files.damaged) - 1} more" if len(files.damaged) > 1 else ""
             raise InputError(
                 Code.DICOM_DAMAGED,
-                f"{source} holds no DICOM image that can be read: {where.name}: {reason}{more}",
+                f"{source} holds no DICOM image that can be read: {shown}: {reason}{more}",
             )
         _check_named(series, named, source)
         by_study: dict[str, list[Series]] = {}
@@ -201,20 +203,14 @@ def write_tables(
     Raises:
         OutputError: ``output-unwritable``, ``disk-full``.
     """
-    rows, records = list(failures), list[Record]()
-    for outcome in outcomes:
-        name = outcome.scan.relative_to(studies.source).as_posix()
-        if outcome.status == "failed":
-            rows.append((name, outcome.code, outcome.message))
-            continue
-        record = read_record(outcome.folder / sidecar_name(outcome.scan.name), out)
-        if record is not None:
-            records.append(replace(record, name=name))
-    records.sort(key=lambda record: (-record.score, record.name))
-    rows.sort()
-    scores = [(r.name, f"{r.score:.6g}", f"{r.volume_ml:.3f}", ",".join(r.flags)) for r in records]
-    write_tsv(out / "scores.tsv", ("scan", "score", "volume_ml", "flags"), scores)
-    write_failures(out / "failures.tsv", rows)
-    entries = [index_entry(record) for record in records]
-    write_text(out / "index.html", index_page("DICOM studies", entries, rows))
+    from dal_fast.batch.tables import read_results, wait_for_record, write_overview
+
+    records, failed = read_results(
+        studies.source,
+        outcomes,
+        (),
+        lambda outcome: wait_for_record(outcome.folder / sidecar_name(outcome.scan.name), out),
+    )
+    rows = sorted([*failures, *failed])
+    write_overview(out, "DICOM studies", records, rows)
     return len(rows)

@@ -184,18 +184,18 @@ def resample(
     x, affine = x.permute(order), affine[:, [*order, 3]]
     transform = np.linalg.solve(affine, target_affine)  # target index -> source index
     half = np.full(3, 0.5)
-    target = _box(np.linalg.inv(transform), -half, np.array(x.shape) - half, shape, 0)
+    target = touched_box(np.linalg.inv(transform), -half, np.array(x.shape) - half, shape, 0)
     first, last = target
     if (last < first).any():
         return torch.zeros(shape)
     spacing = np.linalg.norm(transform[:3, :3], axis=0).max()
-    source = _box(transform, first, last, tuple(x.shape), 2 * max(1.0, spacing) + 2)
+    source = touched_box(transform, first, last, tuple(x.shape), 2 * max(1.0, spacing) + 2)
     moved = transform.copy()  # from the target's box to the source's
     moved[:3, 3] += transform[:3, :3] @ first - source[0]
     x = x[_slices(*source)]
     inner = tuple(int(size) for size in last - first + 1)
     out = torch.empty(shape) if inner == shape else torch.zeros(shape)
-    axes = _aligned_axes(moved, inner)
+    axes = aligned_axes(moved, inner)
     if axes is None:
         if mode == "linear":
             x = _prefilter(x, affine, target_affine)
@@ -205,7 +205,7 @@ def resample(
     return out
 
 
-def _box(
+def touched_box(
     transform: NDArray[Any],
     low: NDArray[Any],
     high: NDArray[Any],
@@ -224,7 +224,7 @@ def _slices(first: NDArray[Any], last: NDArray[Any]) -> tuple[slice, ...]:
     return tuple(slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True))
 
 
-def _aligned_axes(transform: NDArray[Any], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+def aligned_axes(transform: NDArray[Any], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     """Source axis that each target axis runs along; ``None`` when the grids are oblique."""
     matrix = np.abs(transform[:3, :3])
     a, b, c = (int(row) for row in matrix.argmax(0))
@@ -255,14 +255,21 @@ def _prefilter(x: Tensor, affine: NDArray[Any], target_affine: NDArray[Any]) -> 
 
     The spacing that counts along a source axis is that of the target axis closest to it.
     """
+    sigma = filter_sigmas(affine, target_affine)
+    if not any(sigma):
+        return x
+    out = torch.empty(x.shape)
+    taps = [gaussian_taps(n, s) for n, s in zip(x.shape, sigma, strict=True)]
+    sample_separable(x, taps, out)
+    return out
+
+
+def filter_sigmas(affine: NDArray[Any], target_affine: NDArray[Any]) -> list[float]:
+    """Of the Gaussian that an oblique target asks for along each axis of the source, in voxels; 0
+    for none."""
     size, target_size = (np.linalg.norm(a[:3, :3], axis=0) for a in (affine, target_affine))
     cosine = (affine[:3, :3] / size).T @ (target_affine[:3, :3] / target_size)
     spacing = target_size[np.abs(cosine).argmax(1)] / size
-    if spacing.max() <= 1 + 1e-6:
-        return x
     sigma = np.sqrt(np.maximum(spacing**2 - 1, 0) / 6)
     sigma[spacing <= 1 + 1e-6] = 0
-    out = torch.empty(x.shape)
-    taps = [gaussian_taps(n, float(s)) for n, s in zip(x.shape, sigma, strict=True)]
-    sample_separable(x, taps, out)
-    return out
+    return [float(s) for s in sigma]

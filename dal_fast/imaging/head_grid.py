@@ -70,6 +70,21 @@ class HeadGrid:
         array: NDArray[np.float32] = out.sub_(OUTSIDE_MM).numpy().T
         return array
 
+    def to_faces(self) -> Tensor:
+        """Millimetres from every voxel to the scan's nearest face, positive in the scan.
+
+        float32 (D, H, W).
+        """
+        index = np.linalg.inv(self.scan_affine) @ self.affine  # of the scan, by the network's
+        nearest = torch.full(self.shape, torch.inf)
+        for axis, size in enumerate(self.shape):
+            own = int(np.abs(index[:3, axis]).argmax())
+            at = index[own, axis] * np.arange(size) + index[own, 3]
+            inside = np.minimum(at + 0.5, self.scan_shape[own] - 0.5 - at)
+            along = torch.from_numpy(inside * np.linalg.norm(self.scan_affine[:3, own])).float()
+            nearest = torch.minimum(nearest, along.view([-1 if a == axis else 1 for a in range(3)]))
+        return nearest
+
 
 def place_head(
     volume: Volume, voxel_mm: float, shape: tuple[int, int, int]

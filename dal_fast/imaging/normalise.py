@@ -71,20 +71,32 @@ def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisatio
         offset = brain.kth(counts.inside // 1000)
         field_of_view, signal = mask, counts.inside
     if signal == 0:
-        raise InputError(
-            Code.NO_SIGNAL, "the scan has no signal inside the brain mask; is it the right mask?"
-        )
+        raise no_signal()
     median = brain.kth((signal - 1) // 2, positive=not standardised) - offset
     if not median > 0:
-        raise InputError(
-            Code.NO_SIGNAL,
-            "at least half of the brain has no signal; are mask and scan those of one brain?",
-        )
+        raise half_without_signal()
     if median < _SMALLEST:
-        raise InputError(
-            Code.NO_SIGNAL,
-            f"the brain's median intensity is {median:.2g}, less than float32 holds; multiply the "
-            "intensities, for example by setting scl_slope to 1",
-        )
+        raise too_faint(median)
     normalisation = Normalisation(BRAIN_LEVEL / median, offset)
     return normalisation.scan_to_image(image) * field_of_view, field_of_view, normalisation
+
+
+def no_signal() -> InputError:
+    """Of a scan without a positive voxel in the brain."""
+    message = "the scan has no signal inside the brain mask; is it the right mask?"
+    return InputError(Code.NO_SIGNAL, message)
+
+
+def half_without_signal() -> InputError:
+    """Of a brain whose median is no signal."""
+    message = "at least half of the brain has no signal; are mask and scan those of one brain?"
+    return InputError(Code.NO_SIGNAL, message)
+
+
+def too_faint(median: float) -> InputError:
+    """Of a median that float32 cannot tell from 0."""
+    return InputError(
+        Code.NO_SIGNAL,
+        f"the brain's median intensity is {median:.2g}, less than float32 holds; multiply the "
+        "intensities, for example by setting scl_slope to 1",
+    )

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dal_fast.imaging.normalise import CEILING
+from dal_fast.models import fixed
 from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
 from dal_fast.models.model import Model, brain_pads
@@ -156,7 +156,7 @@ class DAL(Model):
             logits = self.part("tissue")(x)
         if self.config.tissue_mode == "logits":
             return logits
-        levels = torch.tensor(self.config.levels, dtype=x.dtype, device=x.device)
+        levels = fixed.constants(self.config.levels, x)
         return -(logits - levels.view(1, -1, 1, 1, 1)).square() / self.config.tau
 
     def recouple(self, x: Tensor, mask: Tensor, logits: Tensor) -> DALOutput:

@@ -11,7 +11,7 @@ Everything is batched: ``N`` scans, ``V`` voxels each, ``K`` tissues.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -177,6 +177,12 @@ def take(volumes: Tensor, box: Taken) -> Tensor:
 def _along(values: Tensor, axis: int) -> Tensor:
     """``(N, S)`` as ``(N, 1, S, 1)`` or the like, S at ``axis`` of three."""
     return values.view(len(values), *(-1 if a == axis else 1 for a in range(3)))
+
+
+def constants(values: Sequence[float], like: Tensor) -> Tensor:
+    """``(len(values),)`` of the type and on the device of a tensor; filled there, because a copy
+    from the host waits."""
+    return torch.stack([like.new_full((), value) for value in values])
 
 
 def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:

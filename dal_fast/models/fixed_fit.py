@@ -184,7 +184,8 @@ def _fit(samples: _Samples, degree: int, kept: Tensor, log_field: Tensor, rounds
     values, log_field = samples.values.gather(1, index), log_field.gather(1, index)
     tissues = samples.shares.shape[1]
     shares = samples.shares.gather(2, index[:, None].expand(-1, tissues, -1))
-    basis, ridge = samples.terms(index, degree), _ridges(degree, values)
+    basis = samples.terms(index, degree)
+    ridge = fixed.constants(_ridges(degree), basis.new_empty((), dtype=torch.float64))
     for _ in range(rounds):
         means = robust_means(values * (-log_field).exp(), shares, valid)
         healthy = torch.einsum("nk,nkv->nv", means, shares) * valid
@@ -196,15 +197,10 @@ def _fit(samples: _Samples, degree: int, kept: Tensor, log_field: Tensor, rounds
     return solved
 
 
-def _ridges(degree: int, like: Tensor) -> Tensor:
-    """The ridge of every term, float64 ``(T,)``; filled, because a copy from the host waits."""
-    return torch.cat(
-        [
-            like.new_full((1,), bias._ridge((i, j, k), first=degree < 3), dtype=torch.float64)
-            for i, j, n in _rows(degree)
-            for k in range(n)
-        ]
-    )
+def _ridges(degree: int) -> list[float]:
+    """The ridge of every term."""
+    terms = [(i, j, k) for i, j, n in _rows(degree) for k in range(n)]
+    return [bias._ridge(term, first=degree < 3) for term in terms]
 
 
 def _solve(basis: Tensor, ratio: Tensor, healthy: Tensor, valid: Tensor, ridge: Tensor) -> Tensor:

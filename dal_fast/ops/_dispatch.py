@@ -96,6 +96,8 @@ def resolve(backend: str, tensor: Tensor, *, triton: bool = False) -> str:
     if backend == "auto":
         if device.type == "meta":
             return "cpu"  # no kernel runs: the op's fake gives shape and type
+        if device.type == "cuda" and not torch.cuda.is_available():
+            return "cuda"  # as above: without a GPU, such a tensor has no data
         candidates = ("cpu",) if device.type == "cpu" else ("cuda", "triton")
         able = (b for b in candidates if why_not(b, device, dtype, triton=triton) is None)
         return next(able, "reference")

@@ -79,7 +79,8 @@ def scan_score(anomaly: Tensor, mask: Tensor) -> float:
 
 def anomaly_mask(anomaly: Image, threshold: float) -> NDArray[np.bool_]:
     """``anomaly >= threshold`` without 26-connected regions of less than 0.1 mL."""
-    data, least = torch.from_numpy(anomaly.data.T), least_voxels(anomaly)  # transposed: as it lies
+    data = torch.from_numpy(anomaly.data.T)  # transposed: as it lies
+    least = least_voxels(_voxel_ml(anomaly))
     if served(data) and data.is_contiguous():
         result: NDArray[np.bool_] = stages.anomaly_mask(data, threshold, least).numpy().T
         return result
@@ -87,9 +88,9 @@ def anomaly_mask(anomaly: Image, threshold: float) -> NDArray[np.bool_]:
     return result
 
 
-def least_voxels(image: Image) -> int:
+def least_voxels(voxel_ml: float) -> int:
     """How many voxels make a region of 0.1 mL, also where rounding puts them just below."""
-    return max(1, math.ceil(MIN_REGION_ML / _voxel_ml(image) - 1e-6))
+    return max(1, math.ceil(MIN_REGION_ML / voxel_ml - 1e-6))
 
 
 def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ from dal_fast.ops._image_stages import served
 from dal_fast.screening import postprocess
 from dal_fast.screening.brain_extraction import make_extractor
 from dal_fast.screening.calibration import AnomalyMap, Calibration
+from dal_fast.screening.clock import Clock
 from dal_fast.screening.contrast import GUESSED, KnownContrast, check_contrast, known_contrast
+from dal_fast.screening.device.plan import Plan
+from dal_fast.screening.device.result import result_of
+from dal_fast.screening.device.runner import Screened, make_chain
 from dal_fast.screening.model_input import ModelInput, prepare_input
 from dal_fast.screening.model_output import ModelOutput, check_model_score
 from dal_fast.screening.qc import quality_flags
@@ -69,19 +74,6 @@ def _calibration(weights: str | Path) -> Calibration:
         raise InputError(
             Code.WEIGHTS_MISMATCH, f"{weights}: its card cannot be read: {reason}"
         ) from None
-
-
-class Clock:
-    """Seconds per stage."""
-
-    def __init__(self, before: dict[str, float]) -> None:
-        self.seconds = dict(before)
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
 
 
 class Screener:
@@ -153,6 +145,7 @@ class Screener:
         self.calibration = _calibration(weights)
         self.model, self.voxel_mm = model, float(model.config.voxel_mm)
         self.runtime = make_runtime(runtime, model, device)
+        self.chain = make_chain(model, self.calibration, self.runtime, score, median, threshold)
         self.brain = check_brain(brain)
         self.extractor = None if brain == "given" else make_extractor(self.brain, runtime, device)
         self.parameters: dict[str, Any] = {
@@ -228,10 +221,68 @@ class Screener:
         """The smoothing of a map, as :func:`dal_fast.screening.postprocess.smooth` takes it."""
         return anomaly_map.median if self.median is None else self.median
 
+    def screen_batch(self, scans: Sequence[Scan | Head]) -> list[Result | InputError]:
+        """Screen several scans; on a GPU those of like shapes go through together.
+
+        Args:
+            scans: any number; each may be a head.
+
+        Returns:
+            For every scan its result, or why it cannot be processed.
+        """
+        found: list[Result | InputError | None] = [None] * len(scans)
+        planned: dict[int, tuple[Scan, KnownContrast | None, Clock, Plan]] = {}
+        for place, scan in enumerate(scans):
+            try:
+                scan = self.find_brain(scan) if isinstance(scan, Head) else scan
+                if self.chain is None:
+                    found[place] = self.screen_scan(scan)
+                    continue
+                clock, known = Clock(scan.timings), known_contrast(scan, self.contrast)
+                plan = self.chain.plan(scan, None if known is None else known.name)
+                clock.lap("plan")
+                planned[place] = scan, known, clock, plan
+            except InputError as error:
+                found[place] = error
+        if self.chain is not None:
+            screened = self.chain.run([plan for *_, plan in planned.values()])
+            for (place, (scan, known, clock, _)), one in zip(
+                planned.items(), screened, strict=True
+            ):
+                clock.lap("device")
+                if isinstance(one, Screened):
+                    found[place] = self._result_of(scan, known, one, clock)
+                else:
+                    found[place] = one
+        return [one for one in found if one is not None]
+
+    def _result_of(
+        self, scan: Scan, known: KnownContrast | None, found: Screened, clock: Clock
+    ) -> Result:
+        """Of what the chain on a device found."""
+        assert self.chain is not None
+        options = self.chain.options
+        parameters = {
+            **self.parameters,
+            "score": options.score,
+            "threshold": options.threshold,
+            "median": options.median,
+            "contrast": found.contrast,
+            "contrast_from": self._contrast_source(known),
+            "sign": found.sign,
+        }
+        flags = [] if self.calibration.thresholds else [UNCALIBRATED]
+        return result_of(scan, found, known, parameters, self.parameters, flags, clock.lap)
+
     def screen_scan(self, scan: Scan | Head) -> Result:
         """Screen a scan, or a head of :func:`dal_fast.screening.scan.load_scan_or_head`."""
         if isinstance(scan, Head):
             scan = self.find_brain(scan)
+        if self.chain is not None:
+            [found] = self.screen_batch([scan])
+            if isinstance(found, InputError):
+                raise found
+            return found
         clock = Clock(scan.timings)
         volume, brain = scan.volume, scan.mask.data
         model_input = self.prepare(scan)

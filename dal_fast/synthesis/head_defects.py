@@ -14,6 +14,7 @@ from dal_fast.synthesis.head_maps import CLASSES, HeadMap
 from dal_fast.synthesis.head_view import View
 
 _HARD = tuple(CLASSES.index(name) for name in ("bone", "marrow", "dura"))
+_WRAPPED_MM = 5.0  # depth of the brain that is never wrapped around
 _TRIES = 40  # random voxels that are looked at for a place
 
 
@@ -109,15 +110,15 @@ def acquire(draft: Draft, rng: Random, generator: Generator) -> Tensor:
     """The image as a scanner and its software deliver it: everything but the field of view."""
     image = draft.image
     if rng.random() < 0.06:
-        image = _wrapped(image, draft.view, rng)
+        image = _wrapped(image, draft, rng)
     image = _blurred(image, draft.view.voxel_mm, rng)
     image = _shaded(image, rng, generator)
     if rng.random() < 0.2:
         image = _moved(image, rng)
     image = image.clamp_min_(0).pow_(rng.uniform(0.7, 1.5))
     image = _noisy(image, rng, generator)
-    if rng.random() < 0.05:  # air that is not zero, beside what was set to zero
-        image = image + rng.uniform(0.05, 0.8)
+    if rng.random() < 0.1:  # air that is not zero, beside what was set to zero
+        image = image + rng.uniform(0.02, 0.35)
     return image
 
 
@@ -158,15 +159,25 @@ def _moved(image: Tensor, rng: Random) -> Tensor:
     return image * (1 - strength) + image.roll(shift, axis) * strength
 
 
-def _wrapped(image: Tensor, view: View, rng: Random) -> Tensor:
-    """Tissue beyond a face of the field of view comes back at the opposite one."""
+def _wrapped(image: Tensor, draft: Draft, rng: Random) -> Tensor:
+    """Tissue beyond a face of the field of view comes back at the opposite one.
+
+    Not where it would be brain: a scan is not planned through the middle of one along an axis that
+    wraps around.
+    """
     axis = rng.randrange(3)
-    width = round((view.high[axis] - view.low[axis]) / view.voxel_mm)
-    if width >= image.shape[axis]:
+    view, size = draft.view, image.shape[axis]
+    away = ~view.inside()[axis]
+    width = size - int(away.sum())
+    if width == size:
         width -= rng.randint(4, 20)
+        away = torch.ones(size, dtype=torch.bool)
+    away[size - width : width] = False
+    if bool((draft.distance.movedim(axis, 0)[away] > _WRAPPED_MM).any()):
+        return image
     strength = rng.uniform(0.2, 0.7)
     result = image.clone()
-    near, far = image.narrow(axis, 0, image.shape[axis] - width), image.shape[axis] - width
+    near, far = image.narrow(axis, 0, size - width), size - width
     result.narrow(axis, width, far).add_(near, alpha=strength)
     result.narrow(axis, 0, far).add_(image.narrow(axis, width, far), alpha=strength)
     return result

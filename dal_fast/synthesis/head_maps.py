@@ -89,7 +89,7 @@ _LABELS = {
 }
 _SOFT_LABEL, _FLUID, _OUTER, _VESSELS = 507, 24, 500, (502, 514)
 _GAP_MM = 4.0  # what is left between folds of the brain
-_CLOSING_MM = 6.0  # bridges sulci, as the masks of HD-BET and SynthStrip do
+_CLOSING_MM = 10.0  # bridges sulci and the wide fluid of old brains, as HD-BET's masks do
 _REACH_MM = 20  # distances are cut off there
 _PATCH_MM = 14.0  # between the control points of patches
 
@@ -148,7 +148,7 @@ def head_maps(folder: Path) -> list[Path]:
 def brain_target(labels: NDArray[Any]) -> NDArray[np.bool_]:
     """The brain as HD-BET and SynthStrip draw it.
 
-    Its tissue, cerebellum, brain stem and ventricles are closed by a ball of 6 mm; of what that
+    Its tissue, cerebellum, brain stem and ventricles are closed by a ball of 10 mm; of what that
     adds, fluid and vessels count, so that bone and dura stay outside; small gaps are filled.
 
     Args:

@@ -22,7 +22,8 @@ _BEYOND_MM = {  # of the field of view beyond the brain: left, right, back, fron
     "wide": ((12, 60), (12, 60), (12, 50), (20, 70), (10, 130), (10, 60)),
     "tight": ((-4, 14), (-4, 14), (-4, 14), (-4, 16), (-6, 20), (-2, 14)),
 }
-_CUT = (0.03, 0.45)  # share of the brain that a cutting face takes away
+_CUT = ((0.03, 0.2), (0.03, 0.2), (0.03, 0.45))  # share that a cutting face takes away, by axis
+_SEEN = 0.4  # share of the brain's length that is in view at least, along each axis
 _FACES = (0.86, 0.10, 0.04)  # shares of wide, tight and cutting faces
 _FACES_Z = (0.70, 0.19, 0.11)
 _SKIN_MM = 15.0  # from the brain's top to the head's
@@ -76,7 +77,7 @@ def draw_view(head: HeadMap, shape: tuple[int, int, int], voxel_mm: float, rng: 
     centre, lows, highs = [], [], []
     for axis, size in enumerate(shape):
         window = size * voxel_mm
-        below, above = (_edge(axis, side, half[axis], rng) for side in (0, 1))
+        below, above = _edges(axis, half[axis], rng)
         middle = (above - below) / 2
         if above + below > window:  # place_head has to choose
             middle = rng.gauss(0, 5)
@@ -89,11 +90,20 @@ def draw_view(head: HeadMap, shape: tuple[int, int, int], voxel_mm: float, rng: 
     return View(shape, voxel_mm, matrix, tuple(centre), tuple(lows), tuple(highs), scale)
 
 
+def _edges(axis: int, half: float, rng: Random) -> tuple[float, float]:
+    """Distances of both faces of the field of view from the brain's centre."""
+    below, above = (_edge(axis, side, half, rng) for side in (0, 1))
+    missing = _SEEN * 2 * half - (min(below, half) + min(above, half))
+    if missing > 0:
+        below, above = below + missing / 2, above + missing / 2
+    return below, above
+
+
 def _edge(axis: int, side: int, half: float, rng: Random) -> float:
     """Distance of a face of the field of view from the brain's centre."""
     kind = rng.choices(("wide", "tight", "cut"), _FACES_Z if axis == 2 else _FACES)[0]
     if kind == "cut":
-        return half - rng.uniform(*_CUT) * 2 * half
+        return half - rng.uniform(*_CUT[axis]) * 2 * half
     return half + rng.uniform(*_BEYOND_MM[kind][2 * axis + side])
 
 

@@ -39,6 +39,9 @@ _QUARTERS = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
 _RIM_MM = 1.0
 """How far outside of the closed tissue the border is drawn: HD-BET's masks of four real heads (two
 T1w of 1 mm, one of 2 mm, one T2w) agree best with it there."""
+_FAINTEST = 0.1
+"""Median of a brain that can be seen, as a share of what is bright."""
+_TRIES = 10  # scans that are drawn until one shows its brain
 _EXTRUDED = 0.7  # share of heads that go on below the end of their map
 
 
@@ -75,7 +78,7 @@ def synthesise_head(
     reach_mm: float,
     seed: int,
 ) -> HeadSample:
-    """One scan of a head; the same seed makes the same scan.
+    """One scan of a head, on which the brain can be seen; the same seed makes the same scan.
 
     Args:
         head: its map.
@@ -85,6 +88,23 @@ def synthesise_head(
         seed: of everything that is drawn.
     """
     rng, generator = Random(seed), Generator().manual_seed(seed)
+    for _ in range(_TRIES):
+        sample = _scan(head, shape, voxel_mm, reach_mm, rng, generator)
+        brain = sample.image[(sample.distance > 0) & sample.covered]
+        if brain.numel() and float(brain.median()) >= _FAINTEST:
+            break
+    return sample
+
+
+def _scan(
+    head: HeadMap,
+    shape: tuple[int, int, int],
+    voxel_mm: float,
+    reach_mm: float,
+    rng: Random,
+    generator: Generator,
+) -> HeadSample:
+    """See :func:`synthesise_head`; its brain may be lost in what is brighter."""
     view = draw_view(head, shape, voxel_mm, rng)
     draft = _paint(head, view, rng, generator)
     open_skull(draft, rng)

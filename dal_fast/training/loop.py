@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Generator, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Generator, Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from dal_fast.errors import Code, InputError
 from dal_fast.models import Trainable
@@ -85,8 +85,7 @@ class Training:
         self.config, self.samples, self.fabric = config, samples, fabric
         self.path = folder / "last.ckpt"
         self.model = model.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=False)
+        self.average = AveragedModel(self.model, use_buffers=False)
         self.done = 0
         self._optimiser_state: dict[str, Any] | None = None
         if self.path.is_file():
@@ -139,13 +138,8 @@ class Training:
         sample = self.samples.batch(self.done, difficulty(stage, step), device, rank, world)
         synthesised = time.perf_counter()
         batch = objective.prepare(sample, self.samples.step_generator(self.done, device, rank))
-        losses = wrapped(batch)
-        total = objective.total(losses)
-        optimiser.zero_grad(set_to_none=True)
-        fabric.backward(total)
-        torch.nn.utils.clip_grad_norm_(learning, stage.clip)
-        optimiser.step()
-        self.average.update_parameters(self.model)
+        losses, total = learn(objective, wrapped, batch, optimiser, learning, fabric.backward)
+        update_average(self.average, self.model, self.config.ema, first=self.done == 0)
         self.done += 1
         values = torch.stack([*losses.values(), total]).detach()
         values = fabric.all_reduce(values, reduce_op="mean")
@@ -182,6 +176,57 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self._optimiser_state = state["optimiser"]
+
+
+def learn(
+    objective: Objective,
+    forward: Callable[[Any], dict[str, Tensor]],
+    batch: Any,
+    optimiser: Any,
+    learning: list[nn.Parameter],
+    backward: Callable[[Tensor], None],
+) -> tuple[dict[str, Tensor], Tensor]:
+    """One step of the optimiser; on a GPU nothing in it waits for a value.
+
+    Args:
+        objective: whose losses are weighted.
+        forward: of the objective, perhaps spread over processes.
+        batch: of :meth:`Objective.prepare`.
+        optimiser: of the parameters that learn.
+        learning: these parameters.
+        backward: computes gradients of a loss.
+
+    Returns:
+        The losses by name, and their weighted sum.
+    """
+    losses = forward(batch)
+    total = objective.total(losses)
+    optimiser.zero_grad(set_to_none=True)
+    backward(total)
+    torch.nn.utils.clip_grad_norm_(learning, objective.stage.clip)
+    optimiser.step()
+    return losses, total
+
+
+@torch.no_grad()
+def update_average(average: AveragedModel, model: nn.Module, decay: float, first: bool) -> None:
+    """Let the averaged weights follow: ``average + (1 - decay) (model - average)``.
+
+    What :meth:`AveragedModel.update_parameters` does with torch's function for that average, which
+    reads back from the device how many there were.
+
+    Args:
+        average: of the model; its buffers become the model's.
+        model: after a step.
+        decay: of an earlier weight in the average.
+        first: whether there was no step before; the average is then the model.
+    """
+    ours: list[Tensor] = list(average.module.parameters())
+    theirs: list[Tensor] = list(model.parameters())
+    torch._foreach_lerp_(ours, theirs, 1.0 if first else 1 - decay)
+    for held, new in zip(average.module.buffers(), model.buffers(), strict=True):
+        held.copy_(new)
+    average.n_averaged += 1
 
 
 def make_optimiser(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from dal_fast.models import DAL, Autoencoder, BrainNet, Trainable
+from dal_fast.models import DAL, Autoencoder, BrainNet, Trainable, fixed
 from dal_fast.synthesis.heads import HeadSample
 from dal_fast.synthesis.sample import Sample
 from dal_fast.training.batch import Batch, batch_of
@@ -61,7 +61,7 @@ class Objective(nn.Module):
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum."""
         values = torch.stack(list(losses.values()))
-        weights = values.new_tensor([self.stage.losses[name] for name in losses])
+        weights = fixed.constants([self.stage.losses[name] for name in losses], values)
         return (weights * values).sum()
 
 

@@ -30,6 +30,7 @@ from dal_fast.models import (
 from dal_fast.models.evidence import average_tissue, widened
 from dal_fast.synthesis.brains import Brain, bids_sources, load_brains, map_sources
 from dal_fast.synthesis.head_maps import head_maps, load_heads
+from dal_fast.training.ahead import Ahead
 from dal_fast.training.config import TrainConfig
 from dal_fast.training.extraction import HeadSamples, split_heads, validate_heads
 from dal_fast.training.journal import Journal, make_folder
@@ -149,8 +150,13 @@ def run(
         else:
             task = _screening(config, data, maps, progress, fabric)
     make_folder(out)
-    training = Training(config, task.model, task.samples, fabric, out)
-    result = _train(training, task, out, progress)
+    with contextlib.ExitStack() as stack:
+        samples = task.samples
+        if fabric.device.type == "cuda":
+            samples = ahead = Ahead(samples, config)
+            stack.callback(ahead.close)
+        training = Training(config, task.model, samples, fabric, out)
+        result = _train(training, task, out, progress)
     if result is None:  # every step had been made before
         result = task.validate(training.averaged(), True)
     if fabric.is_global_zero:

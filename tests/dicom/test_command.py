@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -72,6 +74,27 @@ def test_everything_is_written(screened):
     with (out / "scores.tsv").open() as file:
         (row,) = csv.DictReader(file, delimiter="\t")
     assert row["scan"] == f"{folder.name}/series-5_T1w"
+    assert row["mask_from"] == "nonzero"
+    assert 1000 < float(row["brain_ml"]) < 1800
+    assert row["mask_confidence"] == "n/a"
+
+
+def test_results_that_have_vanished_are_failures(screened, study, tmp_path):
+    from dal_fast.batch.job import Outcome
+    from dal_fast.dicom.study import find_studies, write_tables
+
+    _, out, _ = screened
+    copied = tmp_path / "out"
+    shutil.copytree(out, copied)
+    studies = find_studies(study)
+    (job,) = studies.jobs(copied)
+    next(copied.glob("study-*/*_map.dcm")).unlink()
+    assert write_tables(studies, copied, [Outcome(job.scan, job.folder, "kept")], []) == 1
+    with (copied / "failures.tsv").open() as file:
+        (row,) = csv.DictReader(file, delimiter="\t")
+    assert row["code"] == "file-missing"
+    assert row["scan"].endswith("/series-5_T1w")
+    assert (copied / "scores.tsv").read_text().count("\n") == 1
 
 
 def test_the_selection_is_on_file(screened):
@@ -91,6 +114,22 @@ def test_nothing_but_the_objects_shows_a_name(screened, study):
     listed = run("list", study)
     assert without_names(listed.output)
     assert HIDDEN in listed.output  # of the localiser's description
+
+
+def test_the_name_of_a_file_that_cannot_be_read_may_be_that_of_a_patient(study, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(study / "SER1", folder)
+    content = next(folder.iterdir()).read_bytes()
+    (folder / "Fremd_Person.dcm").write_bytes(content[:200])
+    result = run("list", folder)
+    assert "damaged file 1" in result.output
+    assert "Fremd" not in result.output
+    assert "Fremd_Person.dcm" in run("list", folder, "--show-names").output
+    (tmp_path / "alone").mkdir()
+    (folder / "Fremd_Person.dcm").rename(tmp_path / "alone" / "Fremd_Person.dcm")
+    alone = run("list", tmp_path / "alone")
+    assert refusal(alone) == "dicom-damaged"
+    assert "Fremd" not in alone.output
 
 
 def test_names_are_shown_on_request(study):
@@ -124,6 +163,14 @@ def test_the_list_says_what_and_why(study, tmp_path):
     assert "slices" in first
     assert "→" in second
     assert "T1w" in second
+
+
+def test_looking_at_a_study_loads_no_network():
+    code = (
+        "import sys, dal_fast.cli.dicom, dal_fast.dicom.study, dal_fast.dicom.stages\n"
+        "assert 'torch' not in sys.modules and 'highdicom' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_several_studies_go_through_the_worker_pool(tmp_path):
@@ -222,33 +269,3 @@ def test_names_hide_words_and_not_uids():
     )
     assert names.hide("Nothing") == "Nothing"
     assert names.hide_in({"a": ["Mueller", 1]}) == {"a": [HIDDEN, 1]}
-
-
-@pytest.mark.parametrize(
-    ("notes", "sphericity", "refused"),
-    [
-        ((), 0.88, False),
-        (("brain-mask-uncertain",), 0.88, False),
-        (("brain-mask-uncertain", "brain-mask-shape"), 0.88, True),
-        ((), 0.95, True),
-    ],
-)
-def test_what_is_surely_no_brain_is_refused(notes, sphericity, refused):
-    import numpy as np
-
-    from dal_fast.dicom.stages import _check_shape
-    from dal_fast.errors import Code, InputError
-    from dal_fast.imaging.mask import BrainMask, MaskQuality
-    from dal_fast.imaging.orientation import Note
-    from dal_fast.screening.scan import Scan
-
-    quality = MaskQuality(confidence=0.3, agreement=0.9, sharpness=0.5, sphericity=sphericity)
-    found = tuple(Note(code, "") for code in notes)
-    mask = BrainMask(np.ones((2, 2, 2), bool), "dal_fast", quality=quality, notes=found)
-    scan = Scan("series-5_T1w", None, mask, {})
-    if not refused:
-        _check_shape(scan)
-        return
-    with pytest.raises(InputError) as error:
-        _check_shape(scan)
-    assert error.value.code == Code.BRAIN_NOT_FOUND

@@ -173,3 +173,24 @@ def test_no_mutation_is_read_wrong_silently(kind):
                 wrong.append(f"{place}: {what}")
     assert not wrong
     assert min(counts["same"], counts["refused"]) > 30  # else it would prove little
+
+
+@pytest.mark.parametrize("place", [0, 10, -1])
+@pytest.mark.parametrize("across", [False, True], ids=["along the normal", "in the plane"])
+def test_a_slice_that_is_said_to_lie_elsewhere_is_refused(place, across):
+    """Random mutations hit the ends of a stack, which decide about the affine, too seldom."""
+    data, affine = (
+        scanner.small_head((24, 28, 20)),
+        scanner.turned(shape=(24, 28, 20), voxel=(7, 7, 6)),
+    )
+    images = scanner.classic(data, affine)
+    axis = 0 if across else 2
+    direction = affine[:3, axis] / np.linalg.norm(affine[:3, axis]) * (-1, -1, 1)
+    clean = [load(ds, number) for number, ds in enumerate(images)]
+    before = np.array(images[place].ImagePositionPatient, float)
+    for size in (-6.0, -3.0, -0.5, -0.2, 0.2, 0.5, 3.0, 6.0):
+        images[place].ImagePositionPatient = scanner.decimal(before + size * direction)
+        moved = load(images[place], place % len(images))
+        parts = [moved if n == place % len(images) else one for n, one in enumerate(clean)]
+        found = StudyFiles([file for part in parts for file in part.images])
+        assert outcome(found, data, affine) == "refused", size

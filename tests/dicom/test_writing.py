@@ -1,6 +1,8 @@
 """Objects that validators accept and that independent readers read back bit by bit."""
 
 import copy
+import re
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +18,8 @@ from dal_fast.dicom import quiet
 from dal_fast.dicom.derived import make_derived_series
 from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS
 from dal_fast.dicom.parametric_map import make_parametric_map
-from dal_fast.dicom.pictures import make_secondary_capture
+from dal_fast.dicom.pdf import make_page
+from dal_fast.dicom.pictures import make_overlays, make_secondary_capture
 from dal_fast.dicom.seg import make_segmentation
 from dal_fast.dicom.sr import make_report
 
@@ -41,9 +44,12 @@ def write_all(finding, folder, label_map=False):
         made = {
             "seg": [seg] if seg is not None else [],
             "map": [make_parametric_map(finding)],
+            "map16": [make_parametric_map(finding, 16)],
             "mr": make_derived_series(finding),
             "sc": [make_secondary_capture(finding)],
+            "overlay": make_overlays(finding),
             "sr": [make_report(finding, seg)],
+            "pdf": [make_page(finding)],
         }
         paths = {}
         for kind, objects in made.items():
@@ -112,6 +118,75 @@ def test_dcmqi_reads_the_map_back(written, tmp_path):
     read, off = on_grid(next(tmp_path.glob("*.nii*")), finding)
     assert off < 1e-3
     assert np.abs(read - finding.result.anomaly.data).max() < 1e-6
+
+
+def test_the_map_in_16_bits_errs_by_half_a_step(written):
+    finding, paths, _ = written
+    whole, small = paths["map"][0], paths["map16"][0]
+    assert small.stat().st_size < whole.stat().st_size / 2
+    ds = dcmread(small)
+    (mapping,) = ds.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
+    slope = mapping.RealWorldValueSlope
+    assert slope == pytest.approx(finding.result.threshold / 2000)
+    read = frames_in_place(ds, ds.pixel_array.astype(np.float64) * slope, finding)
+    assert np.abs(read - finding.result.anomaly.data).max() <= slope / 2 * 1.001
+    assert np.abs(read - finding.result.anomaly.data).max() > 0
+
+
+def test_values_beyond_16_bits_make_a_larger_step(tmp_path):
+    findings.write_study(tmp_path / "study")
+    finding = findings.make_finding(tmp_path / "study")
+    finding.result.anomaly.data[13, 15, 9] = 1000.0
+    ds = dcmread(write_all(finding, tmp_path / "objects")["map16"][0])
+    slope = (
+        ds.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0].RealWorldValueSlope
+    )
+    read = frames_in_place(ds, ds.pixel_array.astype(np.float64) * slope, finding)
+    assert read.max() == pytest.approx(1000.0, abs=slope)
+
+
+def test_overlays_lie_as_the_slices_of_the_source(written):
+    finding, paths, _ = written
+    held = np.flatnonzero(finding.result.brain_mask.data.any((0, 1)))
+    assert len(paths["overlay"]) == len(held)
+    pictures = {int(ds.InstanceNumber) - 1: ds for ds in map(dcmread, paths["overlay"])}
+    assert sorted(pictures) == list(held)
+    assert len({str(ds.SeriesInstanceUID) for ds in pictures.values()}) == 1
+    frames = finding.verdict.stack.frames
+    for k, ds in pictures.items():
+        assert ds.SourceImageSequence[0].ReferencedSOPInstanceUID == frames[k].sop_uid
+        assert (ds.Rows, ds.Columns) == frames[k].shape
+    ds = pictures[9]  # has an anomaly at columns 12 to 15 and rows 14 to 19
+    red, green, blue = (ds.pixel_array[..., c].astype(int) for c in range(3))
+    coloured = (red != green) | (green != blue)
+    assert coloured[14:20, 12:16].all()
+    assert coloured.mean() < 0.5
+    assert red[-16:].max() == 255  # the notice
+
+
+@pytest.mark.parametrize(
+    ("direction", "letters"),
+    [((1, 0, 0), "L"), ((-0.95, 0.05, 0.3), "RH"), ((0.1, -0.7, -0.6), "AF"), ((0, 0, 1), "H")],
+)
+def test_letters_of_a_direction(direction, letters):
+    from dal_fast.dicom.pictures import _letters
+
+    assert _letters(np.array(direction, float)) == letters
+
+
+def test_the_page_is_a_pdf_without_names(written):
+    _, paths, _ = written
+    ds = dcmread(paths["pdf"][0])
+    content = ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength]
+    assert content.startswith(b"%PDF-")
+    assert content.rstrip().endswith(b"%%EOF")
+    assert ds.MIMETypeOfEncapsulatedDocument == "application/pdf"
+    streams = [zlib.decompress(part.split(b"endstream")[0].strip(b"\r\n")) for part in
+               content.split(b"stream\n")[1::2] if part[:1] == b"x"]  # fmt: skip
+    text = b"".join(streams)
+    assert b"Anomaly map of" in text
+    assert b"Not for diagnosis" in text
+    assert not any(word.encode() in content + text for word in ("Vorname", "Nachname", "PID4711"))
 
 
 def frames_in_place(ds, pixels, finding, segment=None):
@@ -236,6 +311,9 @@ def test_the_same_input_makes_the_same_objects(written, tmp_path):
                     for keyword in times:
                         if keyword in item:
                             delattr(item, keyword)
+                if "EncapsulatedDocument" in ds:
+                    dated = rb"/CreationDate \([^)]*\)|/ID \[[^]]*\]"
+                    ds.EncapsulatedDocument = re.sub(dated, b"", ds.EncapsulatedDocument)
             assert first == second, kind
     other = findings.make_finding(folder / "study")
     other.result.parameters["threshold"] = 1.1
@@ -280,7 +358,6 @@ def test_a_label_map_on_request(tmp_path):
 
 
 def test_codes_of_flags_stay_different_in_sixteen_characters():
-    import re
     from pathlib import Path
 
     import dal_fast

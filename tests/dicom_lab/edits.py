@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 from pydicom import uid as uids
@@ -176,6 +177,17 @@ def jpeg_lossless(images, folder):
         (folder / "new").rename(file)
 
 
+def htj2k(images):
+    """The thirteenth slice is a stream that OpenJPH made, an independent encoder."""
+    stream = Path(__file__).with_name("slice-12.j2c").read_bytes()
+    ds = images[12]
+    ds.PixelData = encapsulate([stream])
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = uids.HTJ2KLossless
+    return images
+
+
 def cut_stream(ds):
     ds.compress(uids.JPEG2000Lossless, generate_instance_uid=False)
     frames = list(
@@ -283,6 +295,39 @@ def per_frame(images):
             group.add(element)
     ds.SharedFunctionalGroupsSequence = Sequence([Dataset()])
     return images
+
+
+def a_file_per_frame(images):
+    """Every frame an Enhanced object of its own, as some archives split them."""
+    whole, made = images[0], []
+    size = whole.Rows * whole.Columns * 2
+    for number, group in enumerate(whole.PerFrameFunctionalGroupsSequence):
+        ds = copy.deepcopy(whole)
+        new_uid(ds)
+        ds.PerFrameFunctionalGroupsSequence = Sequence([group])
+        ds.NumberOfFrames, ds.InstanceNumber = 1, number + 1
+        ds.PixelData = whole.PixelData[number * size : (number + 1) * size]
+        made.append(ds)
+    return made
+
+
+def padded_with_the_other_sign(ds):
+    """Signed pixels, zeros stored as -2000, and the padding value written as unsigned."""
+    values = np.frombuffer(ds.PixelData, "<u2").astype(np.int16)
+    values[values == 0] = -2000
+    ds.PixelData, ds.PixelRepresentation = values.astype("<i2").tobytes(), 1
+    ds.add_new("PixelPaddingValue", "US", 65536 - 2000)
+
+
+def other_times(ds):
+    """Inversion and echo times that differ by slice in the last digit."""
+    ds.InversionTime = f"{900 + 0.01 * (int(ds.InstanceNumber) % 3):.2f}"
+    ds.EchoTime = f"{2.98 + 0.0001 * (int(ds.InstanceNumber) % 3):.4f}"
+
+
+def jpeg_baseline(ds):
+    """The label alone: the pixels are as they were."""
+    ds.LossyImageCompression, ds.LossyImageCompressionRatio = "01", "10"
 
 
 def private_header(images):

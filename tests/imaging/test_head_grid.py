@@ -140,3 +140,16 @@ def test_refusals():
     with pytest.raises(DalFastError) as caught:
         place_head(volume, MM, SHAPE)[1].to_scan(torch.zeros(1, 1, 4, 4, 4))
     assert caught.value.code == "grid-mismatch"
+
+
+@pytest.mark.parametrize(("axes", "sizes"), [("LPS", (1.0, 1.5, 6.0)), ("PSR", (2.0, 1.0, 1.5))])
+def test_the_distance_to_the_scans_faces(axes, sizes):
+    shape = (40, 60, 30)
+    affine = _affine(axes, sizes, 20, shape)
+    _, grid = place_head(_volume(np.random.default_rng(0).random(shape), affine), MM, SHAPE)
+    to_scan = np.linalg.inv(affine)
+    index = _world(grid.affine, SHAPE) @ to_scan[:3, :3].T + to_scan[:3, 3]
+    nearest = (np.minimum(index + 0.5, np.array(shape) - 0.5 - index) * sizes).min(-1)
+    assert np.allclose(grid.to_faces().numpy(), nearest, atol=1e-3)
+    assert (nearest > 0).any()
+    assert (nearest < 0).any()

@@ -6,13 +6,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from heads import KnownBrain, head
+from heads import CENTRE, KnownBrain, head, points_of
 from phantom import phantom, save
 from tiny import tiny_weights
 
 from dal_fast import BrainExtractor, DalFastError, Screener
+from dal_fast.imaging.mask import MaskQuality
 from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
+from dal_fast.screening.brain_extraction import _hopeless
 from dal_fast.screening.scan import Head, Scan, load_scan, load_scan_or_head
 
 
@@ -123,6 +125,49 @@ def test_what_cannot_be_a_brain_is_refused(tmp_path, network, words):
     assert refused.value.code == "brain-not-found"
     assert words in refused.value.message
     assert "--mask" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("confidence", "sphericity", "unusual", "cut", "refused"),
+    [
+        (0.9, 0.88, (), False, None),
+        (0.9, 0.88, ("its halves differ",), False, None),
+        (0.6, 0.88, (), False, None),
+        (0.6, 0.88, ("its halves differ",), False, "no clear brain"),
+        (0.95, 0.94, (), False, "rounder than a brain"),
+        (0.95, 0.94, (), True, None),  # a brain that is cut has a flat end
+    ],
+)
+def test_what_is_surely_no_brain_is_refused(confidence, sphericity, unusual, cut, refused):
+    quality = MaskQuality(confidence, agreement=0.98, sharpness=0.7, sphericity=sphericity)
+    reason = _hopeless(quality, 1300.0, unusual, cut)
+    assert (reason is None) if refused is None else (refused in reason)
+
+
+def test_a_ball_of_water_is_refused(extractor, tmp_path):
+    """A phantom that the network takes for a brain, surely and sharply."""
+    data, affine, _ = head(voxel_mm=(2.0, 2.0, 2.0))
+    grid = KnownBrain().distances(read_volume_of(data, affine))[2]
+    radius = np.linalg.norm(points_of(grid.shape, grid.affine) - CENTRE, axis=-1)
+    ball = torch.from_numpy((70 - radius).clip(-10, 10)).float()[None, None]
+    extractor._network = KnownBrain(change=lambda _: ball)
+    with pytest.raises(DalFastError, match="no brain was found") as refused:
+        extractor.extract(save(tmp_path / "ball.nii.gz", data, affine))
+    assert refused.value.code == "brain-not-found"
+
+
+def test_what_lies_outside_of_the_scan_is_no_brain(extractor, tmp_path):
+    """The largest piece is one that the network imagines beside a narrow scan."""
+    data, affine, brain = head(field_mm=(120.0, 150.0, 130.0))
+
+    def imagine(distance):
+        distance = distance.clone()
+        distance[..., :15, :, :], distance[..., 15:18, :, :] = 8.0, -8.0
+        return distance
+
+    assert int((imagine(torch.zeros(1, 1, 80, 96, 96)) > 0).sum()) > 2 * brain.sum()
+    extractor._network = KnownBrain(change=imagine)
+    assert dice(extractor.extract(save(tmp_path / "head.nii.gz", data, affine)).data, brain) > 0.98
 
 
 def test_a_doubtful_mask_raises_a_flag(screener, tmp_path):

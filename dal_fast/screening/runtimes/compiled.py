@@ -59,14 +59,14 @@ class CompiledRuntime:
         self.name, self.device = name, device
         folder = _cache_folder(name, version, model)
         self.model = model.eval()
-        smaller, larger = example_inputs(model), example_inputs(model, 3)
-        for part in [p for p in model.parts if p in smaller]:
+        examples = [example_inputs(model, more) for more in ((0, 3) if free_sides(model) else (0,))]
+        for part in [p for p in model.parts if p in examples[0]]:
             net = model.part(part)
             entry = None if folder is None else folder / part
-            served = _Served(build(net, smaller[part], free_sides(model), entry))
+            served = _Served(build(net, examples[0][part], free_sides(model), entry))
             net.to(device)
-            for inputs in (smaller[part], larger[part]):
-                on_device = tuple(x.to(device) for x in inputs)
+            for inputs in examples:
+                on_device = tuple(x.to(device) for x in inputs[part])
                 _check_parity(f"{name} engine of {part}", net, served, on_device)
             setattr(model, part, served)
         self.model.to(device)

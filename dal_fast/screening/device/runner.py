@@ -1,0 +1,263 @@
+"""Brings scans to the chain in batches, and takes the results home.
+
+Each scan's volume is uploaded once, from pinned memory, and the results of a batch are fetched
+together after everything has been launched; in between the host waits for nothing. On a GPU the
+chain of each bucket is recorded once as a CUDA graph and replayed from then on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dal_fast.errors import InputError
+from dal_fast.imaging.normalise import half_without_signal, no_signal, too_faint
+from dal_fast.models import DAL, AnyModel, fixed
+from dal_fast.screening import postprocess
+from dal_fast.screening.calibration import BRIGHT, COMBINED, Calibration
+from dal_fast.screening.contrast import CONTRASTS
+from dal_fast.screening.device import chain, normalise
+from dal_fast.screening.device.graph import Graphs
+from dal_fast.screening.device.plan import Bucket, Inputs, Plan, plan, stack
+from dal_fast.screening.device.regions import CAPACITY
+from dal_fast.screening.device.score import SIGNS, Tables
+from dal_fast.screening.result import Image, Region
+from dal_fast.screening.runtimes import Runtime
+from dal_fast.screening.runtimes.precision import full_precision
+from dal_fast.screening.scan import Scan
+from dal_fast.screening.scoring import ENHANCED
+
+BATCH = 8  # scans at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Screened:
+    """What the chain found in one scan; arrays as of :class:`dal_fast.screening.result.Result`.
+
+    Attributes:
+        anomaly, pseudo_healthy: float32 ``(I, J, K)``, in Fortran order.
+        above: the anomaly mask, bool, the same shape.
+        tissue: uint8 ``(D, H, W)``.
+        edges: bool, the same shape.
+        bias: float32, the same shape; None for a model that estimates none.
+        image: the normalised scan, float32, the same shape.
+        affine: of the model's grid.
+        regions: highest peak first.
+        score: the scan's one number.
+        contrast: the map was made for.
+        looks_like: the contrast that the intensities suggest.
+        sign: of the lesions that are shown, ``"bright"`` or ``"dark"``.
+    """
+
+    anomaly: NDArray[np.float32]
+    pseudo_healthy: NDArray[np.float32]
+    above: NDArray[np.bool_]
+    tissue: NDArray[np.uint8]
+    edges: NDArray[np.bool_]
+    bias: NDArray[np.float32] | None
+    image: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    regions: list[Region]
+    score: float
+    contrast: str
+    looks_like: str
+    sign: str
+
+
+class DeviceChain:
+    """The chain of a model on a device; several threads may use it, one batch runs at a time.
+
+    Args:
+        model: put into evaluation mode and moved to ``device``.
+        calibration: what it shows of healthy brains.
+        device: ``"cuda"``, ``"cuda:N"``, or ``"cpu"``, where tests compare.
+        options: of the screener.
+        half: run the networks, and nothing else, in bfloat16.
+    """
+
+    def __init__(
+        self,
+        model: DAL,
+        calibration: Calibration,
+        device: str,
+        options: chain.Options,
+        half: bool = False,
+    ) -> None:
+        self.device, self.options = torch.device(device), options
+        model = model.eval().to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.model = in_bfloat16(model) if half else model
+        self.tables = Tables.of(calibration, self.device)
+        self._graphs = Graphs(self._chain) if self.device.type == "cuda" else None
+        self._lock = threading.Lock()
+
+    def plan(self, scan: Scan, contrast: str | None) -> Plan:
+        """What a scan needs before it is run; on the host, from any thread.
+
+        Args:
+            scan: with its brain mask.
+            contrast: where it is known.
+
+        Raises:
+            InputError: ``mask-empty``, ``grid-mismatch``.
+        """
+        return plan(scan, self.model, contrast)
+
+    def run(self, plans: Sequence[Plan]) -> list[Screened | InputError]:
+        """Screen scans, those of a bucket together; a scan that cannot be is its error.
+
+        Args:
+            plans: of scans, any number of any bucket.
+        """
+        found: list[Screened | InputError | None] = [None] * len(plans)
+        for bucket, places in _buckets(plans).items():
+            for first in range(0, len(places), BATCH):
+                batch = places[first : first + BATCH]
+                outputs = self._run([plans[place] for place in batch], bucket)
+                for n, place in enumerate(batch):
+                    found[place] = self._screened(outputs, n, plans[place])
+        return [one for one in found if one is not None]
+
+    def launch(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
+        """The chain of inputs that are on the device; nothing is waited for."""
+        if self._graphs is not None:
+            return self._graphs.run(bucket, inputs)
+        return self._chain(bucket, inputs)
+
+    def _chain(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
+        with torch.inference_mode(), full_precision(), fixed.everywhere():
+            return chain.run(self.model, self.tables, self.options, bucket, inputs)
+
+    def _run(self, plans: Sequence[Plan], bucket: Bucket) -> chain.Outputs:
+        inputs = stack([one.inputs for one in plans])
+        if self.device.type != "cuda":
+            with self._lock:
+                return self.launch(bucket, inputs)
+        pinned = tree(torch.Tensor.pin_memory, inputs)
+        with self._lock, torch.cuda.device(self.device):
+            here = tree(lambda t: t.to(self.device, non_blocking=True), pinned)
+            outputs = self.launch(bucket, here)
+            home = tree(_fetched, outputs)
+            torch.cuda.current_stream().synchronize()
+        return home
+
+    def _screened(self, outputs: chain.Outputs, n: int, of: Plan) -> Screened | InputError:
+        one = tree(lambda t: t[n].numpy(), outputs)
+        error = _error(int(one.problem), float(one.median))
+        if error is not None:
+            return error
+        contrast = CONTRASTS[int(one.contrast)]
+        shown = self.options.score if self.options.score != COMBINED else SIGNS[int(one.sign)]
+        image = Image(one.anomaly.T, of.grid.scan_affine)
+        return Screened(
+            anomaly=one.anomaly.T,
+            pseudo_healthy=one.pseudo_healthy.T,
+            above=one.above.T,
+            tissue=one.tissue,
+            edges=one.edges,
+            bias=one.bias if one.bias.size else None,
+            image=one.image,
+            affine=of.grid.affine,
+            regions=_regions(one, image),
+            score=float(one.score),
+            contrast=contrast,
+            looks_like=CONTRASTS[int(one.looks_like)],
+            sign="bright" if shown == BRIGHT else "dark",
+        )
+
+
+def make_chain(
+    model: AnyModel,
+    calibration: Calibration,
+    runtime: Runtime,
+    score: str,
+    median: int | None,
+    threshold: float | None,
+) -> DeviceChain | None:
+    """The chain for a screener whose networks run on a GPU in torch.
+
+    None for any other runtime, and where the chain cannot do what was asked for: another score than
+    the enhanced one, or a model without tissue maps. Then the networks alone run on the GPU.
+    """
+    on_gpu = runtime.name == "torch" and runtime.device.startswith("cuda")
+    if not on_gpu or not isinstance(model, DAL) or score not in ("auto", *ENHANCED):
+        return None
+    name = COMBINED if score == "auto" else score
+    options = chain.Options(name, median or 0, threshold or 1.0)
+    return DeviceChain(model, calibration, runtime.device, options)
+
+
+def _buckets(plans: Sequence[Plan]) -> dict[Bucket, list[int]]:
+    """Which plans each bucket has."""
+    places: dict[Bucket, list[int]] = {}
+    for place, one in enumerate(plans):
+        places.setdefault(one.bucket, []).append(place)
+    return places
+
+
+def tree(change: Any, parts: Any) -> Any:
+    """The tensors of nested named tuples changed alike."""
+    if isinstance(parts, Tensor):
+        return change(parts)
+    made = [tree(change, part) for part in parts]
+    return type(parts)(*made) if hasattr(parts, "_fields") else tuple(made)
+
+
+def _fetched(tensor: Tensor) -> Tensor:
+    """On its way to pinned memory on the host."""
+    home = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return home.copy_(tensor, non_blocking=True)
+
+
+def _error(problem: int, median: float) -> InputError | None:
+    """What the CPU's normalisation raises."""
+    if problem == normalise.FINE:
+        return None
+    if problem == normalise.NO_SIGNAL:
+        return no_signal()
+    return half_without_signal() if problem == normalise.HALF_WITHOUT_SIGNAL else too_faint(median)
+
+
+def _regions(one: Any, image: Image) -> list[Region]:
+    """From the device's table, or, where it did not hold them all, from the maps."""
+    count = int(one.regions.number)
+    if count > CAPACITY:
+        return postprocess.regions(image, one.above.T)
+    size, peak, mean, place = (column[:count] for column in one.regions[1:])
+    voxels = np.stack(np.unravel_index(place, one.anomaly.shape)[::-1], axis=1)
+    voxel_ml = float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000
+    found = [
+        Region(float(n * voxel_ml), float(p), float(m), (float(c[0]), float(c[1]), float(c[2])))
+        for n, p, m, c in zip(size, peak, mean, image.world(voxels), strict=True)
+    ]
+    return sorted(found, key=lambda region: -region.peak)
+
+
+class _InBfloat16(torch.nn.Module):
+    """A network that computes in bfloat16, and answers in float32."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network.to(torch.bfloat16)
+
+    def forward(self, *args: Tensor) -> Tensor:
+        rounded = [x.bfloat16() if x.is_floating_point() else x for x in args]
+        output: Tensor = self.network(*rounded)
+        return output.float()
+
+
+def in_bfloat16(model: DAL) -> DAL:
+    """The model, changed: its networks compute in bfloat16, and all else stays as it is."""
+    for name in model.parts:
+        network = model.part(name)
+        if name == "residual_head":  # its gains meet the evidence in float32
+            network.unet = _InBfloat16(network.get_submodule("unet"))
+        elif name != "evidence":
+            model.add_module(name, _InBfloat16(network))
+    return model

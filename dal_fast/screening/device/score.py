@@ -1,0 +1,191 @@
+"""The enhanced score of a batch, as :mod:`dal_fast.screening.calibration` makes it of one scan.
+
+What there depends on a scan's contrast is looked up here by its number in small tables, and what
+is decided there (the contrast, the sign that stands out) is a number that stays on the device.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dal_fast.models import fixed
+from dal_fast.models.residuals import highest_nearby, usual_spread
+from dal_fast.ops import tfce3d
+from dal_fast.screening import calibration as cal
+from dal_fast.screening import contrast as guess
+from dal_fast.screening import enhance
+from dal_fast.screening.calibration import BRIGHT, COMBINED, DARK, STRUCTURE, Calibration
+from dal_fast.screening.contrast import CONTRASTS
+from dal_fast.screening.postprocess import TOP_FRACTION
+
+SIGNS = (BRIGHT, DARK)
+
+
+class Tables(NamedTuple):
+    """What healthy brains show and what is usual, by contrast, in the order of ``CONTRASTS``.
+
+    Attributes:
+        structure, combined: thresholds of g and of both signs' map, ``(3,)``.
+        signs: thresholds of ``SIGNS``, ``(3, 2)``.
+        peaks: mean and SD of log E by sign, float64 ``(3, 2, 2)``.
+        sharpness, share: a, and what g adds to a map, ``(3,)``.
+        usual: index into ``SIGNS``, int64 ``(3,)``.
+    """
+
+    structure: Tensor
+    combined: Tensor
+    signs: Tensor
+    peaks: Tensor
+    sharpness: Tensor
+    share: Tensor
+    usual: Tensor
+
+    @classmethod
+    def of(cls, calibration: Calibration, device: torch.device | str) -> Tables:
+        """Uploaded once."""
+        threshold = calibration.threshold
+        peaks = [
+            [calibration.peaks.get(c, {}).get(sign, cal._USUAL_PEAK) for sign in SIGNS]
+            for c in CONTRASTS
+        ]
+        return cls(
+            torch.tensor([threshold(c, STRUCTURE) for c in CONTRASTS]),
+            torch.tensor([threshold(c, COMBINED) for c in CONTRASTS]),
+            torch.tensor([[threshold(c, sign) for sign in SIGNS] for c in CONTRASTS]),
+            torch.tensor(peaks, dtype=torch.float64),
+            torch.tensor([enhance.SHARPNESS[c] for c in CONTRASTS]),
+            torch.tensor([cal.STRUCTURE_SHARE[c] for c in CONTRASTS]),
+            torch.tensor([SIGNS.index(cal.USUAL[c]) for c in CONTRASTS]),
+        ).to(device)
+
+    def to(self, device: torch.device | str) -> Tables:
+        return Tables(*(table.to(device) for table in self))
+
+
+class Evidence(NamedTuple):
+    """What a map is made from, of N scans, as :class:`dal_fast.screening.calibration.Evidence`."""
+
+    x: Tensor
+    phi: Tensor
+    p: Tensor
+    mask: Tensor
+    fluid: Tensor
+    abnormal: Tensor | None
+    bias: Tensor | None
+
+
+class Scored(NamedTuple):
+    """Maps and what was chosen for them.
+
+    Attributes:
+        anomaly: ``(N, 1, D, H, W)``, not smoothed.
+        contrast, looks_like: indices into ``CONTRASTS``, int64 ``(N,)``.
+        sign: that is shown, index into ``SIGNS``, int64 ``(N,)``.
+    """
+
+    anomaly: Tensor
+    contrast: Tensor
+    looks_like: Tensor
+    sign: Tensor
+
+
+def score(evidence: Evidence, tables: Tables, known: Tensor, name: str) -> Scored:
+    """Score every scan.
+
+    Args:
+        evidence: of them.
+        tables: of the model.
+        known: their contrasts, indices into ``CONTRASTS``; negative where unknown.
+        name: of ``ENHANCED``.
+    """
+    e = evidence
+    looks_like = guess_contrasts(evidence)
+    contrast = torch.where(known < 0, looks_like, known)
+    structure = enhance.structural_difference(e.x, e.phi, e.fluid, e.mask)
+    structure = structure / _each(tables.structure[contrast])
+    spread = usual_spread(e.x, e.phi, e.p, e.mask)
+    sharpness = _each(tables.sharpness[contrast])
+    shown = SIGNS if name == COMBINED else (name,)
+    thresholds = tables.signs[contrast]
+    share = _each(tables.share[contrast]) * structure
+    maps, peaks = [], []
+    for sign in shown:
+        column = SIGNS.index(sign)
+        enhanced = _enhanced(e, spread, structure, 1.0 if sign == BRIGHT else -1.0, sharpness)
+        enhanced = enhanced / _each(thresholds[:, column])
+        peak = fixed.top_mean(enhanced.flatten(1), e.mask.flatten(1), TOP_FRACTION)
+        peaks.append(peak.clamp_min(cal._LEAST_PEAK).log())
+        maps.append(enhanced + share)
+    combined = _each(tables.combined[contrast])
+    if len(shown) == 1:
+        only = torch.full_like(contrast, SIGNS.index(shown[0]))
+        return Scored(maps[0] / combined, contrast, looks_like, only)
+    weights, standing_out = _weights(torch.stack(peaks, dim=1), tables, contrast)
+    bright, dark = (m * _each(w) for m, w in zip(maps, weights.unbind(1), strict=True))
+    return Scored(torch.maximum(bright, dark) / combined, contrast, looks_like, standing_out)
+
+
+def _weights(peaks: Tensor, tables: Tables, contrast: Tensor) -> tuple[Tensor, Tensor]:
+    """What each sign's map counts, float32 ``(N, 2)``, and the sign that is shown.
+
+    Args:
+        peaks: log E, float64 ``(N, 2)``.
+        tables: of the model.
+        contrast: indices into ``CONTRASTS``.
+    """
+    mean, deviation = tables.peaks[contrast].unbind(-1)
+    z = (peaks - mean) / deviation.clamp_min(cal.LEAST_SPREAD)
+    usual = tables.usual[contrast][:, None]
+    doubt = (cal.BENEFIT + z.gather(1, usual) - z.gather(1, 1 - usual)) / 2
+    both = torch.cat([doubt.clamp_max(0), (-doubt).clamp_max(0)], dim=1).exp()  # usual, other
+    is_dark = usual == SIGNS.index(DARK)
+    weights = torch.where(is_dark, both.flip(1), both)
+    sign = torch.where(both[:, :1] >= both[:, 1:], usual, 1 - usual)
+    return weights.to(torch.float32), sign[:, 0]
+
+
+def guess_contrasts(e: Evidence) -> Tensor:
+    """:func:`dal_fast.screening.contrast.guess_contrast` of every scan, without its bias field."""
+    x, phi = e.x, e.phi
+    if e.bias is not None:
+        x, phi = x / e.bias.clamp_min(0.1), phi / e.bias.clamp_min(0.1)
+    mask, phi = e.mask.flatten(1)[:, None], phi.flatten(1)[:, None]
+    tissue = e.p[:, 1:].flatten(2)
+    certain = (tissue > guess._CERTAIN) & mask
+    weight = tissue * mask
+    mixed = (phi * weight).sum(2) / weight.sum(2).clamp_min(1e-6)
+    middle = fixed.masked_median(phi.expand_as(tissue), certain)
+    grey, white = torch.where(certain.sum(2) >= guess._ENOUGH, middle, mixed).unbind(1)
+    wet = (e.fluid > guess._CERTAIN).flatten(1) & mask[:, 0]
+    count = wet.sum(1)
+    rising = x.flatten(1).masked_fill(~wet, torch.inf).sort(dim=1).values
+    rank = (guess._FLUID_QUANTILE * (count - 1).double()).long()
+    brightest = fixed.ranked(rising, rank) > torch.maximum(grey, white)
+    t2w = (count >= guess._ENOUGH) & brightest
+    t1w = white - grey > guess._T1_SHARE * white
+    by_matter = torch.where(t1w, CONTRASTS.index("T1w"), CONTRASTS.index("FLAIR"))
+    return torch.where(t2w, CONTRASTS.index("T2w"), by_matter)
+
+
+def _enhanced(
+    e: Evidence, spread: Tensor, structure: Tensor, sign: float, sharpness: Tensor
+) -> Tensor:
+    """e of every scan and one sign, each with its own sharpness ``(N, 1, 1, 1, 1)``."""
+    flat = sign * (e.x - e.phi)
+    tolerant = sign * e.x - highest_nearby(sign * e.phi, e.mask)
+    residual = (flat.clamp_min_(0) + tolerant.clamp_min_(0)) * (1 - e.fluid) * e.mask / (2 * spread)
+    smooth = enhance._mean3(enhance._mean3(residual))
+    residual = residual.pow(sharpness) * smooth.pow(1 - sharpness)
+    residual = residual * (enhance.LEAST_STRUCTURE + structure)
+    if e.abnormal is not None:
+        residual = residual * e.abnormal.sqrt()
+    powers = enhance.EXTENT_POWER, enhance.HEIGHT_POWER
+    return tfce3d(residual, e.mask, *powers, enhance.CONNECTIVITY).sqrt_()
+
+
+def _each(values: Tensor) -> Tensor:
+    """``(N,)`` for volumes ``(N, 1, D, H, W)``."""
+    return values.view(-1, 1, 1, 1, 1)
