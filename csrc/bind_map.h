@@ -57,7 +57,9 @@ inline void register_enhance(py::module_& m) {
       NoGil());
   m.def(
       "enhanced_workspace",
-      [](Sides shape, Where where) { return enhanced_workspace(shape_of(shape), EnhanceSettings{}, where); },
+      [](Sides shape, Where where) {
+        return enhanced_workspace(shape_of(shape), EnhanceSettings{}, where);
+      },
       py::kw_only(), "shape"_a, "where"_a);
   m.def(
       "enhanced",
@@ -164,11 +166,10 @@ inline void register_regions(py::module_& m) {
 }
 
 inline void register_map_stages(py::module_& module, py::module_& m) {
-  register_struct<Compared>(
-      module, "Compared",
-      {DAL_FIELD(Compared, x), DAL_FIELD(Compared, phi), DAL_FIELD(Compared, fluid),
-       DAL_FIELD(Compared, highest), DAL_FIELD(Compared, lowest), DAL_FIELD(Compared, spread),
-       DAL_FIELD(Compared, mask)});
+  register_struct<Compared>(module, "Compared",
+                            {DAL_FIELD(Compared, x), DAL_FIELD(Compared, phi), DAL_FIELD(Compared, fluid),
+                             DAL_FIELD(Compared, highest), DAL_FIELD(Compared, lowest),
+                             DAL_FIELD(Compared, spread), DAL_FIELD(Compared, mask)});
   register_struct<Signed>(module, "Signed",
                           {DAL_FIELD(Signed, sign), DAL_FIELD(Signed, smoothed), DAL_FIELD(Signed, level),
                            DAL_FIELD(Signed, usual)});

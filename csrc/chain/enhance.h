@@ -14,7 +14,8 @@ struct EnhanceSettings {
   int connectivity = 26;
 };
 
-int64_t structural_difference_workspace(Shape shape, const EnhanceSettings& settings, int threads);  // bytes
+int64_t structural_difference_workspace(Shape shape, const EnhanceSettings& settings,
+                                        int threads);  // bytes
 
 // g: the mean over 9^3 of (1 - fluid)(1 - SSIM), over all windows; 0 outside the mask.
 void structural_difference(const float* x, const float* phi, const float* fluid, const uint8_t* mask,

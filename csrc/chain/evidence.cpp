@@ -46,8 +46,8 @@ void residual_evidence(const Compared& scan, const float* p, float* out, Shape s
                scratch.kernel, threads);
   int64_t first, end;
   extent_of(scan.mask, shape, first, end);
-  DAL_DISPATCH(residual_channels, scan, p + shape.voxels(), p + 2 * shape.voxels(), scratch.dissimilarity, first, end,
-               out, shape, threads);
+  DAL_DISPATCH(residual_channels, scan, p + shape.voxels(), p + 2 * shape.voxels(), scratch.dissimilarity,
+               first, end, out, shape, threads);
 }
 
 void abnormal_probability(const float* logit, const uint8_t* mask, float* out, Shape shape, int threads) {

@@ -2,8 +2,8 @@
 //
 //   out(v) = sum over windows of 1 - SSIM(x, y)(v)   in the mask, 0 outside
 //
-// SSIM as in kernels/ssim_l1, with the border that repeats the edge voxel; intensities near [0, 1], which is
-// the data range. At least 0.
+// SSIM as in kernels/ssim_l1, with the border that repeats the edge voxel; intensities near [0, 1], which
+// is the data range. At least 0.
 #pragma once
 #include <cstdint>
 

@@ -1,14 +1,13 @@
-// A tile is a slab of some rows and a range of planes, of which those that hold the mask are marched through,
-// one window after the other:
+// A tile is a slab of some rows and a range of planes, of which those that hold the mask are marched
+// through, one window after the other:
 //
 //   rows of plane z ──sum along x──▶ rows ──sum along y──▶ ring of 2 r + 1 planes ──sum along z──▶ 1 - SSIM
 //
-// Sums are additions in a fixed order, without a product that some instruction sets would fuse: the bits are
-// the same on each of them, and for any tiles.
-#include "boxssim/boxssim.h"
-
+// Sums are additions in a fixed order, without a product that some instruction sets would fuse: the bits
+// are the same on each of them, and for any tiles.
 #include <algorithm>
 
+#include "boxssim/boxssim.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -84,8 +83,7 @@ DAL_INLINE void sum_across(const float* const* rows, int64_t n, float* __restric
 // Adds 1 - SSIM of a row, written without the subtraction, where the mask is.
 DAL_INLINE void add_dissimilarity(const float* __restrict f, int64_t row, int64_t n, float share,
                                   const uint8_t* __restrict mask, float* __restrict out) {
-  const float *__restrict u = f, *__restrict uu = f + row, *__restrict v = f + 2 * row,
-                          *__restrict vv = f + 3 * row;
+  const float* __restrict u = f, * __restrict uu = f + row, * __restrict v = f + 2 * row, * __restrict vv = f + 3 * row;
   for (int64_t i = 0; i < n; ++i) {
     const float mean_u = u[i] * share, mean_v = v[i] * share, both = mean_v + 1.f;
     const float spread_u = uu[i] * share - mean_u * mean_u, spread_v = vv[i] * share - mean_v * mean_v;

@@ -1,11 +1,10 @@
 // Plain loops over stretches of voxels, which the compiler vectorises. Nothing is contracted: the bits are
 // the same on every instruction set.
-#include "residual/residual.h"
-
 #include <algorithm>
 
 #include "elementary.h"
 #include "parallel.h"
+#include "residual/residual.h"
 #include "simd.h"
 
 namespace dal {
@@ -16,9 +15,8 @@ constexpr int64_t kStretch = 1 << 14;  // voxels of a task
 
 template <class F>
 void in_stretches(int64_t voxels, int threads, F&& f) {
-  parallel_for(ceil_div(voxels, kStretch), threads, [&](int64_t task, int) {
-    f(task * kStretch, std::min(voxels, (task + 1) * kStretch));
-  });
+  parallel_for(ceil_div(voxels, kStretch), threads,
+               [&](int64_t task, int) { f(task * kStretch, std::min(voxels, (task + 1) * kStretch)); });
 }
 
 DAL_INLINE float positive(float v) { return v > 0.f ? v : 0.f; }
@@ -28,8 +26,8 @@ DAL_INLINE float confined(float v, float most) { return v < 0.f ? 0.f : v > most
 DAL_INLINE void own_channels(const Compared& c, const float* __restrict grey, const float* __restrict white,
                              const float* __restrict dissimilarity, int64_t at, int64_t n,
                              float* __restrict out, int64_t apart) {
-  const float *__restrict x = c.x + at, *__restrict phi = c.phi + at, *__restrict fluid = c.fluid + at;
-  const float *__restrict high = c.highest + at, *__restrict low = c.lowest + at;
+  const float* __restrict x = c.x + at, * __restrict phi = c.phi + at, * __restrict fluid = c.fluid + at;
+  const float* __restrict high = c.highest + at, * __restrict low = c.lowest + at;
   const float* __restrict spread = c.spread + at;
   const uint8_t* __restrict mask = c.mask + at;
   for (int64_t i = 0; i < n; ++i) {
@@ -52,7 +50,7 @@ DAL_INLINE void own_channels(const Compared& c, const float* __restrict grey, co
 // Residual and level of voxels `from`, where the mask is at `at`; `out` is the residual's row.
 DAL_INLINE void other_channels(const Compared& c, int64_t from, int64_t at, int64_t n,
                                float* __restrict out, int64_t apart) {
-  const float *__restrict x = c.x + from, *__restrict phi = c.phi + from;
+  const float* __restrict x = c.x + from, * __restrict phi = c.phi + from;
   const uint8_t* __restrict mask = c.mask + at;
   for (int64_t i = 0; i < n; ++i) {
     const float inside = mask[i] ? 1.f : 0.f;
@@ -120,7 +118,8 @@ void signed_residual(const Compared& c, float sign, const float* usual, float us
   const float* const limit = sign > 0 ? c.highest : c.lowest;
   in_stretches(voxels, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const float flat = positive(sign * (c.x[i] - c.phi[i])), tolerant = positive(sign * c.x[i] - limit[i]);
+      const float flat = positive(sign * (c.x[i] - c.phi[i])),
+                  tolerant = positive(sign * c.x[i] - limit[i]);
       const float r = (flat + tolerant) * (1.f - c.fluid[i]) / (2.f * c.spread[i]);
       out[i] = c.mask[i] ? r : 0.f;
     }
