@@ -14,6 +14,7 @@
 #include "chain/evidence.h"
 #include "chain/regions.h"
 #include "chain/topmean.h"
+#include "pages.h"
 
 namespace dal {
 
@@ -25,6 +26,8 @@ inline void register_evidence(py::module_& m) {
   m.def(
       "residual_evidence",
       [](const Compared& scan, address p, address out, Sides shape, address workspace, Where where) {
+        const int64_t voxels = shape_of(shape).voxels();
+        prefer_huge_pages(pointer<float>(out), size_t(kResidualChannels * voxels) * sizeof(float), where);
         residual_evidence(scan, pointer<float>(p), pointer<float>(out), shape_of(shape),
                           pointer<void>(workspace), where);
       },
