@@ -5,6 +5,7 @@
 #include <array>
 
 #include "bindings.h"
+#include "chain/grid.h"
 #include "nearby/nearby.h"
 #include "recouple/recouple.h"
 #include "spread/spread.h"
@@ -117,11 +118,56 @@ inline void register_recouple(py::module_& m) {
       "workspace"_a, "where"_a, NoGil());
 }
 
+using Matrix = const std::array<double, 16>&;
+inline SourceGrid source_of(Sides size, Sides stride, Matrix affine) {
+  SourceGrid grid{{size[0], size[1], size[2]}, {stride[0], stride[1], stride[2]}, {}};
+  for (size_t i = 0; i < affine.size(); ++i) grid.affine[i] = affine[i];
+  return grid;
+}
+
+// Planning takes microseconds: Python does it anew for the size and for the work.
+inline void register_grid(py::module_& m) {
+  m.def(
+      "plan_model_grid",
+      [](Sides size, Sides stride, Matrix affine, address mask, double voxel_mm) -> py::object {
+        ModelGrid grid{};
+        GridSettings settings;
+        settings.voxel_mm = voxel_mm;
+        if (!plan_model_grid(source_of(size, stride, affine), pointer<uint8_t>(mask), settings, &grid))
+          return py::none();
+        py::list of;
+        for (const double value : grid.affine) of.append(value);
+        return py::make_tuple(py::make_tuple(grid.shape.depth, grid.shape.height, grid.shape.width), of);
+      },
+      py::kw_only(), "size"_a, "stride"_a, "affine"_a, "mask"_a, "voxel_mm"_a);
+  m.def(
+      "resample_workspace",
+      [](Sides size, Sides stride, Matrix affine, Sides shape, Matrix target_affine, bool nearest,
+         Where where) {
+        return resample_workspace(plan_resampling(source_of(size, stride, affine), shape_of(shape),
+                                                  target_affine.data(), nearest),
+                                  where);
+      },
+      py::kw_only(), "size"_a, "stride"_a, "affine"_a, "shape"_a, "target_affine"_a, "nearest"_a,
+      "where"_a);
+  m.def(
+      "resample",
+      [](address x, int kind, Sides size, Sides stride, Matrix affine, Sides shape, Matrix target_affine,
+         bool nearest, address out, address workspace, Where where) {
+        resample(plan_resampling(source_of(size, stride, affine), shape_of(shape), target_affine.data(),
+                                 nearest),
+                 pointer<void>(x), Voxel(kind), pointer<float>(out), pointer<void>(workspace), where);
+      },
+      py::kw_only(), "x"_a, "kind"_a, "size"_a, "stride"_a, "affine"_a, "shape"_a, "target_affine"_a,
+      "nearest"_a, "out"_a, "workspace"_a, "where"_a, NoGil());
+}
+
 inline void register_image_stages(py::module_& m) {
   register_nearby(m);
   register_spread(m);
   register_tissue(m);
   register_recouple(m);
+  register_grid(m);
 }
 
 }  // namespace dal

@@ -8,7 +8,6 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -46,6 +45,8 @@ struct Job {
   std::atomic<int64_t> next{0};
   std::atomic<int> next_slot{0};
   std::atomic<int> running{0};  // helpers inside, changed under Pool::mutex_
+  int wanted = 0;  // helpers still to come; the job is in the queue while there are any
+  Job* behind = nullptr;  // in the queue
 };
 
 void work(Job& job) {
@@ -82,30 +83,50 @@ class Pool {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       wanted_ += helpers;
-      start_threads(helpers);
-      for (int i = 0; i < helpers; ++i) queue_.push_back(&job);
-      waiting_ = queue_.size();
+      start_threads(std::min(wanted_, std::max(helpers, processors())));
+      job.wanted = helpers;
+      append(&job);
     }
     wake_.notify_all();
     work(job);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       wanted_ -= helpers;
-      for (auto it = queue_.begin(); it != queue_.end();) it = *it == &job ? queue_.erase(it) : it + 1;
-      waiting_ = queue_.size();
+      if (job.wanted > 0) remove(&job);
     }
     if (spin_until([&] { return job.running == 0; })) return;
     std::unique_lock<std::mutex> lock(mutex_);
     done_.wait(lock, [&] { return job.running == 0; });
   }
 
+  // Threads for callers that will ask for `helpers` together, so that run() need not start any.
+  void reserve(int helpers) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    start_threads(helpers);
+  }
+
  private:
+  static int processors() { return static_cast<int>(std::thread::hardware_concurrency()); }
+
+  // The queue is a list through the jobs themselves: nothing is allocated while a program works.
+  void append(Job* job) {
+    Job** end = &front_;
+    while (*end) end = &(*end)->behind;
+    *end = job;
+    waiting_ += job->wanted;
+  }
+
+  void remove(Job* job) {
+    Job** at = &front_;
+    while (*at != job) at = &(*at)->behind;
+    *at = job->behind;
+    waiting_ -= job->wanted;
+  }
+
   // As many threads as all present callers ask for together, so that they do not wait for each other. Not
   // more than there are processors, unless a single caller asks for more. Fewer where the system has no
   // more threads to give. Under the mutex.
-  void start_threads(int helpers) {
-    const int processors = static_cast<int>(std::thread::hardware_concurrency());
-    const int most = std::min(wanted_, std::max(helpers, processors));
+  void start_threads(int most) {
     const auto few = [&] { return static_cast<int>(workers_.size()) < most; };
     if (!few()) return;
     // A signal is for the program's own threads: these start with all blocked but those that a thread
@@ -126,8 +147,8 @@ class Pool {
   const pid_t owner_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  std::deque<Job*> queue_;
-  std::atomic<size_t> waiting_{0};  // length of the queue, to be seen without the mutex
+  Job* front_ = nullptr;  // of the queue
+  std::atomic<int> waiting_{0};  // helpers that its jobs still want, to be seen without the mutex
   std::vector<std::thread> workers_;
   bool stopping_ = false;
   int wanted_ = 0;  // helpers that the present callers ask for together
@@ -136,6 +157,8 @@ class Pool {
 namespace {
 
 thread_local Pool* chosen = nullptr;  // by UsePool
+thread_local const Executor* lent = nullptr;  // by UseExecutor
+thread_local bool inside = false;  // a task of somebody's executor
 
 // Never destroyed: its workers may outlive static destruction. A forked child has none of the parent's
 // threads, so it gets a fresh pool.
@@ -158,11 +181,12 @@ void Pool::serve() {
   for (;;) {
     spin_until([&] { return waiting_ > 0; });
     std::unique_lock<std::mutex> lock(mutex_);
-    wake_.wait(lock, [&] { return !queue_.empty() || stopping_; });
-    if (queue_.empty()) return;
-    Job* job = queue_.front();
-    queue_.pop_front();
-    waiting_ = queue_.size();
+    wake_.wait(lock, [&] { return front_ || stopping_; });
+    if (!front_) return;
+    Job* const job = front_;
+    if (job->wanted == 1) front_ = job->behind;
+    --job->wanted;
+    --waiting_;
     ++job->running;
     lock.unlock();
     work(*job);
@@ -176,18 +200,39 @@ ThreadPool::~ThreadPool() {
   if (!pool_->forked()) delete pool_;
 }
 
+void ThreadPool::reserve(int helpers) { pool_->reserve(helpers); }
+
 UsePool::UsePool(const ThreadPool& pool) : before_(chosen) { chosen = pool.pool_; }
 UsePool::~UsePool() { chosen = before_; }
 
+UseExecutor::UseExecutor(const Executor& executor) : before_(lent) { lent = &executor; }
+UseExecutor::~UseExecutor() { lent = before_; }
+
+namespace {
+
+// A task on a thread that is somebody else's: tasks of its own are done at once, since the executor may not
+// be called from within.
+void lent_task(void* context, int64_t task, int32_t slot) {
+  Job& job = *static_cast<Job*>(context);
+  const bool before = inside;
+  inside = true;
+  job.fn(job.context, task, slot);
+  inside = before;
+}
+
+}  // namespace
+
 void run_tasks(int64_t tasks, int threads, void (*fn)(void*, int64_t, int), void* context) {
   if (tasks <= 0) return;
-  const int64_t wanted = threads < tasks ? threads : tasks;
+  const int wanted = static_cast<int>(std::min<int64_t>(threads, tasks));
   Job job{tasks, fn, context};
-  if (wanted <= 1) {
+  if (wanted <= 1 || inside) {
     work(job);
-    return;
+  } else if (lent) {
+    lent->run(lent->user, tasks, wanted, lent_task, &job);
+  } else {
+    current_pool().run(job, wanted - 1);
   }
-  current_pool().run(job, static_cast<int>(wanted) - 1);
 }
 
 }  // namespace dal

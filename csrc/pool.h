@@ -10,6 +10,7 @@
 // Without a UsePool, parallel_for uses the process's own pool, whose threads nobody joins: that suits a
 // Python module, which is never unloaded.
 #pragma once
+#include <cstdint>
 
 namespace dal {
 
@@ -23,6 +24,10 @@ class ThreadPool {
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
+
+  // Starts threads for callers that will ask for `helpers` beside themselves, all together; without it they
+  // are started when they are first asked for. Fewer where the system has no more to give.
+  void reserve(int helpers);
 
  private:
   friend class UsePool;
@@ -38,6 +43,27 @@ class UsePool {
 
  private:
   Pool* const before_;
+};
+
+// Threads that the host of the library lends: `run` calls task(context, i, slot) once for every i in
+// [0, tasks), on at most `threads` threads, and returns when all have returned. A slot lies in [0, threads)
+// and is held by one thread at a time.
+struct Executor {
+  void* user;
+  void (*run)(void* user, int64_t tasks, int32_t threads, void (*task)(void*, int64_t, int32_t),
+              void* context);
+};
+
+// As UsePool; an executor comes before a pool.
+class UseExecutor {
+ public:
+  explicit UseExecutor(const Executor& executor);
+  ~UseExecutor();
+  UseExecutor(const UseExecutor&) = delete;
+  UseExecutor& operator=(const UseExecutor&) = delete;
+
+ private:
+  const Executor* const before_;
 };
 
 }  // namespace dal

@@ -238,6 +238,19 @@ class CpuKernels(Kernels[int], Protocol):
         self, *, scan: Compared, structure: int, evidence: int, sign: Signed, out: int,
         shape: tuple[int, int, int], workspace: int, where: int,
     ) -> None: ...  # fmt: skip
+    def plan_model_grid(
+        self, *, size: tuple[int, ...], stride: tuple[int, ...], affine: list[float], mask: int,
+        voxel_mm: float,
+    ) -> tuple[tuple[int, int, int], list[float]] | None: ...  # fmt: skip
+    def resample_workspace(
+        self, *, size: tuple[int, ...], stride: tuple[int, ...], affine: list[float],
+        shape: tuple[int, int, int], target_affine: list[float], nearest: bool, where: int,
+    ) -> int: ...  # fmt: skip
+    def resample(
+        self, *, x: int, kind: int, size: tuple[int, ...], stride: tuple[int, ...],
+        affine: list[float], shape: tuple[int, int, int], target_affine: list[float],
+        nearest: bool, out: int, workspace: int, where: int,
+    ) -> None: ...  # fmt: skip
 
     def anomaly_map_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
     def anomaly_map(

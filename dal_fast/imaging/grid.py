@@ -23,7 +23,8 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.morphology import outermost_voxels
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.oblique import gaussian_taps, sample_oblique
-from dal_fast.imaging.separable import linear_taps, nearest_taps, sample_separable
+from dal_fast.imaging.separable import linear_taps, nearest_taps, readable, sample_separable
+from dal_fast.ops import _image_stages as stages
 
 MULTIPLE = 16
 """Sides of the model grid: what four halvings need."""
@@ -127,6 +128,12 @@ def plan_grid(
         raise InputError(
             Code.GRID_MISMATCH, f"mask {mask.shape} and scan {tuple(scan_shape)} differ"
         )
+    i, j, k = scan_shape
+    if stages.enabled():
+        plan = stages.plan_model_grid((i, j, k), scan_affine, mask, voxel_mm)
+        if plan is None:
+            raise _empty_mask()
+        return ModelGrid(*plan, (i, j, k), scan_affine)
     corners = _box_points(tuple(scan_shape), mask)
     world = corners @ scan_affine[:3, :3].T + scan_affine[:3, 3]
     # wide enough that starting on a scan voxel's centre, below, cuts nothing off
@@ -136,12 +143,12 @@ def plan_grid(
     sides = -(-count // MULTIPLE) * MULTIPLE
     origin = (low + high - (sides - 1) * voxel_mm) / 2
     # the scan voxel nearest to the origin: on aligned axes the grids share that voxel's centre
-    nearest = np.rint(np.linalg.solve(scan_affine[:3, :3], origin - scan_affine[:3, 3]))
+    nearest = np.linalg.solve(scan_affine[:3, :3], origin - scan_affine[:3, 3])
+    nearest = np.rint(nearest.round(6))  # rounding errors do not choose between two
     origin = scan_affine[:3, :3] @ nearest + scan_affine[:3, 3]
     affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
     affine[:3, 3] = origin
     d, h, w = (int(side) for side in sides)
-    i, j, k = scan_shape
     return ModelGrid((d, h, w), affine, (i, j, k), scan_affine)
 
 
@@ -152,8 +159,12 @@ def _box_points(shape: tuple[int, ...], mask: NDArray[np.bool_] | None) -> NDArr
         return np.array(np.meshgrid(*ends)).reshape(3, -1).T.astype(np.float64)
     voxels = outermost_voxels(mask)
     if len(voxels) == 0:
-        raise InputError(Code.MASK_EMPTY, "the brain mask has no voxel")
+        raise _empty_mask()
     return voxels.astype(np.float64)
+
+
+def _empty_mask() -> InputError:
+    return InputError(Code.MASK_EMPTY, "the brain mask has no voxel")
 
 
 def resample(
@@ -179,6 +190,9 @@ def resample(
     """
     if mode not in ("linear", "nearest"):
         raise InputError(Code.VALUE, f"mode must be 'linear' or 'nearest', not {mode!r}")
+    if stages.enabled():
+        x, kind = readable(x)
+        return stages.resample(x, kind, affine, shape, target_affine, mode == "nearest")
     # scans are stored in Fortran order: go on with the axes in the order of memory
     order = sorted(range(3), key=lambda axis: -x.stride()[axis])
     x, affine = x.permute(order), affine[:, [*order, 3]]

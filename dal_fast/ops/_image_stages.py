@@ -7,7 +7,9 @@ names.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast import context
@@ -15,11 +17,18 @@ from dal_fast.ops._checks import address, wants_derivative
 from dal_fast.ops._dispatch import cpu_kernels
 
 
+def enabled() -> bool:
+    """Whether this thread's functions are to use what is compiled."""
+    return (
+        context.backend() in ("auto", "cpu")
+        and context.extension_problem() is None
+        and not torch.compiler.is_compiling()
+    )
+
+
 def served(*tensors: Tensor) -> bool:
     """Whether the compiled stages take these tensors: float32 and bool on a CPU, no derivative."""
-    if context.backend() not in ("auto", "cpu") or context.extension_problem() is not None:
-        return False
-    return not torch.compiler.is_compiling() and all(
+    return enabled() and all(
         type(t) in (Tensor, torch.nn.Parameter)
         and t.device.type == "cpu"
         and t.dtype in (torch.float32, torch.bool)
@@ -150,3 +159,47 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Ten
             workspace=address(workspace), where=threads,
         )  # fmt: skip
     return image, means, bias
+
+
+def plan_model_grid(
+    size: tuple[int, ...], affine: NDArray[np.float64], mask: NDArray[np.bool_] | None,
+    voxel_mm: float,
+) -> tuple[tuple[int, int, int], NDArray[np.float64]] | None:  # fmt: skip
+    """Shape and affine (4, 4) of the model grid, see :func:`dal_fast.imaging.grid.plan_grid`.
+
+    ``None`` for an empty mask.
+    """
+    stride = (0, 0, 0) if mask is None else mask.strides  # of bytes
+    kernels, _ = cpu_kernels()
+    plan = kernels.plan_model_grid(
+        size=tuple(size), stride=stride, affine=_numbers(affine),
+        mask=0 if mask is None else mask.ctypes.data, voxel_mm=voxel_mm,
+    )  # fmt: skip
+    if plan is None:
+        return None
+    return plan[0], np.array(plan[1]).reshape(4, 4)
+
+
+def resample(
+    x: Tensor, kind: int, affine: NDArray[np.float64], shape: tuple[int, int, int],
+    target_affine: NDArray[np.float64], nearest: bool,
+) -> Tensor:  # fmt: skip
+    """See :func:`dal_fast.imaging.grid.resample`; ``kind`` is the kernels' code of the dtype."""
+    size, stride = tuple(x.shape), x.stride()
+    source, target = _numbers(affine), _numbers(target_affine)
+    kernels, threads = cpu_kernels()
+    needed = kernels.resample_workspace(
+        size=size, stride=stride, affine=source, shape=shape, target_affine=target,
+        nearest=nearest, where=threads,
+    )  # fmt: skip
+    workspace, out = _workspace(needed), torch.empty(shape)
+    kernels.resample(
+        x=address(x), kind=kind, size=size, stride=stride, affine=source, shape=shape,
+        target_affine=target, nearest=nearest, out=address(out), workspace=address(workspace),
+        where=threads,
+    )  # fmt: skip
+    return out
+
+
+def _numbers(affine: NDArray[np.float64]) -> list[float]:
+    return [float(value) for value in affine.flat]

@@ -72,10 +72,10 @@ def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> Any:
     return network
 
 
-def save(network: Any, folder: Path) -> None:
-    """``network.xml`` and ``network.bin`` in a new ``folder``, in single precision."""
+def save(network: Any, folder: Path, half: bool = False) -> None:
+    """``network.xml`` and ``network.bin`` in a new ``folder``, in single or ``half`` precision."""
     folder.mkdir()
-    library().save_model(network, folder / "network.xml", compress_to_fp16=False)
+    library().save_model(network, folder / "network.xml", compress_to_fp16=half)
 
 
 def _kept(core: Any, folder: Path | None) -> Any:

@@ -1,0 +1,372 @@
+#include "capi/run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "capi/brain.h"
+#include "capi/failure.h"
+#include "capi/structs.h"
+#include "chain/brain.h"
+#include "chain/grid.h"
+#include "chain/head.h"
+#include "chain/normalise.h"
+
+namespace dal {
+namespace {
+
+constexpr int64_t kNetworkMargin = 3;  // voxels around the brain, of what the networks see
+constexpr double kMostHeadMm = 400;  // longest side of a scan whose brain is extracted
+constexpr int64_t kResamplingBytes = 8 << 20;
+
+int64_t rounded_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+Shape in_memory(const int64_t shape[3]) { return {shape[2], shape[1], shape[0]}; }
+
+class Clock {
+ public:
+  explicit Clock(double* seconds) : seconds_(seconds), start_(Now::now()), last_(start_) {}
+  void lap(int stage) {
+    const auto now = Now::now();
+    seconds_[stage] = std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+    seconds_[DAL_SECONDS_TOTAL] = std::chrono::duration<double>(now - start_).count();
+  }
+
+ private:
+  using Now = std::chrono::steady_clock;
+  double* const seconds_;
+  const Now::time_point start_;
+  Now::time_point last_;
+};
+
+Normalised checked(const Normalised& found) {
+  switch (found.signal) {
+    case Signal::there:
+      return found;
+    case Signal::none:
+      fail(DAL_INPUT, "no-signal", "the scan has no signal inside the brain mask; is it the right mask?");
+    case Signal::half_is_none:
+      fail(DAL_INPUT, "no-signal",
+           "at least half of the brain has no signal; are mask and scan those of one brain?");
+    case Signal::too_small:
+      fail(DAL_INPUT, "no-signal",
+           "the brain's median intensity is %.2g, less than float32 holds; multiply the intensities, for "
+           "example by setting slope to 1",
+           found.median);
+  }
+  fail(DAL_INTERNAL, "unexpected", "normalise returned something unknown");
+}
+
+void check_verdict(BrainVerdict verdict, const BrainFound& found, double ml) {
+  const char* const advice = "If it shows a head, check the affine and its space, or give a mask";
+  switch (verdict) {
+    case BrainVerdict::taken:
+      return;
+    case BrainVerdict::none:
+      fail(DAL_INPUT, "brain-not-found", "no brain was found: no voxel looks like one. %s", advice);
+    case BrainVerdict::volume:
+      fail(DAL_INPUT, "brain-not-found", "no brain was found: what was found has %.0f mL. %s", ml, advice);
+    default:
+      fail(DAL_INPUT, "brain-not-found",
+           "no brain was found: what was found is no clear brain (confidence %.2f, Dice with the mirrored "
+           "run "
+           "%.2f, sphericity %.2f). %s",
+           found.confidence, found.agreement, found.sphericity, advice);
+  }
+}
+
+// One scan: the stages of Screener.screen_scan (dal_fast/screening/screener.py), in their order.
+class Run {
+ public:
+  Run(const dal_engine& engine, engine::Request* const* requests, const dal_request& request,
+      const Watch& watch, const Arena& arena, dal_summary& found)
+      : settings_(engine.settings),
+        requests_(requests),
+        request_(request),
+        watch_(watch),
+        arena_(arena),
+        threads_(engine.threads),
+        image_(taken(request.scan, "the scan (dal_image)")),
+        grid_(checked_grid(image_, "scan")),
+        shape_(in_memory(grid_.shape)),
+        least_(least_voxels(grid_.voxel_ml())),
+        scan_(arena.place<ScanBuffers>(0, shape_, least_, threads_)),
+        found_(found),
+        clock_(found.seconds) {
+    check_request();
+  }
+
+  void run(Regions& regions) {
+    read();
+    if (request_.mask)
+      read_given_mask();
+    else
+      extract();
+    screen();
+    find_regions(regions);
+    write();
+    found_.struct_size = sizeof found_;
+  }
+
+ private:
+  void done(int stage) {
+    clock_.lap(stage);
+    watch_.check();
+  }
+  dal_output output(int32_t index) const {
+    const uint32_t size = size_of(request_.outputs, "dal_output");
+    const char* const place = reinterpret_cast<const char*>(request_.outputs) + size_t(index) * size;
+    return taken(reinterpret_cast<const dal_output*>(place), "an output (dal_output)");
+  }
+  bool wanted(int32_t what) const {
+    for (int32_t i = 0; i < request_.outputs_count; ++i)
+      if (output(i).what == what) return true;
+    return false;
+  }
+  void check_request() const;
+  void read();
+  void read_given_mask();
+  void extract();
+  void screen();
+  void find_regions(Regions& regions);
+  void write();
+
+  // As volumes on the scan's grid lie in memory here.
+  SourceGrid source() const {
+    SourceGrid source{{}, {1, grid_.shape[0], grid_.shape[0] * grid_.shape[1]}, {}};
+    std::copy(grid_.shape, grid_.shape + 3, source.size);
+    std::copy(grid_.affine, grid_.affine + 16, source.affine);
+    return source;
+  }
+  ResamplePlan from_scan(Shape shape, const double affine[16]) const {
+    return plan_resampling(source(), shape, affine, false);
+  }
+  ResamplePlan to_scan(Shape shape, const double affine[16]) const;
+
+  const Settings& settings_;
+  engine::Request* const* const requests_;
+  const dal_request& request_;
+  const Watch& watch_;
+  const Arena& arena_;
+  const int threads_;
+  const dal_image image_;
+  const ScanGrid grid_;
+  const Shape shape_;
+  const int64_t least_;
+  const ScanBuffers scan_;
+  dal_summary& found_;
+  Clock clock_;
+};
+
+void Run::check_request() const {
+  if (request_.contrast < DAL_GUESS || request_.contrast > DAL_FLAIR)
+    fail(DAL_ARGUMENT, "value", "there is no contrast %d", request_.contrast);
+  if (request_.threshold != 0 && !(request_.threshold > 0 && std::isfinite(request_.threshold)))
+    fail(DAL_ARGUMENT, "value", "the threshold must be positive and finite, not %g", request_.threshold);
+  if (request_.flags & ~uint32_t(DAL_REPLACE_NONFINITE))
+    fail(DAL_UNSUPPORTED, "value", "flags has bits that this library does not know: %#x", request_.flags);
+  if (request_.outputs_count < 0 || request_.outputs_count > 64)
+    fail(DAL_ARGUMENT, "value", "outputs_count is %d", request_.outputs_count);
+  if (request_.outputs_count && !request_.outputs) fail(DAL_ARGUMENT, "value", "outputs is NULL");
+  for (int32_t i = 0; i < request_.outputs_count; ++i) check_output(output(i));
+}
+
+void Run::read() {
+  const bool replace = request_.flags & DAL_REPLACE_NONFINITE;
+  found_.nonfinite = read_scan(image_, grid_, replace, scan_.scan, scan_.finds, threads_);
+  done(DAL_SECONDS_READ);
+}
+
+void Run::read_given_mask() {
+  const dal_image mask = taken(request_.mask, "the mask (dal_image)");
+  const int64_t voxels = read_mask(mask, grid_, scan_.brain, scan_.finds, threads_);
+  found_.brain_ml = double(voxels) * grid_.voxel_ml();
+  found_.brain_confidence = 1;
+  done(DAL_SECONDS_READ);
+}
+
+// Of a volume (D, H, W) with this affine, into the scan's memory (k, j, i).
+ResamplePlan Run::to_scan(Shape shape, const double affine[16]) const {
+  SourceGrid volume{
+      {shape.depth, shape.height, shape.width}, {shape.height * shape.width, shape.width, 1}, {}};
+  std::copy(affine, affine + 16, volume.affine);
+  double turned[16];
+  for (int row = 0; row < 4; ++row)
+    for (int column = 0; column < 4; ++column)
+      turned[4 * row + column] = grid_.affine[4 * row + (column == 3 ? 3 : 2 - column)];
+  return plan_resampling(volume, shape_, turned, false);
+}
+
+// The brain mask of a head (dal_fast/screening/brain_extraction.py).
+void Run::extract() {
+  const double voxel_mm = settings_.brain_voxel_mm;
+  const Shape seen{settings_.brain_shape[0], settings_.brain_shape[1], settings_.brain_shape[2]};
+  const HeadCover cover = cover_head(grid_.shape, grid_.affine, voxel_mm);
+  const Shape covered{cover.sides[0], cover.sides[1], cover.sides[2]};
+  const ResamplePlan there = from_scan(covered, cover.affine);
+  const int64_t workspace = resample_workspace(there, threads_);
+  HeadBuffers b = arena_.place<HeadBuffers>(scan_.bytes, settings_, covered, workspace, threads_);
+  resample(there, scan_.scan, Voxel::f32, b.whole, b.stage, threads_);
+  double affine[16];
+  place_head(b.whole, cover, voxel_mm, seen, b.head, affine, b.stage, threads_);
+  watch_.check();
+  const auto distances = [&](float* from, float* to) {
+    const auto volume = [&](float* data) {
+      return engine::Volume{data, {1, 1, seen.depth, seen.height, seen.width}};
+    };
+    requests_[static_cast<int>(Part::extractor)]->run(volume(from), volume(to), watch_);
+    const float reach = static_cast<float>(settings_.brain_reach_mm);
+    each(seen.voxels(), threads_, [&](int64_t i) { to[i] *= reach; });
+  };
+  mirror_head(b.head, b.mirrored, seen);
+  distances(b.mirrored, b.clean);
+  mirror_head(b.clean, b.second, seen);
+  distances(b.head, b.first);
+  distance_to_faces(affine, seen, grid_.shape, grid_.affine, b.faces);
+  const BrainFound brain =
+      brain_distance(b.first, b.second, b.faces, voxel_mm, b.clean, seen, b.stage, threads_);
+  if (!brain.any) check_verdict(BrainVerdict::none, brain, 0);
+  lift_distance(b.clean, seen.voxels());
+  const ResamplePlan back = to_scan(seen, affine);
+  const int64_t needed = resample_workspace(back, threads_);
+  b = arena_.place<HeadBuffers>(scan_.bytes, settings_, covered, std::max(workspace, needed), threads_);
+  resample(back, b.clean, Voxel::f32, scan_.map, b.stage, threads_);
+  const int64_t voxels = brain_mask(scan_.map, scan_.brain, shape_.voxels(), threads_);
+  found_.brain_ml = double(voxels) * grid_.voxel_ml();
+  found_.brain_confidence = brain.confidence;
+  check_verdict(judge_brain(brain, found_.brain_ml), brain, found_.brain_ml);
+  done(DAL_SECONDS_EXTRACTION);
+}
+
+// From scan and brain mask to the map and the pseudo-healthy image on the scan's grid.
+void Run::screen() {
+  GridSettings about;
+  about.voxel_mm = settings_.voxel_mm;
+  ModelGrid grid;
+  if (!plan_model_grid(source(), scan_.brain, about, &grid))
+    fail(DAL_INPUT, "mask-empty", "the brain mask has no voxel");
+  const ResamplePlan there = from_scan(grid.shape, grid.affine), back = to_scan(grid.shape, grid.affine);
+  const int64_t workspace =
+      std::max(resample_workspace(there, threads_), resample_workspace(back, threads_));
+  const auto m = arena_.place<ModelBuffers>(scan_.bytes, settings_, grid.shape, workspace, threads_);
+  const int64_t voxels = grid.shape.voxels();
+  resample(there, scan_.brain, Voxel::u8, m.x, m.stage, threads_);
+  each(voxels, threads_, [&](int64_t i) { m.mask[i] = m.x[i] >= 0.5f; });
+  resample(there, scan_.scan, Voxel::f32, m.x, m.stage, threads_);
+  const Normalised normalised =
+      checked(normalise(m.x, m.mask, NormaliseSettings(), m.image, m.view, grid.shape, m.stage, threads_));
+  const Crop crop = plan_crop(m.mask, grid.shape, kNetworkMargin, settings_.stride);
+  const auto b = arena_.place<BoxBuffers>(scan_.bytes + m.bytes, settings_, crop.box, threads_);
+  done(DAL_SECONDS_MODEL_GRID);
+
+  const Brain::Networks networks{requests_[static_cast<int>(Part::tissue)],
+                                 requests_[static_cast<int>(Part::residual_head)]};
+  const Brain brain(settings_, networks, watch_, m, grid.shape, b, crop, threads_);
+  brain.find_tissue();
+  done(DAL_SECONDS_NETWORK);
+  brain.recouple();
+  done(DAL_SECONDS_RECOUPLING);
+  brain.find_abnormal();
+  done(DAL_SECONDS_RESIDUAL_HEAD);
+  const auto looks_like = static_cast<Contrast>(brain.look());
+  const Contrast contrast =
+      request_.contrast == DAL_GUESS ? looks_like : static_cast<Contrast>(request_.contrast - DAL_T1W);
+  const SignsWeighed signs = brain.score(contrast, &found_.score);
+  found_.contrast = static_cast<int32_t>(contrast) + DAL_T1W;
+  found_.looks_like = static_cast<int32_t>(looks_like) + DAL_T1W;
+  found_.sign = signs.shown > 0 ? DAL_BRIGHT : DAL_DARK;
+  done(DAL_SECONDS_SCORE);
+
+  resample(back, m.anomaly, Voxel::f32, scan_.map, m.stage, threads_);
+  if (wanted(DAL_PSEUDO_HEALTHY)) {
+    const float scale = static_cast<float>(normalised.scale),
+                offset = static_cast<float>(normalised.offset);
+    each(voxels, threads_, [&](int64_t i) { m.x[i] = m.mask[i] ? m.phi[i] / scale + offset : 0.f; });
+    resample(back, m.x, Voxel::f32, scan_.pseudo_healthy, m.stage, threads_);
+  }
+  const bool healthy = wanted(DAL_PSEUDO_HEALTHY);
+  each(shape_.voxels(), threads_, [&](int64_t i) {
+    if (scan_.brain[i]) return;
+    scan_.map[i] = 0;
+    if (healthy) scan_.pseudo_healthy[i] = 0;
+  });
+  done(DAL_SECONDS_SCAN_GRID);
+}
+
+void Run::find_regions(Regions& regions) {
+  found_.threshold = request_.threshold != 0 ? request_.threshold : 1;
+  const float threshold = static_cast<float>(found_.threshold);
+  anomaly_mask(scan_.map, threshold, least_, scan_.above, shape_, scan_.stage, threads_);
+  const int64_t count = region_table(scan_.map, scan_.above, grid_.affine, least_, scan_.regions,
+                                     kMostRegions, shape_, scan_.stage, threads_);
+  regions.table = scan_.found;
+  regions.count = static_cast<int32_t>(std::min(count, kMostRegions));
+  const double turn = image_.space == DAL_LPS ? -1 : 1;
+  for (int32_t i = 0; i < regions.count; ++i) {
+    const Region& r = scan_.regions[i];
+    scan_.found[i] = {r.volume_ml, r.peak, r.mean, {turn * r.centre[0], turn * r.centre[1], r.centre[2]}};
+  }
+  found_.regions = regions.count;
+}
+
+void Run::write() {
+  for (int32_t i = 0; i < request_.outputs_count; ++i) {
+    const dal_output to = output(i);
+    const void* values = scan_.map;
+    if (to.what == DAL_ANOMALY_MASK) values = scan_.above;
+    if (to.what == DAL_BRAIN_MASK) values = scan_.brain;
+    if (to.what == DAL_PSEUDO_HEALTHY) values = scan_.pseudo_healthy;
+    write_output(to, grid_, values, threads_);
+  }
+  done(DAL_SECONDS_REGIONS);
+}
+
+}  // namespace
+
+Limits checked_limits(const dal_limits& given) {
+  Limits limits{{256, 256, 256}, 230, given.extraction != 0};
+  for (int axis = 0; axis < 3; ++axis) {
+    if (given.max_shape[axis]) limits.max_shape[axis] = given.max_shape[axis];
+    if (limits.max_shape[axis] < 8 || limits.max_shape[axis] > 1024)
+      fail(DAL_ARGUMENT, "value", "max_shape[%d] must be 8 to 1024, not %lld", axis,
+           (long long)limits.max_shape[axis]);
+  }
+  if (given.max_brain_mm != 0) limits.max_brain_mm = given.max_brain_mm;
+  if (!(limits.max_brain_mm >= 20 && limits.max_brain_mm <= 1000))
+    fail(DAL_ARGUMENT, "value", "max_brain_mm must be 20 to 1000, not %g", limits.max_brain_mm);
+  return limits;
+}
+
+size_t arena_bytes(const Settings& settings, const Limits& limits, int threads) {
+  const Arena measure(nullptr, 0);
+  const Shape scan = in_memory(limits.max_shape);
+  const int64_t resampling = scan.voxels() * 2 * int64_t(sizeof(float)) + kResamplingBytes;
+  const auto cube = [](int64_t side) { return Shape{side, side, side}; };
+  const auto voxels = [&](double mm, double size) { return int64_t(std::ceil(mm / size)) + 1; };
+  const int64_t brain = voxels(limits.max_brain_mm, settings.voxel_mm);
+  const int64_t model =
+      rounded_up(brain + voxels(2 * GridSettings().margin_mm, settings.voxel_mm), GridSettings().multiple);
+  const int64_t box = rounded_up(brain + 2 * kNetworkMargin, settings.stride);
+  const int64_t first = measure.place<ScanBuffers>(0, scan, int64_t(1), threads).bytes;
+  const int64_t later = measure.place<ModelBuffers>(0, settings, cube(model), resampling, threads).bytes +
+                        measure.place<BoxBuffers>(0, settings, cube(box), threads).bytes;
+  const Shape cover = cube(voxels(kMostHeadMm, settings.brain_voxel_mm));
+  const int64_t head =
+      limits.extraction ? measure.place<HeadBuffers>(0, settings, cover, resampling, threads).bytes : 0;
+  return static_cast<size_t>(first + std::max(head, later));
+}
+
+dal_summary run_chain(const dal_engine& engine, const Limits& limits, engine::Request* const* requests,
+                      const dal_request& request, const Watch& watch, RunMemory memory, Regions& regions) {
+  if (!request.mask && !limits.extraction)
+    fail(DAL_ARGUMENT, "skull-present",
+         "no mask was given; give one, or open the session with dal_limits.extraction = 1");
+  dal_summary found{};
+  const Arena arena(memory.start, static_cast<int64_t>(memory.bytes));
+  Run(engine, requests, request, watch, arena, found).run(regions);
+  return found;
+}
+
+}  // namespace dal
