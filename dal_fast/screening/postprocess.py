@@ -98,7 +98,7 @@ def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
     inside, data = mask.T, anomaly.data.T
     given = [torch.from_numpy(volume) for volume in (data, inside)]
     if served(*given) and all(volume.is_contiguous() for volume in given):
-        table = stages.region_table(*given, anomaly.affine.ravel().tolist())
+        table = stages.region_table(given[0], given[1], anomaly.affine.ravel().tolist())
         return [Region(*row) for row in table]
     labels = components3d(torch.from_numpy(inside)[None, None], connectivity=26)[0, 0].numpy()
     flat = np.flatnonzero(inside)
