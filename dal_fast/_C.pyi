@@ -251,7 +251,6 @@ class CpuKernels(Kernels[int], Protocol):
         affine: list[float], shape: tuple[int, int, int], target_affine: list[float],
         nearest: bool, out: int, workspace: int, where: int,
     ) -> None: ...  # fmt: skip
-
     def anomaly_map_workspace(self, *, shape: tuple[int, int, int], where: int) -> int: ...
     def anomaly_map(
         self, *, scan: Compared, evidence: int, contrast: int, thresholds: tuple[float, float],
