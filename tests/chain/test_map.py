@@ -24,7 +24,7 @@ from dal_fast.screening.calibration import (
     score_scan,
 )
 from dal_fast.screening.enhance import enhanced, structural_difference
-from dal_fast.screening.postprocess import anomaly_mask, regions, scan_score
+from dal_fast.screening.postprocess import anomaly_mask, least_voxels, regions, scan_score
 from dal_fast.screening.result import Image
 from dal_fast.screening.scan import load_scan
 from dal_fast.screening.screener import tissue_labels
@@ -243,6 +243,11 @@ def test_a_region_of_just_a_tenth_of_a_millilitre_counts():
         image = Image(data, np.diag([*sides, 1.0]))
         for call in (compiled_once, by_torch):
             assert call(anomaly_mask, image, 1.0).sum() == 50
+        assert _C.cpu.least_voxels(affine=image.affine.ravel().tolist()) == 50
+    sheared = np.array([[0, 0.3, 1.1, 4], [1.0, 0.1, 0, -9], [0, -0.9, 0.2, 2], [0, 0, 0, 1.0]])
+    for affine in (sheared, np.diag([0.1, 0.1, 0.1, 1]), np.diag([9.0, 9.0, 9.0, 1])):
+        want = least_voxels(float(abs(np.linalg.det(affine[:3, :3]))) / 1000)
+        assert _C.cpu.least_voxels(affine=affine.ravel().tolist()) == want
 
 
 @each_isa
