@@ -69,8 +69,9 @@ def test_the_shipped_model(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_scans_of_any_grid_and_contrast(tmp_path):
-    """Several at a time, two of them in one bucket, one oblique, one standardised, one of T1w."""
+    """Several at a time, two of them in one bucket, one oblique, one standardised T1w."""
     scans = {}
     for name, axes, mm, kind, seed in (
         ("a_T2w", "LPS", (2.0, 2.0, 3.0), T2_LIKE, 0),
@@ -83,8 +84,9 @@ def test_scans_of_any_grid_and_contrast(tmp_path):
     turned = affine.copy()
     turned[:2, :2] = affine[:2, :2] @ [[0.98, -0.2], [0.2, 0.98]]
     scans["d_FLAIR"] = data, turned
-    inside = data > 0
-    scans["e_T2w"] = np.where(inside, (data - data[inside].mean()) / data[inside].std(), 0), affine
+    data, affine = scans["c_T1w"]
+    level, spread = data[data > 0].mean(), data[data > 0].std()
+    scans["c_T1w"] = np.where(data > 0, (data - level) / spread, 0), affine
     weights = full_weights(tmp_path)
     screener = Screener(weights, runtime="torch", device="cpu", threshold=0.2)
     chain = chain_of(screener, weights, threshold=0.2)
@@ -99,8 +101,6 @@ def test_scans_of_any_grid_and_contrast(tmp_path):
     assert plans[3].bucket.to_model is None
     for got, result in zip(chain.run(plans), want, strict=True):
         compare(got, result)
-    guessed = chain.run([chain.plan(loaded[0], None)])[0]
-    assert guessed.contrast == guessed.looks_like == "T2w"
 
 
 @pytest.mark.parametrize(
