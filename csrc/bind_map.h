@@ -126,6 +126,10 @@ inline void register_anomaly(py::module_& m) {
 
 inline void register_regions(py::module_& m) {
   m.def(
+      "least_voxels",  // of a region, on the grid of an affine
+      [](const std::array<double, 16>& affine) { return least_voxels(voxel_ml(affine.data())); },
+      py::kw_only(), "affine"_a);
+  m.def(
       "anomaly_mask_workspace",
       [](Sides shape, Where where) { return anomaly_mask_workspace(shape_of(shape), where); },
       py::kw_only(), "shape"_a, "where"_a);

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from chain.volumes import SHAPES, compiled, noise, random_case, reference
+from chain.volumes import SHAPES, everywhere, noise, random_case, reference_parts
 from support import each_isa
 from torch.nn.functional import avg_pool3d, pad
 
@@ -24,7 +24,7 @@ from dal_fast.screening.calibration import (
     score_scan,
 )
 from dal_fast.screening.enhance import enhanced, structural_difference
-from dal_fast.screening.postprocess import anomaly_mask, regions, scan_score
+from dal_fast.screening.postprocess import anomaly_mask, least_voxels, regions, scan_score
 from dal_fast.screening.result import Image
 from dal_fast.screening.scan import load_scan
 from dal_fast.screening.screener import tissue_labels
@@ -46,8 +46,8 @@ def compared(shape, seed=0):
 @pytest.mark.parametrize("shape", SMALLER, ids=str)
 def test_the_residual_evidence(shape):
     given = compared(shape)[:5]
-    [got] = compiled(residual_evidence, *given)
-    [exactly] = reference(residual_evidence, *given, double=True)
+    [got] = everywhere(residual_evidence, *given)
+    [exactly] = reference_parts(residual_evidence, *given, double=True)
     assert got.shape == (1, 11, *shape)
     assert (got - exactly).abs().amax((0, 2, 3, 4)).tolist() == pytest.approx([0] * 11, abs=2e-5)
 
@@ -65,8 +65,8 @@ def test_the_probability_of_an_abnormal_voxel():
         torch.linspace(-120, 120, 30011).view(1, 1, 1, 1, -1),
         noise((1, 1, 1, 1, 30011), 0) > -1,
     )
-    [got] = compiled(abnormal_probability, logit, mask)
-    [exactly] = reference(abnormal_probability, logit, mask, double=True)
+    [got] = everywhere(abnormal_probability, logit, mask)
+    [exactly] = reference_parts(abnormal_probability, logit, mask, double=True)
     assert (got - exactly).abs().max() < 2e-7
     near = (logit.abs() < 80) & mask
     assert ((got - exactly).abs() / exactly)[near].max() < 4e-7
@@ -75,8 +75,8 @@ def test_the_probability_of_an_abnormal_voxel():
 @pytest.mark.parametrize("shape", SMALLER, ids=str)
 def test_the_structural_difference(shape):
     x, phi, _, fluid, _, view = compared(shape)
-    [got] = compiled(structural_difference, x, phi, fluid, view)
-    [exactly] = reference(structural_difference, x, phi, fluid, view, double=True)
+    [got] = everywhere(structural_difference, x, phi, fluid, view)
+    [exactly] = reference_parts(structural_difference, x, phi, fluid, view, double=True)
     assert (got - exactly).abs().max() < 2e-6
 
 
@@ -110,7 +110,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("shape", SMALLER, ids=str)
 def test_the_enhanced_score(shape, case):
-    [got], exactly = compiled(enhanced, *score_case(shape, *case)), exact_score(shape, *case)
+    [got], exactly = everywhere(enhanced, *score_case(shape, *case)), exact_score(shape, *case)
     assert (got - exactly).abs().max() <= 1e-5 * max(1, float(exactly.max()))
 
 
@@ -243,6 +243,11 @@ def test_a_region_of_just_a_tenth_of_a_millilitre_counts():
         image = Image(data, np.diag([*sides, 1.0]))
         for call in (compiled_once, by_torch):
             assert call(anomaly_mask, image, 1.0).sum() == 50
+        assert _C.cpu.least_voxels(affine=image.affine.ravel().tolist()) == 50
+    sheared = np.array([[0, 0.3, 1.1, 4], [1.0, 0.1, 0, -9], [0, -0.9, 0.2, 2], [0, 0, 0, 1.0]])
+    for affine in (sheared, np.diag([0.1, 0.1, 0.1, 1]), np.diag([9.0, 9.0, 9.0, 1])):
+        want = least_voxels(float(abs(np.linalg.det(affine[:3, :3]))) / 1000)
+        assert _C.cpu.least_voxels(affine=affine.ravel().tolist()) == want
 
 
 @each_isa

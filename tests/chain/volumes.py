@@ -23,18 +23,6 @@ def reference(call, *inputs, double=False):
         return call(*inputs)
 
 
-def compiled(call, *inputs):
-    """What the compiled stage makes of them, the same bits with one, two and three threads."""
-    found = []
-    for threads in (1, 2, 3):
-        with context.use(backend="cpu", threads=threads):
-            found.append(call(*inputs))
-    for other in found[1:]:
-        for a, b in zip(parts(found[0]), parts(other), strict=True):
-            assert torch.equal(a, b)
-    return found[0]
-
-
 def reference_parts(call, *inputs, double=False):
     """The tensors of :func:`reference`."""
     return parts(reference(call, *inputs, double=double))
