@@ -54,9 +54,7 @@ def test_a_brain_is_screened_as_python_screens_it(screener, session, brain, cont
     scan, mask, affine = brain
     volume = volume_of(scan, affine, f"sub-01_{contrast}")
     result = screened(screener, volume, mask, f"sub-01_{contrast}")
-    found = session.run(
-        scan, affine, mask, EVERYTHING, contrast=native.CONTRASTS[contrast]
-    )
+    found = session.run(scan, affine, mask, EVERYTHING, contrast=native.CONTRASTS[contrast])
     check_same(result, found)
     assert found[0].contrast == native.CONTRASTS[contrast]
     assert result.anomaly.data.max() > 0
@@ -70,7 +68,9 @@ def test_a_brain_is_screened_as_python_screens_it(screener, session, brain, cont
 )  # fmt: skip
 def test_real_brains_and_heads(screener, engine, shared_data, name):
     volume = read_volume(shared_data / f"{name}.nii.gz")
-    mask = None if name.startswith("heads") else np.asfortranarray(volume.data != 0).astype(np.uint8)
+    mask = (
+        None if name.startswith("heads") else np.asfortranarray(volume.data != 0).astype(np.uint8)
+    )
     stem = name.split("/")[-1]
     result = screened(screener, volume, mask, stem)
     session = native.Session(engine, extraction=int(mask is None), max_shape=volume.data.shape)
