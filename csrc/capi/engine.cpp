@@ -92,15 +92,15 @@ dal_engine::dal_engine(const dal::Memory& given, const dal_options& options, uin
   try {
     open(options);
   } catch (...) {
-    for (auto* network : networks_) memory.destroy(network);
-    memory.destroy(engine_);
+    for (auto* network : networks_) dal::engine::close(network, memory);
+    dal::engine::close(engine_, memory);
     throw;
   }
 }
 
 dal_engine::~dal_engine() {
-  for (auto* network : networks_) memory.destroy(network);
-  memory.destroy(engine_);
+  for (auto* network : networks_) dal::engine::close(network, memory);
+  dal::engine::close(engine_, memory);
 }
 
 void dal_engine::open(const dal_options& options) {
@@ -137,7 +137,7 @@ dal::engine::Network* dal_engine::compile(dal::Part part) {
   try {
     compare(part, *network);
   } catch (...) {
-    memory.destroy(network);
+    dal::engine::close(network, memory);
     throw;
   }
   return network;
@@ -165,7 +165,7 @@ void dal_engine::compare(dal::Part part, dal::engine::Network& network) {
   struct Destroy {  // also when the run fails
     const dal::Memory& memory;
     dal::engine::Request* request;
-    ~Destroy() { memory.destroy(request); }
+    ~Destroy() { dal::engine::close(request, memory); }
   } const own{memory, network.request(memory)};
   const std::atomic<bool> never{false};
   own.request->run(input, output, dal::Watch(never, 0));

@@ -28,7 +28,7 @@ dal_session::~dal_session() { release(); }
 
 void dal_session::release() noexcept {
   for (auto*& request : requests_) {
-    engine->memory.destroy(request);
+    dal::engine::close(request, engine->memory);
     request = nullptr;
   }
   engine->session_closed();

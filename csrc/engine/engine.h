@@ -42,6 +42,7 @@ struct Volume {
 class Request {
  public:
   virtual ~Request() = default;
+  virtual void close(const Memory& memory) noexcept = 0;  // destroys itself
   // Writes the network's output, whose shape the caller knows. Both are contiguous. Throws Failure.
   virtual void run(const Volume& input, const Volume& output, const Watch& watch) = 0;
 };
@@ -49,7 +50,8 @@ class Request {
 class Network {
  public:
   virtual ~Network() = default;
-  virtual Request* request(const Memory& memory) = 0;  // goes by Memory::destroy, before its network
+  virtual void close(const Memory& memory) noexcept = 0;  // destroys itself
+  virtual Request* request(const Memory& memory) = 0;  // closed before its network
 };
 
 struct Options {
@@ -61,11 +63,17 @@ struct Options {
 class Engine {
  public:
   virtual ~Engine() = default;
+  virtual void close(const Memory& memory) noexcept = 0;  // destroys itself
   virtual const char* version() const = 0;
   // `form` and `weights` stay where they are for as long as the network lives.
   virtual Network* network(const Memory& memory, const char* form, size_t form_bytes, const void* weights,
                            size_t weights_bytes) = 0;
 };
+
+template <class T>
+void close(T* object, const Memory& memory) noexcept {
+  if (object) object->close(memory);
+}
 
 // Throws Failure (DAL_ENGINE).
 Engine* open_openvino(const Memory& memory, const Options& options);

@@ -110,6 +110,7 @@ class OpenvinoRequest final : public Request {
     pthread_cond_init(&changed_, &attributes);
     pthread_condattr_destroy(&attributes);
   }
+  void close(const Memory& memory) noexcept override { memory.destroy(this); }
   ~OpenvinoRequest() override {
     api_.ov_infer_request_free(infer_);
     pthread_cond_destroy(&changed_);
@@ -209,6 +210,7 @@ class OpenvinoNetwork final : public Network {
  public:
   OpenvinoNetwork(const Api& api, const Types& types, Compiled* compiled)
       : api_(api), types_(types), compiled_(compiled) {}
+  void close(const Memory& memory) noexcept override { memory.destroy(this); }
   ~OpenvinoNetwork() override { api_.ov_compiled_model_free(compiled_); }
 
   Request* request(const Memory& memory) override {
@@ -234,6 +236,7 @@ class OpenvinoEngine final : public Engine {
     }
     check(api_.ov_core_create(&core_), "it does not start");
   }
+  void close(const Memory& memory) noexcept override { memory.destroy(this); }
   ~OpenvinoEngine() override { api_.ov_core_free(core_); }
 
   const char* version() const override { return version_; }

@@ -14,6 +14,7 @@ import typer
 from dal_fast import __version__
 from dal_fast.cli import (
     bids,
+    bundle,
     calibrate,
     checks,
     compare,
@@ -33,6 +34,7 @@ from dal_fast.cli.terminal import terminal
 __all__ = [
     "app",
     "bids",
+    "bundle",
     "calibrate",
     "checks",
     "compare",
@@ -51,7 +53,7 @@ __all__ = [
 _PANELS = {
     "Screen scans": ("screen", "bids", "dicom", "strip", "demo"),
     "Evaluate detectors": ("evaluate", "make-validation", "compare", "checks"),
-    "Train models and take them elsewhere": ("train", "calibrate", "export"),
+    "Train models and take them elsewhere": ("train", "calibrate", "export", "bundle", "embed"),
     "This installation": ("doctor",),
 }
 

@@ -11,6 +11,8 @@ the library must know beside them stands in the metadata, text by text (numbers 
     Of the model, as in :class:`dal_fast.models.config.DALConfig`.
 ``threshold.<contrast>.<score>``, ``peak.<contrast>.<sign>.mean`` and ``.spread``
     Of :class:`dal_fast.screening.calibration.Calibration`.
+``usual/<contrast>/<score>`` among the tensors
+    Of :mod:`dal_fast.screening.usual_residual`, where the weights have it.
 ``brain.voxel_mm``, ``brain.shape.0`` to ``.2``, ``brain.reach_mm``
     Of the network that extracts brains.
 ``golden.<part>.<input>.<axis>``, ``golden.<part>.step``
@@ -44,6 +46,7 @@ from dal_fast.screening.runtimes import check_installed
 from dal_fast.screening.runtimes.compiled import example_inputs, free_sides
 from dal_fast.screening.runtimes.precision import full_precision
 from dal_fast.screening.scoring import ENHANCED
+from dal_fast.screening.usual_residual import unpack
 
 FORMAT = "dal-fast-bundle-1"
 MIN_ABI = 1
@@ -86,22 +89,35 @@ def bundle(weights: str | Path = "default", brain: str | Path = "brain") -> byte
             f"{weights}: a bundle holds a DAL that recouples in closed form and names tissue by "
             "logits, such as the default weights",
         )
-    facts = _facts(model) | _calibration(weights) | _brain(extractor)
+    healthy = Calibration.model_validate(read_card(weights).get("healthy", {}))
+    usual = {
+        f"usual/{contrast}/{score}": unpack(text).numpy()[None]
+        for contrast, atlases in healthy.usual.items()
+        for score, text in atlases.items()
+    }
+    facts = _facts(model) | _calibration(healthy) | _brain(extractor)
     facts |= {
         "format": FORMAT,
         "min_abi": str(MIN_ABI),
-        "requires": " ".join(_features(model)),
+        "requires": " ".join([*_features(model), *(["usual_residual"] if usual else [])]),
         "dal_fast": __version__,
         "weights_sha256": weights_sha256(weights),
         "brain_weights_sha256": weights_sha256(brain),
     }
-    tensors = {"atlas": model.part("evidence").atlas[0].numpy()}  # type: ignore[union-attr]
+    atlas: Any = model.part("evidence")
+    tensors: dict[str, NDArray[Any]] = usual | {"atlas": atlas.atlas[0].numpy()}
     for owner in (model, extractor):
         for part in (part for part in owner.parts if part in _PARTS):
             content, about = _network(owner, part)
             tensors |= content
             facts |= about
     return _with_checksum(tensors, facts)
+
+
+def bundle_key() -> str:
+    """What the bundle of the default weights depends on, as a few digits."""
+    facts = (FORMAT, __version__, weights_sha256("default"), weights_sha256("brain"))
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def golden_input(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -141,8 +157,7 @@ def _facts(model: DAL) -> dict[str, str]:
     }
 
 
-def _calibration(weights: str | Path) -> dict[str, str]:
-    healthy = Calibration.model_validate(read_card(weights).get("healthy", {}))
+def _calibration(healthy: Calibration) -> dict[str, str]:
     facts = {
         f"threshold.{contrast}.{score}": repr(value)
         for contrast, levels in healthy.thresholds.items()

@@ -78,9 +78,7 @@ def main(library, bundle, engine_path, scan_file, mask_file, *sides):
     options = sized(DalOptions, engine_path=os.fsencode(engine_path))
     request = sized(DalRequest, scan=c.pointer(images[0]), mask=c.pointer(images[1]))
     checked(
-        lib.dal_engine_open(
-            os.fsencode(bundle), c.byref(options), c.byref(engine), c.byref(error)
-        )
+        lib.dal_engine_open(os.fsencode(bundle), c.byref(options), c.byref(engine), c.byref(error))
     )
     checked(lib.dal_session_open(engine, None, c.byref(session), c.byref(error)))
     checked(lib.dal_run(session, c.byref(request), c.byref(found), c.byref(error)))

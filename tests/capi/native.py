@@ -120,7 +120,10 @@ def library_path():
     named = os.environ.get("DAL_FAST_LIBRARY")
     if named:
         return Path(named)
-    built = [*ROOT.glob("build/*/csrc/capi/libdal_fast.so.1"), ROOT / "dal_fast/lib/libdal_fast.so.1"]
+    built = [
+        *ROOT.glob("build/*/csrc/capi/libdal_fast.so.1"),
+        ROOT / "dal_fast/lib/libdal_fast.so.1",
+    ]
     found = sorted((p for p in built if p.exists()), key=lambda p: p.stat().st_mtime)
     return found[-1] if found else None
 

@@ -1,0 +1,192 @@
+"""The binary interface: structs, symbols, constants, and programs of an older header."""
+
+import ctypes as c
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from capi import native
+
+ROOT = native.ROOT
+FIRST = Path(__file__).parent / "abi"
+"""What 1.0 was: its header, its constants, and abidw's description. Never changed."""
+STRUCTS = {
+    "dal_error": native.Error, "dal_image": native.Image, "dal_output": native.Output,
+    "dal_request": native.Request, "dal_summary": native.Summary, "dal_region": native.Region,
+    "dal_executor": native.Executor, "dal_allocator": native.Allocator,
+    "dal_options": native.Options, "dal_limits": native.Limits,
+}  # fmt: skip
+needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+needs_abigail = pytest.mark.skipif(
+    shutil.which("abidw") is None or shutil.which("g++") is None,
+    reason="needs abidw and abidiff (abigail-tools) and g++",
+)
+
+
+def constants(header):
+    """Every constant of a header and its value, as the compiler sees it."""
+    names = re.findall(r"\b(DAL_[A-Z0-9_]+) = ", header.read_text("utf-8"))
+    lines = "".join(f'printf("{name} %d\\n", {name});' for name in names)
+    source = f'#include "{header}"\n#include <stdio.h>\nint main(void) {{ {lines} return 0; }}'
+    return dict(line.split() for line in compiled_and_run(source, header.parent).splitlines())
+
+
+def compiled_and_run(source, folder):
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work) / "program.c"
+        path.write_text(source, "utf-8")
+        command = ["gcc", "-std=c99", "-pedantic", "-Werror", f"-I{folder}", path, "-o", f"{work}/p"]
+        subprocess.run(command, check=True)
+        return subprocess.run([f"{work}/p"], capture_output=True, text=True, check=True).stdout
+
+
+def kept():
+    return dict(line.split() for line in (FIRST / "1.0.constants").read_text("utf-8").splitlines())
+
+
+@needs_compiler
+def test_the_header_is_c99_short_and_as_the_tests_see_it():
+    assert len(native.HEADER.read_text("utf-8").splitlines()) <= 300
+    lines = "".join(f'printf("{name} %zu\\n", sizeof({name}));' for name in STRUCTS)
+    source = f'#include "{native.HEADER}"\n#include <stdio.h>\nint main(void) {{ {lines} return 0; }}'
+    found = dict(line.split() for line in compiled_and_run(source, ROOT).splitlines())
+    assert {name: int(size) for name, size in found.items()} == {
+        name: c.sizeof(struct) for name, struct in STRUCTS.items()
+    }
+
+
+@needs_compiler
+def test_constants_keep_their_values(tmp_path):
+    now = constants(native.HEADER)
+    assert {name: now.get(name) for name in kept()} == kept()
+    shifted = tmp_path / "dal_fast.h"
+    text = native.HEADER.read_text("utf-8")
+    shifted.write_text(text.replace("DAL_T2W = 2", "DAL_PDW = 2, DAL_T2W = 3"), "utf-8")
+    assert {name: constants(shifted).get(name) for name in kept()} != kept()
+
+
+def described(out, folder):
+    """abidw's description of the functions and structs, by a header of ``folder``."""
+    library = out.with_suffix(".so")
+    subprocess.run(
+        ["g++", "-std=gnu++17", "-g", "-O0", "-fPIC", "-shared", "-fvisibility=hidden",
+         '-DDAL_FAST_VERSION="x"', f"-I{folder}", f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'kernels'}",
+         f"-Wl,--version-script={ROOT / 'csrc/capi/version.map'}", "-Wl,-soname,libdal_fast.so.1",
+         ROOT / "csrc/capi/api.cpp", "-o", library],
+        check=True,
+    )  # fmt: skip
+    headers = folder / "capi" if folder != ROOT else ROOT / "csrc/capi"
+    subprocess.run(
+        ["abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--drop-private-types",
+         "--headers-dir", headers, "--out-file", out, library],
+        check=True,
+    )  # fmt: skip
+    out.write_text(re.sub(r" path='[^']*'", "", out.read_text("utf-8")), "utf-8")
+    return out
+
+
+def differs(before, after):
+    return subprocess.run(["abidiff", before, after], capture_output=True, check=False).returncode
+
+
+@needs_abigail
+def test_functions_and_structs_are_those_of_the_first_version(tmp_path):
+    now = described(tmp_path / "now.abi", ROOT)
+    assert differs(FIRST / "1.0.abi", now) == 0
+    (tmp_path / "capi").mkdir()
+    text = native.HEADER.read_text("utf-8")
+    planted = text.replace("  double brain_ml; ", "  double planted;\n  double brain_ml; ")
+    assert planted != text
+    (tmp_path / "capi/dal_fast.h").write_text(planted, "utf-8")
+    assert differs(FIRST / "1.0.abi", described(tmp_path / "planted.abi", tmp_path)) != 0
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
+def test_the_library_shows_its_functions_alone_and_needs_libc_alone(library):
+    symbols = subprocess.run(
+        ["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True
+    ).stdout
+    names = {line.split()[-1].split("@")[0] for line in symbols.splitlines()}
+    declared = set(re.findall(r"\b(dal_[a-z_]+)\(", native.HEADER.read_text("utf-8")))
+    assert names - {"DAL_FAST_1"} <= declared
+    assert {"dal_run", "dal_engine_open"} <= names
+    needed = subprocess.run(
+        ["readelf", "-d", library], capture_output=True, text=True, check=True
+    ).stdout
+    libraries = set(re.findall(r"NEEDED.*\[(.*)\]", needed))
+    assert {name.split(".")[0].split("-")[0] for name in libraries} <= {"libc", "libm", "ld"}
+    assert "[libdal_fast.so.1]" in needed
+
+
+def test_structs_of_other_sizes(lib, session, brain):
+    scan, mask, affine = brain
+    image, brain_image, error = native.image_of(scan, affine), native.image_of(mask), native.Error()
+
+    def run(request, summary=None):
+        return lib.dal_run(session.handle, c.cast(c.byref(request), c.POINTER(native.Request)),
+                           summary, error)  # fmt: skip
+
+    class Longer(c.Structure):
+        _fields_ = [("known", native.Request), ("later", c.c_int64)]
+
+    longer = Longer()
+    longer.known = native.Request(scan=c.pointer(image), mask=c.pointer(brain_image))
+    longer.known.struct_size = c.sizeof(longer)
+    assert run(longer) == native.OK
+    longer.later = 1  # asks for what this library does not know
+    assert run(longer) == native.UNSUPPORTED
+    for size in (0, 4, c.sizeof(native.Request) - 1, 1 << 20):
+        longer.known.struct_size = size
+        assert run(longer) == native.ARGUMENT, size
+        assert b"struct_size" in error.message
+
+
+@pytest.mark.parametrize("error", [None, native.Error(), native.Error(struct_size=4)], ids=str)
+def test_null_everywhere(lib, engine, session, error):
+    null, handle = None, c.c_void_p()
+    assert lib.dal_engine_open(null, null, c.byref(handle), error) == native.ARGUMENT
+    assert lib.dal_engine_open(b"x", null, null, error) == native.ARGUMENT
+    assert lib.dal_engine_open_memory(null, 9, null, c.byref(handle), error) == native.ARGUMENT
+    assert lib.dal_session_open(null, null, c.byref(handle), error) == native.ARGUMENT
+    assert lib.dal_session_open(engine.handle, null, null, error) == native.ARGUMENT
+    assert lib.dal_session_bytes(null, null, error) == native.ARGUMENT
+    assert lib.dal_run(null, null, null, error) == native.ARGUMENT
+    assert lib.dal_run(session.handle, null, null, error) == native.ARGUMENT
+    assert lib.dal_run(session.handle, native.Request(), null, error) == native.ARGUMENT
+    assert lib.dal_regions(session.handle, 48, null, 3, error) == native.ARGUMENT
+    assert lib.dal_cancel(null) == native.ARGUMENT
+    assert lib.dal_engine_fact(null, b"engine") is None
+    lib.dal_session_close(null)
+    lib.dal_engine_close(null)
+
+
+def test_facts(lib, engine):
+    from dal_fast import __version__
+
+    assert lib.dal_abi() == 1
+    assert lib.dal_version().decode() == __version__
+    assert lib.dal_engine_fact(engine.handle, b"engine").startswith(b"OpenVINO 20")
+    assert len(lib.dal_engine_fact(engine.handle, b"weights_sha256")) == 64
+    assert lib.dal_engine_fact(engine.handle, b"nothing") is None
+
+
+@needs_compiler
+def test_the_first_versions_program_runs_with_this_library(library, bundle, engine_path, brain, tmp_path):
+    scan, mask, _ = brain
+    np.asfortranarray(scan).T.tofile(tmp_path / "scan")
+    np.asfortranarray(mask).T.tofile(tmp_path / "mask")
+    program = tmp_path / "screen"
+    subprocess.run(
+        ["gcc", "-std=c99", "-Wall", "-Werror", f"-I{FIRST / '1.0'}", FIRST / "1.0/screen.c", library,
+         f"-Wl,-rpath,{library.parent}", "-o", program],
+        check=True,
+    )  # fmt: skip
+    command = [program, bundle, engine_path, tmp_path / "scan", tmp_path / "mask", *scan.shape, 2.5]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("score ")
