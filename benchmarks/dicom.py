@@ -162,7 +162,8 @@ def stock(study: Path, out: Path) -> Seconds:
     )  # fmt: skip
     seconds["itkimage2paramap"] = timed(
         program("itkimage2paramap"), "--inputDICOMDirectory", study,
-        "--inputImage", files["anomaly"], "--inputMetadata", out / "map.json", "--outputDICOM", out / "map.dcm",
+        "--inputImage", files["anomaly"], "--inputMetadata", out / "map.json",
+        "--outputDICOM", out / "map.dcm",
     )  # fmt: skip
     report = json.loads((out / "sr.json").read_text())
     seg = dcmread(out / "seg.dcm", stop_before_pixels=True)

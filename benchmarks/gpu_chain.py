@@ -8,7 +8,11 @@ them there is of no use, what it costs is), written as uncompressed NIfTI files.
 kept in ``chain-<gpu>.csv`` as soon as it is known:
 
 - *compare*: the default model's maps on the GPU against those on the CPU, at 2 mm;
-- *one by one*: one screener, one scan after the other, everything resident: seconds by stage;
+- *resident*: the chain that stays on the device, of a batch in pinned memory: pace from there to
+  the maps in host memory, in float32 and with networks in bfloat16, and the time of each stage
+  (:mod:`benchmarks.gpu_resident`);
+- *equality*: average precision of maps made on the CPU, on the GPU, and in bfloat16;
+- *one by one*: one screener, one scan after the other: seconds by stage;
 - *networks*: the tissue network alone, by batch and precision;
 - *floors*: the upload of a scan from pinned memory, and the rate of a large bfloat16 matrix
   product, for the network's FLOP;
@@ -19,13 +23,11 @@ kept in ``chain-<gpu>.csv`` as soon as it is known:
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 
@@ -36,8 +38,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import gpu_pack, results_file
+from benchmarks import gpu_pack
 from benchmarks.chain import make_weights
+from benchmarks.gpu_bench import Bench, Table
+from benchmarks.gpu_resident import equality, resident
 from benchmarks.gpu_timing import AnyStopwatch, HostStopwatch, Stopwatch, timing
 from dal_fast.batch.job import Job
 from dal_fast.batch.pool import WorkerPool
@@ -53,57 +57,6 @@ Network = Callable[[Tensor, Tensor], Tensor]
 COMPILING = 50.0  # seconds that torch.compile may take
 
 
-@dataclass(frozen=True)
-class Row:
-    """One measurement of a part, see the module's text."""
-
-    part: str
-    voxel_mm: float
-    contender: str
-    measure: str
-    value: float
-    unit: str
-    gpu: str
-    torch: str
-    commit: str
-    date: str
-
-
-class Table:
-    """Prints each measurement and keeps the file of all of them up to date."""
-
-    def __init__(self, folder: Path, gpu: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"chain-{results_file.slug(gpu)}.csv"
-        common = results_file.gpu_provenance(gpu)
-        self._common = {k: v for k, v in common.items() if k != "cuda"}
-        self._rows: list[Row] = []
-
-    def add(self, part: str, mm: float, contender: str, measure: str, value: float, unit: str):
-        self._rows.append(Row(part, mm, contender, measure, value, unit, **self._common))
-        print(f"{part:<10} {mm:g} mm  {contender:<28} {measure:<22} {value:>10.4g} {unit}")
-        sys.stdout.flush()
-        with self.path.open("w", newline="") as file:
-            names = [field.name for field in fields(Row)]
-            writer = csv.DictWriter(file, names, lineterminator="\n")
-            writer.writeheader()
-            for row in self._rows:
-                writer.writerow({**asdict(row), "value": f"{row.value:.5g}"})
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What every part needs: files, weights, device, and where results go."""
-
-    table: Table
-    watch: AnyStopwatch
-    device: str
-    mm: float
-    scans: list[Path]
-    weights: Path
-    folder: Path
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; the number of parts that failed."""
     options = _parser().parse_args(arguments)
@@ -116,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         benches = [
             _prepared(table, watch, options, brains, Path(temporary), mm) for mm in options.voxel_mm
         ]
-        for part in (compare, one_by_one, networks, floors):
+        for part in (compare, resident, equality, one_by_one, networks, floors):
             for bench in benches:
                 failures += _attempt(part, bench, end)
         for workers in options.workers:
@@ -152,7 +105,7 @@ def _prepared(
     folder.mkdir()
     weights = make_weights(folder / "weights.safetensors", mm)
     scans = [_written(one, folder, mm, options.sides) for one in brains]
-    return Bench(table, watch, options.device, mm, scans, weights, folder)
+    return Bench(table, watch, options.device, mm, scans, weights, folder, brains)
 
 
 def _written(one: Brain, folder: Path, mm: float, sides: Sequence[int]) -> Path:
@@ -183,7 +136,7 @@ def compare(bench: Bench) -> None:
     """Maps on the device against those on the CPU, of two scans."""
     if bench.mm < 2:
         return  # the same code, and half a minute on the CPU
-    here = Screener(bench.weights, runtime="torch", device=bench.device)
+    here = bench.screener()
     there = Screener(bench.weights, runtime="torch", device="cpu")
     worst, differing = 0.0, 0
     for scan in bench.scans[:2]:
@@ -198,7 +151,7 @@ def compare(bench: Bench) -> None:
 
 def one_by_one(bench: Bench) -> None:
     """Seconds a scan by stage, median over the scans, from the file's pages in memory."""
-    screener = Screener(bench.weights, runtime="torch", device=bench.device)
+    screener = bench.screener()
     screener.screen(bench.scans[0])  # warms up
     totals, stages = [], []
     for path in bench.scans:

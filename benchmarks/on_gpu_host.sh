@@ -96,7 +96,7 @@ evidence() {
     device=cpu pack=$scratch/brains.zip
     selection='hybrid and contiguous-1x1x1x1x1'
     kernels=(--sides 20 24 28 --repeats 1 --seconds 3)
-    chain=(--sides 32 40 32 --voxel-mm 2 --scans 2 --workers 1 --seconds 60)
+    chain=(--sides 32 40 32 --voxel-mm 2 --scans 1 --workers 1 --seconds 100)
     step pack 60 "$python" -m benchmarks.gpu_pack "$pack" --synthetic 6
     skip host 'needs a GPU'
   else

@@ -14,6 +14,7 @@
 #include "chain/evidence.h"
 #include "chain/regions.h"
 #include "chain/topmean.h"
+#include "pages.h"
 
 namespace dal {
 
@@ -25,6 +26,8 @@ inline void register_evidence(py::module_& m) {
   m.def(
       "residual_evidence",
       [](const Compared& scan, address p, address out, Sides shape, address workspace, Where where) {
+        const int64_t voxels = shape_of(shape).voxels();
+        prefer_huge_pages(pointer<float>(out), size_t(kResidualChannels * voxels) * sizeof(float), where);
         residual_evidence(scan, pointer<float>(p), pointer<float>(out), shape_of(shape),
                           pointer<void>(workspace), where);
       },
@@ -57,7 +60,9 @@ inline void register_enhance(py::module_& m) {
       NoGil());
   m.def(
       "enhanced_workspace",
-      [](Sides shape, Where where) { return enhanced_workspace(shape_of(shape), EnhanceSettings{}, where); },
+      [](Sides shape, Where where) {
+        return enhanced_workspace(shape_of(shape), EnhanceSettings{}, where);
+      },
       py::kw_only(), "shape"_a, "where"_a);
   m.def(
       "enhanced",
@@ -121,6 +126,10 @@ inline void register_anomaly(py::module_& m) {
 
 inline void register_regions(py::module_& m) {
   m.def(
+      "least_voxels",  // of a region, on the grid of an affine
+      [](const std::array<double, 16>& affine) { return least_voxels(voxel_ml(affine.data())); },
+      py::kw_only(), "affine"_a);
+  m.def(
       "anomaly_mask_workspace",
       [](Sides shape, Where where) { return anomaly_mask_workspace(shape_of(shape), where); },
       py::kw_only(), "shape"_a, "where"_a);
@@ -164,11 +173,10 @@ inline void register_regions(py::module_& m) {
 }
 
 inline void register_map_stages(py::module_& module, py::module_& m) {
-  register_struct<Compared>(
-      module, "Compared",
-      {DAL_FIELD(Compared, x), DAL_FIELD(Compared, phi), DAL_FIELD(Compared, fluid),
-       DAL_FIELD(Compared, highest), DAL_FIELD(Compared, lowest), DAL_FIELD(Compared, spread),
-       DAL_FIELD(Compared, mask)});
+  register_struct<Compared>(module, "Compared",
+                            {DAL_FIELD(Compared, x), DAL_FIELD(Compared, phi), DAL_FIELD(Compared, fluid),
+                             DAL_FIELD(Compared, highest), DAL_FIELD(Compared, lowest),
+                             DAL_FIELD(Compared, spread), DAL_FIELD(Compared, mask)});
   register_struct<Signed>(module, "Signed",
                           {DAL_FIELD(Signed, sign), DAL_FIELD(Signed, smoothed), DAL_FIELD(Signed, level),
                            DAL_FIELD(Signed, usual)});

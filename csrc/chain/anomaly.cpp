@@ -68,10 +68,10 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
     DAL_DISPATCH(structural_excess, s.structure, healthy.usual_structure, float(healthy.structure), voxels,
                  threads);
   const SignsWeighed signs = weigh(bright, dark, healthy.usually_dark, weighing.benefit);
-  DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure,
-               {float(signs.bright), float(signs.dark), float(healthy.structure_share),
-                float(healthy.combined)},
-               out, voxels, threads);
+  DAL_DISPATCH(
+      combine_signs, s.bright, s.dark, s.structure,
+      {float(signs.bright), float(signs.dark), float(healthy.structure_share), float(healthy.combined)},
+      out, voxels, threads);
   return signs;
 }
 

@@ -49,9 +49,8 @@ struct Scratch {
 
 template <class F>
 void in_chunks(int64_t voxels, int threads, F&& f) {
-  parallel_for(ceil_div(voxels, kChunk), threads, [&](int64_t task, int) {
-    f(task * kChunk, std::min(voxels, (task + 1) * kChunk));
-  });
+  parallel_for(ceil_div(voxels, kChunk), threads,
+               [&](int64_t task, int) { f(task * kChunk, std::min(voxels, (task + 1) * kChunk)); });
 }
 
 double dice(const float* a, const float* b, int64_t voxels) {
@@ -132,7 +131,9 @@ bool reaches_a_face(const float* clean, const float* faces, double voxel_mm, int
 
 }  // namespace
 
-int64_t brain_distance_workspace(Shape shape, int threads) { return Scratch(nullptr, shape, threads).bytes; }
+int64_t brain_distance_workspace(Shape shape, int threads) {
+  return Scratch(nullptr, shape, threads).bytes;
+}
 
 BrainFound brain_distance(float* first, float* mirrored, const float* faces, double voxel_mm, float* clean,
                           Shape s, void* workspace, int threads) {
@@ -155,8 +156,8 @@ BrainFound brain_distance(float* first, float* mirrored, const float* faces, dou
   found.sharpness = slope(scratch.mean, clean, voxel_mm, s, scratch.lengths);
   for (int64_t i = 0; i < voxels; ++i) scratch.mask[i] = clean[i] > 0;
   found.sphericity = sphericity(scratch.mask, voxel_mm, s);
-  found.confidence = std::min(
-      kAgreement(found.agreement), std::min(kSharpness(found.sharpness), kSphericity(found.sphericity)));
+  found.confidence = std::min(kAgreement(found.agreement),
+                              std::min(kSharpness(found.sharpness), kSphericity(found.sphericity)));
   found.unusual = unusual_shape(scratch.mask, s, scratch.outline, found.symmetry);
   found.cut = faces && reaches_a_face(clean, faces, voxel_mm, voxels);
   return found;

@@ -26,9 +26,9 @@ struct BrainFound {
 
 int64_t brain_distance_workspace(Shape shape, int threads);  // bytes
 
-// first, mirrored: distances in millimetres, positive inside, predicted for a head and, mirrored back, for its
-// mirror image; both are cut off a voxel outside of the scan. faces: distance_to_faces, or null.
-// clean: the mean of the two with the sign of its largest component, holes filled.
+// first, mirrored: distances in millimetres, positive inside, predicted for a head and, mirrored back, for
+// its mirror image; both are cut off a voxel outside of the scan. faces: distance_to_faces, or null. clean:
+// the mean of the two with the sign of its largest component, holes filled.
 BrainFound brain_distance(float* first, float* mirrored, const float* faces, double voxel_mm, float* clean,
                           Shape shape, void* workspace, int threads);
 

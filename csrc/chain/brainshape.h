@@ -10,8 +10,8 @@ double sphericity(const uint8_t* mask, double voxel_mm, Shape shape);
 
 int64_t brain_shape_workspace(Shape shape);  // bytes
 
-// BrainOddity bits; symmetry: Dice of the mask with its mirror image across the best plane. An empty mask is
-// usual.
+// BrainOddity bits; symmetry: Dice of the mask with its mirror image across the best plane. An empty mask
+// is usual.
 uint32_t unusual_shape(const uint8_t* mask, Shape shape, void* workspace, double& symmetry);
 
 }  // namespace dal

@@ -3,28 +3,24 @@
 #include <algorithm>
 
 #include "boxmean/boxmean.h"
-#include "chain/similarity.h"
 #include "tfce3d/tfce3d.h"
 
 namespace dal {
 namespace {
 
-constexpr int kWindows = 4;
-
 struct StructureScratch {
-  float *ssim, *total;
+  float *total, *mean;
   char* kernel;
   int64_t bytes;
 
   StructureScratch(void* workspace, Shape shape, const EnhanceSettings& settings, int threads) {
-    int64_t most = std::max(DAL_DISPATCH(box_mean_workspace, shape, 1, threads),
-                            DAL_DISPATCH(box_mean_workspace, shape, 3, threads));
-    for (const int window : settings.windows)
-      most = std::max(most, UniformSsim(shape, window).workspace(threads));
+    const int64_t means = std::max(DAL_DISPATCH(box_mean_workspace, shape, 1, threads),
+                                   DAL_DISPATCH(box_mean_workspace, shape, 3, threads));
     Parts parts(workspace);
-    ssim = parts.take<float>(shape.voxels());
     total = parts.take<float>(shape.voxels());
-    kernel = parts.take<char>(most);
+    mean = parts.take<float>(shape.voxels());
+    kernel = parts.take<char>(
+        std::max(means, DAL_DISPATCH(box_dissimilarity_workspace, shape, settings.windows, threads)));
     bytes = parts.used();
   }
 };
@@ -59,15 +55,12 @@ void structural_difference(const float* x, const float* phi, const float* fluid,
                            int threads) {
   const StructureScratch scratch(workspace, shape, settings, threads);
   const int64_t voxels = shape.voxels();
-  std::fill_n(scratch.total, voxels, 0.f);
-  for (const int window : settings.windows) {
-    UniformSsim(shape, window).map(x, phi, scratch.ssim, scratch.kernel, threads);
-    DAL_DISPATCH(add_dissimilarity, scratch.ssim, scratch.total, voxels, threads);
-  }
-  DAL_DISPATCH(gate_dissimilarity, scratch.total, kWindows, fluid, mask, voxels, threads);
+  DAL_DISPATCH(box_dissimilarity, x, phi, mask, settings.windows, scratch.total, shape, scratch.kernel,
+               threads);
+  DAL_DISPATCH(gate_dissimilarity, scratch.total, settings.windows.count, fluid, mask, voxels, threads);
   // nine voxels are three times three
-  DAL_DISPATCH(box_mean, scratch.total, 1, scratch.ssim, shape, scratch.kernel, threads);
-  DAL_DISPATCH(box_mean, scratch.ssim, 3, out, shape, scratch.kernel, threads);
+  DAL_DISPATCH(box_mean, scratch.total, 1, scratch.mean, shape, scratch.kernel, threads);
+  DAL_DISPATCH(box_mean, scratch.mean, 3, out, shape, scratch.kernel, threads);
   DAL_DISPATCH(keep_inside, out, mask, voxels, threads);
 }
 

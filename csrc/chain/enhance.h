@@ -1,19 +1,21 @@
 // The enhanced score of one scan and sign (dal_fast/screening/enhance.py).
 #pragma once
+#include "boxssim/boxssim.h"
 #include "chain/shape.h"
 #include "residual/residual.h"
 
 namespace dal {
 
 struct EnhanceSettings {
-  int windows[4] = {3, 5, 7, 11};  // voxels, odd, of the structural similarity
+  BoxWindows windows{4, {3, 5, 7, 11}};  // of the structural similarity
   float least_structure = 0.3f;  // how much counts where scan and phi are structured alike
   float usual_least = 0.25f;  // added to the residual that is usual at a place
   double extent_power = 0.5, height_power = 1;  // of threshold-free cluster enhancement
   int connectivity = 26;
 };
 
-int64_t structural_difference_workspace(Shape shape, const EnhanceSettings& settings, int threads);  // bytes
+int64_t structural_difference_workspace(Shape shape, const EnhanceSettings& settings,
+                                        int threads);  // bytes
 
 // g: the mean over 9^3 of (1 - fluid)(1 - SSIM), over all windows; 0 outside the mask.
 void structural_difference(const float* x, const float* phi, const float* fluid, const uint8_t* mask,

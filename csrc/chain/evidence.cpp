@@ -1,21 +1,21 @@
 #include "chain/evidence.h"
 
-#include "chain/similarity.h"
+#include "boxssim/boxssim.h"
 
 namespace dal {
 namespace {
 
-constexpr int kWindow = 7;  // voxels, of the structural similarity
+constexpr BoxWindows kWindow{1, {7}};  // of the structural similarity
 
 struct Scratch {
-  float* ssim;
+  float* dissimilarity;
   char* kernel;
   int64_t bytes;
 
   Scratch(void* workspace, Shape shape, int threads) {
     Parts parts(workspace);
-    ssim = parts.take<float>(shape.voxels());
-    kernel = parts.take<char>(UniformSsim(shape, kWindow).workspace(threads));
+    dissimilarity = parts.take<float>(shape.voxels());
+    kernel = parts.take<char>(DAL_DISPATCH(box_dissimilarity_workspace, shape, kWindow, threads));
     bytes = parts.used();
   }
 };
@@ -42,11 +42,12 @@ int64_t residual_evidence_workspace(Shape shape, int threads) {
 void residual_evidence(const Compared& scan, const float* p, float* out, Shape shape, void* workspace,
                        int threads) {
   const Scratch scratch(workspace, shape, threads);
-  UniformSsim(shape, kWindow).map(scan.x, scan.phi, scratch.ssim, scratch.kernel, threads);
+  DAL_DISPATCH(box_dissimilarity, scan.x, scan.phi, scan.mask, kWindow, scratch.dissimilarity, shape,
+               scratch.kernel, threads);
   int64_t first, end;
   extent_of(scan.mask, shape, first, end);
-  DAL_DISPATCH(residual_channels, scan, p + shape.voxels(), p + 2 * shape.voxels(), scratch.ssim, first, end,
-               out, shape, threads);
+  DAL_DISPATCH(residual_channels, scan, p + shape.voxels(), p + 2 * shape.voxels(), scratch.dissimilarity,
+               first, end, out, shape, threads);
 }
 
 void abnormal_probability(const float* logit, const uint8_t* mask, float* out, Shape shape, int threads) {

@@ -142,14 +142,15 @@ void window(const float* whole, const HeadCover& cover, double voxel_mm, Shape s
     for (int64_t w = 0; w < n[2]; ++w) s.up[w] += whole[row * n[2] + w] > level;
   int64_t top = n[2];
   for (int64_t w = n[2] - 1; w >= 0; --w) {
-    const float ml = float(s.up[w]) * float(voxel_mm * voxel_mm * voxel_mm) / 1000.f * float(2.5 / voxel_mm);
+    const float ml =
+        float(s.up[w]) * float(voxel_mm * voxel_mm * voxel_mm) / 1000.f * float(2.5 / voxel_mm);
     if (!(ml > kTopMl)) continue;
     top = w + 1;
     break;
   }
   if (n[2] > wanted[2])
-    first[2] = std::max<int64_t>(
-        0, std::min(n[2], top + round_half_even(kHeadroomMm / voxel_mm)) - wanted[2]);
+    first[2] =
+        std::max<int64_t>(0, std::min(n[2], top + round_half_even(kHeadroomMm / voxel_mm)) - wanted[2]);
   const int64_t low = std::max<int64_t>(0, top - round_half_even(kTallMm / voxel_mm));
   std::fill_n(s.across[0], n[0], int64_t(0));
   std::fill_n(s.across[1], n[1], int64_t(0));
@@ -243,7 +244,8 @@ void place_head(const float* whole, const HeadCover& cover, double voxel_mm, Sha
     std::copy_n(whole + from + spans[2].begin, spans[2].end - spans[2].begin, to + spans[2].begin);
   });
   double low = 0, bright = 0;
-  if (!levels_of(out, s, spans, scratch.values, low, bright)) return void(std::fill_n(out, s.voxels(), 0.f));
+  if (!levels_of(out, s, spans, scratch.values, low, bright))
+    return void(std::fill_n(out, s.voxels(), 0.f));
   const float base = float(low), range = float(bright - low);
   in_rows([&](int64_t, int64_t, float* row) {
     for (int64_t w = spans[2].begin; w < spans[2].end; ++w)

@@ -1,7 +1,7 @@
 // The anomaly mask and its regions, on any grid (dal_fast/screening/postprocess.py).
 //
-// Volumes as they lie in memory: (K, J, I) of a scan in Fortran order, whose voxel (i, j, k) the affine takes
-// to world millimetres.
+// Volumes as they lie in memory: (K, J, I) of a scan in Fortran order, whose voxel (i, j, k) the affine
+// takes to world millimetres.
 #pragma once
 #include "chain/shape.h"
 
@@ -28,8 +28,8 @@ struct Region {
 
 int64_t region_table_workspace(Shape shape, int64_t least, int threads);  // bytes
 
-// The 26-connected regions of a mask that holds none of fewer than `least` voxels, highest peak first. Writes
-// at most `capacity` of them to `out` and returns how many there are.
+// The 26-connected regions of a mask that holds none of fewer than `least` voxels, highest peak first.
+// Writes at most `capacity` of them to `out` and returns how many there are.
 int64_t region_table(const float* anomaly, const uint8_t* mask, const double affine[16], int64_t least,
                      Region* out, int64_t capacity, Shape shape, void* workspace, int threads);
 

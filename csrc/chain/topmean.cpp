@@ -8,6 +8,8 @@
 namespace dal {
 namespace {
 
+constexpr int64_t kBlock = 32;  // values looked at together
+
 int64_t top_of(int64_t voxels, double share) { return int64_t(std::ceil(share * double(voxels))); }
 
 }  // namespace
@@ -30,10 +32,16 @@ double top_mean(const float* x, const uint8_t* mask, int64_t voxels, void* works
     count = top;
     bound = found[top - 1];
   };
-  for (int64_t i = 0; i < voxels; ++i) {
-    if (!(x[i] > bound) || !mask[i]) continue;
-    found[count++] = x[i];
-    if (count == 2 * top) keep_top();
+  for (int64_t begin = 0; begin < voxels; begin += kBlock) {
+    const int64_t end = std::min(voxels, begin + kBlock);
+    float most = -std::numeric_limits<float>::infinity();
+    for (int64_t i = begin; i < end; ++i) most = x[i] > most ? x[i] : most;
+    if (!(most > bound)) continue;
+    for (int64_t i = begin; i < end; ++i) {
+      if (!(x[i] > bound) || !mask[i]) continue;
+      found[count++] = x[i];
+      if (count == 2 * top) keep_top();
+    }
   }
   if (count > top) keep_top();
   std::sort(found, found + count, std::greater<float>());

@@ -10,7 +10,9 @@ import numpy as np
 
 from dal_fast.dicom.frames import Frame
 
-_NO_AGENT = frozenset(("", "NO", "NONE", "N", "0", "NIL", "OHNE"))
+_NO_AGENT = frozenset(
+    ("", "NO", "NONE", "N", "0", "NIL", "OHNE", "N/A", "NA", "-", "KEIN", "AUCUN")
+)
 _AGENT = re.compile(
     r"\+\s*(C|GD|KM)\b|\bC\+|"
     r"(?<![A-Z])(GD|GAD|GADO\w*|KM|POST|POSTGD|CE|CONTRAST|GADAVIST|DOTAREM|MAGNEVIST)(?![A-Z])"
@@ -135,7 +137,8 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _stated_agent(frame: Frame) -> bool:
-    stated = frame.text("ContrastBolusAgent").upper() not in _NO_AGENT
+    text = frame.text("ContrastBolusAgent").upper()
+    stated = text not in _NO_AGENT and not _NO_CONTRAST.search(text)
     return stated or bool(frame.file.header.get("ContrastBolusAgentSequence"))
 
 

@@ -137,7 +137,8 @@ def find_files(study: str | Path) -> StudyFiles:
     """Read the header of every DICOM file.
 
     Args:
-        study: a folder, which is searched with all its folders, a ``.zip`` archive, or one file.
+        study: a folder, which is searched with all its folders, a ``.zip`` archive, or one file;
+            a DICOMDIR stands for the folder that it lies in.
 
     Raises:
         InputError: ``file-missing``, ``file-unreadable``, ``dicom-none``.
@@ -145,6 +146,8 @@ def find_files(study: str | Path) -> StudyFiles:
     study = Path(study)
     if not study.exists():
         raise InputError(Code.FILE_MISSING, f"{study} does not exist")
+    if study.name.lower() == "dicomdir" and study.is_file():
+        study = study.parent
     found = StudyFiles()
     with quiet():
         for source in _sources(study, found):

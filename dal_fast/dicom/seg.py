@@ -29,13 +29,14 @@ def make_segmentation(finding: Finding, label_map: bool = False) -> Dataset | No
     above, brain = finding.result.anomaly_mask.data, finding.result.brain_mask.data
     if not above.any():
         return None
+    held = np.flatnonzero((above | brain).any((0, 1)))
+    masks = np.stack([slices_of(above)[held], slices_of(brain)[held]])
+    pixels = np.moveaxis(masks, 0, -1)  # as highdicom takes it, each mask in one piece
     if label_map:
-        pixels = slices_of(np.where(above, ANOMALY, np.where(brain, BRAIN, 0))).astype(np.uint8)
-    else:
-        pixels = np.stack([slices_of(above), slices_of(brain)], axis=-1)
+        pixels = np.where(masks[0], ANOMALY, masks[1] * BRAIN).astype(np.uint8)
     made = hd.seg.Segmentation(
-        source_images=finding.sources,
-        pixel_array=np.ascontiguousarray(pixels),
+        source_images=[finding.sources[k] for k in held],
+        pixel_array=pixels,
         segmentation_type="LABELMAP" if label_map else "BINARY",
         segment_descriptions=_segments(finding),
         content_label="ANOMALY",

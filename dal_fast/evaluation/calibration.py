@@ -42,7 +42,8 @@ from dal_fast.synthesis.shifted import ShiftedRecipe
 HEALTHY_RATE = 0.001
 USUAL_FROM = 40  # brains
 _LEAST_LEVEL = 1e-4
-_MILD_FIELD = (0.0, 0.15)  # log-SD: a place's usual residual is of anatomy, not of fields
+_FIELD = (0.0, 0.25)  # log-SD; a few scans beyond it would set the level for all others
+_MILD_FIELD = (0.0, 0.15)  # a place's usual residual is of anatomy, not of fields
 
 
 def calibrate(
@@ -171,10 +172,11 @@ def _scans(model: AnyModel, brains: list[Brain], contrast: str, seed: int) -> li
     stronger fields. A real scan where the brain has one of this contrast, else two that are made by
     different methods.
     """
+    ways = ("recolour", Recipe()), ("remap", replace(ShiftedRecipe(), bias=_FIELD))
     return [
         _output(model, brain, contrast, seed, method, recipe)
         for brain in brains
-        for method, recipe in (("recolour", Recipe()), ("remap", ShiftedRecipe()))
+        for method, recipe in ways
     ]
 
 

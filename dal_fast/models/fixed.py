@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dal_fast.metrics import MAD_TO_SIGMA
+from dal_fast.ops._image_stages import not_compiled
 
 _everywhere: ContextVar[bool] = ContextVar("fixed_shapes_everywhere", default=False)
 
@@ -36,11 +37,12 @@ def wanted(x: Tensor) -> bool:
 @contextmanager
 def everywhere() -> Iterator[None]:
     """The forms of fixed shapes also on a CPU, where tests compare them with the others."""
-    token = _everywhere.set(True)
+    ours, stages = _everywhere.set(True), not_compiled.set(True)
     try:
         yield
     finally:
-        _everywhere.reset(token)
+        _everywhere.reset(ours)
+        not_compiled.reset(stages)
 
 
 def masked_median(values: Tensor, mask: Tensor) -> Tensor:
@@ -114,11 +116,18 @@ def laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
         atlas: interpolated as :func:`torch.nn.functional.interpolate` does, mode ``"trilinear"``.
         mask: brains, bool ``(N, D, H, W)``.
     """
+    return laid_out_each(atlas.expand(len(mask), -1, -1, -1, -1), mask)
+
+
+def laid_out_each(atlases: Tensor, mask: Tensor) -> Tensor:
+    """As :func:`laid_out`, of an atlas for each brain, ``(N, K, ...)``."""
     d, h, w = (
         _between(size, extent, length)
-        for size, extent, length in zip(atlas.shape[2:], extents(mask), mask.shape[1:], strict=True)
+        for size, extent, length in zip(
+            atlases.shape[2:], extents(mask), mask.shape[1:], strict=True
+        )
     )
-    out = torch.einsum("kabc,nwc->nkabw", atlas[0], w)
+    out = torch.einsum("nkabc,nwc->nkabw", atlases, w)
     out = torch.einsum("nkabw,nhb->nkahw", out, h)
     return torch.einsum("nkahw,nda->nkdhw", out, d) * mask[:, None]
 

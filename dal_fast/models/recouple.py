@@ -77,7 +77,8 @@ def _all(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
     """Every scan of a batch ``(N, D, H, W)`` in fixed shapes (:mod:`dal_fast.models.fixed`).
 
     How many voxels are looked at follows from the volume instead of from the brain, which fills
-    about a third of it.
+    about a third of it. That chooses as on a CPU, but for brains below 20 000 voxels (160 mL at
+    2 mm), whose field is fitted to fewer voxels here.
     """
     inside, step, usual = mask & (x > 0), 1, x[0].numel() // 3
     while usual >= PLENTY * step**3:

@@ -7,6 +7,8 @@ names.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,11 +18,15 @@ from dal_fast import context
 from dal_fast.ops._checks import address, wants_derivative
 from dal_fast.ops._dispatch import cpu_kernels
 
+not_compiled: ContextVar[bool] = ContextVar("not_compiled", default=False)
+"""Set where the forms for a GPU are compared on a CPU."""
+
 
 def enabled() -> bool:
     """Whether this thread's functions are to use what is compiled."""
     return (
-        context.backend() in ("auto", "cpu")
+        not not_compiled.get()
+        and context.backend() in ("auto", "cpu")
         and context.extension_problem() is None
         and not torch.compiler.is_compiling()
     )

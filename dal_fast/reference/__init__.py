@@ -5,6 +5,7 @@ from dal_fast.reference.components3d import components3d, remove_small
 from dal_fast.reference.median3d import median3d
 from dal_fast.reference.onehot import anatomy_image, onehot_ste
 from dal_fast.reference.resample import axis_weights, oblique3d, separable3d
+from dal_fast.reference.selection import selection_counts, selection_kth
 from dal_fast.reference.ssim_l1 import hybrid_score, l1_ssim_loss, ssim3d, window_weights
 from dal_fast.reference.tfce3d import tfce3d
 from dal_fast.reference.voxel_metrics import (
@@ -44,6 +45,8 @@ __all__ = [
     "score_histogram",
     "score_keys",
     "score_pages",
+    "selection_counts",
+    "selection_kth",
     "separable3d",
     "ssim3d",
     "tfce3d",

@@ -31,13 +31,14 @@ from dal_fast.screening.hd_bet import HdBet
 from dal_fast.screening.runtimes import Runtime, make_runtime
 from dal_fast.screening.scan import Brain
 
-DOUBTFUL, HOPELESS = 0.7, 0.1
+DOUBTFUL, HOPELESS = 0.85, 0.1
 """Confidence below which a mask gets a flag, and below which it is refused."""
 UNLIKELY = 0.7
 """Confidence below which a mask of an unusual shape is refused."""
-ROUNDEST = 0.925
-"""Sphericity above which a mask is refused that no face of the field of view cuts. Two phantoms had
-0.94, two heads 0.85 and 0.90, and 185 stripped brains 0.82 to 0.89."""
+ROUNDEST, ROUND = 0.95, 0.925
+"""Sphericity above which a mask is refused, and above which it is if its shape is unusual too; not
+where a face of the field of view cuts it. A ball of water had 0.98; nine real heads had 0.89 to
+0.91, and one at seven tenths of its size 0.92."""
 SMALLEST_ML, LARGEST_ML = 150.0, 2600.0
 """Volumes beyond which a mask is refused; those of a flag are in :mod:`dal_fast.screening.qc`."""
 
@@ -166,7 +167,7 @@ def _hopeless(
             f"what was found is no clear brain (confidence {quality.confidence:.2f}, Dice with "
             f"the mirrored run {quality.agreement:.2f}, sphericity {quality.sphericity:.2f}{shape})"
         )
-    if quality.sphericity > ROUNDEST and not cut:
+    if quality.sphericity > (ROUND if unusual else ROUNDEST) and not cut:
         return (
             f"what was found is rounder than a brain (sphericity {quality.sphericity:.2f}), as a "
             "phantom is"

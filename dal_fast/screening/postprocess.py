@@ -96,9 +96,9 @@ def least_voxels(voxel_ml: float) -> int:
 def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
     """The 26-connected regions of ``mask``, highest peak first."""
     inside, data = mask.T, anomaly.data.T
-    given = [torch.from_numpy(volume) for volume in (data, inside)]
-    if served(*given) and all(volume.is_contiguous() for volume in given):
-        table = stages.region_table(*given, anomaly.affine.ravel().tolist())
+    found, marked = torch.from_numpy(data), torch.from_numpy(inside)
+    if served(found, marked) and found.is_contiguous() and marked.is_contiguous():
+        table = stages.region_table(found, marked, anomaly.affine.ravel().tolist())
         return [Region(*row) for row in table]
     labels = components3d(torch.from_numpy(inside)[None, None], connectivity=26)[0, 0].numpy()
     flat = np.flatnonzero(inside)

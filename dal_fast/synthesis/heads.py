@@ -36,7 +36,7 @@ from dal_fast.synthesis.head_view import (
 _NOTHING = -20 * STEPS << 8  # a packed voxel of air, far from the brain
 _QUARTERS = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
 """Corners of a tetrahedron: where a voxel's mixture of classes is looked up, in quarters."""
-_RIM_MM = 1.0
+_RIM_MM = 1.25
 """How far outside of the closed tissue the border is drawn: HD-BET's masks of four real heads (two
 T1w of 1 mm, one of 2 mm, one T2w) agree best with it there."""
 _FAINTEST = 0.1

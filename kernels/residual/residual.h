@@ -23,19 +23,16 @@ constexpr float kMostSpreads = 8.f;
 // The head's channels, out: (11, depth, height, width), 0 outside the mask:
 //
 //   2 x - 1, 2 (x - phi), (x - highest) / (4 sigma) in [0, 2], (-lowest - x) / (4 sigma) in [0, 2], fluid,
-//   grey, white, channels 1 and 0 of the voxel mirrored in planes [first, end), 0 elsewhere, 1 - ssim, mask
+//   grey, white, channels 1 and 0 of the voxel mirrored in planes [first, end), 0 elsewhere, 1 - SSIM, mask
 //
-// ssim: SSIM(x, phi) over uniform windows of 7^3.
+// dissimilarity: 1 - SSIM(x, phi) over uniform windows of 7^3 (kernels/boxssim).
 DAL_DECLARE(void residual_channels(const Compared& scan, const float* grey, const float* white,
-                                   const float* ssim, int64_t first, int64_t end, float* out, Shape shape,
-                                   int threads))
+                                   const float* dissimilarity, int64_t first, int64_t end, float* out,
+                                   Shape shape, int threads))
 
 // out = 1 / (1 + exp(-logit)) in the mask, 0 outside; out may be logit.
 DAL_DECLARE(void masked_sigmoid(const float* logit, const uint8_t* mask, float* out, int64_t voxels,
                                 int threads))
-
-// total += max(1 - ssim, 0).
-DAL_DECLARE(void add_dissimilarity(const float* ssim, float* total, int64_t voxels, int threads))
 
 // total = total / windows (1 - fluid) in the mask, 0 outside.
 DAL_DECLARE(void gate_dissimilarity(float* total, int windows, const float* fluid, const uint8_t* mask,

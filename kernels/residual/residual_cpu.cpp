@@ -1,11 +1,10 @@
 // Plain loops over stretches of voxels, which the compiler vectorises. Nothing is contracted: the bits are
 // the same on every instruction set.
-#include "residual/residual.h"
-
 #include <algorithm>
 
 #include "elementary.h"
 #include "parallel.h"
+#include "residual/residual.h"
 #include "simd.h"
 
 namespace dal {
@@ -16,9 +15,8 @@ constexpr int64_t kStretch = 1 << 14;  // voxels of a task
 
 template <class F>
 void in_stretches(int64_t voxels, int threads, F&& f) {
-  parallel_for(ceil_div(voxels, kStretch), threads, [&](int64_t task, int) {
-    f(task * kStretch, std::min(voxels, (task + 1) * kStretch));
-  });
+  parallel_for(ceil_div(voxels, kStretch), threads,
+               [&](int64_t task, int) { f(task * kStretch, std::min(voxels, (task + 1) * kStretch)); });
 }
 
 DAL_INLINE float positive(float v) { return v > 0.f ? v : 0.f; }
@@ -26,10 +24,10 @@ DAL_INLINE float confined(float v, float most) { return v < 0.f ? 0.f : v > most
 
 // A row of the channels that a voxel has by itself; `out` is channel 0 of the row, the others lie `apart`.
 DAL_INLINE void own_channels(const Compared& c, const float* __restrict grey, const float* __restrict white,
-                             const float* __restrict ssim, int64_t at, int64_t n, float* __restrict out,
-                             int64_t apart) {
-  const float *__restrict x = c.x + at, *__restrict phi = c.phi + at, *__restrict fluid = c.fluid + at;
-  const float *__restrict high = c.highest + at, *__restrict low = c.lowest + at;
+                             const float* __restrict dissimilarity, int64_t at, int64_t n,
+                             float* __restrict out, int64_t apart) {
+  const float* __restrict x = c.x + at, * __restrict phi = c.phi + at, * __restrict fluid = c.fluid + at;
+  const float* __restrict high = c.highest + at, * __restrict low = c.lowest + at;
   const float* __restrict spread = c.spread + at;
   const uint8_t* __restrict mask = c.mask + at;
   for (int64_t i = 0; i < n; ++i) {
@@ -44,7 +42,7 @@ DAL_INLINE void own_channels(const Compared& c, const float* __restrict grey, co
     out[i + 4 * apart] = fluid[i] * inside;
     out[i + 5 * apart] = grey[i] * inside;
     out[i + 6 * apart] = white[i] * inside;
-    out[i + 9 * apart] = (1.f - ssim[i]) * inside;
+    out[i + 9 * apart] = dissimilarity[i] * inside;
     out[i + 10 * apart] = inside;
   }
 }
@@ -52,7 +50,7 @@ DAL_INLINE void own_channels(const Compared& c, const float* __restrict grey, co
 // Residual and level of voxels `from`, where the mask is at `at`; `out` is the residual's row.
 DAL_INLINE void other_channels(const Compared& c, int64_t from, int64_t at, int64_t n,
                                float* __restrict out, int64_t apart) {
-  const float *__restrict x = c.x + from, *__restrict phi = c.phi + from;
+  const float* __restrict x = c.x + from, * __restrict phi = c.phi + from;
   const uint8_t* __restrict mask = c.mask + at;
   for (int64_t i = 0; i < n; ++i) {
     const float inside = mask[i] ? 1.f : 0.f;
@@ -73,12 +71,13 @@ void heights(float* __restrict r, const float* __restrict smooth, const float* _
 
 }  // namespace
 
-void residual_channels(const Compared& scan, const float* grey, const float* white, const float* ssim,
-                       int64_t first, int64_t end, float* out, Shape s, int threads) {
+void residual_channels(const Compared& scan, const float* grey, const float* white,
+                       const float* dissimilarity, int64_t first, int64_t end, float* out, Shape s,
+                       int threads) {
   const int64_t plane = s.height * s.width, apart = s.voxels();
   parallel_for(s.depth, threads, [&](int64_t d, int) {
     const int64_t at = d * plane;
-    own_channels(scan, grey + at, white + at, ssim + at, at, plane, out + at, apart);
+    own_channels(scan, grey + at, white + at, dissimilarity + at, at, plane, out + at, apart);
     float* const other = out + 7 * apart + at;
     if (d < first || d >= end) {
       std::fill_n(other, plane, 0.f);
@@ -95,12 +94,6 @@ void masked_sigmoid(const float* logit, const uint8_t* mask, float* out, int64_t
       const float p = 1.f / (1.f + exp_of(-logit[i]));
       out[i] = mask[i] ? p : 0.f;
     }
-  });
-}
-
-void add_dissimilarity(const float* ssim, float* total, int64_t voxels, int threads) {
-  in_stretches(voxels, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) total[i] += positive(1.f - ssim[i]);
   });
 }
 
@@ -125,7 +118,8 @@ void signed_residual(const Compared& c, float sign, const float* usual, float us
   const float* const limit = sign > 0 ? c.highest : c.lowest;
   in_stretches(voxels, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const float flat = positive(sign * (c.x[i] - c.phi[i])), tolerant = positive(sign * c.x[i] - limit[i]);
+      const float flat = positive(sign * (c.x[i] - c.phi[i])),
+                  tolerant = positive(sign * c.x[i] - limit[i]);
       const float r = (flat + tolerant) * (1.f - c.fluid[i]) / (2.f * c.spread[i]);
       out[i] = c.mask[i] ? r : 0.f;
     }

@@ -51,7 +51,9 @@ def test_both_parts_run_from_end_to_end(tmp_path):
     assert {row["commit"] for row in rows} == {"0123abc"}
     with (evidence / "chain-rehearsal.csv").open() as file:
         parts = {row["part"] for row in csv.DictReader(file)}
-    assert parts == {"compare", "one by one", "networks", "floors", "pool"}
+    assert parts == {
+        "compare", "resident", "equality", "one by one", "networks", "floors", "pool"
+    }  # fmt: skip
     with tarfile.open(evidence / "logs.tar.gz") as logs:
         assert {"logs/kernels.log", "logs/chain.log", "logs/gpu.log"} <= set(logs.getnames())
     assert load_weights(training / "weights.safetensors").config.tissue_widths == (4, 8)

@@ -161,9 +161,10 @@ def test_faces_cut_a_distance_off():
     inside = np.minimum(at + 0.5, np.array(scan_shape) - 0.5 - at) * 3.0
     assert faces.numpy() == pytest.approx(inside.min(-1), abs=1e-4)
     first, clean = torch.full((1, 1, *shape), 5.0), torch.empty(1, 1, *shape)
+    mirrored = first.clone()
     work = torch.empty(_C.cpu.brain_distance_workspace(shape=shape, where=1), dtype=torch.uint8)
     found = _C.cpu.brain_distance(
-        first=first.data_ptr(), mirrored=first.clone().data_ptr(), faces=faces.data_ptr(),
+        first=first.data_ptr(), mirrored=mirrored.data_ptr(), faces=faces.data_ptr(),
         voxel_mm=2.0, clean=clean.data_ptr(), shape=shape, workspace=work.data_ptr(), where=1,
     )  # fmt: skip
     assert torch.equal(first[0, 0], (faces + 2).clamp_max(5))

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from chain.volumes import compiled, far, noise, reference
+from chain.volumes import everywhere, far, noise, reference_parts
 
 from dal_fast import context
 from dal_fast.errors import InputError
@@ -70,7 +70,7 @@ def test_plans_and_samples(shape, affine):
     scan = noise(shape, 0).permute(2, 1, 0).contiguous().permute(2, 1, 0)  # Fortran order
     for x, mode in ((scan, "linear"), (scan, "nearest"), (torch.from_numpy(mask), "linear")):
         call = x, affine, want.shape, want.affine, mode
-        (here,), (there,) = compiled(resample, *call), reference(resample, *call)
+        (here,), (there,) = everywhere(resample, *call), reference_parts(resample, *call)
         if mode == "nearest":  # a position between two voxels may take either
             assert (here != there).float().mean() < 1e-3
         else:
@@ -78,7 +78,7 @@ def test_plans_and_samples(shape, affine):
             assert torch.equal(here >= 0.5, there >= 0.5)
     model = noise(want.shape, 1)
     back = model, want.affine, shape[::-1], affine[:, [2, 1, 0, 3]], "linear"
-    assert far(*compiled(resample, *back), *reference(resample, *back)) < 1e-5
+    assert far(*everywhere(resample, *back), *reference_parts(resample, *back)) < 1e-5
 
 
 def test_without_a_mask_and_outside():
@@ -90,7 +90,7 @@ def test_without_a_mask_and_outside():
     assert np.array_equal(got.affine, want.affine)
     far_away = affine.copy()
     far_away[:3, 3] += 1000
-    (nothing,) = compiled(resample, noise((9, 9, 9), 0), affine, (4, 5, 6), far_away, "linear")
+    (nothing,) = everywhere(resample, noise((9, 9, 9), 0), affine, (4, 5, 6), far_away, "linear")
     assert torch.equal(nothing, torch.zeros(4, 5, 6))
 
 
@@ -109,4 +109,4 @@ def test_any_type(dtype):
         np.diag([2.0, 2, 2, 1]),
         "linear",
     )
-    assert far(*compiled(resample, *call), *reference(resample, *call)) < 1e-4
+    assert far(*everywhere(resample, *call), *reference_parts(resample, *call)) < 1e-4

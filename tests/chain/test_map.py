@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from chain.volumes import SHAPES, compiled, noise, random_case, reference
+from chain.volumes import SHAPES, everywhere, noise, random_case, reference_parts
 from support import each_isa
 from torch.nn.functional import avg_pool3d, pad
 
@@ -24,7 +24,7 @@ from dal_fast.screening.calibration import (
     score_scan,
 )
 from dal_fast.screening.enhance import enhanced, structural_difference
-from dal_fast.screening.postprocess import anomaly_mask, regions, scan_score
+from dal_fast.screening.postprocess import anomaly_mask, least_voxels, regions, scan_score
 from dal_fast.screening.result import Image
 from dal_fast.screening.scan import load_scan
 from dal_fast.screening.screener import tissue_labels
@@ -43,14 +43,11 @@ def compared(shape, seed=0):
     return x, phi, p, fluid, mask, mask & (x > 0.1)
 
 
-@each_isa
 @pytest.mark.parametrize("shape", SMALLER, ids=str)
-def test_the_residual_evidence(isa, shape, poisoned):
+def test_the_residual_evidence(shape):
     given = compared(shape)[:5]
-    got, exactly = (
-        compiled(residual_evidence, *given),
-        reference(residual_evidence, *given, double=True),
-    )
+    [got] = everywhere(residual_evidence, *given)
+    [exactly] = reference_parts(residual_evidence, *given, double=True)
     assert got.shape == (1, 11, *shape)
     assert (got - exactly).abs().amax((0, 2, 3, 4)).tolist() == pytest.approx([0] * 11, abs=2e-5)
 
@@ -63,27 +60,24 @@ def test_evidence_of_a_batch_and_of_an_empty_mask():
     assert not both[1].any()
 
 
-@each_isa
-def test_the_probability_of_an_abnormal_voxel(isa, poisoned):
+def test_the_probability_of_an_abnormal_voxel():
     logit, mask = (
         torch.linspace(-120, 120, 30011).view(1, 1, 1, 1, -1),
         noise((1, 1, 1, 1, 30011), 0) > -1,
     )
-    got = compiled(abnormal_probability, logit, mask)
-    exactly = reference(abnormal_probability, logit, mask, double=True)
+    [got] = everywhere(abnormal_probability, logit, mask)
+    [exactly] = reference_parts(abnormal_probability, logit, mask, double=True)
     assert (got - exactly).abs().max() < 2e-7
     near = (logit.abs() < 80) & mask
     assert ((got - exactly).abs() / exactly)[near].max() < 4e-7
 
 
-@each_isa
 @pytest.mark.parametrize("shape", SMALLER, ids=str)
-def test_the_structural_difference(isa, shape, poisoned):
+def test_the_structural_difference(shape):
     x, phi, _, fluid, _, view = compared(shape)
-    got = compiled(structural_difference, x, phi, fluid, view)
-    assert (
-        got - reference(structural_difference, x, phi, fluid, view, double=True)
-    ).abs().max() < 2e-6
+    [got] = everywhere(structural_difference, x, phi, fluid, view)
+    [exactly] = reference_parts(structural_difference, x, phi, fluid, view, double=True)
+    assert (got - exactly).abs().max() < 2e-6
 
 
 def score_case(shape, sign, sharpness, head, usual):
@@ -113,29 +107,11 @@ CASES = [
 """Sign, sharpness, with evidence, with a usual residual."""
 
 
-@each_isa
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("shape", SMALLER, ids=str)
-def test_the_enhanced_score(isa, shape, case, poisoned):
-    got, exactly = compiled(enhanced, *score_case(shape, *case)), exact_score(shape, *case)
+def test_the_enhanced_score(shape, case):
+    [got], exactly = everywhere(enhanced, *score_case(shape, *case)), exact_score(shape, *case)
     assert (got - exactly).abs().max() <= 1e-5 * max(1, float(exactly.max()))
-
-
-def test_the_bits_do_not_depend_on_the_instruction_set():
-    x, phi, p, fluid, mask, view = compared((24, 35, 48))
-    found = []
-    for name in context.supported_instruction_sets():
-        with context.use(instruction_set=name):
-            spread, structure = (
-                usual_spread(x, phi, p, view),
-                structural_difference(x, phi, fluid, view),
-            )
-            evidence = residual_evidence(x, phi, p, fluid, mask)
-            h = abnormal_probability(evidence[:, 1:2], mask)
-            e = enhanced(x, phi, fluid, view, spread, structure, -1.0, 0.5, h)
-            found.append((structure, evidence, h, e))
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 ANYWHERE = torch.rand(SIDES, generator=torch.Generator().manual_seed(9))
@@ -176,8 +152,9 @@ def one_map(evidence, contrast):
         )
         weights, shown = _C.cpu.anomaly_map(
             scan=scan, evidence=address(e.abnormal), contrast=CONTRASTS.index(contrast),
-            thresholds=(levels["structure"], levels[COMBINED]), usual_structure=address(usual[STRUCTURE]),
-            bright=bright, dark=dark, out=out.data_ptr(), shape=shape, workspace=work.data_ptr(), where=threads,
+            thresholds=(levels["structure"], levels[COMBINED]),
+            usual_structure=address(usual[STRUCTURE]), bright=bright, dark=dark,
+            out=out.data_ptr(), shape=shape, workspace=work.data_ptr(), where=threads,
         )  # fmt: skip
         bits.append((out.clone(), weights, shown))
     assert torch.equal(bits[0][0], bits[1][0])
@@ -217,12 +194,17 @@ def test_the_scan_score(size):
     values = noise((1, 1, 1, 1, size), 2).abs()
     for anomaly in (values, (values * 4).round()):
         for mask in (anomaly > -1, noise(values.shape, 3) > 0, anomaly < -1):
-            got, want = (call(scan_score, anomaly, mask) for call in (compiled_once, reference))
+            got, want = (call(scan_score, anomaly, mask) for call in (compiled_once, by_torch))
             assert got == pytest.approx(want, rel=1e-12)
 
 
 def compiled_once(call, *inputs):
     with context.use(backend="cpu"):
+        return call(*inputs)
+
+
+def by_torch(call, *inputs):
+    with context.use(backend="reference"):
         return call(*inputs)
 
 
@@ -241,7 +223,7 @@ def blobs(shape, seed):
 def test_mask_and_regions(isa, shape, seed):
     image = blobs(shape, seed)
     found = []
-    for call in (compiled_once, reference):
+    for call in (compiled_once, by_torch):
         mask = call(anomaly_mask, image, 0.8)
         found.append((mask, call(regions, image, mask)))
     (mask, table), (wanted, want) = found
@@ -259,14 +241,19 @@ def test_a_region_of_just_a_tenth_of_a_millilitre_counts():
     data[2:7, 2:7, 2:4] = 2.0
     for sides in ((2, 1, 1), (1, 2, 1), (1, 1, 2), (0.5, 2, 2)):
         image = Image(data, np.diag([*sides, 1.0]))
-        for call in (compiled_once, reference):
+        for call in (compiled_once, by_torch):
             assert call(anomaly_mask, image, 1.0).sum() == 50
+        assert _C.cpu.least_voxels(affine=image.affine.ravel().tolist()) == 50
+    sheared = np.array([[0, 0.3, 1.1, 4], [1.0, 0.1, 0, -9], [0, -0.9, 0.2, 2], [0, 0, 0, 1.0]])
+    for affine in (sheared, np.diag([0.1, 0.1, 0.1, 1]), np.diag([9.0, 9.0, 9.0, 1])):
+        want = least_voxels(float(abs(np.linalg.det(affine[:3, :3]))) / 1000)
+        assert _C.cpu.least_voxels(affine=affine.ravel().tolist()) == want
 
 
 @each_isa
 def test_the_tissue_labels(isa, poisoned):
     p, mask = noise((1, 3, 17, 9, 33), 0).mul(2).round(), noise((1, 1, 17, 9, 33), 1) > 0
-    assert (compiled_once(tissue_labels, p, mask) == reference(tissue_labels, p, mask)).all()
+    assert (compiled_once(tissue_labels, p, mask) == by_torch(tissue_labels, p, mask)).all()
 
 
 def test_real_brains(shared_data):

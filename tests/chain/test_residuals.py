@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from chain.volumes import SHAPES, compiled, far, random_case, reference
+from chain.volumes import SHAPES, everywhere, far, random_case, reference_parts
 
 from dal_fast.models.residuals import highest_nearby, usual_spread
 
@@ -11,17 +11,17 @@ from dal_fast.models.residuals import highest_nearby, usual_spread
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_highest_nearby(shape, sign):
     _, phi, _, mask = random_case(shape)
-    (want,) = reference(highest_nearby, sign * phi, mask)
-    assert torch.equal(compiled(highest_nearby, sign * phi, mask)[0], want)
+    (want,) = reference_parts(highest_nearby, sign * phi, mask)
+    assert torch.equal(everywhere(highest_nearby, sign * phi, mask)[0], want)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_usual_spread(shape):
     x, phi, p, mask = random_case(shape)
     inputs = x, phi, p, mask & (x > 0.2)
-    (got,) = compiled(usual_spread, *inputs)
-    assert far(got, *reference(usual_spread, *inputs, double=True)) < 1e-6
-    assert far(got, *reference(usual_spread, *inputs)) < 1e-6
+    (got,) = everywhere(usual_spread, *inputs)
+    assert far(got, *reference_parts(usual_spread, *inputs, double=True)) < 1e-6
+    assert far(got, *reference_parts(usual_spread, *inputs)) < 1e-6
 
 
 def test_batches_go_one_by_one():

@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from chain.volumes import MEANS, SHAPES, compiled, far, noise, phantom, random_case, reference
+from chain.volumes import (
+    MEANS,
+    SHAPES,
+    everywhere,
+    far,
+    noise,
+    phantom,
+    random_case,
+    reference_parts,
+)
 
 from dal_fast.models.dal import probabilities
 from dal_fast.models.evidence import TissueEvidence, combine
@@ -24,9 +33,11 @@ def evidence_of(x, mask, atlas):
 @pytest.mark.parametrize("contrast", MEANS)
 def test_the_evidence_of_a_phantom(contrast):
     x, _, mask = phantom(contrast)
-    (got,) = compiled(evidence_of, x, mask, smooth_atlas())
-    assert far(got, *reference(evidence_of, x, mask, smooth_atlas(), double=True)) < TOLERANCE
-    assert far(got, *reference(evidence_of, x, mask, smooth_atlas())) < 3 * TOLERANCE  # its own
+    (got,) = everywhere(evidence_of, x, mask, smooth_atlas())
+    assert far(got, *reference_parts(evidence_of, x, mask, smooth_atlas(), double=True)) < TOLERANCE
+    assert (
+        far(got, *reference_parts(evidence_of, x, mask, smooth_atlas())) < 3 * TOLERANCE
+    )  # its own
 
 
 @pytest.mark.parametrize("sides", [(40, 48, 40), (7, 1, 3)], ids=str)
@@ -34,8 +45,8 @@ def test_the_evidence_of_a_phantom(contrast):
 def test_the_evidence_of_anything(shape, sides):
     """Tissues that cannot be told apart: spreads at their limit, and few samples or none."""
     x, _, _, mask = random_case(shape)
-    (got,) = compiled(evidence_of, x, mask, smooth_atlas(sides))
-    exactly = reference(evidence_of, x, mask, smooth_atlas(sides), double=True)
+    (got,) = everywhere(evidence_of, x, mask, smooth_atlas(sides))
+    exactly = reference_parts(evidence_of, x, mask, smooth_atlas(sides), double=True)
     assert far(got, *exactly) < 5 * TOLERANCE
 
 
@@ -43,14 +54,14 @@ def test_the_evidence_of_anything(shape, sides):
 def test_logits_and_probabilities(shape):
     x, _, _, mask = random_case(shape)
     evidence, output = evidence_of(x, mask, smooth_atlas())[:, :7], 3 * noise((1, 4, *shape), 2)
-    (got,) = compiled(combine, evidence, output)
-    assert far(got, *reference(combine, evidence, output, double=True)) < TOLERANCE
-    (found,) = compiled(probabilities, got, mask)
-    assert far(found, *reference(probabilities, got, mask, double=True)) < 1e-6
+    (got,) = everywhere(combine, evidence, output)
+    assert far(got, *reference_parts(combine, evidence, output, double=True)) < TOLERANCE
+    (found,) = everywhere(probabilities, got, mask)
+    assert far(found, *reference_parts(probabilities, got, mask, double=True)) < 1e-6
 
 
 def test_far_logits_are_no_nan():
     logits = torch.tensor([200.0, -200, 0, -1e30, 1e30, 0]).view(1, 3, 1, 1, 2)
     mask = torch.ones(1, 1, 1, 1, 2, dtype=torch.bool)
-    (want,) = reference(probabilities, logits, mask)
-    assert torch.equal(compiled(probabilities, logits, mask)[0], want)
+    (want,) = reference_parts(probabilities, logits, mask)
+    assert torch.equal(everywhere(probabilities, logits, mask)[0], want)

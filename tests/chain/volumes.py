@@ -15,16 +15,21 @@ MEANS = {"T2w": (0.9, 0.55, 0.4), "FLAIR": (0.15, 0.6, 0.5), "T1w": (0.2, 0.5, 0
 
 
 def reference(call, *inputs, double=False):
-    """What torch makes of the inputs, in float32 or in float64: its tensors."""
+    """What torch makes of the inputs, in float32 or in float64."""
     if double:
         inputs = [t.double() if isinstance(t, torch.Tensor) and t.is_floating_point() else t
                   for t in inputs]  # fmt: skip
     with context.use(backend="reference"):
-        return parts(call(*inputs))
+        return call(*inputs)
 
 
-def compiled(call, *inputs):
-    """What the compiled stage makes of them: the same bits everywhere, every element written."""
+def reference_parts(call, *inputs, double=False):
+    """The tensors of :func:`reference`."""
+    return parts(reference(call, *inputs, double=double))
+
+
+def everywhere(call, *inputs):
+    """The tensors of the compiled stage: the same bits everywhere, every element written."""
     found = []
     for name, threads in product(context.supported_instruction_sets(), (1, 3)):
         with context.use(backend="cpu", instruction_set=name, threads=threads), poisoned():

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dal_fast import ops, reference
 from dal_fast.imaging.oblique import sample_oblique
+from dal_fast.imaging.selection import Selection
 from dal_fast.imaging.separable import linear_taps, sample_separable
 
 SSIM_TOLERANCE = {k: 2 * v for k, v in TOLERANCE.items()}
@@ -227,6 +228,30 @@ def obliquely(nearest):
     return {"ours": ours, "reference": exactly}
 
 
+def statistics_of(counts, kth):
+    """The counts, then the lowest, two middle and the highest value, of all and of the positive."""
+    inside, negative, positive = counts
+    values = [float(n) for n in (inside, negative, positive)]
+    for n, above in ((inside, False), (positive, True)):
+        ranks = (0, (n - 1) // 2, n // 2, n - 1) if n else ()
+        values += [kth(k, positive=above) for k in ranks]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def ranked(backend, x, mask):
+    brain = Selection(x, mask.expand_as(x))
+    counts = brain.counts()
+    return statistics_of((counts.inside, counts.negative, counts.positive), brain.kth)
+
+
+def ranked_exactly(x, mask):
+    inside = x, mask.expand_as(x)
+    return statistics_of(
+        reference.selection_counts(*inside),
+        lambda k, positive: reference.selection_kth(*inside, k, positive),
+    )
+
+
 CASES = [
     Case(
         "onehot_ste", lambda s, t: (logits(s, t),), differentiable=1, tolerance=TOLERANCE,
@@ -296,6 +321,10 @@ CASES = [
     ),
     Case(
         "oblique3d nearest", lambda s, t: (noise(s, t),), **obliquely(True), tolerance=RESAMPLED,
+        backends=("cpu",),
+    ),
+    Case(
+        "selection", lambda s, t: (awkward(s, t), mask_of(s)), ranked, ranked_exactly,
         backends=("cpu",),
     ),
     Case(

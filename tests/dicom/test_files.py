@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("pydicom", reason="needs dal_fast[dicom]")
 
-from dicom_lab import scanner
+from dicom_lab import folders, scanner
 from pydicom import dcmread
 from pydicom import uid as uids
 from typer.testing import CliRunner
@@ -99,6 +99,44 @@ def test_links_are_followed_once(tmp_path):
     os.mkfifo(tmp_path / "in" / "pipe")
     assert end_of(tmp_path / "in") == []
     assert len(find_files(tmp_path / "in").images) == 24
+
+
+def test_a_study_that_is_still_arriving_is_asked_again(tmp_path):
+    """What a program that receives images does."""
+    from dal_fast.dicom.study import find_studies
+
+    folder = series(tmp_path / "sent")
+    received = tmp_path / "received"
+    received.mkdir()
+    arriving = sorted(folder.iterdir())
+    for file in (*arriving[:9], *arriving[10:]):
+        file.rename(received / file.name)
+    (study,) = find_studies(received).studies
+    assert [v.rule for v in study.selection.verdicts] == ["dicom-missing-slices"]
+    arriving[9].rename(received / arriving[9].name)
+    studies = find_studies(received)
+    (job,) = studies.jobs(tmp_path / "out")
+    assert job.scan.name == "series-5_T1w"
+
+
+def test_a_directory_stands_for_its_folder(tmp_path):
+    folders.with_directory(scanner.classic(scanner.small_head(), scanner.turned()), tmp_path / "in")
+    assert end_of(tmp_path / "in" / "DICOMDIR") == []
+    assert len(find_files(tmp_path / "in" / "DICOMDIR").images) == 24
+
+
+def test_what_cannot_be_opened_is_told_without_its_folders(tmp_path, monkeypatch):
+    folder = series(tmp_path / "Nachname" / "in")
+    real = files.Source.open
+
+    def refuse(self):
+        if self.name == "IM0003.dcm":
+            raise PermissionError(13, "Permission denied", str(self.path))
+        return real(self)
+
+    monkeypatch.setattr(files.Source, "open", refuse)
+    ((_, reason),) = find_files(folder).damaged
+    assert reason == "it cannot be read: Permission denied"
 
 
 @pytest.mark.slow

@@ -98,6 +98,9 @@ def test_a_contrast_agent_that_was_not_given_is_none():
         ("T1", {"BodyPartExamined": "HEADNECK"}, True),
         ("T1 w/o contrast", {}, True),
         ("T1 +C", {}, False),
+        ("T1", {"ContrastBolusAgent": "No contrast"}, True),
+        ("T1", {"ContrastBolusAgent": "N/A"}, True),
+        ("T1", {"ContrastBolusAgent": "Gadobutrol 7.5 mL"}, False),
     ],
 )
 def test_words_that_decide(name, changes, chosen):

@@ -68,9 +68,9 @@ def test_dcmtk_stores_every_object(objects, tmp_path):
     port = free_port()
     sink = tmp_path / "sink"
     sink.mkdir()
-    server = [tools.path_of("storescp"), "-od", str(sink), "-pm", str(port)]
+    server = [tools.path_of("storescp"), "-od", str(sink), "+xa", "-pm", str(port)]
     with running(server, port):
-        tools.run("dcmsend", "+sd", "+r", "127.0.0.1", port, folder)
+        tools.run("dcmsend", "-dn", "+sd", "+r", "127.0.0.1", port, folder)
     stored = {str(ds.SOPInstanceUID): ds for ds in map(dcmread, sink.iterdir())}
     assert stored.keys() == paths.keys()
     for uid, path in paths.items():
@@ -102,7 +102,7 @@ def test_orthanc_stores_every_object_and_gives_it_back(objects, tmp_path):
         return urllib.request.urlopen(f"http://127.0.0.1:{http}{path}", timeout=30).read()
 
     with running([tools.path_of("Orthanc"), str(tmp_path / "orthanc.json")], dicom):
-        tools.run("dcmsend", "-aec", "ORTHANC", "+sd", "+r", "127.0.0.1", dicom, folder)
+        tools.run("dcmsend", "-dn", "-aec", "ORTHANC", "+sd", "+r", "127.0.0.1", dicom, folder)
         end = time.monotonic() + PATIENCE
         identifiers = []
         while time.monotonic() < end and len(identifiers) < len(paths):

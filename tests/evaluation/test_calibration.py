@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from brains import write_dataset
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
@@ -12,7 +13,14 @@ from dal_fast.models import load_weights, read_card
 from dal_fast.screening.contrast import CONTRASTS
 from dal_fast.screening.scoring import ENHANCED, SCORES
 from dal_fast.screening.usual_residual import unpack
-from dal_fast.synthesis.brains import bids_sources, load_brains
+from dal_fast.synthesis.brains import bids_sources, is_held_out, load_brains
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A data set of two held-out subjects and two of training."""
+    names = sorted((f"sub-{i:03d}" for i in range(100)), key=is_held_out)
+    return write_dataset(tmp_path_factory.mktemp("both") / "data", [*names[:2], *names[-2:]])
 
 
 def test_contrasts_that_are_compared_share_their_anatomy(brains, weights):
@@ -48,9 +56,9 @@ def test_calibration_is_of_healthy_brains_and_repeatable(brains, weights):
     assert found.usual == {}
 
 
-def test_how_large_residuals_usually_are_is_taken_from_other_brains(brains, weights):
-    held_out = load_brains(bids_sources(brains, held_out=True))
-    others = load_brains(bids_sources(brains, held_out=False))
+def test_how_large_residuals_usually_are_is_taken_from_other_brains(both, weights):
+    held_out = load_brains(bids_sources(both, held_out=True))
+    others = load_brains(bids_sources(both, held_out=False))
     model = load_weights(weights)
     found = calibration.calibrate(model, held_out, 0, others)
     assert found.usual == calibration.usual_residuals(model, others, 0)
@@ -65,9 +73,9 @@ def test_how_large_residuals_usually_are_is_taken_from_other_brains(brains, weig
         assert levels["enhanced_positive"] != before["enhanced_positive"]
 
 
-def test_a_weight_file_is_calibrated_by_the_command(brains, weights, tmp_path):
+def test_a_weight_file_is_calibrated_by_the_command(brains, both, weights, tmp_path):
     out = tmp_path / "own.safetensors"
-    words = ["calibrate", str(weights), str(out), "--data", str(brains), "--at-most", "1"]
+    words = ["calibrate", str(weights), str(out), "--data", str(both), "--at-most", "1"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert "1 held-out healthy brains" in done.output
@@ -75,9 +83,10 @@ def test_a_weight_file_is_calibrated_by_the_command(brains, weights, tmp_path):
     assert card["calibrated_on"] == 1
     assert set(card["healthy"]["thresholds"]) == set(card["healthy"]["usual"]) == set(CONTRASTS)
     assert {k: v for k, v in card.items() if k in read_card(weights)} == read_card(weights)
-    missing = CliRunner().invoke(app, [*words[:-3], str(tmp_path)])
-    assert missing.exit_code == 2
-    assert missing.stderr.startswith("error [no-data]: ")
+    for folder in (tmp_path, brains):  # no brains; none of training
+        missing = CliRunner().invoke(app, [*words[:-3], str(folder)])
+        assert missing.exit_code == 2
+        assert missing.stderr.startswith("error [no-data]: ")
 
 
 def test_one_healthy_voxel_in_a_thousand_is_above_the_threshold(brains, weights):

