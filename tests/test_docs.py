@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 CARD = ROOT / "dal_fast/weights/default.md"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", CARD])
-OTHERS_OPTIONS = {  # of sbatch, cmake and the benchmarks
-    "--array", "--build", "--cpus-per-task", "--mem", "--record",
+OTHERS_OPTIONS = {  # of sbatch, cmake, pkg-config and the benchmarks
+    "--array", "--build", "--cflags", "--cpus-per-task", "--libs", "--mem", "--record",
 }  # fmt: skip
 
 
