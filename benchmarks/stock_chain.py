@@ -33,8 +33,9 @@ from dal_fast.screening.calibration import (
     Calibration,
 )
 from dal_fast.screening.contrast import guess_contrast
-from dal_fast.screening.enhance import LEAST_STRUCTURE, SHARPNESS, WINDOWS
+from dal_fast.screening.enhance import LEAST_STRUCTURE, LEAST_USUAL, SHARPNESS, WINDOWS
 from dal_fast.screening.postprocess import MIN_REGION_ML, TOP_FRACTION
+from dal_fast.screening.usual_residual import unpack
 
 Array = NDArray[np.float32]
 _CUBE = np.ones((3, 3, 3))
@@ -120,7 +121,9 @@ def _anomaly(
     scanned_tensor = torch.from_numpy(scanned)[None, None]
     contrast = guess_contrast(*volumes, output.fluid, scanned_tensor)
     spread, dry = _spread(x - phi, p, scanned), (1 - output.fluid[0, 0].numpy()) * scanned
-    structure = _structure(x, phi, dry) * scanned / healthy.threshold(contrast, STRUCTURE)
+    usual = _Usual(healthy, contrast, scanned)
+    g, unit = _structure(x, phi, dry) * scanned, healthy.threshold(contrast, STRUCTURE)
+    structure, excess = g / unit, np.maximum(g - usual.of(STRUCTURE), 0) / unit
     maps, stands = [], []
     signs = (BRIGHT, DARK) if USUAL[contrast] == BRIGHT else (DARK, BRIGHT)
     for name in signs:
@@ -128,7 +131,7 @@ def _anomaly(
         highest = ndimage.maximum_filter(np.where(scanned, flip * phi, -np.inf), footprint=_CUBE)
         flat = np.maximum(flip * (x - phi), 0)
         tolerant = np.where(scanned, np.maximum(flip * x - highest, 0), 0)
-        residual = (flat + tolerant) * dry / (2 * spread)
+        residual = (flat + tolerant) * dry / (2 * spread) / (LEAST_USUAL + usual.of(name))
         smooth, sharpness = residual, SHARPNESS[contrast]
         for _ in range(2):
             smooth = ndimage.uniform_filter(smooth, 3, mode="constant")
@@ -139,12 +142,34 @@ def _anomaly(
         enhanced = _tfce(np.where(scanned, weighed, 0))
         enhanced = enhanced / healthy.threshold(contrast, name)
         peak = math.log(max(1e-6, _top(enhanced, scanned)))
-        maps.append(enhanced + STRUCTURE_SHARE[contrast] * structure)
+        maps.append(enhanced + STRUCTURE_SHARE[contrast] * excess)
         stands.append(healthy.outstanding(contrast, name, peak))
     doubt = BENEFIT + stands[0] - stands[1]
     weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
     both = np.maximum(weights[0] * maps[0], weights[1] * maps[1])
     return (both / healthy.threshold(contrast, COMBINED)).astype(np.float32)
+
+
+class _Usual:
+    """What healthy brains show at each place, laid into this one's bounding box."""
+
+    def __init__(self, healthy: Calibration, contrast: str, scanned: NDArray[np.bool_]) -> None:
+        self.atlases, self.scanned = healthy.usual[contrast], scanned
+        self.box = ndimage.find_objects(scanned.astype(np.uint8))[0]
+
+    def of(self, name: str) -> Array:
+        """u_s of a sign, or u_g; 0 where it was not measured."""
+        out = np.zeros(self.scanned.shape, np.float32)
+        if name not in self.atlases:
+            return out
+        atlas = unpack(self.atlases[name]).numpy()
+        sides = [side.stop - side.start for side in self.box]
+        places = np.meshgrid(
+            *((np.arange(n) + 0.5) * k / n - 0.5 for n, k in zip(sides, atlas.shape, strict=True)),
+            indexing="ij",
+        )
+        out[self.box] = ndimage.map_coordinates(atlas, places, order=1, mode="nearest")
+        return out * self.scanned
 
 
 def _structure(x: Array, phi: Array, dry: Array) -> Array:

@@ -157,7 +157,14 @@ PROGRAMS = {
             "strip OUT/demo/sub-demo_T1w.nii.gz OUT/strip --runtime torch",
         ),
     ),
-    "openvino": (("openvino",), commands(SCREEN.format("openvino", WEIGHTS))),
+    "openvino": (
+        ("openvino",),
+        commands(
+            SCREEN.format("openvino", WEIGHTS),
+            f"bundle OUT/default.dalb --weights {WEIGHTS}",
+            "embed --engine",
+        ),
+    ),
     "onnx": (("onnxruntime", "onnxscript"), commands(SCREEN.format("onnx", WEIGHTS))),
     "folders": (("openvino",), commands(*FOLDERS)),
     "dicom": (

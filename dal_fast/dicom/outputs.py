@@ -68,8 +68,8 @@ def make_objects(finding: Finding, kinds: Sequence[str], label_map: bool) -> dic
     name = finding.verdict.name
     made: dict[str, Dataset] = {}
     with quiet():
-        seg = make_segmentation(finding, label_map) if {"seg", "sr"} & set(kinds) else None
-        if seg is not None and "seg" in kinds:
+        seg = make_segmentation(finding, label_map) if "seg" in kinds else None
+        if seg is not None:
             made[f"{name}_seg.dcm"] = seg
         if "map" in kinds:
             made[f"{name}_map.dcm"] = make_parametric_map(finding)
@@ -81,7 +81,7 @@ def make_objects(finding: Finding, kinds: Sequence[str], label_map: bool) -> dic
         if "sc" in kinds:
             made[f"{name}_sc.dcm"] = make_secondary_capture(finding)
         if "sr" in kinds:
-            made[f"{name}_sr.dcm"] = make_report(finding, seg if "seg" in kinds else None)
+            made[f"{name}_sr.dcm"] = make_report(finding, seg)
         if "pdf" in kinds:
             from dal_fast.dicom.pdf import make_page
 

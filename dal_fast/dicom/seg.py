@@ -11,15 +11,15 @@ from pydicom.sr.codedict import codes
 
 from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS, Finding, slices_of
 
-ANOMALY, BRAIN = 1, 2
-"""Segment numbers."""
+ANOMALY = 1
+"""Segment number."""
 
 
-def make_segmentation(finding: Finding, label_map: bool = False) -> Dataset | None:
-    """A Segmentation object; ``None`` where no voxel is above the threshold.
+def make_segmentation(finding: Finding, label_map: bool = False) -> Dataset:
+    """A Segmentation object: segment 1 the anomaly, segment 2 the brain.
 
-    Viewers were seen to stop at a segmentation without an anomaly, and a brain mask alone is no
-    finding; the report says that there is none.
+    Where no voxel is above the threshold the brain is the only segment, as viewers were seen to
+    stop at a segment without a voxel.
 
     Args:
         finding: the screened series.
@@ -27,13 +27,12 @@ def make_segmentation(finding: Finding, label_map: bool = False) -> Dataset | No
             read that, and the brain's segment then is the brain without the anomaly.
     """
     above, brain = finding.result.anomaly_mask.data, finding.result.brain_mask.data
-    if not above.any():
-        return None
     held = np.flatnonzero((above | brain).any((0, 1)))
-    masks = np.stack([slices_of(above)[held], slices_of(brain)[held]])
+    given = (above, brain) if above.any() else (brain,)
+    masks = np.stack([slices_of(mask)[held] for mask in given])
     pixels = np.moveaxis(masks, 0, -1)  # as highdicom takes it, each mask in one piece
     if label_map:
-        pixels = np.where(masks[0], ANOMALY, masks[1] * BRAIN).astype(np.uint8)
+        pixels = np.select(list(masks), range(1, 1 + len(masks))).astype(np.uint8)
     made = hd.seg.Segmentation(
         source_images=[finding.sources[k] for k in held],
         pixel_array=pixels,
@@ -50,10 +49,12 @@ def make_segmentation(finding: Finding, label_map: bool = False) -> Dataset | No
 
 
 def _segments(finding: Finding) -> list[Any]:
-    described = (
-        (ANOMALY, "Anomaly", codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Lesion),
-        (BRAIN, "Brain", codes.SCT.AnatomicalStructure, codes.SCT.Brain),
-    )
+    anomaly = finding.result.anomaly_mask.data.any()
+    described = [("Brain", codes.SCT.AnatomicalStructure, codes.SCT.Brain)]
+    if anomaly:
+        described.insert(
+            0, ("Anomaly", codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Lesion)
+        )
     return [
         hd.seg.SegmentDescription(
             segment_number=number,
@@ -62,9 +63,9 @@ def _segments(finding: Finding) -> list[Any]:
             segmented_property_type=kind,
             algorithm_type="AUTOMATIC",
             algorithm_identification=finding.algorithm(),
-            tracking_uid=finding.uid(f"segment {number}"),
+            tracking_uid=finding.uid(f"segment {label}"),
             tracking_id=f"dal_fast {label.lower()}",
-            anatomic_regions=[codes.SCT.Brain] if number == ANOMALY else None,
+            anatomic_regions=[codes.SCT.Brain] if label == "Anomaly" else None,
         )
-        for number, label, category, kind in described
+        for number, (label, category, kind) in enumerate(described, 1)
     ]

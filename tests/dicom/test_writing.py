@@ -42,7 +42,7 @@ def write_all(finding, folder, label_map=False):
     with quiet():
         seg = make_segmentation(finding, label_map)
         made = {
-            "seg": [seg] if seg is not None else [],
+            "seg": [seg],
             "map": [make_parametric_map(finding)],
             "map16": [make_parametric_map(finding, 16)],
             "mr": make_derived_series(finding),
@@ -334,11 +334,16 @@ def test_names_are_copied_as_bytes(tmp_path):
         assert str(dcmread(kind[0]).PatientName) == "Yamada^Tarou=山田^太郎"
 
 
-def test_without_an_anomaly_there_is_no_segmentation(tmp_path):
+@pytest.mark.parametrize("label_map", [False, True])
+def test_without_an_anomaly_the_brain_is_the_only_segment(tmp_path, label_map):
     findings.write_study(tmp_path / "study")
     finding = findings.make_finding(tmp_path / "study", empty=True)
-    paths = write_all(finding, tmp_path / "objects")
-    assert paths["seg"] == []
+    paths = write_all(finding, tmp_path / "objects", label_map)
+    seg = dcmread(paths["seg"][0])
+    labels = [segment.SegmentLabel for segment in seg.SegmentSequence]
+    assert labels == ["Background", "Brain"][not label_map :]
+    assert np.count_nonzero(seg.pixel_array) == finding.result.brain_mask.data.sum() > 0
+    assert tools.errors_of(paths["seg"][0]) == []
     assert tools.errors_of(paths["sr"][0]) == []
     assert "Region" not in str(dcmread(paths["sr"][0]))
 

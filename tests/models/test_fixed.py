@@ -74,7 +74,7 @@ def test_spreads_and_residual_evidence_are_the_same():
     got, want = both(lambda: usual_spread(x, phi, p, mask & (x > 0)))
     torch.testing.assert_close(got, want, atol=1e-6, rtol=0)
     got, want = both(lambda: residual_evidence(x, phi, p, p[:, :1], mask))
-    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got, want, atol=2e-4, rtol=0)  # SSIM takes variances from sums
     volumes = torch.cat([x, phi], dim=1)
     got, want = both(lambda: mirrored(volumes, mask))
     assert torch.equal(got, want)
