@@ -52,6 +52,7 @@ def bids(dataset, out, *words, address=None):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_two_machines_give_what_one_process_gives(cluster, dataset, tmp_path):
     weights = tiny_weights(tmp_path)
     ray, local = tmp_path / "ray", tmp_path / "local"
@@ -70,6 +71,7 @@ def test_two_machines_give_what_one_process_gives(cluster, dataset, tmp_path):
             assert (ray / name).read_bytes() == (local / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_what_a_screener_refuses_is_refused(cluster, dataset, tmp_path):
     done = bids(
         dataset, tmp_path / "out", "--weights", tmp_path / "none", "--engine", "ray",

@@ -64,6 +64,7 @@ def test_both_parts_run_from_end_to_end(tmp_path):
         assert all(path.parent == folder and path.stat().st_size < 16 * 2**20 for path in files)
 
 
+@pytest.mark.long
 def test_when_the_time_is_up_a_step_ends_and_the_table_is_whole(tmp_path):
     slow = tmp_path / "python"  # a step that would take a minute
     slow.write_text(

@@ -27,6 +27,7 @@ def test_a_recipe_takes_the_run_of_its_own_seed(tmp_path):
     assert variants.small(read_config("published"), 3, 7, tmp_path).init is None
 
 
+@pytest.mark.long
 def test_table_of_two_variants(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(variants, "SMALL", {**variants.SMALL, **TINY})
     names = (f"sub-{i:03d}" for i in range(1000))

@@ -213,6 +213,7 @@ def test_size_class(ml, name):
     assert size_class(ml) == name
 
 
+@pytest.mark.long
 def test_from_a_set_to_tables(made, weights, tmp_path):
     """With one case whose lesion mask is empty, and one whose file is lost."""
     shutil.copytree(made, tmp_path / "set")
