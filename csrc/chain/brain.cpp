@@ -180,7 +180,8 @@ BrainVerdict judge_brain(const BrainFound& found, double ml, const BrainLimits& 
   if (!found.any) return BrainVerdict::none;
   if (!(limits.smallest_ml <= ml && ml <= limits.largest_ml)) return BrainVerdict::volume;
   if (found.confidence < (found.unusual ? limits.unlikely : limits.hopeless)) return BrainVerdict::unclear;
-  if (found.sphericity > limits.roundest && !found.cut) return BrainVerdict::round;
+  if (found.sphericity > (found.unusual ? limits.round : limits.roundest) && !found.cut)
+    return BrainVerdict::round;
   return BrainVerdict::taken;
 }
 

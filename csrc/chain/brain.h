@@ -38,14 +38,15 @@ void lift_distance(float* distance, int64_t voxels);
 int64_t brain_mask(const float* lifted, uint8_t* mask, int64_t voxels, int threads);
 
 struct BrainLimits {
-  double doubtful = 0.7, hopeless = 0.1, unlikely = 0.7;  // confidence: a note, refused, refused if unusual
-  double roundest = 0.925;  // sphericity of what no face cuts
+  double hopeless = 0.1, unlikely = 0.7;  // confidence: refused below, refused below if unusual
+  double roundest = 0.95,
+         round = 0.925;  // sphericity of what no face cuts: refused above, refused above if unusual
   double smallest_ml = 150, largest_ml = 2600;
 };
 
 enum class BrainVerdict : int { taken = 0, none = 1, volume = 2, unclear = 3, round = 4 };
 
-// Whether a mask is a brain's; `taken` with found.confidence < doubtful or found.unusual carries notes.
+// Whether a mask is a brain's.
 BrainVerdict judge_brain(const BrainFound& found, double millilitres, const BrainLimits& limits = {});
 
 }  // namespace dal

@@ -1,5 +1,6 @@
 """The compiled stages beside the brain extraction's network against Python."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from dal_fast.imaging.brain_shape import unusual_shape
 from dal_fast.imaging.grid import resample
 from dal_fast.imaging.head_grid import _covering, place_head
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.screening import brain_extraction
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
 
 SHAPE, VOXEL_MM = (80, 96, 96), 2.5
@@ -183,3 +185,12 @@ def test_a_real_head_is_placed_the_same(shared_data):
     )  # fmt: skip
     assert np.reshape(placed, (4, 4)) == pytest.approx(grid.affine, abs=1e-9)
     assert (out - want).abs().max() < 1e-6
+
+
+def test_both_refuse_at_the_same_limits():
+    header = (Path(__file__).parents[2] / "csrc/chain/brain.h").read_text()
+    struct = header.partition("struct BrainLimits")[2].partition("};")[0]
+    names = ("hopeless", "unlikely", "roundest", "round", "smallest_ml", "largest_ml")
+    for name in names:
+        (value,) = re.findall(rf"\b{name} = ([0-9.]+)", struct)
+        assert float(value) == getattr(brain_extraction, name.upper()), name
