@@ -24,6 +24,15 @@ PACKAGE, KERNELS = ROOT / "dal_fast", ROOT / "kernels"
 
 pytestmark = pytest.mark.wheel
 
+LIBRARY = {  # what cmake --install lays out, beside the module
+    "dal_fast/include/dal_fast.h",
+    "dal_fast/lib/libdal_fast.so",
+    "dal_fast/lib/libdal_fast.so.1",
+    "dal_fast/lib/pkgconfig/dal_fast.pc",
+    "dal_fast/share/cmake/dal_fast/dal_fastConfig.cmake",
+    "dal_fast/share/cmake/dal_fast/dal_fastConfigVersion.cmake",
+}
+
 SCRIPT = """
 import sys
 import torch
@@ -81,7 +90,7 @@ def bare(tmp_path_factory, wheel):
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
     found = {name for name in names if ".dist-info/" not in name}
-    compiled = {name for name in found if name.endswith(".so")}
+    compiled = {name for name in found if name.startswith("dal_fast/_C") and name.endswith(".so")}
     assert len(compiled) == 1
     expected = {
         str(path.relative_to(ROOT))
@@ -90,7 +99,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         if "kernels" not in path.relative_to(PACKAGE).parts
     }
     expected |= {f"dal_fast/{path.relative_to(ROOT)}" for path in KERNELS.glob("*/*_triton.py")}
-    assert found - compiled == expected | {"dal_fast/py.typed"}
+    assert found - compiled == expected | LIBRARY | {"dal_fast/py.typed"}
     assert any(name.startswith("dal_fast/_C") and name.endswith(".pyi") for name in found)
     for must in (
         "weights/default.safetensors",
@@ -128,3 +137,33 @@ def test_a_brain_is_screened(bare, tmp_path):
     assert np.allclose(anomaly.affine, affine)
     assert sidecar["Score"] > 1
     assert np.linalg.norm(np.subtract(sidecar["Regions"][0]["centre"], centre)) < 12
+
+
+def test_a_c_program_prints_a_score(bare, tmp_path):
+    """The lines of docs/howto/embed.md, with a compiler that the wheel itself does without."""
+    if not (shutil.which("cc") and shutil.which("pkg-config")):
+        pytest.skip("needs a C compiler and pkg-config")
+
+    def embed(what):
+        done = bare("dal-fast", "embed", f"--{what}")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def call(*words, **environment):
+        done = subprocess.run(
+            list(map(str, words)),
+            capture_output=True, text=True, timeout=240, cwd=tmp_path, check=False,
+            env={"PATH": "/usr/bin:/bin", **environment},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    flags = call(
+        "pkg-config", "--cflags", "--libs", "dal_fast", PKG_CONFIG_PATH=embed("pkgconfigdir")
+    ).split()
+    call("cc", ROOT / "examples/c/screen.c", *flags, "-o", "screen")
+    data, _, _ = phantom("RAS")
+    data.astype("<f4").ravel("F").tofile(tmp_path / "brain.f32")
+    (data > 0).astype("u1").ravel("F").tofile(tmp_path / "mask.u8")
+    words = ("./screen", embed("bundle"), embed("engine"), "brain.f32", "mask.u8", *data.shape, 1.0)
+    assert "score" in call(*words, LD_LIBRARY_PATH=embed("libdir"))
