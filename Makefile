@@ -55,7 +55,7 @@ emulated: $(VENV)/.installed-test
 
 # Address and undefined behaviour, then threads; FUZZ_SECONDS for each op. The 64-byte vectors of AVX-512
 # are emulated with AVX2, so that every path runs on any x86-64.
-FUZZ_SECONDS ?= 10
+FUZZ_SECONDS ?= 6
 sanitized: sanitized-address,undefined,float-cast-overflow sanitized-thread
 
 sanitized-%: $(BIN)/python
