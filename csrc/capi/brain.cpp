@@ -1,5 +1,7 @@
 #include "capi/brain.h"
 
+#include <algorithm>
+
 #include "chain/evidence.h"
 #include "chain/topmean.h"
 #include "nearby/nearby.h"

@@ -1,28 +1,17 @@
 // What happens to a normalised brain, from the networks to the anomaly map: the middle of
 // Screener.screen_scan (dal_fast/screening/screener.py).
 #pragma once
-#include <algorithm>
 #include <cstdint>
 
 #include "capi/buffers.h"
 #include "capi/settings.h"
 #include "chain/anomaly.h"
+#include "chain/chunks.h"
 #include "chain/contrast.h"
 #include "chain/crop.h"
 #include "engine/engine.h"
-#include "parallel.h"
 
 namespace dal {
-
-// body(i) for i in [0, count), on several threads.
-template <class F>
-void each(int64_t count, int threads, F&& body) {
-  constexpr int64_t span = 1 << 16;
-  parallel_for((count + span - 1) / span, threads, [&](int64_t task, int) {
-    const int64_t end = std::min(count, (task + 1) * span);
-    for (int64_t i = task * span; i < end; ++i) body(i);
-  });
-}
 
 class Brain {
  public:

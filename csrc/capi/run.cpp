@@ -280,13 +280,13 @@ void Run::screen() {
   done(DAL_SECONDS_SCORE);
 
   resample(back, m.anomaly, Voxel::f32, scan_.map, m.stage, threads_);
-  if (wanted(DAL_PSEUDO_HEALTHY)) {
+  const bool healthy = wanted(DAL_PSEUDO_HEALTHY);
+  if (healthy) {
     const float scale = static_cast<float>(normalised.scale),
                 offset = static_cast<float>(normalised.offset);
     each(voxels, threads_, [&](int64_t i) { m.x[i] = m.mask[i] ? m.phi[i] / scale + offset : 0.f; });
     resample(back, m.x, Voxel::f32, scan_.pseudo_healthy, m.stage, threads_);
   }
-  const bool healthy = wanted(DAL_PSEUDO_HEALTHY);
   each(shape_.voxels(), threads_, [&](int64_t i) {
     if (scan_.brain[i]) return;
     scan_.map[i] = 0;

@@ -4,14 +4,11 @@
 #include <cmath>
 
 #include "chain/brainshape.h"
+#include "chain/chunks.h"
 #include "components3d/components3d.h"
-#include "integers.h"
-#include "parallel.h"
 
 namespace dal {
 namespace {
-
-constexpr int64_t kChunk = 1 << 16;  // voxels of a task
 
 // Where a measure of a mask counts as confidence 0, and from where on as 1.
 struct Ramp {
@@ -46,12 +43,6 @@ struct Scratch {
     bytes = parts.used();
   }
 };
-
-template <class F>
-void in_chunks(int64_t voxels, int threads, F&& f) {
-  parallel_for(ceil_div(voxels, kChunk), threads,
-               [&](int64_t task, int) { f(task * kChunk, std::min(voxels, (task + 1) * kChunk)); });
-}
 
 double dice(const float* a, const float* b, int64_t voxels) {
   int64_t both = 0, of_a = 0, of_b = 0;
@@ -139,15 +130,13 @@ BrainFound brain_distance(float* first, float* mirrored, const float* faces, dou
                           Shape s, void* workspace, int threads) {
   const Scratch scratch(workspace, s, threads);
   const int64_t voxels = s.voxels();
-  in_chunks(voxels, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      if (faces) {
-        const float most = faces[i] + float(voxel_mm);
-        first[i] = std::min(first[i], most);
-        mirrored[i] = std::min(mirrored[i], most);
-      }
-      scratch.mean[i] = (first[i] + mirrored[i]) / 2.f;
+  each(voxels, threads, [&](int64_t i) {
+    if (faces) {
+      const float most = faces[i] + float(voxel_mm);
+      first[i] = std::min(first[i], most);
+      mirrored[i] = std::min(mirrored[i], most);
     }
+    scratch.mean[i] = (first[i] + mirrored[i]) / 2.f;
   });
   BrainFound found{};
   found.any = fill(scratch.mean, clean, s, scratch, threads);
@@ -168,9 +157,7 @@ void lift_distance(float* distance, int64_t voxels) {
 }
 
 int64_t brain_mask(const float* lifted, uint8_t* mask, int64_t voxels, int threads) {
-  in_chunks(voxels, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) mask[i] = lifted[i] - kOutsideMm > 0;
-  });
+  each(voxels, threads, [&](int64_t i) { mask[i] = lifted[i] - kOutsideMm > 0; });
   int64_t count = 0;
   for (int64_t i = 0; i < voxels; ++i) count += mask[i];
   return count;

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 
-#include "parallel.h"
+#include "chain/chunks.h"
 #include "selection/selection.h"
 
 namespace dal {
 namespace {
-
-constexpr int64_t kSpan = 1 << 16;  // voxels a task
 
 struct Scratch {
   float* values;
@@ -35,12 +33,9 @@ struct Chooser {
 
   // Values without bias, and the voxels of the mask where a tissue is certain. How many these are.
   int64_t choose(const float* image, const float* share) const {
-    parallel_for((voxels + kSpan - 1) / kSpan, threads, [&](int64_t task, int) {
-      const int64_t end = std::min(voxels, (task + 1) * kSpan);
-      for (int64_t i = task * kSpan; i < end; ++i) {
-        s.values[i] = image[i] / std::max(bias[i], settings.least_bias);
-        s.chosen[i] = share[i] > settings.certain && mask[i];
-      }
+    each(voxels, threads, [&](int64_t i) {
+      s.values[i] = image[i] / std::max(bias[i], settings.least_bias);
+      s.chosen[i] = share[i] > settings.certain && mask[i];
     });
     return DAL_DISPATCH(selection_counts, s.values, s.chosen, voxels, threads).inside;
   }

@@ -3,15 +3,10 @@
 #include <algorithm>
 #include <limits>
 
-#include "parallel.h"
+#include "chain/chunks.h"
 #include "selection/selection.h"
 
 namespace dal {
-namespace {
-
-constexpr int64_t kSpan = 1 << 16;  // voxels a task
-
-}  // namespace
 
 int64_t normalise_workspace(int threads) { return selection_workspace(threads); }
 
@@ -31,14 +26,11 @@ Normalised normalise(const float* scan, const uint8_t* mask, const NormaliseSett
   if (median < double(std::numeric_limits<float>::min())) return {Signal::too_small, 1, offset, median};
   const double scale = settings.level / median;
   const float factor = static_cast<float>(scale), zero = static_cast<float>(offset);
-  parallel_for((voxels + kSpan - 1) / kSpan, threads, [&](int64_t task, int) {
-    const int64_t end = std::min(voxels, (task + 1) * kSpan);
-    for (int64_t i = task * kSpan; i < end; ++i) {
-      const bool inside = mask[i] && (standardised || scan[i] > 0);
-      const float value = std::min(std::max((scan[i] - zero) * factor, 0.f), settings.widest);
-      view[i] = inside;
-      image[i] = inside ? value : 0.f;
-    }
+  each(voxels, threads, [&](int64_t i) {
+    const bool inside = mask[i] && (standardised || scan[i] > 0);
+    const float value = std::min(std::max((scan[i] - zero) * factor, 0.f), settings.widest);
+    view[i] = inside;
+    image[i] = inside ? value : 0.f;
   });
   return {Signal::there, scale, offset, median};
 }

@@ -3,14 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "chain/chunks.h"
 #include "components3d/components3d.h"
-#include "integers.h"
-#include "parallel.h"
 
 namespace dal {
 namespace {
-
-constexpr int64_t kChunk = 1 << 16;  // voxels of a task
 
 Components3dShape connected(Shape s) { return {1, s.depth, s.height, s.width, 26}; }
 
@@ -102,10 +99,7 @@ void anomaly_mask(const float* anomaly, float threshold, int64_t least, uint8_t*
                   void* workspace, int threads) {
   const MaskScratch scratch(workspace, shape, threads);
   const int64_t voxels = shape.voxels();
-  parallel_for(ceil_div(voxels, kChunk), threads, [&](int64_t task, int) {
-    const int64_t end = std::min(voxels, (task + 1) * kChunk);
-    for (int64_t i = task * kChunk; i < end; ++i) scratch.above[i] = threshold <= anomaly[i];
-  });
+  each(voxels, threads, [&](int64_t i) { scratch.above[i] = threshold <= anomaly[i]; });
   DAL_DISPATCH(remove_small, scratch.above, out, scratch.components, connected(shape), least, threads);
 }
 
