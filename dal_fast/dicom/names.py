@@ -42,14 +42,19 @@ class Names:
         """The text with :data:`HIDDEN` in the place of each name."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
 
-    def damaged(self, name: str, number: int) -> str:
-        """What a file is called whose header cannot be read: its name may be that of a patient.
+    def damaged(self, name: str, reason: str, number: int) -> tuple[str, str]:
+        """What is said of a file whose header cannot be read: its name may be that of a patient.
 
         Args:
             name: of the file.
+            reason: what is the matter with it, which may begin with the name.
             number: of it among the damaged files, in the order of their names.
+
+        Returns:
+            What the file is called, and the reason without its name.
         """
-        return name if self._show else f"damaged file {number} (--show-names names it)"
+        shown = name if self._show else f"damaged file {number} (--show-names names it)"
+        return shown, reason.removeprefix(name).strip()
 
     def hide_in(self, content: Any) -> Any:
         """The same for every text in something JSON-ready."""

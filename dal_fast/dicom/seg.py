@@ -13,6 +13,11 @@ from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS, Finding, slices_of
 
 ANOMALY = 1
 """Segment number."""
+_MEANINGS = {
+    "Anomaly": (codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Lesion),
+    "Brain": (codes.SCT.AnatomicalStructure, codes.SCT.Brain),
+}
+"""Of segments: category and type."""
 
 
 def make_segmentation(finding: Finding, label_map: bool = False) -> Dataset:
@@ -28,8 +33,8 @@ def make_segmentation(finding: Finding, label_map: bool = False) -> Dataset:
     """
     above, brain = finding.result.anomaly_mask.data, finding.result.brain_mask.data
     held = np.flatnonzero((above | brain).any((0, 1)))
-    given = (above, brain) if above.any() else (brain,)
-    masks = np.stack([slices_of(mask)[held] for mask in given])
+    given = {"Anomaly": above, "Brain": brain} if above.any() else {"Brain": brain}
+    masks = np.stack([slices_of(mask)[held] for mask in given.values()])
     pixels = np.moveaxis(masks, 0, -1)  # as highdicom takes it, each mask in one piece
     if label_map:
         pixels = np.select(list(masks), range(1, 1 + len(masks))).astype(np.uint8)
@@ -37,7 +42,7 @@ def make_segmentation(finding: Finding, label_map: bool = False) -> Dataset:
         source_images=[finding.sources[k] for k in held],
         pixel_array=pixels,
         segmentation_type="LABELMAP" if label_map else "BINARY",
-        segment_descriptions=_segments(finding),
+        segment_descriptions=[_segment(finding, n, name) for n, name in enumerate(given, 1)],
         content_label="ANOMALY",
         content_description=NOT_FOR_DIAGNOSIS,
         pixel_measures=finding.pixel_measures(),
@@ -48,24 +53,16 @@ def make_segmentation(finding: Finding, label_map: bool = False) -> Dataset:
     return finding.finish(made)
 
 
-def _segments(finding: Finding) -> list[Any]:
-    anomaly = finding.result.anomaly_mask.data.any()
-    described = [("Brain", codes.SCT.AnatomicalStructure, codes.SCT.Brain)]
-    if anomaly:
-        described.insert(
-            0, ("Anomaly", codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Lesion)
-        )
-    return [
-        hd.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=label,
-            segmented_property_category=category,
-            segmented_property_type=kind,
-            algorithm_type="AUTOMATIC",
-            algorithm_identification=finding.algorithm(),
-            tracking_uid=finding.uid(f"segment {label}"),
-            tracking_id=f"dal_fast {label.lower()}",
-            anatomic_regions=[codes.SCT.Brain] if label == "Anomaly" else None,
-        )
-        for number, (label, category, kind) in enumerate(described, 1)
-    ]
+def _segment(finding: Finding, number: int, name: str) -> Any:
+    category, kind = _MEANINGS[name]
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name,
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=finding.algorithm(),
+        tracking_uid=finding.uid(f"segment {name}"),
+        tracking_id=f"dal_fast {name.lower()}",
+        anatomic_regions=[codes.SCT.Brain] if name == "Anomaly" else None,
+    )

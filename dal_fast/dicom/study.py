@@ -73,8 +73,7 @@ class Studies:
             if not study.selection.chosen
         ]
         for number, (source, reason) in enumerate(self.files.damaged, 1):
-            shown = self.names.damaged(source.name, number)
-            reason = reason.removeprefix(source.name).strip()  # which may be that of a patient
+            shown, reason = self.names.damaged(source.name, reason, number)
             rows.append((shown, str(Code.DICOM_DAMAGED), self.names.hide(reason)))
         return rows
 
@@ -117,8 +116,7 @@ def find_studies(
         series = find_series(files, same_pixels)
         if not series:
             where, reason = files.damaged[0]
-            shown = names.damaged(where.name, 1)
-            reason = reason.removeprefix(where.name).strip()
+            shown, reason = names.damaged(where.name, reason, 1)
             more = f", and {len(files.damaged) - 1} more" if len(files.damaged) > 1 else ""
             raise InputError(
                 Code.DICOM_DAMAGED,

@@ -15,7 +15,7 @@ from dal_fast.errors import Code, InputError
 from dal_fast.evaluation.cases import Case
 from dal_fast.evaluation.images import Grid, check_same_grid, read_unless_zero
 from dal_fast.evaluation.protocols import Protocol
-from dal_fast.imaging.grid import Mode, resample
+from dal_fast.imaging.grid import Mode, resample, voxel_ml
 from dal_fast.imaging.mask import BrainMask, brain_mask
 from dal_fast.imaging.morphology import bounding_box, dilate
 from dal_fast.imaging.nifti import Volume, read_volume
@@ -88,7 +88,7 @@ def read_ground_truth(case: Case, protocol: Protocol) -> GroundTruth:
         lesion,
         has_lesion=bool(inside.any()),
         axial=4 - int(np.flatnonzero(axes == 2)[0]),
-        voxel_ml=float(abs(np.linalg.det(affine[:3, :3]))) / 1000,
+        voxel_ml=voxel_ml(affine),
         affine=affine,
         lesion_contrast=_contrast(scan, brain, lesion),
         protocol=protocol,

@@ -56,15 +56,15 @@ def _sides(x: Tensor) -> tuple[int, int, int]:
     return depth, height, width
 
 
-def highest_nearby(x: Tensor, mask: Tensor) -> Tensor:
-    """See :func:`dal_fast.models.residuals.highest_nearby`."""
+def highest_nearby(x: Tensor, mask: Tensor, sign: float = 1.0) -> Tensor:
+    """See :func:`dal_fast.models.residuals.highest_nearby`; of ``-x`` for a ``sign`` of -1."""
     x, mask, out = x.contiguous(), mask.contiguous(), torch.empty(x.shape)
     kernels, threads = cpu_kernels()
     shape = _sides(x)
     workspace = _workspace(kernels.highest_nearby_workspace(shape=shape, where=threads))
     for n in range(len(x)):
         kernels.highest_nearby(
-            x=address(x[n]), mask=address(mask[n]), sign=1.0, out=address(out[n]), shape=shape,
+            x=address(x[n]), mask=address(mask[n]), sign=sign, out=address(out[n]), shape=shape,
             workspace=address(workspace), where=threads,
         )  # fmt: skip
     return out

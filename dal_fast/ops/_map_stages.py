@@ -22,7 +22,7 @@ def residual_evidence(
 ) -> Tensor:
     """See :func:`dal_fast.models.residual_head.residual_evidence`; with the usual spread."""
     x, phi, p, fluid, mask = (t.contiguous() for t in (x, phi, p, fluid, mask))
-    highest, lowest = highest_nearby(phi, mask), highest_nearby(-phi, mask)
+    highest, lowest = (highest_nearby(phi, mask, sign) for sign in (1.0, -1.0))
     out = torch.empty(len(x), _RESIDUAL_CHANNELS, *x.shape[2:])
     kernels, threads = cpu_kernels()
     shape = _sides(x)
@@ -82,7 +82,7 @@ def enhanced(
     x, phi, fluid, mask = (t.contiguous() for t in (x, phi, fluid, mask))
     spread, structure = spread.contiguous(), structure.contiguous()
     evidence, usual = (None if t is None else t.contiguous() for t in (evidence, usual))
-    nearby = highest_nearby(phi if sign > 0 else -phi, mask)
+    nearby = highest_nearby(phi, mask, sign)
     out, shape = torch.empty(x.shape), _sides(x)
     kernels, threads = cpu_kernels()
     workspace = _workspace(kernels.enhanced_workspace(shape=shape, where=threads))

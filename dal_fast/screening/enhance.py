@@ -93,10 +93,26 @@ def enhanced(
     factors = tuple(volume for volume in (evidence, usual) if volume is not None)
     if sharpness in (0.5, 1.0) and served(*given, *factors):
         return stages.enhanced(*given, sign, sharpness < 1, evidence, usual)
+    return enhanced_by_torch(*given, sign, sharpness, evidence, usual)
+
+
+def enhanced_by_torch(
+    x: Tensor,
+    phi: Tensor,
+    fluid: Tensor,
+    mask: Tensor,
+    spread: Tensor,
+    structure: Tensor,
+    sign: float,
+    sharpness: float | Tensor,
+    evidence: Tensor | None,
+    usual: Tensor | None,
+) -> Tensor:
+    """:func:`enhanced` of N scans; each may have a sharpness of its own, ``(N, 1, 1, 1, 1)``."""
     residual = residual_of_sign(x, phi, mask, spread, sign) * (1 - fluid)
     if usual is not None:
         residual = residual / (LEAST_USUAL + usual)
-    if sharpness < 1:
+    if isinstance(sharpness, Tensor) or sharpness < 1:
         smooth = mean3(mean3(residual))
         residual = residual.pow(sharpness) * smooth.pow(1 - sharpness)
     residual = residual * (LEAST_STRUCTURE + structure)

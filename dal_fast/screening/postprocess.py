@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.grid import voxel_ml
 from dal_fast.ops import _map_stages as stages
 from dal_fast.ops import components3d, median3d, remove_small
 from dal_fast.ops._image_stages import served
@@ -80,7 +81,7 @@ def scan_score(anomaly: Tensor, mask: Tensor) -> float:
 def anomaly_mask(anomaly: Image, threshold: float) -> NDArray[np.bool_]:
     """``anomaly >= threshold`` without 26-connected regions of less than 0.1 mL."""
     data = torch.from_numpy(anomaly.data.T)  # transposed: as it lies
-    least = least_voxels(_voxel_ml(anomaly))
+    least = least_voxels(anomaly.affine)
     if served(data) and data.is_contiguous():
         result: NDArray[np.bool_] = stages.anomaly_mask(data, threshold, least).numpy().T
         return result
@@ -88,9 +89,9 @@ def anomaly_mask(anomaly: Image, threshold: float) -> NDArray[np.bool_]:
     return result
 
 
-def least_voxels(voxel_ml: float) -> int:
+def least_voxels(affine: NDArray[np.float64]) -> int:
     """How many voxels make a region of 0.1 mL, also where rounding puts them just below."""
-    return max(1, math.ceil(MIN_REGION_ML / voxel_ml - 1e-6))
+    return max(1, math.ceil(MIN_REGION_ML / voxel_ml(affine) - 1e-6))
 
 
 def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
@@ -100,7 +101,7 @@ def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
     if served(found, marked) and found.is_contiguous() and marked.is_contiguous():
         table = stages.region_table(found, marked, anomaly.affine.ravel().tolist())
         return [Region(*row) for row in table]
-    labels = components3d(torch.from_numpy(inside)[None, None], connectivity=26)[0, 0].numpy()
+    labels = components3d(marked[None, None], connectivity=26)[0, 0].numpy()
     flat = np.flatnonzero(inside)
     if len(flat) == 0:
         return []
@@ -114,7 +115,7 @@ def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
     centre = anomaly.world(places[peaks])
     described = [
         Region(
-            volume_ml=float(n * _voxel_ml(anomaly)),
+            volume_ml=float(n * voxel_ml(anomaly.affine)),
             peak=float(value[p]),
             mean=float(m),
             centre=(float(c[0]), float(c[1]), float(c[2])),
@@ -122,7 +123,3 @@ def regions(anomaly: Image, mask: NDArray[np.bool_]) -> list[Region]:
         for n, p, m, c in zip(size, peaks, mean, centre, strict=True)
     ]
     return sorted(described, key=lambda region: -region.peak)
-
-
-def _voxel_ml(image: Image) -> float:
-    return float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000

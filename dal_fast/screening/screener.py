@@ -25,6 +25,7 @@ from dal_fast.screening.brain_extraction import make_extractor
 from dal_fast.screening.calibration import AnomalyMap, Calibration
 from dal_fast.screening.clock import Clock
 from dal_fast.screening.contrast import GUESSED, KnownContrast, check_contrast, known_contrast
+from dal_fast.screening.device import chain
 from dal_fast.screening.device.plan import Plan
 from dal_fast.screening.device.result import result_of
 from dal_fast.screening.device.runner import Screened, make_chain
@@ -261,17 +262,10 @@ class Screener:
     ) -> Result:
         """Of what the chain on a device found."""
         assert self.chain is not None
-        options = self.chain.options
-        parameters = {
-            **self.parameters,
-            "score": options.score,
-            "threshold": options.threshold,
-            "median": options.median,
-            "contrast": found.contrast,
-            "contrast_from": self._contrast_source(known),
-            "sign": found.sign,
-        }
-        flags = [] if self.calibration.thresholds else [UNCALIBRATED]
+        parameters = self._parameters_of(
+            known, **self.chain.options._asdict(), contrast=found.contrast, sign=found.sign
+        )
+        flags = self._calibration_flags()
         return result_of(scan, found, known, parameters, self.parameters, flags, clock.lap)
 
     def screen_scan(self, scan: Scan | Head) -> Result:
@@ -294,8 +288,16 @@ class Screener:
             self.calibration, self.score, None if known is None else known.name
         )
         clock.lap("score")
-        parameters = self._parameters_of(anomaly_map, known)
-        median, threshold = parameters["median"], parameters["threshold"]
+        median = self.median_for(anomaly_map)
+        threshold = self.threshold or anomaly_map.threshold
+        parameters = self._parameters_of(
+            known,
+            score=anomaly_map.score,
+            threshold=threshold,
+            median=median,
+            contrast=anomaly_map.contrast,
+            sign=anomaly_map.sign,
+        )
         smooth = postprocess.smooth(anomaly_map.data, model_output.field_of_view, median)
         score = postprocess.scan_score(smooth, model_input.mask)
         clock.lap("median")
@@ -333,19 +335,9 @@ class Screener:
             timings=clock.seconds,
         )
 
-    def _parameters_of(
-        self, anomaly_map: AnomalyMap, known: KnownContrast | None
-    ) -> dict[str, Any]:
+    def _parameters_of(self, known: KnownContrast | None, **chosen: Any) -> dict[str, Any]:
         """``parameters`` with what was chosen for this scan in the place of ``"auto"``."""
-        return {
-            **self.parameters,
-            "score": anomaly_map.score,
-            "threshold": self.threshold or anomaly_map.threshold,
-            "median": self.median_for(anomaly_map),
-            "contrast": anomaly_map.contrast,
-            "contrast_from": self._contrast_source(known),
-            "sign": anomaly_map.sign,
-        }
+        return {**self.parameters, "contrast_from": self._contrast_source(known), **chosen}
 
     def _contrast_source(self, known: KnownContrast | None) -> str:
         """Where the contrast of a map is known from; an autoencoder has its own."""
@@ -353,9 +345,12 @@ class Screener:
             return "weights"
         return GUESSED if known is None else known.source
 
+    def _calibration_flags(self) -> list[Flag]:
+        return [] if self.calibration.thresholds else [UNCALIBRATED]
+
     def _model_flags(self, model_output: ModelOutput, mask: Tensor) -> list[Flag]:
         """What about the model makes a map less trustworthy."""
-        flags = [] if self.calibration.thresholds else [UNCALIBRATED]
+        flags = self._calibration_flags()
         outside = model_output.share_outside(mask)
         if outside > OUTSIDE_SHARE:
             message = f"{outside:.0%} of the brain is outside the volume that the model sees"
@@ -388,8 +383,5 @@ def tissue_labels(probabilities: Tensor, mask: Tensor) -> NDArray[np.uint8]:
     if served(probabilities, mask):
         found: NDArray[np.uint8] = stages.tissue_labels(probabilities, mask).numpy()
         return found
-    fluid, grey, white = probabilities[0]
-    labels = 1 + (grey > fluid).to(torch.uint8)
-    labels = labels.masked_fill_(white > torch.maximum(fluid, grey), 3) * mask[0, 0]
-    array: NDArray[np.uint8] = labels.numpy()
+    array: NDArray[np.uint8] = chain.tissue_labels(probabilities, mask)[0].numpy()
     return array

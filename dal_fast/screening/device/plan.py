@@ -126,8 +126,7 @@ def plan(scan: Scan, model: DAL, contrast: str | None) -> Plan:
         _stored(volume.data), _stored(brain), mask, down, up, crop, back, torch.tensor([code])
     )
     d, h, w = (index.shape[1] for index in crop.source)
-    voxel_ml = float(abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    least = least_voxels(voxel_ml)
+    least = least_voxels(volume.affine)
     return Plan(Bucket(stored, grid.shape, (d, h, w), to_model, to_scan, least), inputs, grid)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import InputError
+from dal_fast.imaging.grid import voxel_ml
 from dal_fast.imaging.normalise import half_without_signal, no_signal, too_faint
 from dal_fast.models import DAL, AnyModel, fixed
 from dal_fast.screening import postprocess
@@ -231,9 +232,9 @@ def _regions(one: Any, image: Image) -> list[Region]:
         return postprocess.regions(image, one.above.T)
     size, peak, mean, place = (column[:count] for column in one.regions[1:])
     voxels = np.stack(np.unravel_index(place, one.anomaly.shape)[::-1], axis=1)
-    voxel_ml = float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000
+    volume = voxel_ml(image.affine)
     found = [
-        Region(float(n * voxel_ml), float(p), float(m), (float(c[0]), float(c[1]), float(c[2])))
+        Region(float(n * volume), float(p), float(m), (float(c[0]), float(c[1]), float(c[2])))
         for n, p, m, c in zip(size, peak, mean, image.world(voxels), strict=True)
     ]
     return sorted(found, key=lambda region: -region.peak)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dal_fast.models import fixed
 from dal_fast.models.residuals import usual_spread
-from dal_fast.ops import tfce3d
 from dal_fast.screening import calibration as cal
 from dal_fast.screening import contrast as guess
 from dal_fast.screening import enhance
@@ -134,7 +133,9 @@ def score(evidence: Evidence, tables: Tables, known: Tensor, name: str) -> Score
         column = SIGNS.index(sign)
         place = usual[:, column : column + 1]
         value = 1.0 if sign == BRIGHT else -1.0
-        enhanced = _enhanced(e, spread, structure, value, sharpness, place)
+        enhanced = enhance.enhanced_by_torch(
+            e.x, e.phi, e.fluid, e.mask, spread, structure, value, sharpness, e.abnormal, place
+        )
         enhanced = enhanced / _each(thresholds[:, column])
         peak = fixed.top_mean(enhanced.flatten(1), e.mask.flatten(1), TOP_FRACTION)
         peaks.append(peak.clamp_min(cal._LEAST_PEAK).log())
@@ -188,21 +189,6 @@ def guess_contrasts(e: Evidence) -> Tensor:
     t1w = white - grey > guess._T1_SHARE * white
     by_matter = torch.where(t1w, CONTRASTS.index("T1w"), CONTRASTS.index("FLAIR"))
     return torch.where(t2w, CONTRASTS.index("T2w"), by_matter)
-
-
-def _enhanced(
-    e: Evidence, spread: Tensor, structure: Tensor, sign: float, sharpness: Tensor, usual: Tensor
-) -> Tensor:
-    """e of every scan and one sign, each with its own sharpness ``(N, 1, 1, 1, 1)``."""
-    residual = enhance.residual_of_sign(e.x, e.phi, e.mask, spread, sign) * (1 - e.fluid)
-    residual = residual / (enhance.LEAST_USUAL + usual)
-    smooth = enhance.mean3(enhance.mean3(residual))
-    residual = residual.pow(sharpness) * smooth.pow(1 - sharpness)
-    residual = residual * (enhance.LEAST_STRUCTURE + structure)
-    if e.abnormal is not None:
-        residual = residual * e.abnormal.sqrt()
-    powers = enhance.EXTENT_POWER, enhance.HEIGHT_POWER
-    return tfce3d(residual, e.mask, *powers, enhance.CONNECTIVITY).sqrt_()
 
 
 def _each(values: Tensor) -> Tensor:
