@@ -164,16 +164,6 @@ def test_overlays_lie_as_the_slices_of_the_source(written):
     assert red[-16:].max() == 255  # the notice
 
 
-@pytest.mark.parametrize(
-    ("direction", "letters"),
-    [((1, 0, 0), "L"), ((-0.95, 0.05, 0.3), "RH"), ((0.1, -0.7, -0.6), "AF"), ((0, 0, 1), "H")],
-)
-def test_letters_of_a_direction(direction, letters):
-    from dal_fast.dicom.pictures import _letters
-
-    assert _letters(np.array(direction, float)) == letters
-
-
 def test_the_page_is_a_pdf_without_names(written):
     _, paths, _ = written
     ds = dcmread(paths["pdf"][0])
@@ -360,18 +350,6 @@ def test_a_label_map_on_request(tmp_path):
     assert np.array_equal(
         read > 0, finding.result.brain_mask.data | finding.result.anomaly_mask.data
     )
-
-
-def test_codes_of_flags_stay_different_in_sixteen_characters():
-    from pathlib import Path
-
-    import dal_fast
-
-    package = Path(dal_fast.__file__).parent
-    source = "".join(path.read_text("utf-8") for path in package.rglob("*.py"))
-    flags = set(re.findall(r"(?:Flag|Note)\(\s*\"([a-z-]+)\"", source))
-    assert len(flags) > 20
-    assert len({flag[:16] for flag in flags}) == len(flags)
 
 
 def test_a_series_without_frame_of_reference_gets_one(tmp_path):
