@@ -163,7 +163,7 @@ def _files() -> Section:
 def _screening() -> Section:
     """The default model, run once."""
     from dal_fast.errors import DalFastError
-    from dal_fast.models.weights import weights_path
+    from dal_fast.weights import weights_path
 
     try:
         import torch

@@ -8,12 +8,14 @@ the same, because a disagreement is worth a flag.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.bids import parse_name
 from dal_fast.screening.scan import Scan
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONTRASTS = ("T1w", "T2w", "FLAIR")
 GUESSED = "intensities"

@@ -11,7 +11,7 @@ from tiny import needs_default_weights
 
 from dal_fast.imaging.normalise import normalise
 from dal_fast.models import load_weights, read_card
-from dal_fast.models.weights import DEFAULT
+from dal_fast.weights import DEFAULT
 from dal_fast.synthesis.brains import bids_sources, load_brains
 from dal_fast.training.losses import tissue_dice
 
