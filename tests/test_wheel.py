@@ -99,7 +99,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         if "kernels" not in path.relative_to(PACKAGE).parts
     }
     expected |= {f"dal_fast/{path.relative_to(ROOT)}" for path in KERNELS.glob("*/*_triton.py")}
-    assert found - compiled == expected | LIBRARY | {"dal_fast/py.typed"}
+    expected |= {"dal_fast/py.typed", "dal_fast/share/dal_fast/default.dalb"}
+    assert found - compiled == expected | LIBRARY
     assert any(name.startswith("dal_fast/_C") and name.endswith(".pyi") for name in found)
     for must in (
         "weights/default.safetensors",

@@ -114,12 +114,6 @@ def bundle(weights: str | Path = "default", brain: str | Path = "brain") -> byte
     return _with_checksum(tensors, facts)
 
 
-def bundle_key() -> str:
-    """What the bundle of the default weights depends on, as a few digits."""
-    facts = (FORMAT, __version__, weights_sha256("default"), weights_sha256("brain"))
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-
 def golden_input(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Values in [0, 1) that any language can make: ``splitmix64(index) >> 40``, times 2⁻²⁴."""
     z = (np.arange(1, 1 + int(np.prod(shape)), dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
