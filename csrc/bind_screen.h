@@ -44,12 +44,21 @@ class PythonChain {
     uint8_t* const file = static_cast<uint8_t*>(memory.take(content.size()));
     std::memcpy(file, content.data(), content.size());
     const py::gil_scoped_release others;
-    engine_.reset(open_engine(memory, options, file, content.size()));
+    engine_.reset(open_engine(memory, options, file, content.size(), Compile::when_needed));
   }
 
   std::optional<std::string> fact(const std::string& name) const {
     const char* const text = engine_->fact(name.c_str());
     return text ? std::optional<std::string>(text) : std::nullopt;
+  }
+
+  // Compiles the networks of a run.
+  void load(bool extraction, bool screening) {
+    const py::gil_scoped_release others;
+    engine_->check_process();
+    if (screening) engine_->network(Part::tissue);
+    if (screening && engine_->settings.residual_head) engine_->network(Part::residual_head);
+    if (extraction) engine_->network(Part::extractor);
   }
 
   // scan: float32 (I, J, K); mask: bool, the same shape, or none to extract the brain.
@@ -107,11 +116,12 @@ class PythonChain {
   }
 
   // What the last run found of a brain that it looked for: any, confidence, agreement, sharpness, sphericity,
-  // symmetry, unusual, cut.
+  // symmetry, unusual, cut, millilitres.
   py::tuple brain() const {
-    const BrainFound f = session_ ? session_->inside.brain : BrainFound{};
+    const Inside inside = session_ ? session_->inside : Inside{};
+    const BrainFound& f = inside.brain;
     return py::make_tuple(f.any, f.confidence, f.agreement, f.sharpness, f.sphericity, f.symmetry, f.unusual,
-                          f.cut);
+                          f.cut, inside.brain_ml);
   }
 
  private:
@@ -136,7 +146,7 @@ class PythonChain {
   // A brain of a usual size first, since memory for any that the scan has room for is much more.
   dal_summary screened(const dal_request& request, Until until) {
     const ScanGrid grid = checked_grid(*request.scan, "scan");
-    const Limits usual = limits_of(grid, !request.mask), whole = widest(usual, grid);
+    const Limits usual = limits_of(grid, !request.mask, until), whole = widest(usual, grid);
     try {
       return session_for(usual).run(request, until);
     } catch (const Failure& failure) {
@@ -144,11 +154,13 @@ class PythonChain {
     }
     return session_for(whole).run(request, until);
   }
-  static Limits limits_of(const ScanGrid& grid, bool extraction) {
+  static Limits limits_of(const ScanGrid& grid, bool extraction, Until until) {
     dal_limits given{};
     std::copy_n(grid.shape, 3, given.max_shape);
     given.extraction = extraction;
-    return checked_limits(given);
+    Limits limits = checked_limits(given);
+    limits.screening = until == Until::regions;
+    return limits;
   }
   // For whatever a scan of this size can hold.
   static Limits widest(Limits limits, const ScanGrid& grid) {
@@ -165,7 +177,7 @@ class PythonChain {
     if (session_) {
       const Limits& has = session_->limits;
       bool enough = has.max_brain_mm >= needed.max_brain_mm && has.max_head_mm >= needed.max_head_mm &&
-                    has.extraction >= needed.extraction;
+                    has.extraction >= needed.extraction && has.screening >= needed.screening;
       for (int axis = 0; axis < 3; ++axis) enough = enough && has.max_shape[axis] >= needed.max_shape[axis];
       if (enough) return *session_;
       session_.reset();
@@ -217,6 +229,7 @@ inline void register_screen(py::module_& m) {
       .def(py::init<const py::bytes&, const std::string&, int>(), py::kw_only(), "bundle"_a, "engine_path"_a,
            "threads"_a)
       .def("fact", &PythonChain::fact, "name"_a)
+      .def("load", &PythonChain::load, py::kw_only(), "extraction"_a, "screening"_a)
       .def("run", &PythonChain::run, py::kw_only(), "scan"_a.noconvert(), "affine"_a, "mask"_a.noconvert(),
            "contrast"_a, "threshold"_a, "brain_only"_a)
       .def("brain", &PythonChain::brain);

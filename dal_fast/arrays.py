@@ -91,9 +91,7 @@ def canny3d(
         values=x.ctypes.data, levels=0, mask=mask.ctypes.data, batch=1, channels=1, depth=depth,
         height=height, width=width, dtype=0,
     )  # fmt: skip
-    parameters = _C.CannyParameters(
-        taps=taps.ctypes.data, radius=len(taps) - 1, low=low, high=high
-    )
+    parameters = _C.CannyParameters(taps=taps.ctypes.data, radius=len(taps) - 1, low=low, high=high)
     threads = context.threads()
     size = _C.cpu.canny3d_workspace(input=source, radius=len(taps) - 1, where=threads)
     workspace = _workspace(size)

@@ -60,7 +60,7 @@ int64_t golden_side(const Bundle& bundle, const char* part, int axis) {
 }  // namespace dal
 
 dal_engine* dal::open_engine(const Memory& memory, const dal_options& options, uint8_t* file,
-                             size_t bytes) {
+                             size_t bytes, Compile when) {
   void* place;
   try {
     place = memory.take(sizeof(dal_engine));
@@ -69,7 +69,7 @@ dal_engine* dal::open_engine(const Memory& memory, const dal_options& options, u
     throw;
   }
   try {
-    return new (place) dal_engine(memory, options, file, bytes);
+    return new (place) dal_engine(memory, options, file, bytes, when);
   } catch (...) {
     memory.give(place, sizeof(dal_engine));
     throw;
@@ -77,7 +77,7 @@ dal_engine* dal::open_engine(const Memory& memory, const dal_options& options, u
 }
 
 dal_engine::dal_engine(const dal::Memory& given, const dal_options& options, uint8_t* bytes_of_file,
-                       size_t bytes)
+                       size_t bytes, dal::Compile when)
     : memory(given),
       file(memory, bytes_of_file, bytes),
       threads(dal::threads_of(options.threads)),
@@ -90,7 +90,7 @@ dal_engine::dal_engine(const dal::Memory& given, const dal_options& options, uin
       log_(options.log),
       log_user_(options.log_user) {
   try {
-    open(options);
+    open(options, when);
   } catch (...) {
     for (auto* network : networks_) dal::engine::close(network, memory);
     dal::engine::close(engine_, memory);
@@ -103,7 +103,7 @@ dal_engine::~dal_engine() {
   dal::engine::close(engine_, memory);
 }
 
-void dal_engine::open(const dal_options& options) {
+void dal_engine::open(const dal_options& options, dal::Compile when) {
   const char* const name = options.engine ? options.engine : "openvino";
   if (std::strcmp(name, "openvino"))
     dal::fail(DAL_UNSUPPORTED, "runtime-unavailable", "there is no engine %.100s; the only one is openvino",
@@ -114,6 +114,7 @@ void dal_engine::open(const dal_options& options) {
   engine_ = dal::engine::open_openvino(memory, about);
   say(1, "%s on %d threads, kernels for %s", engine_->version(), threads,
       dal::isa_name(dal::current_isa()));
+  if (when == dal::Compile::when_needed) return;
   network(dal::Part::tissue);
   if (settings.residual_head) network(dal::Part::residual_head);
 }

@@ -246,6 +246,7 @@ void Run::extract() {
   const int64_t voxels = brain_mask(scan_.map, scan_.brain, shape_.voxels(), threads_);
   found_.brain_ml = double(voxels) * grid_.voxel_ml();
   found_.brain_confidence = brain.confidence;
+  inside_.brain_ml = found_.brain_ml;
   check_verdict(judge_brain(brain, found_.brain_ml), brain, found_.brain_ml);
   done(DAL_SECONDS_EXTRACTION);
 }

@@ -16,6 +16,7 @@ struct Limits {
   double max_brain_mm;
   bool extraction;
   double max_head_mm = 400;  // longest side of a scan whose brain is extracted
+  bool screening = true;  // without it, runs end with the brain mask
 };
 
 // Throws Failure for values out of their range.
@@ -34,6 +35,7 @@ struct Inside {
   const float *image, *tissue, *bias;  // normalised; probabilities (3, D, H, W); about 1, 0 outside
   const uint8_t* mask;
   BrainFound brain;  // of a brain that was extracted, also of one that was then refused
+  double brain_ml;
 };
 
 // Where a run ends.

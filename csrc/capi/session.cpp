@@ -14,8 +14,8 @@ dal_session::dal_session(dal_engine* owner, const dal::Limits& given)
     const auto open = [&](dal::Part part) {
       requests_[static_cast<int>(part)] = engine->network(part).request(engine->memory);
     };
-    open(dal::Part::tissue);
-    if (engine->settings.residual_head) open(dal::Part::residual_head);
+    if (limits.screening) open(dal::Part::tissue);
+    if (limits.screening && engine->settings.residual_head) open(dal::Part::residual_head);
     if (limits.extraction) open(dal::Part::extractor);
   } catch (...) {
     release();

@@ -21,8 +21,7 @@ from dal_fast.screening.result import Flag, Image
 from dal_fast.screening.scan import Brain, NonFinite, Scan, scan_of
 
 if TYPE_CHECKING:
-    from dal_fast.screening.brain_extraction import BrainExtractor
-    from dal_fast.screening.hd_bet import HdBet
+    from dal_fast.batch.resident import AnyExtractor
 
 _SIDECAR_VERSION = 1
 
@@ -60,10 +59,10 @@ class StripStages:
         nonfinite: NonFinite = "refuse",
         overwrite: bool = False,
     ) -> None:
-        from dal_fast.screening.brain_extraction import make_extractor
+        from dal_fast.batch.resident import make_extractor
 
         self.overwrite, self.nonfinite = overwrite, nonfinite
-        self.extractor: BrainExtractor | HdBet = make_extractor(brain, runtime, device)
+        self.extractor: AnyExtractor = make_extractor(brain, runtime, device)
         self.parameters: dict[str, Any] = {
             "brain": brain,
             "runtime": runtime,

@@ -221,13 +221,11 @@ def _screen_here(
 ) -> list[Outcome]:
     """Screen the series of one study in this process, and say what was found."""
     with status("loading the model"):
-        from dal_fast.batch.threads import limit_threads
+        from dal_fast.batch.resident import make_screener
         from dal_fast.dicom.stages import DicomStages
-        from dal_fast.screening.screener import Screener
 
-        limit_threads()
         stages = DicomStages(
-            Screener(**settings),
+            make_screener(settings),
             jobs.__getitem__,
             lambda _: studies.names,
             kinds,

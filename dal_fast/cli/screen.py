@@ -33,6 +33,7 @@ from dal_fast.cli.pool import (
     screen_folder,
 )
 from dal_fast.errors import Code, InputError
+from dal_fast.extras import import_nibabel
 
 if TYPE_CHECKING:
     from dal_fast.screening.result import Result
@@ -110,6 +111,7 @@ def screen_one(
     source: Path, out: Path, mask: Path | None, settings: dict[str, Any], overwrite: bool
 ) -> None:
     """Screen one scan, write its outputs and say what was found."""
+    import_nibabel()
     from dal_fast.batch.outputs import output_names
     from dal_fast.imaging.atomic import check_folder
     from dal_fast.screening.scan import load_scan_or_head
@@ -117,14 +119,12 @@ def screen_one(
     nonfinite, brain = settings.get("nonfinite", "refuse"), settings.get("brain", "auto")
     scan = load_scan_or_head(source, mask, nonfinite, brain)
     check_folder(out)
-    with status("loading the model"):  # torch loads here, after everything that may be refused
+    with status("loading the model"):  # torch may load here, after everything that may be refused
         from dal_fast.batch.job import save
+        from dal_fast.batch.resident import make_screener
         from dal_fast.batch.resume import up_to_date
-        from dal_fast.batch.threads import limit_threads
-        from dal_fast.screening.screener import Screener
 
-        limit_threads()
-        screener = Screener(**settings)
+        screener = make_screener(settings)
     if not overwrite and up_to_date(scan, out, screener.parameters):
         page = out / output_names(source)["report"]
         typer.echo(f"{source} is already screened with these parameters: {page}")

@@ -17,6 +17,7 @@ from dal_fast.cli.pool import (
     is_folder,
     screen_folder,
 )
+from dal_fast.extras import import_nibabel
 
 if TYPE_CHECKING:
     from dal_fast.batch.strip import Stripped
@@ -86,18 +87,17 @@ def strip(
 
 def _strip_one(source: Path, out: Path, settings: dict[str, Any], overwrite: bool) -> None:
     """Strip one scan, write its mask and say how sure it is."""
+    import_nibabel()
     from dal_fast.batch.outputs import strip_names
     from dal_fast.imaging.atomic import check_folder
     from dal_fast.imaging.nifti import read_volume
 
     volume = read_volume(source, settings["nonfinite"])
     check_folder(out)
-    with status("loading the model"):  # torch loads here, after everything that may be refused
+    with status("loading the model"):  # torch may load here, after everything that may be refused
         from dal_fast.batch.resume import is_unchanged
         from dal_fast.batch.strip import StripStages, write_brain
-        from dal_fast.batch.threads import limit_threads
 
-        limit_threads()
         stages = StripStages(**settings)
     names = strip_names(source)
     if not overwrite and is_unchanged(source, out, stages.parameters, names):

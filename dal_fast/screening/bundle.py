@@ -47,6 +47,7 @@ from dal_fast.screening.runtimes.compiled import example_inputs, free_sides
 from dal_fast.screening.runtimes.precision import full_precision
 from dal_fast.screening.scoring import ENHANCED
 from dal_fast.screening.usual_residual import unpack
+from dal_fast.weights import weights_sha256
 
 FORMAT = "dal-fast-bundle-1"
 MIN_ABI = 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.bids import parse_name
-from dal_fast.screening.scan import Scan
+from dal_fast.screening.scan import Head, Scan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ def check_contrast(contrast: str | None) -> str | None:
     return contrast
 
 
-def known_contrast(scan: Scan, told: str | None) -> KnownContrast | None:
+def known_contrast(scan: Scan | Head, told: str | None) -> KnownContrast | None:
     """What is known of a scan's contrast without looking at its intensities.
 
     Args:

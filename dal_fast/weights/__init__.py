@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from dal_fast.errors import Code, InputError
 
@@ -30,3 +32,15 @@ def weights_sha256(source: str | Path = "default") -> str:
     """SHA-256 of the weight file, as hexadecimal digits."""
     with weights_path(source).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_config(source: str | Path = "default") -> dict[str, Any]:
+    """The configuration of the model in a weight file, as it stands there.
+
+    Args:
+        source: a file that :func:`dal_fast.models.load_model` would take.
+    """
+    with weights_path(source).open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    config: dict[str, Any] = json.loads(header["__metadata__"]["config"])
+    return config

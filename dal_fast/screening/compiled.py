@@ -1,0 +1,281 @@
+"""The compiled chain as a screener: one scan in, a result out, on a CPU and without torch.
+
+The default weights are run by OpenVINO's C library, everything between by the kernels that
+:class:`dal_fast.screening.screener.Screener` calls too: masks are equal, maps and scores differ by
+rounding. It starts in a fraction of the time that torch takes to be imported. :func:`why_not` says
+what it does not serve. Sources: ``csrc/bind_screen.h`` and ``csrc/capi``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dal_fast import arrays, context, embedding
+from dal_fast.context import _C
+from dal_fast.errors import Code, InputError, RuntimeUnavailable, error_of
+from dal_fast.imaging.brain_shape import shape_clauses
+from dal_fast.imaging.mask import BrainMask, MaskQuality
+from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.normalise import CEILING
+from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
+from dal_fast.screening.contrast import CONTRASTS, GUESSED, check_contrast, known_contrast
+from dal_fast.screening.qc import quality_flags
+from dal_fast.screening.result import Flag, Image, Region, Result
+from dal_fast.screening.scan import Head, Scan, scan_of
+from dal_fast.screening.settings import Settings
+from dal_fast.weights import read_config, weights_sha256
+
+RUNTIME = "openvino"
+_MEMORY = 5  # DAL_MEMORY of dal_fast.h
+_STAGES = (
+    "copy", "brain extraction", "model grid", "network", "recoupling", "residual head", "score",
+    "scan grid", "regions",
+)  # fmt: skip
+"""In the order of DAL_SECONDS_READ and its successors."""
+_SIGNS = {1: "bright", -1: "dark"}
+
+
+def why_not(settings: Settings) -> str | None:
+    """Why the compiled chain does not screen with these settings; None where it does.
+
+    Settings that nobody takes are left to the screener that refuses them.
+    """
+    checks = (
+        (settings.weights == "default", "the weights are not the default ones"),
+        (settings.runtime in ("auto", RUNTIME), f"the runtime is {settings.runtime}"),
+        (settings.score == "auto", "a score was named"),
+        (settings.median is None, "a median filter was named"),
+        (settings.threshold is None or 0 < settings.threshold < math.inf, "of the threshold"),
+        (settings.contrast in (None, *CONTRASTS), "of the contrast"),
+        (settings.brain != "hd-bet", "HD-BET extracts the brain"),
+    )
+    return next((why for served, why in checks if not served), why_not_here(settings.device))
+
+
+def why_not_here(device: str = "auto") -> str | None:
+    """Why the compiled chain does not run in this process on a device; None where it does."""
+    if device not in ("auto", "cpu"):
+        return f"the device is {device}"
+    if not arrays.enabled():
+        return context.extension_problem() or "another backend was chosen"
+    try:
+        embedding.engine_folder()
+        embedding.default_bundle()
+    except RuntimeUnavailable as error:
+        return error.message
+    return "there may be a GPU" if device == "auto" and _may_have_gpu() else None
+
+
+def _may_have_gpu() -> bool:
+    """Whether torch, which then decides, may find a GPU."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return os.path.exists("/dev/kfd")  # AMD's
+    count = ctypes.c_int()
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 < count.value
+
+
+class CompiledChain:
+    """The default bundle, opened.
+
+    Raises:
+        RuntimeUnavailable: ``runtime-unavailable``, also where the packaged bundle is not that of
+            the packaged weights; ``engine-parity``.
+    """
+
+    def __init__(self) -> None:
+        bundle = embedding.default_bundle()
+        with _refusals():
+            self._chain = _C.Chain(
+                bundle=bundle.read_bytes(),
+                engine_path=str(embedding.engine_folder()),
+                threads=context.threads(),
+            )
+        for name, fact in (("default", "weights_sha256"), ("brain", "brain_weights_sha256")):
+            if self._chain.fact(fact) != weights_sha256(name):
+                raise RuntimeUnavailable(
+                    Code.RUNTIME_UNAVAILABLE,
+                    f"{bundle} is not of the weights {name!r}: make bundle",
+                )
+        self._lock = threading.Lock()
+
+    @property
+    def voxel_mm(self) -> float:
+        """Of the model's grid."""
+        return float(self._chain.fact("voxel_mm") or "nan")
+
+    def load(self, extraction: bool, screening: bool) -> None:
+        """Compile the networks that extract brains, and those that screen them."""
+        with _refusals():
+            self._chain.load(extraction=extraction, screening=screening)
+
+    def extract(self, volume: Volume) -> BrainMask:
+        """As :meth:`dal_fast.screening.brain_extraction.BrainExtractor.extract`."""
+        mask, _ = self.run(volume, None, brain_only=True)
+        return mask
+
+    def run(
+        self,
+        volume: Volume,
+        mask: BrainMask | None,
+        contrast: str | None = None,
+        threshold: float | None = None,
+        brain_only: bool = False,
+    ) -> tuple[BrainMask, dict[str, Any]]:
+        """The brain mask, given or extracted, and what the chain found.
+
+        Raises:
+            InputError: ``brain-not-found``, ``no-signal``.
+        """
+        with self._lock, _refusals():
+            try:
+                found = self._chain.run(
+                    scan=volume.data,
+                    affine=volume.affine.ravel().tolist(),
+                    mask=None if mask is None else mask.data,
+                    contrast=0 if contrast is None else 1 + CONTRASTS.index(contrast),
+                    threshold=threshold or 0.0,
+                    brain_only=brain_only,
+                )
+            except _C.ChainError as error:
+                if error.args[1] == Code.BRAIN_NOT_FOUND:
+                    raise self._not_found(volume) from None
+                raise
+            if mask is None:
+                quality, unusual, _ = self._quality()
+                notes = doubts(quality, unusual)
+                mask = BrainMask(found["brain_mask"], "dal_fast", quality=quality, notes=notes)
+        return mask, found
+
+    def _quality(self) -> tuple[MaskQuality, list[str], bool]:
+        """Of an extracted mask, what is unusual about its shape, and whether it is cut."""
+        _, confidence, agreement, sharpness, sphericity, symmetry, odd, cut, _ = self._chain.brain()
+        unusual = shape_clauses([bool(odd >> bit & 1) for bit in range(5)], symmetry)
+        return MaskQuality(confidence, agreement, sharpness, sphericity), unusual, cut
+
+    def _not_found(self, volume: Volume) -> InputError:
+        looked_like_one, *_, millilitres = self._chain.brain()
+        quality, unusual, cut = self._quality()
+        reason = hopeless(quality, millilitres, unusual, cut) if looked_like_one else None
+        return not_found(volume, reason or "no voxel looks like one")
+
+
+class CompiledExtractor(CompiledChain):
+    """As :class:`dal_fast.screening.brain_extraction.BrainExtractor`, by the compiled chain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameters: dict[str, Any] = {"brain_weights_sha256": weights_sha256("brain")}
+
+
+class CompiledScreener:
+    """As :class:`dal_fast.screening.screener.Screener`, by the compiled chain.
+
+    Args:
+        settings: that :func:`why_not` has no objection to.
+        chain: to share.
+    """
+
+    def __init__(self, settings: Settings, chain: CompiledChain | None = None) -> None:
+        check_contrast(settings.contrast)
+        self.settings, self.nonfinite, self.brain = settings, settings.nonfinite, settings.brain
+        self.chain = chain or CompiledChain()
+        given = settings.brain == "given"
+        extractor = {} if given else {"brain_weights_sha256": weights_sha256("brain")}
+        self.parameters = settings.parameters(self.chain.voxel_mm, RUNTIME, "cpu", extractor)
+
+    def screen_scan(self, scan: Scan | Head) -> Result:
+        """Screen a scan, or a head, whose brain is extracted on the way."""
+        known = known_contrast(scan, self.settings.contrast)
+        name = None if known is None else known.name
+        given = scan.mask if isinstance(scan, Scan) else None
+        mask, found = self.chain.run(scan.volume, given, name, self.settings.threshold)
+        if isinstance(scan, Head):
+            scan = replace(
+                scan_of(scan.volume, mask, scan.name, scan.timings), contrast=scan.contrast
+            )
+        start = time.perf_counter()
+        volume, above = scan.volume, found["anomaly_mask"]
+        inside = _ModelVolumes(found)
+        looks_like = CONTRASTS[found["looks_like"] - 1]
+        flags = quality_flags(
+            volume, mask.data, inside.tissue, inside.image, above, known, looks_like
+        )
+        flags += [Flag(note.code, note.message) for note in mask.notes]
+        seconds = zip(_STAGES, found["seconds"], strict=False)
+        timings = {**scan.timings, **{stage: spent for stage, spent in seconds if spent}}
+        timings["quality"] = time.perf_counter() - start
+        parameters = {
+            **self.parameters,
+            "contrast_from": GUESSED if known is None else known.source,
+            "score": "enhanced",
+            "threshold": found["threshold"],
+            "median": 0,
+            "contrast": CONTRASTS[found["contrast"] - 1],
+            "sign": _SIGNS[found["sign"]],
+            "chain": "compiled",
+        }
+        return Result(
+            name=scan.name,
+            source=scan.source,
+            brain=scan.brain,
+            scan=Image(volume.data, volume.affine),
+            anomaly=Image(found["anomaly"], volume.affine),
+            pseudo_healthy=Image(found["pseudo_healthy"], volume.affine),
+            brain_mask=Image(mask.data, volume.affine),
+            anomaly_mask=Image(above, volume.affine),
+            tissue=Image(inside.tissue, inside.affine),
+            edges=Image(inside.edges(), inside.affine),
+            bias=Image(inside.bias, inside.affine),
+            score=found["score"],
+            regions=[Region(*row) for row in found["regions"]],
+            parameters=parameters,
+            requested=self.parameters,
+            flags=flags,
+            timings=timings,
+        )
+
+
+class _ModelVolumes:
+    """What the chain leaves on the model's grid, ``(D, H, W)``."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.affine = np.array(found["affine"]).reshape(4, 4)
+        self.mask: NDArray[np.bool_] = found["mask"][0] != 0
+        self.image: NDArray[np.float32] = np.minimum(found["image"][0], np.float32(CEILING))
+        self.bias: NDArray[np.float32] = found["bias"][0] * self.mask
+        labels = (found["tissue"].argmax(0) + 1).astype(np.uint8)
+        self.tissue: NDArray[np.uint8] = labels * self.mask
+
+    def edges(self) -> NDArray[np.bool_]:
+        """Of the anatomical image, as :meth:`dal_fast.models.dal.DAL.recouple` finds them."""
+        config = read_config("default")
+        levels = np.array([0, *config["levels"]], np.float32)
+        low, high = config["canny_low"], config["canny_high"]
+        return arrays.canny3d(levels[self.tissue], self.mask, config["canny_sigma"], low, high)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Turns what the chain fails with into the package's errors."""
+    try:
+        yield
+    except _C.ChainError as error:
+        status, code, message = error.args
+        if status == _MEMORY:
+            raise MemoryError(message) from None
+        if code not in list(Code):
+            raise RuntimeError(f"{code}: {message}") from None
+        raise error_of(code, message) from None
