@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dal_fast import context
 from dal_fast.batch.threads import limit_threads
+from dal_fast.context import _C
 from dal_fast.errors import RuntimeUnavailable
 from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import Volume
+from dal_fast.screening.chain import Opening, open_chain, why_not
 from dal_fast.screening.scan import Brain, NonFinite, Scan
 from dal_fast.screening.settings import Settings
 
@@ -41,44 +43,58 @@ class AnyExtractor(Protocol):
     def extract(self, scan: Volume, /) -> BrainMask: ...
 
 
-def make_screener(settings: Mapping[str, Any]) -> AnyScreener:
+def make_screener(settings: Mapping[str, Any], opening: Opening | None = None) -> AnyScreener:
     """What screens with these settings, loaded.
 
     Args:
         settings: of :class:`dal_fast.screening.settings.Settings`.
+        opening: a chain that has been opened early for these settings.
 
     Raises:
         InputError, RuntimeUnavailable: those of :class:`dal_fast.screening.screener.Screener`.
     """
-    from dal_fast.screening.compiled import CompiledScreener, why_not
-
     asked = Settings(**settings)
-    if why_not(asked) is None:
-        try:
-            return CompiledScreener(asked)
-        except RuntimeUnavailable:
-            pass  # an OpenVINO without a C library that can be used; Python's may be
+    chain = _chain(asked, opening)
+    if chain is not None:
+        from dal_fast.screening.compiled import CompiledScreener
+
+        return CompiledScreener(asked, chain)
     limit_threads(context.threads())
     from dal_fast.screening.screener import Screener
 
     return Screener(**settings)
 
 
-def make_extractor(brain: Brain, runtime: str, device: str) -> AnyExtractor:
+def make_extractor(
+    brain: Brain, runtime: str, device: str, opening: Opening | None = None
+) -> AnyExtractor:
     """What extracts brains for :class:`dal_fast.batch.strip.StripStages`.
+
+    Args:
+        brain: ``"strip"`` or ``"hd-bet"``.
+        runtime, device: see :class:`dal_fast.screening.settings.Settings`.
+        opening: a chain that has been opened early for these settings.
 
     Raises:
         InputError, RuntimeUnavailable: those of
             :func:`dal_fast.screening.brain_extraction.make_extractor`.
     """
-    from dal_fast.screening.compiled import CompiledExtractor, why_not
+    chain = _chain(Settings(runtime=runtime, device=device, brain=brain), opening)
+    if chain is not None:
+        from dal_fast.screening.compiled import CompiledExtractor
 
-    if why_not(Settings(runtime=runtime, device=device, brain=brain)) is None:
-        try:
-            return CompiledExtractor()
-        except RuntimeUnavailable:
-            pass
+        return CompiledExtractor(chain)
     limit_threads(context.threads())
     from dal_fast.screening import brain_extraction
 
     return brain_extraction.make_extractor(brain, runtime, device)
+
+
+def _chain(settings: Settings, opening: Opening | None) -> _C.Chain | None:
+    """The compiled chain where it serves; one whose OpenVINO fails is left to Python's."""
+    try:
+        if opening is not None:
+            return opening.chain()
+        return open_chain() if why_not(settings) is None else None
+    except RuntimeUnavailable:
+        return None

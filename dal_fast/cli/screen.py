@@ -111,12 +111,19 @@ def screen_one(
     source: Path, out: Path, mask: Path | None, settings: dict[str, Any], overwrite: bool
 ) -> None:
     """Screen one scan, write its outputs and say what was found."""
+    from dal_fast.screening.chain import open_early
+    from dal_fast.screening.settings import Settings
+
+    nonfinite, brain = settings.get("nonfinite", "refuse"), settings.get("brain", "auto")
+    opening = None
+    if source.is_file():  # what takes time besides happens meanwhile
+        extraction = mask is None and brain != "given"
+        opening = open_early(Settings(**settings), screening=True, extraction=extraction)
     import_nibabel()
     from dal_fast.batch.outputs import output_names
     from dal_fast.imaging.atomic import check_folder
     from dal_fast.screening.scan import load_scan_or_head
 
-    nonfinite, brain = settings.get("nonfinite", "refuse"), settings.get("brain", "auto")
     scan = load_scan_or_head(source, mask, nonfinite, brain)
     check_folder(out)
     with status("loading the model"):  # torch may load here, after everything that may be refused
@@ -124,7 +131,7 @@ def screen_one(
         from dal_fast.batch.resident import make_screener
         from dal_fast.batch.resume import up_to_date
 
-        screener = make_screener(settings)
+        screener = make_screener(settings, opening)
     if not overwrite and up_to_date(scan, out, screener.parameters):
         page = out / output_names(source)["report"]
         typer.echo(f"{source} is already screened with these parameters: {page}")

@@ -2,42 +2,36 @@
 
 The default weights are run by OpenVINO's C library, everything between by the kernels that
 :class:`dal_fast.screening.screener.Screener` calls too: masks are equal, maps and scores differ by
-rounding. It starts in a fraction of the time that torch takes to be imported. :func:`why_not` says
-what it does not serve. Sources: ``csrc/bind_screen.h`` and ``csrc/capi``.
+rounding. It starts in a fraction of the time that torch takes to be imported. What it does not
+serve, :mod:`dal_fast.screening.chain` says. Sources: ``csrc/bind_screen.h`` and ``csrc/capi``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import math
-import os
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dal_fast import arrays, context, embedding
+from dal_fast import arrays
 from dal_fast.context import _C
-from dal_fast.errors import Code, InputError, RuntimeUnavailable, error_of
+from dal_fast.errors import Code, InputError
 from dal_fast.imaging.brain_shape import shape_clauses
 from dal_fast.imaging.mask import BrainMask, MaskQuality
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
-from dal_fast.screening.contrast import CONTRASTS, GUESSED, check_contrast, known_contrast
+from dal_fast.screening.chain import RUNTIME, chain_errors
+from dal_fast.screening.contrast import CONTRASTS, GUESSED, known_contrast
 from dal_fast.screening.qc import quality_flags
 from dal_fast.screening.result import Flag, Image, Region, Result
 from dal_fast.screening.scan import Head, Scan, scan_of
 from dal_fast.screening.settings import Settings
 from dal_fast.weights import read_config, weights_sha256
 
-RUNTIME = "openvino"
-_MEMORY = 5  # DAL_MEMORY of dal_fast.h
 _STAGES = (
     "copy", "brain extraction", "model grid", "network", "recoupling", "residual head", "score",
     "scan grid", "regions",
@@ -46,80 +40,21 @@ _STAGES = (
 _SIGNS = {1: "bright", -1: "dark"}
 
 
-def why_not(settings: Settings) -> str | None:
-    """Why the compiled chain does not screen with these settings; None where it does.
-
-    Settings that nobody takes are left to the screener that refuses them.
-    """
-    checks = (
-        (settings.weights == "default", "the weights are not the default ones"),
-        (settings.runtime in ("auto", RUNTIME), f"the runtime is {settings.runtime}"),
-        (settings.score == "auto", "a score was named"),
-        (settings.median is None, "a median filter was named"),
-        (settings.threshold is None or 0 < settings.threshold < math.inf, "of the threshold"),
-        (settings.contrast in (None, *CONTRASTS), "of the contrast"),
-        (settings.brain != "hd-bet", "HD-BET extracts the brain"),
-    )
-    return next((why for served, why in checks if not served), why_not_here(settings.device))
-
-
-def why_not_here(device: str = "auto") -> str | None:
-    """Why the compiled chain does not run in this process on a device; None where it does."""
-    if device not in ("auto", "cpu"):
-        return f"the device is {device}"
-    if not arrays.enabled():
-        return context.extension_problem() or "another backend was chosen"
-    try:
-        embedding.engine_folder()
-        embedding.default_bundle()
-    except RuntimeUnavailable as error:
-        return error.message
-    return "there may be a GPU" if device == "auto" and _may_have_gpu() else None
-
-
-def _may_have_gpu() -> bool:
-    """Whether torch, which then decides, may find a GPU."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return os.path.exists("/dev/kfd")  # AMD's
-    count = ctypes.c_int()
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 < count.value
-
-
 class CompiledChain:
-    """The default bundle, opened.
+    """The compiled chain, for volumes as they are read.
 
-    Raises:
-        RuntimeUnavailable: ``runtime-unavailable``, also where the packaged bundle is not that of
-            the packaged weights; ``engine-parity``.
+    Args:
+        chain: opened by :mod:`dal_fast.screening.chain`.
     """
 
-    def __init__(self) -> None:
-        bundle = embedding.default_bundle()
-        with _refusals():
-            self._chain = _C.Chain(
-                bundle=bundle.read_bytes(),
-                engine_path=str(embedding.engine_folder()),
-                threads=context.threads(),
-            )
-        for name, fact in (("default", "weights_sha256"), ("brain", "brain_weights_sha256")):
-            if self._chain.fact(fact) != weights_sha256(name):
-                raise RuntimeUnavailable(
-                    Code.RUNTIME_UNAVAILABLE,
-                    f"{bundle} is not of the weights {name!r}: make bundle",
-                )
+    def __init__(self, chain: _C.Chain) -> None:
+        self._chain = chain
         self._lock = threading.Lock()
 
     @property
     def voxel_mm(self) -> float:
         """Of the model's grid."""
         return float(self._chain.fact("voxel_mm") or "nan")
-
-    def load(self, extraction: bool, screening: bool) -> None:
-        """Compile the networks that extract brains, and those that screen them."""
-        with _refusals():
-            self._chain.load(extraction=extraction, screening=screening)
 
     def extract(self, volume: Volume) -> BrainMask:
         """As :meth:`dal_fast.screening.brain_extraction.BrainExtractor.extract`."""
@@ -139,7 +74,7 @@ class CompiledChain:
         Raises:
             InputError: ``brain-not-found``, ``no-signal``.
         """
-        with self._lock, _refusals():
+        with self._lock, chain_errors():
             try:
                 found = self._chain.run(
                     scan=volume.data,
@@ -175,8 +110,8 @@ class CompiledChain:
 class CompiledExtractor(CompiledChain):
     """As :class:`dal_fast.screening.brain_extraction.BrainExtractor`, by the compiled chain."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, chain: _C.Chain) -> None:
+        super().__init__(chain)
         self.parameters: dict[str, Any] = {"brain_weights_sha256": weights_sha256("brain")}
 
 
@@ -184,14 +119,13 @@ class CompiledScreener:
     """As :class:`dal_fast.screening.screener.Screener`, by the compiled chain.
 
     Args:
-        settings: that :func:`why_not` has no objection to.
-        chain: to share.
+        settings: to which :func:`dal_fast.screening.chain.why_not` has no objection.
+        chain: opened.
     """
 
-    def __init__(self, settings: Settings, chain: CompiledChain | None = None) -> None:
-        check_contrast(settings.contrast)
+    def __init__(self, settings: Settings, chain: _C.Chain) -> None:
         self.settings, self.nonfinite, self.brain = settings, settings.nonfinite, settings.brain
-        self.chain = chain or CompiledChain()
+        self.chain = CompiledChain(chain)
         given = settings.brain == "given"
         extractor = {} if given else {"brain_weights_sha256": weights_sha256("brain")}
         self.parameters = settings.parameters(self.chain.voxel_mm, RUNTIME, "cpu", extractor)
@@ -265,17 +199,3 @@ class _ModelVolumes:
         levels = np.array([0, *config["levels"]], np.float32)
         low, high = config["canny_low"], config["canny_high"]
         return arrays.canny3d(levels[self.tissue], self.mask, config["canny_sigma"], low, high)
-
-
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """Turns what the chain fails with into the package's errors."""
-    try:
-        yield
-    except _C.ChainError as error:
-        status, code, message = error.args
-        if status == _MEMORY:
-            raise MemoryError(message) from None
-        if code not in list(Code):
-            raise RuntimeError(f"{code}: {message}") from None
-        raise error_of(code, message) from None

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.bids import parse_name
 from dal_fast.screening.scan import Head, Scan
+from dal_fast.screening.settings import CONTRASTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONTRASTS = ("T1w", "T2w", "FLAIR")
 GUESSED = "intensities"
 SOURCES = ("option", "file name", "header", GUESSED)
 """Where a contrast is known from."""

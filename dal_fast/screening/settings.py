@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dal_fast.screening.scan import Brain, NonFinite
 from dal_fast.weights import weights_sha256
+
+if TYPE_CHECKING:
+    from dal_fast.screening.scan import Brain, NonFinite
+
+CONTRASTS = ("T1w", "T2w", "FLAIR")
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,18 @@ from dal_fast.errors import Code, InputError, RuntimeUnavailable
 from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import Volume
 from dal_fast.report.page import scan_pictures
-from dal_fast.screening import compiled
+from dal_fast.screening import chain as chains
 from dal_fast.screening.brain_extraction import BrainExtractor
-from dal_fast.screening.compiled import CompiledChain, CompiledExtractor, CompiledScreener, why_not
+from dal_fast.screening.chain import Opening, open_chain, why_not
+from dal_fast.screening.compiled import CompiledChain, CompiledExtractor, CompiledScreener
 from dal_fast.screening.scan import load_scan_or_head, scan_of
 from dal_fast.screening.settings import Settings
 
 pytest.importorskip("openvino")
 pytest.importorskip("nilearn")
 
-HEAVY = ("torch", "scipy", "pydantic", "matplotlib", "openvino", "pydicom", "rich", "safetensors")
+HEAVY = ("torch", "scipy", "matplotlib", "openvino", "pydicom", "rich", "safetensors")
+"""Not pydantic: typer itself imports it in some versions."""
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +46,13 @@ def scans(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def chain():
-    return CompiledChain()
+def opened():
+    return open_chain()
+
+
+@pytest.fixture
+def chain(opened):
+    return CompiledChain(opened)
 
 
 @pytest.fixture(scope="module")
@@ -83,24 +90,25 @@ def check_alike(ours, theirs):
     assert ours.requested == theirs.requested
     assert ours.source == theirs.source
     assert [flag.code for flag in ours.flags] == [flag.code for flag in theirs.flags]
+    assert ours.brain.pop("Source") == theirs.brain.pop("Source")
     assert ours.brain == pytest.approx(theirs.brain, rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["head", "brain"])
-def test_results_are_those_of_torch(scans, chain, screener, kind):
+def test_results_are_those_of_torch(scans, opened, screener, kind):
     scan = load_scan_or_head(scans[kind])
-    ours = CompiledScreener(Settings(), chain).screen_scan(scan)
+    ours = CompiledScreener(Settings(), opened).screen_scan(scan)
     theirs = screener.screen_scan(scan)
     check_alike(ours, theirs)
     (ours_page, _), (their_page, _) = (scan_pictures(result) for result in (ours, theirs))
     assert len(ours_page) == pytest.approx(len(their_page), rel=0.05)
 
 
-def test_options_are_heeded(scans, chain, screener):
+def test_options_are_heeded(scans, opened):
     settings = Settings(threshold=2.5, contrast="FLAIR")
     scan = load_scan_or_head(scans["brain"])
     theirs = Screener(runtime="openvino", threshold=2.5, contrast="FLAIR").screen_scan(scan)
-    check_alike(CompiledScreener(settings, chain).screen_scan(scan), theirs)
+    check_alike(CompiledScreener(settings, opened).screen_scan(scan), theirs)
     assert theirs.parameters["contrast_from"] == "option"
 
 
@@ -133,7 +141,7 @@ def test_a_scan_without_a_brain_is_refused_in_the_same_words(chain, name):
     assert (ours.value.code, ours.value.message) == (theirs.value.code, theirs.value.message)
 
 
-def test_a_brain_without_signal_is_refused_in_the_same_words(chain, screener):
+def test_a_brain_without_signal_is_refused_in_the_same_words(opened, screener):
     volume = volume_of(np.zeros((64, 64, 64)))
     volume.data[:8] = 7  # not constant
     inside = np.zeros(volume.data.shape, bool, order="F")
@@ -142,7 +150,7 @@ def test_a_brain_without_signal_is_refused_in_the_same_words(chain, screener):
     with pytest.raises(InputError) as theirs:
         screener.screen_scan(scan)
     with pytest.raises(InputError) as ours:
-        CompiledScreener(Settings(), chain).screen_scan(scan)
+        CompiledScreener(Settings(), opened).screen_scan(scan)
     assert (ours.value.code, ours.value.message) == (theirs.value.code, theirs.value.message)
 
 
@@ -196,7 +204,7 @@ def test_it_serves_the_usual_settings():
 
 
 def test_a_gpu_is_left_to_torch(monkeypatch):
-    monkeypatch.setattr(compiled, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(chains, "_may_have_gpu", lambda: True)
     assert "GPU" in why_not(Settings())
     assert why_not(Settings(device="cpu")) is None
 
@@ -213,14 +221,23 @@ def test_without_openvino_torch_screens(monkeypatch):
 def test_an_openvino_without_a_c_library_leaves_it_to_torch(monkeypatch, tmp_path):
     monkeypatch.setattr(embedding, "engine_folder", lambda: tmp_path)
     with pytest.raises(RuntimeUnavailable, match=r"libopenvino_c\.so"):
-        CompiledChain()
+        open_chain()
     assert isinstance(make_screener({}), Screener)
 
 
+def test_a_chain_that_is_opened_early_fails_where_it_is_waited_for(monkeypatch, tmp_path):
+    assert Opening(screening=True, extraction=True).chain().fact("voxel_mm") == "2.0"
+    monkeypatch.setattr(embedding, "engine_folder", lambda: tmp_path)
+    opening = Opening(screening=True, extraction=True)
+    with pytest.raises(RuntimeUnavailable, match=r"libopenvino_c\.so"):
+        opening.chain()
+    assert isinstance(make_screener({}, opening), Screener)
+
+
 def test_a_bundle_of_other_weights_is_not_used(monkeypatch):
-    monkeypatch.setattr(compiled, "weights_sha256", lambda name: "0" * 64)
+    monkeypatch.setattr(chains, "weights_sha256", lambda name: "0" * 64)
     with pytest.raises(RuntimeUnavailable, match="make bundle"):
-        CompiledChain()
+        open_chain()
 
 
 def imported_by(*arguments):
