@@ -303,9 +303,17 @@ class Screener:
         regions = postprocess.regions(anomaly, above)
         tissue, edges = _anatomy(model_input, model_output)
         image = Image(volume.data, volume.affine)
+        bias = _bias(model_input, model_output)
         labels, normalised = None if tissue is None else tissue.data, model_output.image[0, 0]
         flags = quality_flags(
-            volume, brain, labels, normalised.numpy(), above, known, anomaly_map.looks_like
+            volume,
+            brain,
+            labels,
+            normalised.numpy(),
+            above,
+            known,
+            anomaly_map.looks_like,
+            None if bias is None else bias.data,
         )
         flags += [Flag(note.code, note.message) for note in scan.mask.notes]
         flags += self._model_flags(model_output, model_input.mask)
@@ -321,7 +329,7 @@ class Screener:
             anomaly_mask=Image(above, volume.affine),
             tissue=tissue,
             edges=edges,
-            bias=_bias(model_input, model_output),
+            bias=bias,
             score=score,
             regions=regions,
             parameters=parameters,
