@@ -63,6 +63,7 @@ struct dal_engine {
   void (*const log_)(void*, int32_t, const char*);
   void* const log_user_;
   std::atomic<int> users_{1}, sessions_{0};
+  bool bf16_ = false;
   std::mutex mutex_;  // of what follows
   dal::engine::Engine* engine_ = nullptr;
   dal::engine::Network* networks_[dal::kParts] = {};

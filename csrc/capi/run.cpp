@@ -97,7 +97,8 @@ class Run {
         grid_(checked_grid(image_, "scan")),
         shape_(in_memory(grid_.shape)),
         least_(least_voxels(grid_.voxel_ml())),
-        scan_(arena.place<ScanBuffers>(0, shape_, least_, threads_)),
+        scan_(arena.place<ScanBuffers>(0, shape_)),
+        kept_(scan_.bytes),
         found_(found),
         inside_(inside),
         clock_(found.seconds) {
@@ -114,7 +115,10 @@ class Run {
       screen();
       find_regions(regions);
     }
-    write();
+    write(DAL_ANOMALY_MAP, scan_.map);
+    write(DAL_ANOMALY_MASK, scan_.above);
+    write(DAL_BRAIN_MASK, scan_.brain);
+    done(DAL_SECONDS_REGIONS);
     found_.struct_size = sizeof found_;
   }
 
@@ -139,7 +143,8 @@ class Run {
   void extract();
   void screen();
   void find_regions(Regions& regions);
-  void write();
+  void show(const ResamplePlan& back, const float* volume, void* stage) const;
+  void write(int32_t what, const void* values) const;
 
   // As volumes on the scan's grid lie in memory here.
   SourceGrid source() const {
@@ -164,6 +169,7 @@ class Run {
   const Shape shape_;
   const int64_t least_;
   const ScanBuffers scan_;
+  int64_t kept_;  // bytes of the session's memory that hold what is still wanted
   dal_summary& found_;
   Inside& inside_;
   Clock clock_;
@@ -216,7 +222,7 @@ void Run::extract() {
   const Shape covered{cover.sides[0], cover.sides[1], cover.sides[2]};
   const ResamplePlan there = from_scan(covered, cover.affine);
   const int64_t workspace = resample_workspace(there, threads_);
-  HeadBuffers b = arena_.place<HeadBuffers>(scan_.bytes, settings_, covered, workspace, threads_);
+  HeadBuffers b = arena_.place<HeadBuffers>(scan_.bytes, settings_, shape_, covered, workspace, threads_);
   resample(there, scan_.scan, Voxel::f32, b.whole, b.stage, threads_);
   double affine[16];
   place_head(b.whole, cover, voxel_mm, seen, b.head, affine, b.stage, threads_);
@@ -241,9 +247,10 @@ void Run::extract() {
   lift_distance(b.clean, seen.voxels());
   const ResamplePlan back = to_scan(seen, affine);
   const int64_t needed = resample_workspace(back, threads_);
-  b = arena_.place<HeadBuffers>(scan_.bytes, settings_, covered, std::max(workspace, needed), threads_);
-  resample(back, b.clean, Voxel::f32, scan_.map, b.stage, threads_);
-  const int64_t voxels = brain_mask(scan_.map, scan_.brain, shape_.voxels(), threads_);
+  b = arena_.place<HeadBuffers>(scan_.bytes, settings_, shape_, covered, std::max(workspace, needed),
+                                threads_);
+  resample(back, b.clean, Voxel::f32, b.distance, b.stage, threads_);
+  const int64_t voxels = brain_mask(b.distance, scan_.brain, shape_.voxels(), threads_);
   found_.brain_ml = double(voxels) * grid_.voxel_ml();
   found_.brain_confidence = brain.confidence;
   inside_.brain_ml = found_.brain_ml;
@@ -262,6 +269,7 @@ void Run::screen() {
   const int64_t workspace =
       std::max(resample_workspace(there, threads_), resample_workspace(back, threads_));
   const auto m = arena_.place<ModelBuffers>(scan_.bytes, settings_, grid.shape, workspace, threads_);
+  kept_ += m.kept;
   const int64_t voxels = grid.shape.voxels();
   resample(there, scan_.brain, Voxel::u8, m.x, m.stage, threads_);
   each(voxels, threads_, [&](int64_t i) { m.mask[i] = m.x[i] >= 0.5f; });
@@ -272,7 +280,7 @@ void Run::screen() {
   const Normalised normalised =
       checked(normalise(m.x, m.mask, NormaliseSettings(), m.image, m.view, grid.shape, m.stage, threads_));
   const Crop crop = plan_crop(m.mask, grid.shape, kNetworkMargin, settings_.stride);
-  const auto b = arena_.place<BoxBuffers>(scan_.bytes + m.bytes, settings_, crop.box, threads_);
+  const auto b = arena_.place<BoxBuffers>(kept_, settings_, crop.box, threads_);
   done(DAL_SECONDS_MODEL_GRID);
 
   const Brain::Networks networks{requests_[static_cast<int>(Part::tissue)],
@@ -293,28 +301,32 @@ void Run::screen() {
   found_.sign = signs.shown > 0 ? DAL_BRIGHT : DAL_DARK;
   done(DAL_SECONDS_SCORE);
 
-  resample(back, m.anomaly, Voxel::f32, scan_.map, m.stage, threads_);
-  const bool healthy = wanted(DAL_PSEUDO_HEALTHY);
-  if (healthy) {
+  if (wanted(DAL_PSEUDO_HEALTHY)) {  // written at once: the map takes its place
     const float scale = static_cast<float>(normalised.scale),
                 offset = static_cast<float>(normalised.offset);
     each(voxels, threads_, [&](int64_t i) { m.x[i] = m.mask[i] ? m.phi[i] / scale + offset : 0.f; });
-    resample(back, m.x, Voxel::f32, scan_.pseudo_healthy, m.stage, threads_);
+    show(back, m.x, m.stage);
+    write(DAL_PSEUDO_HEALTHY, scan_.map);
   }
-  each(shape_.voxels(), threads_, [&](int64_t i) {
-    if (scan_.brain[i]) return;
-    scan_.map[i] = 0;
-    if (healthy) scan_.pseudo_healthy[i] = 0;
-  });
+  show(back, m.anomaly, m.stage);
   done(DAL_SECONDS_SCAN_GRID);
+}
+
+// A volume of the model's on the scan's grid, inside the brain, where the map lies.
+void Run::show(const ResamplePlan& back, const float* volume, void* stage) const {
+  resample(back, volume, Voxel::f32, scan_.map, stage, threads_);
+  each(shape_.voxels(), threads_, [&](int64_t i) {
+    if (!scan_.brain[i]) scan_.map[i] = 0;
+  });
 }
 
 void Run::find_regions(Regions& regions) {
   found_.threshold = request_.threshold != 0 ? request_.threshold : 1;
   const float threshold = static_cast<float>(found_.threshold);
-  anomaly_mask(scan_.map, threshold, least_, scan_.above, shape_, scan_.stage, threads_);
+  void* const stage = arena_.place<RegionBuffers>(kept_, shape_, least_, threads_).stage;
+  anomaly_mask(scan_.map, threshold, least_, scan_.above, shape_, stage, threads_);
   const int64_t count = region_table(scan_.map, scan_.above, grid_.affine, least_, scan_.regions,
-                                     kMostRegions, shape_, scan_.stage, threads_);
+                                     kMostRegions, shape_, stage, threads_);
   regions.table = scan_.found;
   regions.count = static_cast<int32_t>(std::min(count, kMostRegions));
   const double turn = image_.space == DAL_LPS ? -1 : 1;
@@ -325,16 +337,12 @@ void Run::find_regions(Regions& regions) {
   found_.regions = regions.count;
 }
 
-void Run::write() {
+// Into every output that is wanted of it.
+void Run::write(int32_t what, const void* values) const {
   for (int32_t i = 0; i < request_.outputs_count; ++i) {
     const dal_output to = output(i);
-    const void* values = scan_.map;
-    if (to.what == DAL_ANOMALY_MASK) values = scan_.above;
-    if (to.what == DAL_BRAIN_MASK) values = scan_.brain;
-    if (to.what == DAL_PSEUDO_HEALTHY) values = scan_.pseudo_healthy;
-    write_output(to, grid_, values, threads_);
+    if (to.what == what) write_output(to, grid_, values, threads_);
   }
-  done(DAL_SECONDS_REGIONS);
 }
 
 }  // namespace
@@ -363,12 +371,15 @@ size_t arena_bytes(const Settings& settings, const Limits& limits, int threads) 
   const int64_t model =
       rounded_up(brain + voxels(2 * GridSettings().margin_mm, settings.voxel_mm), GridSettings().multiple);
   const int64_t box = rounded_up(brain + 2 * kNetworkMargin, settings.stride);
-  const int64_t first = measure.place<ScanBuffers>(0, scan, int64_t(1), threads).bytes;
-  const int64_t later = measure.place<ModelBuffers>(0, settings, cube(model), resampling, threads).bytes +
-                        measure.place<BoxBuffers>(0, settings, cube(box), threads).bytes;
+  const int64_t first = measure.place<ScanBuffers>(0, scan).bytes;
+  const auto m = measure.place<ModelBuffers>(0, settings, cube(model), resampling, threads);
+  const int64_t behind = std::max(measure.place<BoxBuffers>(0, settings, cube(box), threads).bytes,
+                                   measure.place<RegionBuffers>(0, scan, int64_t(1), threads).bytes);
+  const int64_t later = std::max(m.bytes, m.kept + behind);
   const Shape cover = cube(voxels(limits.max_head_mm, settings.brain_voxel_mm));
-  const int64_t head =
-      limits.extraction ? measure.place<HeadBuffers>(0, settings, cover, resampling, threads).bytes : 0;
+  const int64_t head = limits.extraction
+                            ? measure.place<HeadBuffers>(0, settings, scan, cover, resampling, threads).bytes
+                            : 0;
   return static_cast<size_t>(first + std::max(head, later));
 }
 

@@ -145,7 +145,7 @@ class CompiledScreener:
         inside = _ModelVolumes(found)
         looks_like = CONTRASTS[found["looks_like"] - 1]
         flags = quality_flags(
-            volume, mask.data, inside.tissue, inside.image, above, known, looks_like
+            volume, mask.data, inside.tissue, inside.image, above, known, looks_like, inside.bias
         )
         flags += [Flag(note.code, note.message) for note in mask.notes]
         seconds = zip(_STAGES, found["seconds"], strict=False)
