@@ -240,12 +240,12 @@ def test_a_bundle_of_other_weights_is_not_used(monkeypatch):
         open_chain()
 
 
-def imported_by(*arguments):
-    """Modules of ``HEAVY`` that a command has imported when it ends."""
+def imported_by(*arguments, modules=HEAVY):
+    """The status of a command, and which of these modules it has imported when it ends."""
     probe = (
         "import sys; from dal_fast.cli import app\n"
         f"try: app({[str(a) for a in arguments]!r})\n"
-        f"except SystemExit as end: print(end.code, [m for m in {HEAVY!r} if m in sys.modules])"
+        f"except SystemExit as end: print(end.code, [m for m in {modules!r} if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, timeout=200, check=False
@@ -265,3 +265,14 @@ def test_one_scan_is_screened_without_torch(scans, tmp_path):
 def test_one_scan_is_stripped_without_torch(scans, tmp_path):
     assert imported_by("strip", scans["head"], tmp_path) == "0 []"
     assert (tmp_path / strip_names(scans["head"])["mask"]).is_file()
+
+
+def test_a_study_is_screened_without_torch(tmp_path):
+    pytest.importorskip("highdicom")
+    from dicom_lab import scanner
+
+    data, voxel = scanner.stripped_brain()
+    images = scanner.classic(data, scanner.turned((5.0, -4.0, 3.0), voxel, data.shape))
+    study = scanner.write(images, tmp_path / "study")
+    heavy = ("torch", "scipy", "matplotlib", "openvino", "requests")
+    assert imported_by("dicom", study, tmp_path / "out", modules=heavy) == "0 []"
