@@ -37,7 +37,7 @@ void dal_session::release() noexcept {
 dal_summary dal_session::run(const dal_request& request) {
   regions.count = 0;
   if (request.deadline_ms < 0) dal::fail(DAL_ARGUMENT, "value", "deadline_ms is negative");
-  const dal::Watch watch(cancelled, request.deadline_ms);
+  const dal::Watch watch(state, request.deadline_ms);
   const dal::RunMemory memory{arena.start(), arena.bytes()};
   if (engine->executor) {
     const dal::UseExecutor use(*engine->executor);
