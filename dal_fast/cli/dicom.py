@@ -206,9 +206,7 @@ def _screen(
         raise InputError(Code.DICOM_UNSELECTED, studies.names.hide(message))
     _say_left_out(studies)
     if len(studies.studies) == 1 and options.workers == 1:
-        outcomes = _screen_here(
-            studies, jobs, settings, kinds, label_map, options, opening, shown
-        )
+        outcomes = _screen_here(studies, jobs, settings, kinds, label_map, options, opening, shown)
     elif jobs:
         plans = {str(job.scan): vars(Plan.of(v, studies.names)) for job, v in jobs.items()}
         pooled = {
