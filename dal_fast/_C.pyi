@@ -174,17 +174,17 @@ class Kernels(Protocol[_Where_contra]):
         self, *, mask: int, out: int, workspace: int,
         shape: Components3dShape, min_voxels: int, where: _Where_contra,
     ) -> None: ...  # fmt: skip
-    def tfce3d_workspace(
-        self, *, problem: Tfce3dProblem, dtype: int, where: _Where_contra
-    ) -> int: ...  # fmt: skip
-    def tfce3d(
-        self, *, x: int, mask: int, out: int, workspace: int,
-        problem: Tfce3dProblem, dtype: int, where: _Where_contra,
-    ) -> None: ...  # fmt: skip
 
 class CpuKernels(Kernels[int], Protocol):
     """``where`` is the number of threads."""
 
+    def tfce3d_workspace(
+        self, *, problem: Tfce3dProblem, dtype: int, where: int
+    ) -> int: ...  # fmt: skip
+    def tfce3d(
+        self, *, x: int, mask: int, out: int, workspace: int,
+        problem: Tfce3dProblem, dtype: int, where: int,
+    ) -> None: ...  # fmt: skip
     def separable3d_workspace(self, *, axes: list[AxisTaps], where: int) -> int: ...
     def separable3d(
         self, *, x: int, kind: int, axes: list[AxisTaps], stride_d: int, stride_h: int,
@@ -317,6 +317,15 @@ class CudaKernels(Kernels[tuple[int, int]], Protocol):
 
     device_type: str
     def why_not(self, device: int) -> str: ...
+    def tfce3d_workspace(self, *, problem: Tfce3dProblem) -> int: ...
+    def tfce3d_branches(
+        self, *, x: int, order: int, branches: int, workspace: int,
+        problem: Tfce3dProblem, dtype: int, where: tuple[int, int],
+    ) -> None: ...  # fmt: skip
+    def tfce3d_sums(
+        self, *, x: int, order: int, branches: int, ranks: int, out: int, workspace: int,
+        problem: Tfce3dProblem, dtype: int, where: tuple[int, int],
+    ) -> None: ...  # fmt: skip
 
 cpu: CpuKernels
 cuda: CudaKernels

@@ -37,6 +37,7 @@ std::optional<Executor> executor_of(const dal_executor* given) {
   if (!given) return std::nullopt;
   const dal_executor executor = taken(given, "dal_executor");
   if (!executor.run) fail(DAL_ARGUMENT, "value", "dal_executor.run is NULL");
+  check_reserved(executor.reserved, "dal_executor");
   return Executor{executor.user, executor.run};
 }
 
@@ -174,8 +175,8 @@ void dal_engine::compare(dal::Part part, dal::engine::Network& network) {
     dal::engine::Request* request;
     ~Destroy() { dal::engine::close(request, memory); }
   } const own{memory, network.request(memory)};
-  const std::atomic<bool> never{false};
-  own.request->run(input, output, dal::Watch(never, 0));
+  const std::atomic<dal::RunState> to_its_end{dal::RunState::running};
+  own.request->run(input, output, dal::Watch(to_its_end, 0));
   double worst = 0, largest = 1e-6;
   for (int64_t i = 0; i < kept; ++i) {
     float wanted;
@@ -192,8 +193,10 @@ void dal_engine::compare(dal::Part part, dal::engine::Network& network) {
               name, worst / largest, tolerance);
 }
 
+bool dal_engine::forked() const { return getpid() != process_; }
+
 void dal_engine::check_process() const {
-  if (getpid() != process_)
+  if (forked())
     dal::fail(DAL_UNSUPPORTED, "runtime-unavailable",
               "the engine was opened before this process was forked; open it after the fork");
 }
@@ -220,6 +223,7 @@ void dal_engine::reserve_threads() {
 }
 
 void dal_engine::leave(dal_engine* engine) noexcept {
+  if (engine->forked()) return;
   if (engine->users_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   const dal::Memory memory = engine->memory;
   memory.destroy(engine);

@@ -32,13 +32,16 @@ struct dal_engine {
 
   // A network, compiled and compared with its golden output when it is first asked for.
   dal::engine::Network& network(dal::Part part);
-  // Refuses a forked child.
+  // Is this a child of the process that opened it? Threads do not come along, so nothing works there.
+  bool forked() const;
+  // Refuses such a child.
   void check_process() const;
   void say(int32_t level, const char* format, ...) const __attribute__((format(printf, 3, 4)));
   // Null without.
   const char* fact(const char* name) const;
 
-  // One more session, or one less; the engine goes with the last that used it.
+  // One more session, or one less; the engine goes with the last that used it. In a forked child it stays:
+  // whoever waits there for threads that are not there waits for ever.
   void use() { users_.fetch_add(1, std::memory_order_relaxed); }
   static void leave(dal_engine* engine) noexcept;
   // Threads for so many sessions at a time.

@@ -96,7 +96,7 @@ class Run {
         image_(taken(request.scan, "the scan (dal_image)")),
         grid_(checked_grid(image_, "scan")),
         shape_(in_memory(grid_.shape)),
-        least_(least_voxels(grid_.voxel_ml())),
+        least_(least_voxels(voxel_ml(grid_.affine))),
         scan_(arena.place<ScanBuffers>(0, shape_)),
         kept_(scan_.bytes),
         found_(found),
@@ -185,7 +185,7 @@ void Run::check_request() const {
   if (request_.outputs_count < 0 || request_.outputs_count > 64)
     fail(DAL_ARGUMENT, "value", "outputs_count is %d", request_.outputs_count);
   if (request_.outputs_count && !request_.outputs) fail(DAL_ARGUMENT, "value", "outputs is NULL");
-  for (int32_t i = 0; i < request_.outputs_count; ++i) check_output(output(i));
+  for (int32_t i = 0; i < request_.outputs_count; ++i) check_output(output(i), grid_);
 }
 
 void Run::read() {
@@ -197,7 +197,7 @@ void Run::read() {
 void Run::read_given_mask() {
   const dal_image mask = taken(request_.mask, "the mask (dal_image)");
   const int64_t voxels = read_mask(mask, grid_, scan_.brain, scan_.finds, threads_);
-  found_.brain_ml = double(voxels) * grid_.voxel_ml();
+  found_.brain_ml = double(voxels) * voxel_ml(grid_.affine);
   found_.brain_confidence = 1;
   done(DAL_SECONDS_READ);
 }
@@ -251,7 +251,7 @@ void Run::extract() {
                                 threads_);
   resample(back, b.clean, Voxel::f32, b.distance, b.stage, threads_);
   const int64_t voxels = brain_mask(b.distance, scan_.brain, shape_.voxels(), threads_);
-  found_.brain_ml = double(voxels) * grid_.voxel_ml();
+  found_.brain_ml = double(voxels) * voxel_ml(grid_.affine);
   found_.brain_confidence = brain.confidence;
   inside_.brain_ml = found_.brain_ml;
   check_verdict(judge_brain(brain, found_.brain_ml), brain, found_.brain_ml);

@@ -38,7 +38,7 @@ dal_summary dal_session::run(const dal_request& request, dal::Until until) {
   regions.count = 0;
   inside = {};
   if (request.deadline_ms < 0) dal::fail(DAL_ARGUMENT, "value", "deadline_ms is negative");
-  const dal::Watch watch(cancelled, request.deadline_ms);
+  const dal::Watch watch(state, request.deadline_ms);
   const dal::RunMemory memory{arena.start(), arena.bytes()};
   if (engine->executor) {
     const dal::UseExecutor use(*engine->executor);

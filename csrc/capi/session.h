@@ -22,7 +22,7 @@ struct dal_session {
   dal_engine* const engine;
   const dal::Limits limits;
   dal::Block arena;
-  std::atomic<bool> busy{false}, cancelled{false};
+  std::atomic<dal::RunState> state{dal::RunState::idle};
   dal::Regions regions{};
   dal::Inside inside{};
 

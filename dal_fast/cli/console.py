@@ -136,11 +136,16 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 
 def say_score(name: str, result: Result) -> None:
-    """What a screening found, in one line."""
+    """What a screening found, and the brain that it extracted, a line each."""
+    count = len(result.regions)
     typer.echo(
         f"{name}: score {result.score:.3f}, {result.volume_ml:.1f} mL above the threshold in "
-        f"{len(result.regions)} regions (sign of lesions: {result.parameters['sign']})"
+        f"{count} region{'' if count == 1 else 's'} (sign of lesions: {result.parameters['sign']})"
     )
+    if (confidence := result.brain.get("Confidence")) is not None:
+        typer.echo(
+            f"  brain extracted: {result.brain['VolumeML']:.0f} mL, confidence {confidence:.2f}"
+        )
 
 
 def say_flags(flags: Sequence[Flag]) -> None:

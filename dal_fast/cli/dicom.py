@@ -210,7 +210,7 @@ def _screen(
         raise InputError(Code.DICOM_UNSELECTED, studies.names.hide(message))
     _say_left_out(studies)
     if len(studies.studies) == 1 and options.workers == 1:
-        outcomes = _screen_here(studies, jobs, settings, kinds, label_map, options, opening)
+        outcomes = _screen_here(studies, jobs, settings, kinds, label_map, options, opening, shown)
     elif jobs:
         plans = {str(job.scan): vars(Plan.of(v, studies.names)) for job, v in jobs.items()}
         pooled = {
@@ -235,6 +235,7 @@ def _screen_here(
     label_map: bool,
     options: PoolOptions,
     opening: Opening | None,
+    shown: Path,
 ) -> list[Outcome]:
     """Screen the series of one study in this process, and say what was found."""
     with status("loading the model"):
@@ -260,11 +261,11 @@ def _screen_here(
             loading.join()
             outcome = stages.write(job, work)
         outcomes.append(outcome)
-        _say(job, work, outcome)
+        _say(job, work, outcome, shown)
     return outcomes
 
 
-def _say(job: Job, work: Any, outcome: Outcome) -> None:
+def _say(job: Job, work: Any, outcome: Outcome, out: Path) -> None:
     from dal_fast.dicom.outputs import sidecar_name
 
     name = job.scan.name
@@ -277,4 +278,5 @@ def _say(job: Job, work: Any, outcome: Outcome) -> None:
     _, result = work
     say_score(name, result)
     say_flags(result.flags)
-    typer.echo(f"  results: {outcome.folder / sidecar_name(name)}")
+    page = out / outcome.folder.name / Path(sidecar_name(name)).with_suffix(".html")
+    typer.echo(f"  report: {page}; objects: {page.with_name(f'{name}_*.dcm')}")

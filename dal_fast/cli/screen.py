@@ -99,7 +99,9 @@ def screen(
 
             if mask is not None:
                 raise InputError(
-                    Code.MASK_FOR_FOLDER, "--mask belongs to one scan; INPUT is a folder"
+                    Code.MASK_FOR_FOLDER,
+                    "--mask belongs to one scan, and INPUT is a folder; save each mask beside its "
+                    "scan as ..._desc-brain_mask.nii.gz",
                 )
             options = PoolOptions(workers, patience, overwrite)
             failed = screen_folder(source, out, settings, options, write_tables)
@@ -144,10 +146,6 @@ def screen_one(
 
 def _say(result: Result, paths: dict[str, Path]) -> None:
     say_score(result.name, result)
-    if (confidence := result.brain.get("Confidence")) is not None:
-        typer.echo(
-            f"  brain extracted: {result.brain['VolumeML']:.0f} mL, confidence {confidence:.2f}"
-        )
     for region in result.regions[:3]:
         typer.echo(
             f"  {region.volume_ml:6.2f} mL, peak {region.peak:.3f} at "

@@ -24,7 +24,10 @@ def weights_path(source: str | Path = "default") -> Path:
     """
     path = PACKAGED.get(str(source), Path(source))
     if not path.is_file():
-        raise InputError(Code.WEIGHTS_MISSING, f"there is no weight file {path}")
+        raise InputError(
+            Code.WEIGHTS_MISSING,
+            f"there is no weight file {path}; give the path of a .safetensors file, or 'default'",
+        )
     return path
 
 
