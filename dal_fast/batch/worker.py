@@ -140,10 +140,11 @@ def main(
     make_stages: Callable[[str, dict[str, Any], bool], AnyStages] | None = None,
 ) -> None:
     """Serve the process that started this one; see :func:`serve`."""
-    from dal_fast.memory import keep_freed_memory
+    from dal_fast.memory import collect_rarely, keep_freed_memory
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool decides
     keep_freed_memory()
+    collect_rarely()
     channel = Channel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is no message
     serve(sys.stdin, channel, make_stages)

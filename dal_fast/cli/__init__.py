@@ -30,6 +30,7 @@ from dal_fast.cli import (
 )
 from dal_fast.cli.console import app, check_arguments, check_working_directory, refusals
 from dal_fast.cli.terminal import terminal
+from dal_fast.memory import collect_rarely
 
 __all__ = [
     "app",
@@ -94,5 +95,6 @@ _arrange()
 
 def main() -> None:
     """Entry point of the ``dal-fast`` command."""
+    collect_rarely()
     with terminal():
         app()
