@@ -10,6 +10,9 @@
 # make compare DATA=…   trains an autoencoder for minutes, screens with it and with DAL, compares both
 #                       and an intensity detector side by side: one report
 # make docs   the documentation, strictly, to site/
+# make bundle  the bundle that comes with the package, anew from the weights that come with it: after either of them changed
+# make library  the C library, its header, bundle, CMake and pkg-config files, without Python, to build/prefix
+# make library-test  uses that tree from elsewhere, by CMake and by pkg-config
 # make wheel  a wheel for any Linux as young as this one's glibc, in dist/; with CUDA kernels where nvcc is
 #             found (CUDA=OFF leaves them out)
 # make wheel-test  installs that wheel where there is no compiler and no checkout, and screens a brain with it
@@ -23,7 +26,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h csrc/*/CMakeLi
 # (pip install .) hold machine code for every architecture.
 ARCHS ?= 80-virtual;90-real
 
-.PHONY: demo test long emulated sanitized aarch64 instructions lint compare docs wheel wheel-test bench clean
+.PHONY: demo test long emulated sanitized aarch64 instructions lint compare docs bundle library library-test wheel wheel-test bench clean
 .DELETE_ON_ERROR:
 
 # Python compiles a module when it is first imported: a quarter of the installing was for thousands that never are.
@@ -118,6 +121,24 @@ compare: $(VENV)/.installed-train,evaluate,openvino
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+BUNDLE := dal_fast/share/dal_fast/default.dalb
+bundle: $(VENV)/.installed-openvino
+	rm -f build/default.dalb
+	mkdir -p build
+	$(BIN)/dal-fast bundle build/default.dalb
+	mv build/default.dalb $(BUNDLE)
+
+# cmake and a compiler are all that it needs; that it asks for no Python is a test's business.
+library:
+	cmake -S . -B build/library -DCMAKE_BUILD_TYPE=Release -DDAL_FAST_PYTHON=OFF
+	cmake --build build/library --parallel
+	rm -rf build/prefix
+	cmake --install build/library --strip --component library --prefix build/prefix
+
+library-test: $(VENV)/.installed-test
+	PATH="$(abspath $(BIN)):$$PATH" $(MAKE) library
+	$(BIN)/python -m pytest -m installed tests/test_install.py
 
 # Machine code for every architecture. The C++ library is linked in, as a user's may be older than the compiler's;
 # the oldest glibc that the wheel runs with is then the one that auditwheel names.

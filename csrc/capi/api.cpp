@@ -147,7 +147,7 @@ int32_t dal_session_open(dal_engine* engine, const dal_limits* limits, dal_sessi
     dal::need(session, "session");
     engine->check_process();
     const dal_limits chosen = limits ? dal::taken(limits, "dal_limits") : dal_limits{};
-    *session = engine->memory.make<dal_session>(engine, chosen);
+    *session = engine->memory.make<dal_session>(engine, dal::checked_limits(chosen));
   });
 }
 

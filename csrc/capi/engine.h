@@ -14,14 +14,18 @@
 #include "pool.h"
 
 namespace dal {
+// Whether networks are compiled when an engine is opened, or when a session first needs them.
+enum class Compile { now, when_needed };
 // The engine of a bundle that lies in memory taken from `memory`, which is the engine's from now on, also
 // when this throws.
-dal_engine* open_engine(const Memory& memory, const dal_options& options, uint8_t* file, size_t bytes);
+dal_engine* open_engine(const Memory& memory, const dal_options& options, uint8_t* file, size_t bytes,
+                        Compile when = Compile::now);
 }  // namespace dal
 
 struct dal_engine {
   // See open_engine.
-  dal_engine(const dal::Memory& memory, const dal_options& options, uint8_t* file, size_t bytes);
+  dal_engine(const dal::Memory& memory, const dal_options& options, uint8_t* file, size_t bytes,
+             dal::Compile when);
   ~dal_engine();
   dal_engine(const dal_engine&) = delete;
   dal_engine& operator=(const dal_engine&) = delete;
@@ -54,7 +58,7 @@ struct dal_engine {
   const dal::Settings settings;
 
  private:
-  void open(const dal_options& options);
+  void open(const dal_options& options, dal::Compile when);
   dal::engine::Network* compile(dal::Part part);
   void compare(dal::Part part, dal::engine::Network& network);
 
@@ -62,6 +66,7 @@ struct dal_engine {
   void (*const log_)(void*, int32_t, const char*);
   void* const log_user_;
   std::atomic<int> users_{1}, sessions_{0};
+  bool bf16_ = false;
   std::mutex mutex_;  // of what follows
   dal::engine::Engine* engine_ = nullptr;
   dal::engine::Network* networks_[dal::kParts] = {};

@@ -64,6 +64,7 @@ struct Options {
   const char* path;  // folder or file of the library, or null
   const char* cache;  // folder, or null
   int32_t threads;
+  bool bf16;  // compute in bfloat16 instead of float32
 };
 
 class Engine {
@@ -80,6 +81,9 @@ template <class T>
 void close(T* object, const Memory& memory) noexcept {
   if (object) object->close(memory);
 }
+
+// Whether the processor multiplies bfloat16 itself: without that OpenVINO takes more time, or float32.
+bool has_bf16();
 
 // Throws Failure (DAL_ENGINE).
 Engine* open_openvino(const Memory& memory, const Options& options);
