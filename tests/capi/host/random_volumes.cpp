@@ -114,7 +114,7 @@ void draw_affine(Draw& draw, dal_image& image) {
   std::swap(axes[0], axes[draw.number(0, 2)]);
   std::swap(axes[1], axes[draw.number(1, 2)]);
   const bool oblique = draw.coin();
-  const double mm = draw.coin() ? 7 : 2 + 12 * draw.share();
+  const double mm = draw.coin() ? 6 : 2 + 8 * draw.share();
   for (int row = 0; row < 3; ++row) {
     for (int column = 0; column < 3; ++column)
       image.affine[4 * row + column] = axes[column] == row
