@@ -264,7 +264,7 @@ void screens_of_random_volumes() {
   const Session of_one(one, true, 32), of_three(three, true, 32), of_without(without, true, 32);
   const auto end = Clock::now() + std::chrono::duration<double>(seconds);
   uint64_t seed = 0, screened = 0, small = 0;
-  for (; Clock::now() < end || seed < 40; ++seed) {
+  for (; Clock::now() < end || seed < 16; ++seed) {
     const Drawn drawn(seed);
     const Ended first = ended(of_one, drawn);
     const std::string about = "seed " + std::to_string(seed) + ", " + first.outcome.words();
