@@ -2,7 +2,8 @@
 # make test   environment, build, test suite
 # make long   every engine, extra and command where stray traffic would be noticed; the rehearsal of a GPU slot
 # make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter
-# make sanitized  the CPU kernels on random shapes and values, on every path, under sanitizers
+# make sanitized  the CPU kernels on random shapes and values, on every path, and the C library in hostile programs,
+#                 under sanitizers
 # make aarch64    the same, compiled for 64-bit Arm and run by an emulator (needs aarch64-linux-gnu-g++, qemu-aarch64)
 # make instructions   the CPU kernels' instruction counts against the recorded ones (needs valgrind)
 # make lint   ruff, clang-format, mypy, and the order of the rooms' imports
@@ -64,6 +65,7 @@ sanitized: sanitized-address,undefined,float-cast-overflow sanitized-thread
 sanitized-%: $(BIN)/python
 	$(CONFIGURE) -DDAL_FAST_AVX512_FLAGS= -DDAL_FAST_SANITIZE="$*"
 	$(FUZZ)
+	$(HOSTED)
 
 aarch64: $(BIN)/python
 	$(CONFIGURE) -DDAL_FAST_SANITIZE=undefined -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
@@ -82,6 +84,14 @@ for target in build/$@/tests/fuzz/fuzz_*; do \
 	echo "$${target##*/}"; $(EMULATOR) "$$target" $(FUZZ_SECONDS) || exit 1; done
 endef
 
+# The C library in programs that give it everything that hosts do (tests/capi/host).
+HOSTS = build/$@/tests/capi/host
+define HOSTED
+$(CMAKE) --build "build/$@" --target hosts
+"$(HOSTS)/host" "$(HOSTS)/libopenvino_c.so"
+"$(HOSTS)/unload" "build/$@/csrc/capi/libdal_fast.so.1"
+endef
+
 # RECORD=--record after a change that is worth its price.
 instructions: $(BIN)/python
 	$(CONFIGURE) -DDAL_FAST_INSTRUCTIONS=ON
@@ -92,7 +102,7 @@ instructions: $(BIN)/python
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(filter-out %.txt,$(SOURCES)) $(wildcard tests/fuzz/*.cpp tests/fuzz/*.h tests/instructions/*.cpp)
+	$(BIN)/clang-format --dry-run --Werror $(filter-out %.txt,$(SOURCES)) $(wildcard tests/fuzz/*.cpp tests/fuzz/*.h tests/instructions/*.cpp tests/capi/host/*.cpp tests/capi/host/*.h)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

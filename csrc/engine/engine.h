@@ -10,20 +10,26 @@
 
 namespace dal {
 
+// A session's. A run takes it from idle to running and back, whoever cancels from running to cancelled.
+enum class RunState : int { idle, running, cancelled };
+
 // Whether a run is to end early: asked for by another thread, or out of time.
 class Watch {
  public:
   using Clock = std::chrono::steady_clock;
 
   // deadline_ms: 0 for none.
-  Watch(const std::atomic<bool>& cancelled, int64_t deadline_ms);
+  Watch(const std::atomic<RunState>& state, int64_t deadline_ms);
 
   bool over() const;
   // Throws Failure (DAL_CANCELLED or DAL_DEADLINE) when it is over.
   void check() const;
 
  private:
-  const std::atomic<bool>& cancelled_;
+  bool cancelled() const { return state_.load(std::memory_order_relaxed) == RunState::cancelled; }
+  bool late() const { return limited_ && Clock::now() >= until_; }
+
+  const std::atomic<RunState>& state_;
   const bool limited_;
   Clock::time_point until_;
 };

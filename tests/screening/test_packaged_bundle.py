@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load
 
 from dal_fast.embedding import default_bundle
-from dal_fast.models.weights import PACKAGED
+from dal_fast.weights import PACKAGED
 
 ANEW = "the packaged bundle is not that of the packaged weights: run `make bundle`"
 
