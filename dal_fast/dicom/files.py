@@ -21,6 +21,7 @@ from pydicom.uid import UID
 from dal_fast.dicom import quiet
 from dal_fast.dicom.classes import MR_CLASSES
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.paths import missing
 
 LARGEST_FILE = 2 << 30
 """Bytes of one file, inflated."""
@@ -145,7 +146,7 @@ def find_files(study: str | Path) -> StudyFiles:
     """
     study = Path(study)
     if not study.exists():
-        raise InputError(Code.FILE_MISSING, f"{study} does not exist")
+        raise missing(study, offer_names=False)
     if study.name.lower() == "dicomdir" and study.is_file():
         study = study.parent
     found = StudyFiles()
