@@ -89,3 +89,20 @@ def _silence_openvino() -> None:
 
 def _do_nothing(*_: object, **__: object) -> None:
     return None
+
+
+def import_nibabel() -> None:
+    """Import nibabel without pydicom and scipy, which it would import where they are installed.
+
+    It wants pydicom for DICOM headers that lie in a NIfTI file, and scipy for SPM's ``.mat``; both
+    are left alone here, and take several times longer than nibabel itself. What was imported
+    already stays. It is for whole programs to call, not for a library, since nibabel then does
+    without them until the process ends.
+    """
+    unwanted = [name for name in ("pydicom", "scipy") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(unwanted))  # type: ignore[arg-type]
+    try:
+        import nibabel  # noqa: F401
+    finally:
+        for name in unwanted:
+            del sys.modules[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dal_fast.screening.result import Flag, Result
 
 T = TypeVar("T")
+_TERMINAL_VARIABLES = ("FORCE_COLOR", "TTY_COMPATIBLE")  # with which rich takes any stream for one
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -155,6 +157,10 @@ def say_flags(flags: Sequence[Flag]) -> None:
 @contextlib.contextmanager
 def status(what: str) -> Iterator[None]:
     """A spinner on a terminal, nothing in a log."""
+    forced = any(name in os.environ for name in _TERMINAL_VARIABLES)
+    if not (sys.stderr.isatty() or forced):  # the import takes longer than some commands
+        yield
+        return
     from rich.console import Console
 
     console = Console(stderr=True)

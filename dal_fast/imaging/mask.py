@@ -53,7 +53,8 @@ class MaskQuality:
         confidence: 0 to 1, what the three below come to.
         agreement: Dice of the brains that are found in the head and in its mirror image.
         sharpness: how steeply the predicted distance crosses the brain's border, 1 for a true
-            distance, less where the network cannot tell where the border is.
+            distance, less where the network cannot tell where the border is; a tenth of the border
+            is less sharp than this.
         sphericity: see :func:`sphericity`.
     """
 

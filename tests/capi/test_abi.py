@@ -96,10 +96,10 @@ def described(out, folder):
          ROOT / "csrc/capi/api.cpp", "-o", library],
         check=True,
     )  # fmt: skip
-    headers = folder / "capi" if folder != ROOT else ROOT / "csrc/capi"
+    public = (folder if folder != ROOT else ROOT / "csrc") / "capi/dal_fast.h"
     subprocess.run(
         ["abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs",
-         "--drop-private-types", "--headers-dir", headers, "--out-file", out, library],
+         "--drop-private-types", "--header-file", public, "--out-file", out, library],
         check=True,
     )  # fmt: skip
     out.write_text(re.sub(r" path='[^']*'", "", out.read_text("utf-8")), "utf-8")
