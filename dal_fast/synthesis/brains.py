@@ -103,8 +103,8 @@ def bids_sources(folder: Path, held_out: bool) -> list[BrainFiles]:
     if not sources and others:
         raise InputError(
             Code.NO_DATA,
-            f"of the {len(others)} subjects of {folder} none is {_SPLITS[held_out]}: one in six, by "
-            "a hash of its name, is held out; add subjects, or rename one",
+            f"of the {len(others)} subjects of {folder} none is {_SPLITS[held_out]}: one in six, "
+            "by a hash of its name, is held out; add subjects, or rename one",
         )
     if not sources:
         raise InputError(

@@ -115,7 +115,7 @@ def test_no_data_is_said(tmp_path):
 
 
 def test_a_split_that_is_empty_is_said(folder):
-    with pytest.raises(DalFastError, match="of the 3 subjects .* none is held out") as refused:
+    with pytest.raises(DalFastError, match=r"of the 3 subjects .* none is held out") as refused:
         bids_sources(folder, held_out=True)
     assert refused.value.code == "no-data"
 
