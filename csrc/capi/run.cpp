@@ -17,6 +17,7 @@
 namespace dal {
 namespace {
 
+constexpr double kLargestMaskMl = 3500;  // LARGEST_MASK_ML of dal_fast/imaging/mask.py
 constexpr int64_t kNetworkMargin = 3;  // voxels around the brain, of what the networks see
 constexpr int64_t kResamplingBytes = 8 << 20;
 
@@ -216,6 +217,11 @@ void Run::read_given_mask() {
   const dal_image mask = taken(request_.mask, "the mask (dal_image)");
   const int64_t voxels = read_mask(mask, grid_, scan_.brain, scan_.finds, threads_);
   found_.brain_ml = double(voxels) * voxel_ml(grid_.affine);
+  if (found_.brain_ml > kLargestMaskMl)
+    fail(DAL_INPUT, "mask-too-large",
+         "the mask marks %.0f mL, more than any brain has (%.0f mL at most); is it a mask of the head, or "
+         "a scan?",
+         found_.brain_ml, kLargestMaskMl);
   found_.brain_confidence = 1;
   done(DAL_SECONDS_READ);
 }
@@ -392,12 +398,12 @@ size_t arena_bytes(const Settings& settings, const Limits& limits, int threads) 
   const int64_t first = measure.place<ScanBuffers>(0, scan).bytes;
   const auto m = measure.place<ModelBuffers>(0, settings, cube(model), resampling, threads);
   const int64_t behind = std::max(measure.place<BoxBuffers>(0, settings, cube(box), threads).bytes,
-                                   measure.place<RegionBuffers>(0, scan, int64_t(1), threads).bytes);
+                                  measure.place<RegionBuffers>(0, scan, int64_t(1), threads).bytes);
   const int64_t later = std::max(m.bytes, m.kept + behind);
   const Shape cover = cube(voxels(limits.max_head_mm, settings.brain_voxel_mm));
   const int64_t head = limits.extraction
-                            ? measure.place<HeadBuffers>(0, settings, scan, cover, resampling, threads).bytes
-                            : 0;
+                           ? measure.place<HeadBuffers>(0, settings, scan, cover, resampling, threads).bytes
+                           : 0;
   return static_cast<size_t>(first + std::max(head, later));
 }
 
