@@ -105,13 +105,12 @@ class Resident:
     """Our chain in this process, with the model loaded."""
 
     def __init__(self, study: Path) -> None:
-        from dal_fast.batch.threads import limit_threads
-        from dal_fast.memory import keep_freed_memory
-        from dal_fast.screening.screener import Screener
+        from dal_fast.batch.resident import make_screener
+        from dal_fast.memory import collect_rarely, keep_freed_memory
 
         keep_freed_memory()
-        limit_threads()
-        self.study, self.screener = study, Screener()
+        collect_rarely()
+        self.study, self.screener = study, make_screener({})
 
     def __call__(self, out: Path) -> Seconds:
         from dal_fast.dicom.stages import DicomStages
