@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "capi/brain.h"
@@ -59,6 +60,24 @@ Normalised checked(const Normalised& found) {
   fail(DAL_INTERNAL, "unexpected", "normalise returned something unknown");
 }
 
+// "; " and what is unusual about a shape, or nothing (shape_clauses of dal_fast/imaging/brain_shape.py).
+struct Oddities {
+  char words[300] = "";
+  explicit Oddities(const BrainFound& found) {
+    const auto add = [&](uint32_t oddity, const char* clause) {
+      const size_t used = std::strlen(words);
+      if (found.unusual & oddity) std::snprintf(words + used, sizeof words - used, "; %s", clause);
+    };
+    char halves[64];
+    std::snprintf(halves, sizeof halves, "its halves differ (Dice %.2f when mirrored)", found.symmetry);
+    add(kOddWidth, "its width and length are not a brain's");
+    add(kOddHeight, "its height and length are not a brain's");
+    add(kOddHalves, halves);
+    add(kUpsideDown, "its end is above, as if upside down");
+    add(kTurnedRound, "it is wider in front than behind, as if turned round");
+  }
+};
+
 // The reasons are those of dal_fast/screening/brain_verdict.py.
 void check_verdict(BrainVerdict verdict, const BrainFound& found, double ml) {
   const char* const advice = "If it shows a head, check the affine and its space, or give a mask";
@@ -77,9 +96,8 @@ void check_verdict(BrainVerdict verdict, const BrainFound& found, double ml) {
     default:
       fail(DAL_INPUT, "brain-not-found",
            "no brain was found: what was found is no clear brain (confidence %.2f, Dice with the mirrored "
-           "run "
-           "%.2f, sphericity %.2f). %s",
-           found.confidence, found.agreement, found.sphericity, advice);
+           "run %.2f, sphericity %.2f%s). %s",
+           found.confidence, found.agreement, found.sphericity, Oddities(found).words, advice);
   }
 }
 

@@ -17,7 +17,7 @@ struct Ramp {
     return std::min(1.0, std::max(0.0, (value - low) / (high - low)));
   }
 };
-constexpr Ramp kAgreement{0.8, 0.98}, kSharpness{0.05, 0.65}, kSphericity{0.4, 0.75};
+constexpr Ramp kAgreement{0.8, 0.98}, kSharpness{0.0, 0.65}, kSphericity{0.4, 0.75};
 constexpr int64_t kLeastSharp = 10;  // one border voxel in so many is less sharp than "the border's sharpness"
 
 Shape padded(Shape s) { return {s.depth + 2, s.height + 2, s.width + 2}; }

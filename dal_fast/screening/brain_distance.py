@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from dal_fast.imaging.mask import MaskQuality, sphericity
 from dal_fast.ops import components3d
 
-AGREEMENT, SHARPNESS, SPHERICITY = (0.8, 0.98), (0.05, 0.65), (0.4, 0.75)
+AGREEMENT, SHARPNESS, SPHERICITY = (0.8, 0.98), (0.0, 0.65), (0.4, 0.75)
 """Where each measure of a mask counts as confidence 0, and from where on as 1."""
 LEAST_SHARP = 10
 """One border voxel in so many is less sharp than what is called the border's sharpness. On

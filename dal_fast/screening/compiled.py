@@ -25,11 +25,11 @@ from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
 from dal_fast.screening.chain import RUNTIME, chain_errors
-from dal_fast.screening.contrast import CONTRASTS, GUESSED, known_contrast
+from dal_fast.screening.contrast import GUESSED, known_contrast
 from dal_fast.screening.qc import quality_flags
 from dal_fast.screening.result import Flag, Image, Region, Result
 from dal_fast.screening.scan import Head, Scan, scan_of
-from dal_fast.screening.settings import Settings
+from dal_fast.screening.settings import CONTRASTS, Settings
 from dal_fast.weights import read_config, weights_sha256
 
 _STAGES = (
