@@ -1,4 +1,5 @@
-// The chain of a whole scan (csrc/capi) for Python: what dal_run gives, and what the report shows beside it.
+// The chain of a whole scan (csrc/capi) for Python: what dal_run gives, and what the report shows beside
+// it.
 #pragma once
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
@@ -93,7 +94,8 @@ class PythonChain {
     const auto wanted = [&](const char* name, int32_t what, auto kind) {
       const auto volume = on_scan<decltype(kind)>(whole);
       found[name] = volume;
-      outputs[count] = {sizeof(dal_output), what, {}, const_cast<void*>(static_cast<const void*>(volume.data()))};
+      outputs[count] = {
+          sizeof(dal_output), what, {}, const_cast<void*>(static_cast<const void*>(volume.data()))};
       ++count;
     };
     if (!mask) wanted("brain_mask", DAL_BRAIN_MASK, bool());
@@ -115,13 +117,13 @@ class PythonChain {
     return found;
   }
 
-  // What the last run found of a brain that it looked for: any, confidence, agreement, sharpness, sphericity,
-  // symmetry, unusual, cut, millilitres.
+  // What the last run found of a brain that it looked for: any, confidence, agreement, sharpness,
+  // sphericity, symmetry, unusual, cut, millilitres.
   py::tuple brain() const {
     const Inside inside = session_ ? session_->inside : Inside{};
     const BrainFound& f = inside.brain;
-    return py::make_tuple(f.any, f.confidence, f.agreement, f.sharpness, f.sphericity, f.symmetry, f.unusual,
-                          f.cut, inside.brain_ml);
+    return py::make_tuple(f.any, f.confidence, f.agreement, f.sharpness, f.sphericity, f.symmetry,
+                          f.unusual, f.cut, inside.brain_ml);
   }
 
  private:
@@ -140,7 +142,8 @@ class PythonChain {
   template <class T>
   static py::array_t<T> on_scan(const dal_image& image) {
     const py::ssize_t size = sizeof(T), row = size * image.shape[0];
-    return py::array_t<T>({image.shape[0], image.shape[1], image.shape[2]}, {size, row, row * image.shape[1]});
+    return py::array_t<T>({image.shape[0], image.shape[1], image.shape[2]},
+                          {size, row, row * image.shape[1]});
   }
 
   // A brain of a usual size first, since memory for any that the scan has room for is much more.
@@ -226,8 +229,8 @@ class PythonChain {
 inline void register_screen(py::module_& m) {
   register_failure(m);
   py::class_<PythonChain>(m, "Chain")
-      .def(py::init<const py::bytes&, const std::string&, int>(), py::kw_only(), "bundle"_a, "engine_path"_a,
-           "threads"_a)
+      .def(py::init<const py::bytes&, const std::string&, int>(), py::kw_only(), "bundle"_a,
+           "engine_path"_a, "threads"_a)
       .def("fact", &PythonChain::fact, "name"_a)
       .def("load", &PythonChain::load, py::kw_only(), "extraction"_a, "screening"_a)
       .def("run", &PythonChain::run, py::kw_only(), "scan"_a.noconvert(), "affine"_a, "mask"_a.noconvert(),

@@ -228,8 +228,8 @@ typedef struct {
 typedef struct {
   uint32_t struct_size;
   int32_t threads; /* of a dal_run, the calling one among them; 0: as many as there are processors */
-  const char* engine; /* NULL: "openvino"; or "openvino-bf16", which computes the networks in bfloat16 and is
-                         refused where the processor does not; nothing else is taken in its place */
+  const char* engine; /* NULL: "openvino"; or "openvino-bf16", which computes the networks in bfloat16 and
+                         is refused where the processor does not; nothing else is taken in its place */
   const char* engine_path; /* folder or file of the engine's library; NULL: where the loader finds it */
   const char* cache_folder; /* where the engine may keep compiled networks; NULL: nowhere */
   const dal_executor* executor; /* NULL: threads of the engine's own, joined by dal_engine_close */

@@ -62,8 +62,8 @@ int64_t golden_side(const Bundle& bundle, const char* part, int axis) {
 }  // namespace
 }  // namespace dal
 
-dal_engine* dal::open_engine(const Memory& memory, const dal_options& options, uint8_t* file,
-                             size_t bytes, Compile when) {
+dal_engine* dal::open_engine(const Memory& memory, const dal_options& options, uint8_t* file, size_t bytes,
+                             Compile when) {
   void* place;
   try {
     place = memory.take(sizeof(dal_engine));

@@ -18,7 +18,8 @@ struct Ramp {
   }
 };
 constexpr Ramp kAgreement{0.8, 0.98}, kSharpness{0.0, 0.65}, kSphericity{0.4, 0.75};
-constexpr int64_t kLeastSharp = 10;  // one border voxel in so many is less sharp than "the border's sharpness"
+constexpr int64_t kLeastSharp =
+    10;  // one border voxel in so many is less sharp than "the border's sharpness"
 
 Shape padded(Shape s) { return {s.depth + 2, s.height + 2, s.width + 2}; }
 Components3dShape faces_joined(Shape s) { return {1, s.depth, s.height, s.width, 6}; }

@@ -31,7 +31,6 @@ CHECKS = (
     "no_allocation_in_a_run",
     "malloc_that_ends_at_every_call",
 )
-HOST_SOURCES = ("host", "random_volumes", "runs", "failures", "counted_malloc")
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 
@@ -45,15 +44,17 @@ def compiled(out, *sources, flags=()):
     return out
 
 
+def compiled_host(out, library, *more):
+    sources = [SOURCES / f"{name}.cpp" for name in ("host", "random_volumes", "runs", "failures")]
+    linked = native.ROOT / "csrc/bundle/sha256.cpp", library, *more
+    return compiled(out, *sources, *linked, flags=["-rdynamic", f"-Wl,-rpath,{library.parent}"])
+
+
 @pytest.fixture(scope="module")
 def hosts(library, tmp_path_factory):
     """Folder with the programs and the stand-in."""
     folder = tmp_path_factory.mktemp("hosts")
-    sources = [SOURCES / f"{name}.cpp" for name in HOST_SOURCES]
-    compiled(
-        folder / "host", *sources, native.ROOT / "csrc/bundle/sha256.cpp", library,
-        flags=["-DHOST_COUNTS_MALLOC", "-rdynamic", f"-Wl,-rpath,{library.parent}"],
-    )  # fmt: skip
+    compiled_host(folder / "host", library, SOURCES / "counted_malloc.cpp", "-DHOST_COUNTS_MALLOC")
     compiled(folder / "unload", SOURCES / "unload.cpp")
     compiled(
         folder / "libopenvino_c.so", SOURCES / "fake_openvino.cpp",
@@ -103,3 +104,13 @@ def test_unloading(hosts, library):
 def test_no_allocation_beside_openvinos_own(hosts, bundle, engine_path):
     printed = run(hosts / "host", engine_path, "no_allocation_in_a_run", BUNDLE=str(bundle))
     assert "screens: 0, and" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
+def test_no_report_of_valgrinds(hosts, library, tmp_path):
+    """With its malloc, not the counted one."""
+    host = compiled_host(tmp_path / "host", library)
+    valgrind = "valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--fair-sched=yes"
+    for check in ("memory_that_ends_at_every_call", "an_engine_that_lies", CHECKS[0]):
+        run(*valgrind, host, hosts / "libopenvino_c.so", check)

@@ -173,9 +173,9 @@ void write(Source& s, const int64_t shape[3], int threads) {
   for (int64_t i = 0; i < grid.voxels(); ++i) std::memset(from + size_t(i) * element, int(i % 90), element);
   dal_output output{sizeof output, what, {}, s.number(0, 15) ? layout.at(0, 0, 0) : nullptr};
   std::copy(layout.stride, layout.stride + 3, output.stride);
-  const bool spoilt = s.number(0, 7) == 0;
+  bool spoilt = s.number(0, 7) == 0;
   if (spoilt) output.stride[s.number(0, 2)] = s.coin() ? s.number(-3, 3) : INT64_MAX - s.number(0, 9);
-  if (s.number(0, 15) == 0) output.what = static_cast<int32_t>(odd_number(s));
+  if (s.number(0, 15) == 0) output.what = static_cast<int32_t>(odd_number(s)), spoilt = true;
   try {
     dal::check_output(output, grid);
   } catch (const dal::Failure& failure) {
