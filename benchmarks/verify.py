@@ -103,11 +103,10 @@ def _remove_small(v: Volumes, backend: str) -> None:
 
 
 def _tfce(v: Volumes, backend: str) -> None:
-    """On few levels, as the reference labels the map at each; a GPU has 255 of its own."""
+    """On few levels, as the reference labels the map at each."""
     x = (500 * v.anomaly).round() / 500
     want = reference.tfce3d(x.double(), None, 0.5, 2.0, 26)
-    near = 1e-6 if x.device.type == "cpu" else 0.02
-    _close(ops.tfce3d(x, backend=backend), want, near * float(want.max()))
+    _close(ops.tfce3d(x, backend=backend), want, 1e-6 * float(want.max()))
 
 
 def _metrics(v: Volumes, backend: str) -> None:

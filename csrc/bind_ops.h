@@ -140,11 +140,36 @@ inline void register_ssim_l1(py::module_& m) {
       "problem"_a, "workspace"_a, "where"_a, NoGil());
 }
 
+#ifdef DAL_BIND_CUDA
+inline void register_tfce3d(py::module_& m) {
+  using Problem = const Tfce3dProblem&;
+  m.def("tfce3d_workspace", &tfce3d_workspace, py::kw_only(), "problem"_a);
+  m.def(
+      "tfce3d_branches",
+      [](address x, address order, address branches, address workspace, Problem problem, int dtype,
+         Where where) {
+        DAL_CALL(tfce3d_branches, where, pointer<void>(x), pointer<int64_t>(order),
+                 pointer<int32_t>(branches), pointer<void>(workspace), problem, DType(dtype));
+      },
+      py::kw_only(), "x"_a, "order"_a, "branches"_a, "workspace"_a, "problem"_a, "dtype"_a, "where"_a,
+      NoGil());
+  m.def(
+      "tfce3d_sums",
+      [](address x, address order, address branches, address ranks, address out, address workspace,
+         Problem problem, int dtype, Where where) {
+        DAL_CALL(tfce3d_sums, where, pointer<void>(x), pointer<int64_t>(order), pointer<int32_t>(branches),
+                 pointer<int64_t>(ranks), pointer<void>(out), pointer<void>(workspace), problem,
+                 DType(dtype));
+      },
+      py::kw_only(), "x"_a, "order"_a, "branches"_a, "ranks"_a, "out"_a, "workspace"_a, "problem"_a,
+      "dtype"_a, "where"_a, NoGil());
+}
+#else
 inline void register_tfce3d(py::module_& m) {
   using Problem = const Tfce3dProblem&;
   m.def(
       "tfce3d_workspace",
-      [](Problem problem, int dtype, [[maybe_unused]] Where where) {
+      [](Problem problem, int dtype, Where where) {
         return DAL_SIZE(tfce3d_workspace, where, problem, DType(dtype));
       },
       py::kw_only(), "problem"_a, "dtype"_a, "where"_a);
@@ -156,6 +181,7 @@ inline void register_tfce3d(py::module_& m) {
       },
       py::kw_only(), "x"_a, "mask"_a, "out"_a, "workspace"_a, "problem"_a, "dtype"_a, "where"_a, NoGil());
 }
+#endif
 
 inline void register_voxel_metrics(py::module_& m) {
   m.def(

@@ -8,13 +8,31 @@ Addresses are integers (``Tensor.data_ptr()``), 0 for none. ``dtype`` is a code 
 ``cuda``.
 """
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 _Where_contra = TypeVar("_Where_contra", contravariant=True)
 
 def current_isa() -> str: ...
 def set_isa(name: str) -> None: ...
 def supported_isas() -> list[str]: ...
+
+class ChainError(Exception):
+    """What the chain refuses or fails with: a status of ``dal_fast.h``, a code, a message."""
+
+class Chain:
+    """The chain of a whole scan: see ``csrc/bind_screen.h``."""
+
+    def __init__(self, *, bundle: bytes, engine_path: str, threads: int) -> None: ...
+    def fact(self, name: str) -> str | None: ...
+    def load(self, *, extraction: bool, screening: bool) -> None: ...
+    def run(
+        self, *, scan: NDArray[np.float32], affine: list[float], mask: NDArray[np.bool_] | None,
+        contrast: int, threshold: float, brain_only: bool,
+    ) -> dict[str, Any]: ...  # fmt: skip
+    def brain(self) -> tuple[bool, float, float, float, float, float, int, bool, float]: ...
 
 class OnehotShape:
     def __init__(self, *, batch: int, classes: int, voxels: int) -> None: ...
@@ -156,17 +174,17 @@ class Kernels(Protocol[_Where_contra]):
         self, *, mask: int, out: int, workspace: int,
         shape: Components3dShape, min_voxels: int, where: _Where_contra,
     ) -> None: ...  # fmt: skip
-    def tfce3d_workspace(
-        self, *, problem: Tfce3dProblem, dtype: int, where: _Where_contra
-    ) -> int: ...  # fmt: skip
-    def tfce3d(
-        self, *, x: int, mask: int, out: int, workspace: int,
-        problem: Tfce3dProblem, dtype: int, where: _Where_contra,
-    ) -> None: ...  # fmt: skip
 
 class CpuKernels(Kernels[int], Protocol):
     """``where`` is the number of threads."""
 
+    def tfce3d_workspace(
+        self, *, problem: Tfce3dProblem, dtype: int, where: int
+    ) -> int: ...  # fmt: skip
+    def tfce3d(
+        self, *, x: int, mask: int, out: int, workspace: int,
+        problem: Tfce3dProblem, dtype: int, where: int,
+    ) -> None: ...  # fmt: skip
     def separable3d_workspace(self, *, axes: list[AxisTaps], where: int) -> int: ...
     def separable3d(
         self, *, x: int, kind: int, axes: list[AxisTaps], stride_d: int, stride_h: int,
@@ -299,6 +317,15 @@ class CudaKernels(Kernels[tuple[int, int]], Protocol):
 
     device_type: str
     def why_not(self, device: int) -> str: ...
+    def tfce3d_workspace(self, *, problem: Tfce3dProblem) -> int: ...
+    def tfce3d_branches(
+        self, *, x: int, order: int, branches: int, workspace: int,
+        problem: Tfce3dProblem, dtype: int, where: tuple[int, int],
+    ) -> None: ...  # fmt: skip
+    def tfce3d_sums(
+        self, *, x: int, order: int, branches: int, ranks: int, out: int, workspace: int,
+        problem: Tfce3dProblem, dtype: int, where: tuple[int, int],
+    ) -> None: ...  # fmt: skip
 
 cpu: CpuKernels
 cuda: CudaKernels

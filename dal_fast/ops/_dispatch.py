@@ -20,7 +20,7 @@ from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.extras import isolate
 
 if TYPE_CHECKING:
-    from dal_fast._C import CpuKernels, Kernels
+    from dal_fast._C import CpuKernels, CudaKernels, Kernels
 
 _CUDA: Any = getattr(_C, "cuda", None)  # None: built without nvcc
 
@@ -119,8 +119,11 @@ def launcher(backend: str, tensor: Tensor) -> tuple[Kernels[Any], Any]:
 
     That is the number of threads on the CPU, and ``(device, stream)`` on a GPU.
     """
-    if backend == "cpu":
-        return cpu_kernels()
+    return cpu_kernels() if backend == "cpu" else cuda_kernels(tensor)
+
+
+def cuda_kernels(tensor: Tensor) -> tuple[CudaKernels, tuple[int, int]]:
+    """The GPU's compiled kernels, and this tensor's device and stream."""
     stream = torch.cuda.current_stream(tensor.device).cuda_stream if tensor.is_cuda else 0
     return _CUDA, (tensor.device.index or 0, stream)
 

@@ -19,7 +19,7 @@ from dal_fast.ops._checks import (
     check_whole,
     wants_derivative,
 )
-from dal_fast.ops._dispatch import launcher, resolve
+from dal_fast.ops._dispatch import cpu_kernels, cuda_kernels, resolve
 from dal_fast.ops._register import op
 
 _MOST_VOXELS = 2**31 - 1  # of one volume: then a position and a flag fit 32 bits
@@ -40,14 +40,9 @@ def tfce3d(
     of the connected component of ``{v : x(v) ≥ h}`` that holds ``u`` (Smith and Nichols, NeuroImage
     2009). A voxel gains by its own height and by what it hangs together with, so that large faint
     clusters and small strong ones are told from noise in one map, without a cluster-forming
-    threshold. Other implementations sum over a few dozen thresholds; on the CPU this is the
-    integral itself, from the tree of all components, added in double.
-
-    The ``cuda`` backend is an approximation over 255 levels, evenly spaced from 0 to the largest
-    finite value ``M`` of each volume; between two levels it takes the mean of the two extents to
-    the power of E. With ``e`` the extent of the voxel's cluster at the level 0 and H ≥ 0 it differs
-    from the integral by at most ``(e^E - 1) / 2 x(u)^H M / 255``; for maps that are smooth over a
-    few voxels it is far nearer.
+    threshold. Other implementations sum over a few dozen thresholds; this is the integral itself,
+    from the tree of all components, added in double. A CPU and a GPU add in different orders, and
+    differ by rounding alone.
 
     Background is 0 in the result: voxels outside the mask, those that are not positive, and NaN.
     They join nothing. For negative values, enhance ``-x``. The unit is that of ``x`` to the power
@@ -121,20 +116,43 @@ def _tfce3d(
     connectivity: int,
     backend: str,
 ) -> Tensor:
-    x, mask = x.contiguous(), None if mask is None else mask.expand(x.shape).contiguous()
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
     n, c, d, h, w = x.shape
-    kernels, where = launcher(backend, x)
     problem = _C.Tfce3dProblem(
         volumes=n * c, depth=d, height=h, width=w, connectivity=connectivity,
         extent_power=extent_power, height_power=height_power,
     )  # fmt: skip
+    if backend == "cuda":
+        return _on_gpu(x if mask is None else x.where(mask, 0), problem)
+    x, mask = x.contiguous(), None if mask is None else mask.expand(x.shape).contiguous()
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    kernels, threads = cpu_kernels()
     dtype = DTYPE_CODES[x.dtype]
-    needed = kernels.tfce3d_workspace(problem=problem, dtype=dtype, where=where)
+    needed = kernels.tfce3d_workspace(problem=problem, dtype=dtype, where=threads)
     workspace = x.new_empty(needed, dtype=torch.uint8)
     kernels.tfce3d(
         x=address(x), mask=address(mask), out=address(out), workspace=address(workspace),
-        problem=problem, dtype=dtype, where=where,
+        problem=problem, dtype=dtype, where=threads,
+    )  # fmt: skip
+    return out
+
+
+def _on_gpu(x: Tensor, problem: _C.Tfce3dProblem) -> Tensor:
+    """Voxels sorted by value, then by the branch that they belong to: the rest is sums."""
+    x = x.where(x > 0, 0).contiguous()
+    out = torch.empty_like(x)
+    kernels, where = cuda_kernels(x)
+    workspace = x.new_empty(kernels.tfce3d_workspace(problem=problem), dtype=torch.uint8)
+    order = x.flatten(2).sort(dim=2, descending=True, stable=True).indices
+    branches = torch.empty(order.shape, dtype=torch.int32, device=x.device)
+    dtype = DTYPE_CODES[x.dtype]
+    kernels.tfce3d_branches(
+        x=address(x), order=address(order), branches=address(branches),
+        workspace=address(workspace), problem=problem, dtype=dtype, where=where,
+    )  # fmt: skip
+    branches, ranks = branches.sort(dim=2, stable=True)
+    kernels.tfce3d_sums(
+        x=address(x), order=address(order), branches=address(branches), ranks=address(ranks),
+        out=address(out), workspace=address(workspace), problem=problem, dtype=dtype, where=where,
     )  # fmt: skip
     return out
 

@@ -1,4 +1,5 @@
-// What components3d and tfce3d share: a forest (union_find.cuh) by connectivity, and its components' sizes.
+// What components3d and remove_small share: a forest (union_find.cuh) by connectivity, and its components'
+// sizes.
 #pragma once
 #include "components3d/union_find.cuh"
 

@@ -1,5 +1,4 @@
-// Union-find over the voxels of a mask given as bits; components3d, tfce3d and the hysteresis
-// of canny3d use it.
+// Union-find over the voxels of a mask given as bits; components3d and the hysteresis of canny3d use it.
 //
 // A row of voxels is `words` words of 32 bits, bit x of word k its voxel 32 k + x. The run of ones that a
 // voxel belongs to within its word is a node, named by the linear index of the run's first voxel:

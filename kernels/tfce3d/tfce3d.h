@@ -28,12 +28,21 @@ DAL_DECLARE(int64_t tfce3d_workspace(Tfce3dProblem problem, DType dtype, int thr
 DAL_DECLARE(void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace,
                         Tfce3dProblem problem, DType dtype, int threads))
 
-// The same on a GPU, over 255 levels instead of all: formula and error in tfce3d_cuda.cu. Device pointers,
-// the caller's stream; neither allocates nor synchronises.
+// The same on a GPU, in two calls with a sort between them. Device pointers, the caller's stream; neither
+// allocates nor synchronises. Of every volume, which starts anew at index 0 of what is given:
+//
+//   x          values, 0 outside the mask, for negative ones and for NaN
+//   order      voxels by falling value, equal ones in rising order: the ranks' voxels
+//   branches   by the first call, of every rank; for the second, sorted, equal ones in the order of ranks
+//   ranks      that sort's indices
+//
+// The workspace is the same for both.
 namespace cuda {
-int64_t tfce3d_workspace(Tfce3dProblem problem, DType dtype);
-void tfce3d(const void* x, const uint8_t* mask, void* out, void* workspace, Tfce3dProblem problem,
-            DType dtype, void* stream);
+int64_t tfce3d_workspace(Tfce3dProblem problem);
+void tfce3d_branches(const void* x, const int64_t* order, int32_t* branches, void* workspace,
+                     Tfce3dProblem problem, DType dtype, void* stream);
+void tfce3d_sums(const void* x, const int64_t* order, const int32_t* branches, const int64_t* ranks,
+                 void* out, void* workspace, Tfce3dProblem problem, DType dtype, void* stream);
 }  // namespace cuda
 
 }  // namespace dal

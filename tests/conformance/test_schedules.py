@@ -7,7 +7,7 @@ from cuda_on_host.build import why_not
 from engines import ORDERS, host_cuda
 
 MEETING = ("canny3d masked", "components3d 6", "components3d 26", "remove_small", "VoxelMetrics")
-MEETING += ("l1_ssim_loss", "anatomy_edges")
+MEETING += ("l1_ssim_loss", "anatomy_edges", "tfce3d 18")
 BY_NAME = {case.name: case for case in CASES}
 
 

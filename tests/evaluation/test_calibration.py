@@ -10,8 +10,8 @@ from dal_fast.cli import app
 from dal_fast.evaluation import agreement, calibration
 from dal_fast.evaluation.thresholds import quantile
 from dal_fast.models import load_weights, read_card
-from dal_fast.screening.contrast import CONTRASTS
 from dal_fast.screening.scoring import ENHANCED, SCORES
+from dal_fast.screening.settings import CONTRASTS
 from dal_fast.screening.usual_residual import unpack
 from dal_fast.synthesis.brains import bids_sources, is_held_out, load_brains
 

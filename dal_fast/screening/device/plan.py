@@ -30,9 +30,9 @@ from dal_fast.imaging.oblique import gaussian_taps
 from dal_fast.imaging.separable import Taps, linear_taps
 from dal_fast.models import DAL
 from dal_fast.models.fixed import Taken
-from dal_fast.screening.contrast import CONTRASTS
 from dal_fast.screening.postprocess import least_voxels
 from dal_fast.screening.scan import Scan
+from dal_fast.screening.settings import CONTRASTS
 
 Sides = tuple[int, int, int]
 UNKNOWN = -1

@@ -23,7 +23,6 @@ from dal_fast.imaging.normalise import half_without_signal, no_signal, too_faint
 from dal_fast.models import DAL, AnyModel, fixed
 from dal_fast.screening import postprocess
 from dal_fast.screening.calibration import BRIGHT, COMBINED, Calibration
-from dal_fast.screening.contrast import CONTRASTS
 from dal_fast.screening.device import chain, normalise
 from dal_fast.screening.device.graph import Graphs
 from dal_fast.screening.device.plan import Bucket, Inputs, Plan, plan, stack
@@ -34,6 +33,7 @@ from dal_fast.screening.runtimes import Runtime
 from dal_fast.screening.runtimes.precision import full_precision
 from dal_fast.screening.scan import Scan
 from dal_fast.screening.scoring import ENHANCED
+from dal_fast.screening.settings import CONTRASTS
 
 BATCH = 8  # scans at a time
 

@@ -17,8 +17,8 @@ from dal_fast.screening import calibration as cal
 from dal_fast.screening import contrast as guess
 from dal_fast.screening import enhance
 from dal_fast.screening.calibration import BRIGHT, COMBINED, DARK, STRUCTURE, Calibration
-from dal_fast.screening.contrast import CONTRASTS
 from dal_fast.screening.postprocess import TOP_FRACTION
+from dal_fast.screening.settings import CONTRASTS
 from dal_fast.screening.usual_residual import SIDES, unpack
 
 SIGNS = (BRIGHT, DARK)

@@ -49,7 +49,7 @@ const char* many_volumes(const char* op) {
     problem.radius = 2;
     if (!strcmp(op, "ssim_map, any radius")) cuda::ssim_map(x, y, out, false, problem, nullptr);
     if (!strcmp(op, "tfce3d"))
-      cuda::tfce3d(x, nullptr, out, nullptr, {kMany, 1, 1, 1, 26, 0.5, 2}, DType::f32, nullptr);
+      cuda::tfce3d_branches(x, nullptr, nullptr, nullptr, {kMany, 1, 1, 1, 26, 0.5, 2}, DType::f32, nullptr);
     int64_t counts[8], span[8];
     if (!strcmp(op, "score_histogram"))
       cuda::score_histogram(x, nullptr, nullptr, 0, {nullptr, 0, kMany * 128}, 0, nullptr, counts, span,
