@@ -89,7 +89,7 @@ HOSTS = build/$@/tests/capi/host
 define HOSTED
 $(CMAKE) --build "build/$@" --target hosts
 "$(HOSTS)/host" "$(HOSTS)/libopenvino_c.so"
-"$(HOSTS)/unload" "build/$@/csrc/capi/libdal_fast.so.1"
+"$(HOSTS)/unload" "build/$@/csrc/capi/libdal_fast.so.1" 100
 endef
 
 # RECORD=--record after a change that is worth its price.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "capi/brain.h"
@@ -16,6 +17,7 @@
 namespace dal {
 namespace {
 
+constexpr double kLargestMaskMl = 3500;  // LARGEST_MASK_ML of dal_fast/imaging/mask.py
 constexpr int64_t kNetworkMargin = 3;  // voxels around the brain, of what the networks see
 constexpr int64_t kResamplingBytes = 8 << 20;
 
@@ -58,6 +60,24 @@ Normalised checked(const Normalised& found) {
   fail(DAL_INTERNAL, "unexpected", "normalise returned something unknown");
 }
 
+// "; " and what is unusual about a shape, or nothing (shape_clauses of dal_fast/imaging/brain_shape.py).
+struct Oddities {
+  char words[300] = "";
+  explicit Oddities(const BrainFound& found) {
+    const auto add = [&](uint32_t oddity, const char* clause) {
+      const size_t used = std::strlen(words);
+      if (found.unusual & oddity) std::snprintf(words + used, sizeof words - used, "; %s", clause);
+    };
+    char halves[64];
+    std::snprintf(halves, sizeof halves, "its halves differ (Dice %.2f when mirrored)", found.symmetry);
+    add(kOddWidth, "its width and length are not a brain's");
+    add(kOddHeight, "its height and length are not a brain's");
+    add(kOddHalves, halves);
+    add(kUpsideDown, "its end is above, as if upside down");
+    add(kTurnedRound, "it is wider in front than behind, as if turned round");
+  }
+};
+
 // The reasons are those of dal_fast/screening/brain_verdict.py.
 void check_verdict(BrainVerdict verdict, const BrainFound& found, double ml) {
   const char* const advice = "If it shows a head, check the affine and its space, or give a mask";
@@ -76,9 +96,8 @@ void check_verdict(BrainVerdict verdict, const BrainFound& found, double ml) {
     default:
       fail(DAL_INPUT, "brain-not-found",
            "no brain was found: what was found is no clear brain (confidence %.2f, Dice with the mirrored "
-           "run "
-           "%.2f, sphericity %.2f). %s",
-           found.confidence, found.agreement, found.sphericity, advice);
+           "run %.2f, sphericity %.2f%s). %s",
+           found.confidence, found.agreement, found.sphericity, Oddities(found).words, advice);
   }
 }
 
@@ -198,6 +217,11 @@ void Run::read_given_mask() {
   const dal_image mask = taken(request_.mask, "the mask (dal_image)");
   const int64_t voxels = read_mask(mask, grid_, scan_.brain, scan_.finds, threads_);
   found_.brain_ml = double(voxels) * voxel_ml(grid_.affine);
+  if (found_.brain_ml > kLargestMaskMl)
+    fail(DAL_INPUT, "mask-too-large",
+         "the mask marks %.0f mL, more than any brain has (%.0f mL at most); is it a mask of the head, or "
+         "a scan?",
+         found_.brain_ml, kLargestMaskMl);
   found_.brain_confidence = 1;
   done(DAL_SECONDS_READ);
 }
@@ -374,12 +398,12 @@ size_t arena_bytes(const Settings& settings, const Limits& limits, int threads) 
   const int64_t first = measure.place<ScanBuffers>(0, scan).bytes;
   const auto m = measure.place<ModelBuffers>(0, settings, cube(model), resampling, threads);
   const int64_t behind = std::max(measure.place<BoxBuffers>(0, settings, cube(box), threads).bytes,
-                                   measure.place<RegionBuffers>(0, scan, int64_t(1), threads).bytes);
+                                  measure.place<RegionBuffers>(0, scan, int64_t(1), threads).bytes);
   const int64_t later = std::max(m.bytes, m.kept + behind);
   const Shape cover = cube(voxels(limits.max_head_mm, settings.brain_voxel_mm));
   const int64_t head = limits.extraction
-                            ? measure.place<HeadBuffers>(0, settings, scan, cover, resampling, threads).bytes
-                            : 0;
+                           ? measure.place<HeadBuffers>(0, settings, scan, cover, resampling, threads).bytes
+                           : 0;
   return static_cast<size_t>(first + std::max(head, later));
 }
 

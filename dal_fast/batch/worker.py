@@ -22,6 +22,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from dal_fast.extras import import_nibabel
+
+if __name__ == "__main__":
+    import_nibabel()  # before the modules that need it, and import all that it finds
+
 from dal_fast.batch.job import STAGES, AnyStages, Job, Outcome, Stages, failure
 from dal_fast.batch.threads import share_threads
 from dal_fast.errors import DalFastError

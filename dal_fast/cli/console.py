@@ -28,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Find what a healthy brain would not show, in a brain MRI of any contrast.
 
-Every scan gets an anomaly map on its own grid, a pseudo-healthy image, one score and an HTML
+Every scan gets an anomaly map on its own grid, a pseudo-healthy image, one score and an HTML \
 report. Try it on synthetic data first: [bold]dal-fast demo[/bold]
 
 Research software. Not a medical device.""",
@@ -76,7 +76,11 @@ Score = Annotated[
     ),
 ]
 Threshold = Annotated[
-    float | None, typer.Option(help="From which anomaly value a voxel is marked.")
+    float | None,
+    typer.Option(
+        help="From which anomaly value a voxel is marked. Default: what the weights say; 1 for the "
+        "default score."
+    ),
 ]
 Brain = Annotated[
     BrainSource,

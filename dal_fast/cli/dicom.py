@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ from dal_fast.cli.console import (
 )
 from dal_fast.cli.pool import Overwrite, Patience, PoolOptions, Workers, screen_jobs
 from dal_fast.errors import Code, InputError
+from dal_fast.extras import import_lean
 from dal_fast.imaging.text import one_line
 
 if TYPE_CHECKING:
@@ -125,6 +127,8 @@ def dicom(
     }
     with refusals():
         opening = None if show_list or workers > 1 else _open_early(study, settings)
+        import_lean("pydicom")
+        import_lean("nibabel")
         from dal_fast.dicom.stages import check_kinds
         from dal_fast.dicom.study import find_studies
 
@@ -236,6 +240,7 @@ def _screen_here(
     """Screen the series of one study in this process, and say what was found."""
     with status("loading the model"):
         from dal_fast.batch.resident import make_screener
+        from dal_fast.dicom.outputs import load_writers
         from dal_fast.dicom.stages import DicomStages
 
         stages = DicomStages(
@@ -249,7 +254,11 @@ def _screen_here(
     outcomes = []
     for job in jobs:
         with status(f"screening {job.scan.name}"):
-            work = stages.compute(job, stages.read(job))
+            ready = stages.read(job)
+            loading = threading.Thread(target=load_writers, name="loading")
+            loading.start()  # while the networks run
+            work = stages.compute(job, ready)
+            loading.join()
             outcome = stages.write(job, work)
         outcomes.append(outcome)
         _say(job, work, outcome, shown)

@@ -33,7 +33,7 @@ from dal_fast.cli.pool import (
     screen_folder,
 )
 from dal_fast.errors import Code, InputError
-from dal_fast.extras import import_nibabel
+from dal_fast.extras import import_lean
 
 if TYPE_CHECKING:
     from dal_fast.screening.result import Result
@@ -121,7 +121,7 @@ def screen_one(
     if source.is_file():  # what takes time besides happens meanwhile
         extraction = mask is None and brain != "given"
         opening = open_early(Settings(**settings), screening=True, extraction=extraction)
-    import_nibabel()
+    import_lean("nibabel")
     from dal_fast.batch.outputs import output_names
     from dal_fast.imaging.atomic import check_folder
     from dal_fast.screening.scan import load_scan_or_head

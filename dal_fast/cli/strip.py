@@ -17,7 +17,7 @@ from dal_fast.cli.pool import (
     is_folder,
     screen_folder,
 )
-from dal_fast.extras import import_nibabel
+from dal_fast.extras import import_lean
 
 if TYPE_CHECKING:
     from dal_fast.batch.strip import Stripped
@@ -93,7 +93,7 @@ def _strip_one(source: Path, out: Path, settings: dict[str, Any], overwrite: boo
     opening = None
     if source.is_file():  # what takes time besides happens meanwhile
         opening = open_early(Settings(**settings), screening=False, extraction=True)
-    import_nibabel()
+    import_lean("nibabel")
     from dal_fast.batch.outputs import strip_names
     from dal_fast.imaging.atomic import check_folder
     from dal_fast.imaging.nifti import read_volume

@@ -53,7 +53,10 @@ HEADER = (
     "ContrastBolusAgent", "ContrastBolusAgentSequence", "BodyPartExamined",
     "RequestedProcedureDescription", "EchoPulseSequence", "EchoPlanarPulseSequence",
     "InversionRecovery", "AcquisitionContrast", "ComplexImageComponent", "VolumetricProperties",
-    "BurnedInAnnotation", "LossyImageCompression", 0x0043102F,
+    "BurnedInAnnotation", "LossyImageCompression", "FlowCompensation",
+    # GE's private attributes with the names of their blocks, without which pydicom does not
+    # convert them from Implicit VR: component, b-value, names of the pulse sequence
+    0x00430010, 0x0043102F, 0x00431039, 0x00190010, 0x0019109C, 0x0019109E,
     # geometry
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
     "SpacingBetweenSlices", "SliceLocation", "PatientPosition",

@@ -171,7 +171,9 @@ def _screening(
     """The training of a model that screens brains."""
     if data is None:
         raise InputError(
-            Code.VALUE, f"a model of kind {config.model.kind!r} is trained from --data FOLDER"
+            Code.VALUE,
+            f"a model of kind {config.model.kind!r} is trained from brains with label maps; name "
+            "their folder with --data",
         )
     brains = _load(config, data, maps, progress)
     held_out, seed = brains.held_out, config.seed

@@ -97,7 +97,7 @@ def test_numbers_with_a_comma(hosts, tmp_path):
 
 
 def test_unloading(hosts, library):
-    run(hosts / "unload", library)
+    run(hosts / "unload", library, 1000)
 
 
 def test_no_allocation_beside_openvinos_own(hosts, bundle, engine_path):

@@ -114,7 +114,7 @@ void draw_affine(Draw& draw, dal_image& image) {
   std::swap(axes[0], axes[draw.number(0, 2)]);
   std::swap(axes[1], axes[draw.number(1, 2)]);
   const bool oblique = draw.coin();
-  const double mm = draw.coin() ? 7 : 2 + 12 * draw.share();
+  const double mm = draw.coin() ? 6 : 2 + 8 * draw.share();
   for (int row = 0; row < 3; ++row) {
     for (int column = 0; column < 3; ++column)
       image.affine[4 * row + column] = axes[column] == row
@@ -264,7 +264,7 @@ void screens_of_random_volumes() {
   const Session of_one(one, true, 32), of_three(three, true, 32), of_without(without, true, 32);
   const auto end = Clock::now() + std::chrono::duration<double>(seconds);
   uint64_t seed = 0, screened = 0, small = 0;
-  for (; Clock::now() < end || seed < 40; ++seed) {
+  for (; Clock::now() < end || seed < 16; ++seed) {
     const Drawn drawn(seed);
     const Ended first = ended(of_one, drawn);
     const std::string about = "seed " + std::to_string(seed) + ", " + first.outcome.words();

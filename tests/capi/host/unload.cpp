@@ -1,5 +1,4 @@
-// unload LIBRARY: loads and unloads the library a thousand times; each second time a bundle is refused in
-// between.
+// unload LIBRARY TIMES: loads and unloads the library; each second time a bundle is refused in between.
 #include <dirent.h>
 #include <dlfcn.h>
 
@@ -30,9 +29,9 @@ static bool mapped(const char* library) {
 }
 
 int main(int count, char** words) {
-  CHECK(count == 2);
+  CHECK(count == 3);
   const int before = threads();
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < std::atoi(words[2]); ++i) {
     void* const library = dlopen(words[1], RTLD_NOW | RTLD_LOCAL);
     CHECK(library);
     const auto open =
