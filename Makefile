@@ -2,13 +2,17 @@
 # make test   environment, build, test suite
 # make long   every engine, extra and command where stray traffic would be noticed; the rehearsal of a GPU slot
 # make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter
-# make sanitized  the CPU kernels on random shapes and values, on every path, under sanitizers
+# make sanitized  the CPU kernels on random shapes and values, on every path, and the C library in hostile programs,
+#                 under sanitizers
 # make aarch64    the same, compiled for 64-bit Arm and run by an emulator (needs aarch64-linux-gnu-g++, qemu-aarch64)
 # make instructions   the CPU kernels' instruction counts against the recorded ones (needs valgrind)
 # make lint   ruff, clang-format, mypy, and the order of the rooms' imports
 # make compare DATA=…   trains an autoencoder for minutes, screens with it and with DAL, compares both
 #                       and an intensity detector side by side: one report
 # make docs   the documentation, strictly, to site/
+# make bundle  the bundle that comes with the package, anew from the weights that come with it: after either of them changed
+# make library  the C library, its header, bundle, CMake and pkg-config files, without Python, to build/prefix
+# make library-test  uses that tree from elsewhere, by CMake and by pkg-config
 # make wheel  a wheel for any Linux as young as this one's glibc, in dist/; with CUDA kernels where nvcc is
 #             found (CUDA=OFF leaves them out)
 # make wheel-test  installs that wheel where there is no compiler and no checkout, and screens a brain with it
@@ -22,7 +26,7 @@ SOURCES := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h csrc/*/CMakeLi
 # (pip install .) hold machine code for every architecture.
 ARCHS ?= 80-virtual;90-real
 
-.PHONY: demo test long emulated sanitized aarch64 instructions lint compare docs wheel wheel-test bench clean
+.PHONY: demo test long emulated sanitized aarch64 instructions lint compare docs bundle library library-test wheel wheel-test bench clean
 .DELETE_ON_ERROR:
 
 # Python compiles a module when it is first imported: a quarter of the installing was for thousands that never are.
@@ -61,6 +65,7 @@ sanitized: sanitized-address,undefined,float-cast-overflow sanitized-thread
 sanitized-%: $(BIN)/python
 	$(CONFIGURE) -DDAL_FAST_AVX512_FLAGS= -DDAL_FAST_SANITIZE="$*"
 	$(FUZZ)
+	$(HOSTED)
 
 aarch64: $(BIN)/python
 	$(CONFIGURE) -DDAL_FAST_SANITIZE=undefined -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
@@ -79,6 +84,14 @@ for target in build/$@/tests/fuzz/fuzz_*; do \
 	echo "$${target##*/}"; $(EMULATOR) "$$target" $(FUZZ_SECONDS) || exit 1; done
 endef
 
+# The C library in programs that give it everything that hosts do (tests/capi/host).
+HOSTS = build/$@/tests/capi/host
+define HOSTED
+$(CMAKE) --build "build/$@" --target hosts
+"$(HOSTS)/host" "$(HOSTS)/libopenvino_c.so"
+"$(HOSTS)/unload" "build/$@/csrc/capi/libdal_fast.so.1" 100
+endef
+
 # RECORD=--record after a change that is worth its price.
 instructions: $(BIN)/python
 	$(CONFIGURE) -DDAL_FAST_INSTRUCTIONS=ON
@@ -89,7 +102,7 @@ instructions: $(BIN)/python
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(filter-out %.txt,$(SOURCES)) $(wildcard tests/fuzz/*.cpp tests/fuzz/*.h tests/instructions/*.cpp)
+	$(BIN)/clang-format --dry-run --Werror $(filter-out %.txt,$(SOURCES)) $(wildcard tests/fuzz/*.cpp tests/fuzz/*.h tests/instructions/*.cpp tests/capi/host/*.cpp tests/capi/host/*.h)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -108,6 +121,24 @@ compare: $(VENV)/.installed-train,evaluate,openvino
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+BUNDLE := dal_fast/share/dal_fast/default.dalb
+bundle: $(VENV)/.installed-openvino
+	rm -f build/default.dalb
+	mkdir -p build
+	$(BIN)/dal-fast bundle build/default.dalb
+	mv build/default.dalb $(BUNDLE)
+
+# cmake and a compiler are all that it needs; that it asks for no Python is a test's business.
+library:
+	cmake -S . -B build/library -DCMAKE_BUILD_TYPE=Release -DDAL_FAST_PYTHON=OFF
+	cmake --build build/library --parallel
+	rm -rf build/prefix
+	cmake --install build/library --strip --component library --prefix build/prefix
+
+library-test: $(VENV)/.installed-test
+	PATH="$(abspath $(BIN)):$$PATH" $(MAKE) library
+	$(BIN)/python -m pytest -m installed tests/test_install.py
 
 # Machine code for every architecture. The C++ library is linked in, as a user's may be older than the compiler's;
 # the oldest glibc that the wheel runs with is then the one that auditwheel names.

@@ -4,8 +4,9 @@
     python -m benchmarks.brain_extraction --heads pairs.csv
 
 ``pairs.csv`` has the columns ``head`` and ``mask``, paths of NIfTI files on one grid. A brain is
-the largest piece of what lies inside, with its holes filled. Dice, and the 95 % Hausdorff distance
-in mm of both surfaces together; on synthetic heads within the field of view.
+what :class:`~dal_fast.BrainExtractor` finds, from a synthetic head as from a file. Dice, and the
+95 % Hausdorff distance in mm of both surfaces together; on synthetic heads within the field of
+view, and by what was drawn: a head counts for its contrast and for each of its defects.
 """
 
 from __future__ import annotations
@@ -18,33 +19,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy import ndimage
+from scipy import ndimage, stats
 
-from dal_fast.imaging.head_grid import place_head
-from dal_fast.imaging.nifti import read_volume
-from dal_fast.models import BrainNet, load_brain_net
+from dal_fast import BrainExtractor, InputError
+from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.models.brain_net import BrainNetConfig
 from dal_fast.synthesis.head_maps import head_maps, load_heads
+from dal_fast.synthesis.heads import HeadSample
 from dal_fast.training.extraction import head_of, split_heads
 
 FIRST_SEED = 10_000
 """Of synthetic heads: no training has drawn these."""
+POOR, FAILED = 0.94, 0.9
+"""Dice below which a mask should have a flag, and below which it must have one."""
+_FLAG = "brain-mask-uncertain"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One head; volumes in mL."""
+    """One head; volumes in mL. Of one whose mask is refused, there is no more than its name.
+
+    Attributes:
+        name: of the head.
+        drawn: its map, its contrast, its defects.
+        dice, hausdorff95_mm, found_ml, true_ml: of the found brain and the true one.
+        confidence: see :class:`dal_fast.imaging.mask.MaskQuality`.
+        flags: codes of what is doubtful about the mask.
+    """
 
     name: str
-    dice: float
-    hausdorff95_mm: float
-    found_ml: float
-    true_ml: float
+    drawn: tuple[str, ...] = ()
+    dice: float = float("nan")
+    hausdorff95_mm: float = float("nan")
+    found_ml: float = float("nan")
+    true_ml: float = float("nan")
+    confidence: float = float("nan")
+    flags: tuple[str, ...] = ("brain-not-found",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,70 +73,89 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--heads", type=Path, help="table of real heads and masks")
     parser.add_argument("--weights", default="brain", help="of the network")
     options = parser.parse_args(arguments)
-    model, console = load_brain_net(options.weights), Console(width=100)
+    extractor = BrainExtractor(options.weights, "torch", "cpu")
+    console = Console(width=110)
     if options.maps:
-        cases = list(synthetic(model, options.maps, options.each))
+        cases = list(synthetic(extractor, options.maps, options.each))
         report(f"{len(cases)} synthetic heads", cases, console)
-        for case in sorted(cases, key=lambda case: case.dice)[:8]:
-            console.print(f"  {case.name}: {case.dice:.3f}", highlight=False)
+        report_parts(cases, console)
+        report_confidence(cases, console)
+        for case in sorted(cases, key=lambda case: case.dice)[:12]:
+            console.print(
+                f"  {case.name}: {case.dice:.3f}, confidence {case.confidence:.2f}: "
+                f"{', '.join(case.drawn)} [{', '.join(case.flags)}]",
+                highlight=False, markup=False,
+            )  # fmt: skip
     if options.heads:
-        cases = list(real(model, options.heads))
+        cases = list(real(extractor, options.heads))
         report(f"{len(cases)} real heads", cases, console)
         for case in cases:
             console.print(
                 f"  {case.name}: {case.dice:.4f}, {case.hausdorff95_mm:.1f} mm, "
-                f"{case.found_ml:.0f} of {case.true_ml:.0f} mL",
+                f"{case.found_ml:.0f} of {case.true_ml:.0f} mL, confidence {case.confidence:.2f}",
                 highlight=False,
             )
     return 0
 
 
-def synthetic(model: BrainNet, folder: Path, each: int) -> Iterator[Case]:
+def synthetic(extractor: BrainExtractor, folder: Path, each: int) -> Iterator[Case]:
     """Heads of held-out maps, drawn as in training."""
     _, held_out = split_heads(load_heads(head_maps(folder)))
-    voxel = (model.config.voxel_mm,) * 3
+    config = BrainNetConfig()
     for number in track(range(each * len(held_out)), "synthetic heads", transient=True):
         head = held_out[number % len(held_out)]
-        sample = head_of(model.config, head, FIRST_SEED + number)
-        with torch.inference_mode():
-            found = model(sample.image)
-        covered = sample.covered[0, 0].numpy()
-        true = (sample.distance[0, 0].numpy() > 0) & covered
-        ours = brain_of(np.where(covered, found[0, 0].numpy(), -model.config.reach_mm))
-        yield compare(f"{head.name} {FIRST_SEED + number}", ours, true, voxel)
+        sample = head_of(config, head, FIRST_SEED + number)
+        volume, true = scan_of(sample, config.voxel_mm)
+        name, drawn = f"{head.name} {FIRST_SEED + number}", (head.name, *sample.traits[0])
+        yield extracted(extractor, name, volume, true, drawn)
 
 
-def real(model: BrainNet, table: Path) -> Iterator[Case]:
+def scan_of(sample: HeadSample, voxel_mm: float) -> tuple[Volume, NDArray[np.bool_]]:
+    """A synthetic head as a scan of what its field of view covers; and its brain."""
+    sides = [torch.nonzero(sample.covered[0, 0].amax(others)).flatten() for others in
+             ((1, 2), (0, 2), (0, 1))]  # fmt: skip
+    box = tuple(slice(int(side[0]), int(side[-1]) + 1) for side in sides)
+    affine = np.diag([voxel_mm] * 3 + [1.0])
+    data = np.asfortranarray(sample.image[0, 0].numpy()[box])
+    header = nibabel.Nifti1Image(data, affine).header  # type: ignore[no-untyped-call]
+    return Volume(data, affine, header, Path("head.nii"), "", 0), (
+        sample.distance[0, 0].numpy()[box] > 0
+    )
+
+
+def real(extractor: BrainExtractor, table: Path) -> Iterator[Case]:
     """Heads of a table of pairs."""
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in track(rows, "real heads", transient=True):
-        volume, mask = read_volume(row["head"]), read_volume(row["mask"])
-        x, grid = place_head(volume, model.config.voxel_mm, model.config.shape)
-        with torch.inference_mode():
-            found = grid.to_scan(model(x))
-        yield compare(Path(row["head"]).name, brain_of(found), mask.data > 0, volume.voxel_mm)
+        mask = read_volume(row["mask"]).data > 0
+        yield extracted(extractor, Path(row["head"]).name, read_volume(row["head"]), mask)
 
 
-def brain_of(distance: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The largest piece of what lies inside, its holes filled."""
-    pieces, count = ndimage.label(distance > 0)
-    if count:
-        sizes = np.bincount(pieces.ravel())[1:]
-        pieces = pieces == 1 + int(sizes.argmax())
-    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(pieces)
-    return filled
-
-
-def compare(
-    name: str, found: NDArray[np.bool_], true: NDArray[np.bool_], voxel_mm: Sequence[float]
+def extracted(
+    extractor: BrainExtractor,
+    name: str,
+    volume: Volume,
+    true: NDArray[np.bool_],
+    drawn: tuple[str, ...] = (),
 ) -> Case:
-    """A found brain and the true one, on a grid of these voxels."""
-    ml = float(np.prod(voxel_mm)) / 1000
-    total = int(found.sum()) + int(true.sum())
-    dice = 2 * int((found & true).sum()) / max(1, total)
+    """The brain that is found in a scan beside the true one, on the scan's grid."""
+    try:
+        found = extractor.extract(volume)
+    except InputError:
+        return Case(name, drawn)
+    assert found.quality is not None
+    ml = float(np.prod(volume.voxel_mm)) / 1000
+    total = int(found.data.sum()) + int(true.sum())
     return Case(
-        name, dice, hausdorff95(found, true, voxel_mm), ml * int(found.sum()), ml * int(true.sum())
+        name,
+        drawn,
+        2 * int((found.data & true).sum()) / max(1, total),
+        hausdorff95(found.data, true, volume.voxel_mm),
+        ml * int(found.data.sum()),
+        ml * int(true.sum()),
+        found.quality.confidence,
+        tuple(note.code for note in found.notes),
     )
 
 
@@ -135,14 +171,50 @@ def hausdorff95(a: NDArray[np.bool_], b: NDArray[np.bool_], voxel_mm: Sequence[f
 
 
 def report(title: str, cases: Sequence[Case], console: Console) -> None:
-    dice = np.array([case.dice for case in cases])
-    far = np.array([case.hausdorff95_mm for case in cases])
+    found = [case for case in cases if not np.isnan(case.dice)]
+    dice = np.array([case.dice for case in found])
+    far = np.array([case.hausdorff95_mm for case in found])
+    title += f", {len(cases) - len(found)} of them refused"
     table = Table("", "mean", "median", "worst 5 %", "worst", title=title)
     for name, values, bad in (("Dice", dice, 0.05), ("Hausdorff 95 %, mm", far, 0.95)):
         worst = np.nanmin(values) if bad < 0.5 else np.nanmax(values)
         shown = (np.nanmean(values), np.nanmedian(values), np.nanquantile(values, bad), worst)
         table.add_row(name, *(f"{value:.3f}" for value in shown))
     console.print(table)
+
+
+def report_parts(cases: Sequence[Case], console: Console) -> None:
+    """By map, contrast and defect, the most frequent first."""
+    parts: dict[str, list[Case]] = {}
+    for case in cases:
+        for what in case.drawn:
+            parts.setdefault(what, []).append(case)
+    table = Table("drawn", "n", "Dice", "worst", "HD95, mm", "refused", "uncertain")
+    for what, some in sorted(parts.items(), key=lambda part: -len(part[1])):
+        found = [case for case in some if not np.isnan(case.dice)]
+        dice, far = (np.array([getattr(c, name) for c in found] or [np.nan]) for name in
+                     ("dice", "hausdorff95_mm"))  # fmt: skip
+        flagged = sum(_FLAG in case.flags for case in some)
+        table.add_row(what, str(len(some)), f"{dice.mean():.3f}", f"{dice.min():.3f}",
+                      f"{far.mean():.1f}", str(len(some) - len(found)), str(flagged))  # fmt: skip
+    console.print(table)
+
+
+def report_confidence(cases: Sequence[Case], console: Console) -> None:
+    """Whether confidence goes with Dice, and what has no flag."""
+    found = [case for case in cases if not np.isnan(case.dice)]
+    sure = [case for case in found if _FLAG not in case.flags]
+    rank = stats.spearmanr([c.confidence for c in found], [c.dice for c in found]).statistic
+    console.print(f"confidence and Dice: rank correlation {rank:.2f}, n = {len(found)}")
+    console.print(
+        f"uncertain: {len(found) - len(sure)} of {len(found)}; mean Dice of these "
+        f"{np.mean([c.dice for c in found if c not in sure] or [np.nan]):.3f}, of the others "
+        f"{np.mean([c.dice for c in sure]):.3f}, their worst {min(c.dice for c in sure):.3f}"
+    )
+    for limit in (POOR, FAILED):
+        bad = [case for case in found if case.dice < limit]
+        missed = sum(case in sure for case in bad)
+        console.print(f"Dice below {limit}: {len(bad)}, {missed} of them not called uncertain")
 
 
 if __name__ == "__main__":

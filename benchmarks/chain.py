@@ -102,14 +102,19 @@ def make_scans(
     return paths
 
 
-def make_weights(path: Path, voxel_mm: float) -> Path:
-    """The default weights for a grid of ``voxel_mm``."""
+def make_weights(path: Path, voxel_mm: float) -> str:
+    """The default weights for a grid of ``voxel_mm``: a file, or their name for their own grid.
+
+    Under their name the compiled chain serves them, without torch.
+    """
     default = load_weights()
+    if voxel_mm == default.config.voxel_mm:
+        return "default"
     config = default.config.model_copy(update={"voxel_mm": voxel_mm})
     model = DAL(config, default.parts)
     model.load_state_dict(default.state_dict())
     save_weights(path, model, read_card(), default.parts)
-    return path
+    return str(path)
 
 
 def alone(run: Callable[..., Measured], *arguments: Any) -> Measured:
@@ -118,7 +123,7 @@ def alone(run: Callable[..., Measured], *arguments: Any) -> Measured:
         return pool.submit(run, *arguments).result()
 
 
-def run_stock(scans: list[Path], out: Path, weights: Path, threads: int = THREADS) -> Measured:
+def run_stock(scans: list[Path], out: Path, weights: str, threads: int = THREADS) -> Measured:
     from benchmarks.stock_chain import screen
     from dal_fast.screening.calibration import Calibration
 
@@ -134,21 +139,22 @@ def run_stock(scans: list[Path], out: Path, weights: Path, threads: int = THREAD
     return seconds[1:], {}, _peak()
 
 
-def stock_pace(scans: list[Path], out: Path, weights: Path, processes: int) -> float:
+def stock_pace(scans: list[Path], out: Path, weights: str, processes: int) -> float:
     """Volumes a minute of several processes of one thread."""
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         shares = [pool.submit(run_stock, scans, out / str(n), weights, 1) for n in range(processes)]
         return sum(60 / fmean(share.result()[0]) for share in shares)
 
 
-def run_ours(scans: list[Path], out: Path, weights: Path, runtime: str) -> Measured:
+def run_ours(scans: list[Path], out: Path, weights: str, runtime: str) -> Measured:
+    from dal_fast import context
+    from dal_fast.batch.resident import make_screener
     from dal_fast.memory import keep_freed_memory
     from dal_fast.screening.scan import load_scan
-    from dal_fast.screening.screener import Screener
 
     keep_freed_memory()
-    torch.set_num_threads(THREADS)
-    screener = Screener(weights, runtime=runtime)
+    context.set_threads(THREADS)
+    screener = make_screener({"weights": weights, "runtime": runtime})
     seconds, stages = [], []
     for path in (scans[0], *scans):
         start = time.perf_counter()
@@ -163,12 +169,12 @@ def run_ours(scans: list[Path], out: Path, weights: Path, runtime: str) -> Measu
 
 
 def pool_pace(
-    scans: list[Path], out: Path, weights: Path, runtime: str, workers: int
+    scans: list[Path], out: Path, weights: str, runtime: str, workers: int
 ) -> tuple[float, int]:
     """Volumes a minute, and peak memory of a worker."""
     jobs = [Job(scan, out) for scan in scans]
     times = []
-    settings = {"weights": str(weights), "runtime": runtime}
+    settings = {"weights": weights, "runtime": runtime}
     threads = max(1, THREADS // workers)  # 0 would mean torch's own number
     with WorkerPool(settings, workers=workers, threads=threads, overwrite=True) as workers_pool:
         for outcome in workers_pool.screen(jobs):

@@ -8,6 +8,7 @@
 #include "bind_image.h"
 #include "bind_map.h"
 #include "bind_ops.h"
+#include "bind_screen.h"
 #include "oblique/oblique.h"
 #include "selection/selection.h"
 #include "separable/separable.h"
@@ -147,6 +148,7 @@ PYBIND11_MODULE(_C, m) {
   dal::register_image_stages(cpu);
   dal::register_map_stages(m, cpu);
   dal::register_brain_stages(cpu);
+  dal::register_screen(m);
 #ifdef DAL_WITH_CUDA
   pybind11::module_ cuda = m.def_submodule("cuda", "the same functions on a GPU");
   dal::register_cuda(cuda);

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "arithmetic.h"
 #include "pool.h"
 
 namespace dal {
@@ -210,10 +211,11 @@ UseExecutor::~UseExecutor() { lent = before_; }
 
 namespace {
 
-// A task on a thread that is somebody else's: tasks of its own are done at once, since the executor may not
-// be called from within.
+// A task on a thread that is somebody else's, whose arithmetic may be another: tasks of its own are done at
+// once, since the executor may not be called from within.
 void lent_task(void* context, int64_t task, int32_t slot) {
   Job& job = *static_cast<Job*>(context);
+  const UsualArithmetic usual;
   const bool before = inside;
   inside = true;
   job.fn(job.context, task, slot);

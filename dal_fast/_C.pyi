@@ -8,13 +8,31 @@ Addresses are integers (``Tensor.data_ptr()``), 0 for none. ``dtype`` is a code 
 ``cuda``.
 """
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 _Where_contra = TypeVar("_Where_contra", contravariant=True)
 
 def current_isa() -> str: ...
 def set_isa(name: str) -> None: ...
 def supported_isas() -> list[str]: ...
+
+class ChainError(Exception):
+    """What the chain refuses or fails with: a status of ``dal_fast.h``, a code, a message."""
+
+class Chain:
+    """The chain of a whole scan: see ``csrc/bind_screen.h``."""
+
+    def __init__(self, *, bundle: bytes, engine_path: str, threads: int) -> None: ...
+    def fact(self, name: str) -> str | None: ...
+    def load(self, *, extraction: bool, screening: bool) -> None: ...
+    def run(
+        self, *, scan: NDArray[np.float32], affine: list[float], mask: NDArray[np.bool_] | None,
+        contrast: int, threshold: float, brain_only: bool,
+    ) -> dict[str, Any]: ...  # fmt: skip
+    def brain(self) -> tuple[bool, float, float, float, float, float, int, bool, float]: ...
 
 class OnehotShape:
     def __init__(self, *, batch: int, classes: int, voxels: int) -> None: ...

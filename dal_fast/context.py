@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,17 +111,20 @@ def set_instruction_set(name: str) -> None:
 
 
 def threads() -> int:
-    """How many threads a CPU kernel that this thread calls may use; torch's number if unset."""
+    """How many threads a CPU kernel that this thread calls may use.
+
+    If unset, torch's number, or :func:`available_cores` where torch has not been imported.
+    """
     number = _thread.threads or _process.threads
     if number is not None:
         return number
-    import torch
-
-    return torch.get_num_threads()
+    torch = sys.modules.get("torch")
+    number = available_cores() if torch is None else torch.get_num_threads()
+    return int(number)
 
 
 def set_threads(number: int | None) -> None:
-    """Set how many threads the CPU kernels may use, for the whole process; None: torch's number.
+    """Set how many threads the CPU kernels may use, for the whole process; None: as if unset.
 
     Results do not depend on it. torch's own operations keep ``torch.set_num_threads``.
 

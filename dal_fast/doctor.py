@@ -121,6 +121,20 @@ def _engines() -> Section:
     for name in RUNTIMES:
         if name != "torch":
             yield name, _engine(name), True
+    yield "start without torch", _compiled_chain(), True
+
+
+def _compiled_chain() -> str:
+    """Whether one scan is screened by the compiled chain, without waiting for torch."""
+    from dal_fast.errors import DalFastError
+    from dal_fast.screening.chain import open_chain, why_not
+    from dal_fast.screening.settings import Settings
+
+    reason = why_not(Settings())
+    try:
+        return f"no: {reason}" if reason else f"yes, {open_chain().fact('engine')}"
+    except DalFastError as error:
+        return f"no: {error.message}"
 
 
 def _engine(name: str) -> str:
@@ -163,7 +177,7 @@ def _files() -> Section:
 def _screening() -> Section:
     """The default model, run once."""
     from dal_fast.errors import DalFastError
-    from dal_fast.models.weights import weights_path
+    from dal_fast.weights import weights_path
 
     try:
         import torch

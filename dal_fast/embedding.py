@@ -8,8 +8,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from dal_fast.cache import cache_home
 from dal_fast.errors import Code, RuntimeUnavailable
+
+_PACKAGE = Path(__file__).parent
 
 
 def include_folder() -> Path:
@@ -50,23 +51,16 @@ def engine_folder() -> Path:
 
 
 def default_bundle() -> Path:
-    """The bundle of the default weights, written to the cache when it is not there yet.
+    """The bundle of the default weights, which comes with the package; finding it takes no torch.
 
-    Raises:
-        RuntimeUnavailable: ``runtime-unavailable`` without OpenVINO, or where there is no cache.
+    ``make bundle`` writes it anew where weights have changed.
     """
-    from dal_fast.screening.bundle import SUFFIX, bundle_key, write_bundle
-
-    home = cache_home()
-    if home is None:
+    path = _PACKAGE / "share/dal_fast/default.dalb"
+    if not path.is_file():
         raise RuntimeUnavailable(
             Code.RUNTIME_UNAVAILABLE,
-            "there is no cache to write the bundle to; name a file: dal-fast bundle default.dalb",
+            "this installation has no default bundle; write one: dal-fast bundle default.dalb",
         )
-    path = home / "bundles" / f"default-{bundle_key()}{SUFFIX}"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bundle(path)
     return path
 
 

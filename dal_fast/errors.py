@@ -123,6 +123,7 @@ class Code(StrEnum):
     )
     MASK_GRID = "mask-grid", "The brain mask is not on the scan's grid."
     MASK_EMPTY = "mask-empty", "The brain mask is empty."
+    MASK_TOO_LARGE = "mask-too-large", "The brain mask marks more than any brain has."
     MASK_FOR_FOLDER = "mask-for-folder", "One mask was given for a whole folder of scans."
     GRID_MISMATCH = "grid-mismatch", "Two images that belong together are on different grids."
 

@@ -25,7 +25,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 from dal_fast.cache import writable_folder
@@ -89,3 +90,28 @@ def _silence_openvino() -> None:
 
 def _do_nothing(*_: object, **__: object) -> None:
     return None
+
+
+_UNWANTED = {"nibabel": ("pydicom", "scipy"), "pydicom": ("requests",)}
+"""What a package imports where it is installed, for what is not done here: headers of DICOM within
+NIfTI files, SPM's ``.mat`` files, downloads."""
+
+
+def import_lean(package: str) -> None:
+    """Import a package without what takes longer to import than itself, and is not needed here.
+
+    What was imported already stays. It is for whole programs to call, not for a library: the
+    package does without it until the process ends.
+
+    Args:
+        package: ``"nibabel"`` or ``"pydicom"``; one that is not installed is left to whoever
+            imports it next.
+    """
+    unwanted = [name for name in _UNWANTED[package] if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(unwanted))  # type: ignore[arg-type]
+    try:
+        with suppress(ImportError):
+            import_module(package)
+    finally:
+        for name in unwanted:
+            del sys.modules[name]

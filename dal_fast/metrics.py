@@ -1,15 +1,14 @@
-"""Measures that models, screening, evaluation and training share."""
+"""Measures that models, screening, evaluation and training share; torch is imported by those that
+need it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from dal_fast.ops import VoxelMetrics
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAD_TO_SIGMA = 1.4826
 """The standard deviation of a normal distribution, in median absolute deviations."""
@@ -43,6 +42,8 @@ def label_dice(a: Tensor, b: Tensor, classes: int, mask: Tensor) -> Tensor:
     Returns:
         float64 ``(N, classes)``.
     """
+    from torch.nn import functional as F
+
     first, second = (F.one_hot(labels, classes).movedim(-1, 1) * mask for labels in (a, b))
     both = (first * second).sum((2, 3, 4)).double()
     return 2 * both / (first.sum((2, 3, 4)) + second.sum((2, 3, 4))).clamp_min(1)
@@ -60,6 +61,10 @@ def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float:
     """
     if len(set(positive)) < 2:
         return math.nan
+    import torch
+
+    from dal_fast.ops import VoxelMetrics
+
     metrics, shape = VoxelMetrics(), (1, 1, 1, 1, len(scores))
     metrics.update(torch.tensor(scores).view(shape), torch.tensor(positive).view(shape))
     return metrics.auroc()

@@ -49,6 +49,15 @@ def test_version_and_help():
         assert word in page
 
 
+def test_paragraphs_of_help_are_broken_by_the_terminal_alone():
+    broken = [
+        command.callback.__name__
+        for command in app.registered_commands
+        if not command.help or any("\n" in text for text in command.help.split("\n\n"))
+    ]
+    assert broken == []
+
+
 def test_wrong_usage_is_status_2():
     assert run(app, ["screen"]).exit_code == 2
     assert run(app, ["screen", "a", "b", "--colour", "red"]).exit_code == 2

@@ -16,7 +16,8 @@ DOCS = ROOT / "docs"
 CARD = ROOT / "dal_fast/weights/default.md"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", CARD])
 OTHERS_OPTIONS = {  # of sbatch, cmake, pkg-config and the benchmarks
-    "--array", "--build", "--cflags", "--cpus-per-task", "--libs", "--mem", "--record",
+    "--array", "--build", "--cflags", "--cpus-per-task", "--install", "--libs", "--mem", "--prefix",
+    "--record", "--strip", "--variable",
 }  # fmt: skip
 
 

@@ -3,8 +3,7 @@
 import pytest
 from tiny import needs_default_weights
 
-from dal_fast import context, doctor
-from dal_fast.models import weights
+from dal_fast import context, doctor, weights
 from dal_fast.screening import runtimes
 from dal_fast.screening.runtimes import onnx_runtime, torch_runtime
 

@@ -17,21 +17,13 @@ import numpy as np
 import pytest
 import torch
 import typer
+from c_library import TREE, brain_files, documented_lines, output_of, score_in
 from phantom import phantom, save
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE, KERNELS = ROOT / "dal_fast", ROOT / "kernels"
 
 pytestmark = pytest.mark.wheel
-
-LIBRARY = {  # what cmake --install lays out, beside the module
-    "dal_fast/include/dal_fast.h",
-    "dal_fast/lib/libdal_fast.so",
-    "dal_fast/lib/libdal_fast.so.1",
-    "dal_fast/lib/pkgconfig/dal_fast.pc",
-    "dal_fast/share/cmake/dal_fast/dal_fastConfig.cmake",
-    "dal_fast/share/cmake/dal_fast/dal_fastConfigVersion.cmake",
-}
 
 SCRIPT = """
 import sys
@@ -84,6 +76,7 @@ def bare(tmp_path_factory, wheel):
             capture_output=True, text=True, timeout=240, cwd=folder, env=environment, check=False,
         )  # fmt: skip
 
+    run.folder = folder
     return run
 
 
@@ -99,7 +92,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         if "kernels" not in path.relative_to(PACKAGE).parts
     }
     expected |= {f"dal_fast/{path.relative_to(ROOT)}" for path in KERNELS.glob("*/*_triton.py")}
-    assert found - compiled == expected | LIBRARY | {"dal_fast/py.typed"}
+    expected |= {"dal_fast/py.typed"}
+    expected |= {f"dal_fast/{name}" for name in TREE}
+    assert found - compiled == expected
     assert any(name.startswith("dal_fast/_C") and name.endswith(".pyi") for name in found)
     for must in (
         "weights/default.safetensors",
@@ -143,27 +138,10 @@ def test_a_c_program_prints_a_score(bare, tmp_path):
     """The lines of docs/howto/embed.md, with a compiler that the wheel itself does without."""
     if not (shutil.which("cc") and shutil.which("pkg-config")):
         pytest.skip("needs a C compiler and pkg-config")
-
-    def embed(what):
-        done = bare("dal-fast", "embed", f"--{what}")
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def call(*words, **environment):
-        done = subprocess.run(
-            list(map(str, words)),
-            capture_output=True, text=True, timeout=240, cwd=tmp_path, check=False,
-            env={"PATH": "/usr/bin:/bin", **environment},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    flags = call(
-        "pkg-config", "--cflags", "--libs", "dal_fast", PKG_CONFIG_PATH=embed("pkgconfigdir")
-    ).split()
-    call("cc", ROOT / "examples/c/screen.c", *flags, "-o", "screen")
-    data, _, _ = phantom("RAS")
-    data.astype("<f4").ravel("F").tofile(tmp_path / "brain.f32")
-    (data > 0).astype("u1").ravel("F").tofile(tmp_path / "mask.u8")
-    words = ("./screen", embed("bundle"), embed("engine"), "brain.f32", "mask.u8", *data.shape, 1.0)
-    assert "score" in call(*words, LD_LIBRARY_PATH=embed("libdir"))
+    brain_files(tmp_path)
+    for made_by_the_lines in ("brain.f32", "mask.u8"):
+        (tmp_path / made_by_the_lines).unlink()
+    _, *lines = documented_lines()  # the first one installs the wheel, which is done
+    program = "\n".join(["set -e", *lines])
+    path = f"{bare.folder / 'venv/bin'}:/usr/bin:/bin"
+    score_in(output_of("bash", "-c", program, cwd=tmp_path, PATH=path, HOME=tmp_path))

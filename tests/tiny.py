@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dal_fast.models import DAL, DALConfig, save_weights
-from dal_fast.models.weights import DEFAULT
+from dal_fast.weights import DEFAULT
 
 needs_default_weights = pytest.mark.skipif(
     not DEFAULT.is_file(), reason="this checkout holds no trained weights"

@@ -1,11 +1,11 @@
 // The functions of dal_fast.h: arguments are checked, and nothing that is thrown leaves.
-#include <cfenv>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <new>
 #include <system_error>
 
+#include "arithmetic.h"
 #include "capi/dal_fast.h"
 #include "capi/engine.h"
 #include "capi/failure.h"
@@ -14,21 +14,6 @@
 
 namespace dal {
 namespace {
-
-// Rounding and denormals as every thread has them at first, until the end of the scope.
-class UsualArithmetic {
- public:
-  UsualArithmetic() {
-    std::fegetenv(&before_);
-    std::fesetenv(FE_DFL_ENV);
-  }
-  ~UsualArithmetic() { std::fesetenv(&before_); }
-  UsualArithmetic(const UsualArithmetic&) = delete;
-  UsualArithmetic& operator=(const UsualArithmetic&) = delete;
-
- private:
-  std::fenv_t before_;
-};
 
 int32_t report(const Failure& failure, dal_error* error) noexcept {
   uint32_t size = 0;
@@ -78,6 +63,7 @@ Memory memory_of(const dal_options& options) {
   const dal_allocator own = taken(options.allocator, "dal_allocator");
   if (!own.allocate || !own.release)
     fail(DAL_ARGUMENT, "value", "dal_allocator.allocate or release is NULL");
+  check_reserved(own.reserved, "dal_allocator");
   return Memory(own.allocate, own.release, own.user);
 }
 
@@ -161,7 +147,7 @@ int32_t dal_session_open(dal_engine* engine, const dal_limits* limits, dal_sessi
     dal::need(session, "session");
     engine->check_process();
     const dal_limits chosen = limits ? dal::taken(limits, "dal_limits") : dal_limits{};
-    *session = engine->memory.make<dal_session>(engine, chosen);
+    *session = engine->memory.make<dal_session>(engine, dal::checked_limits(chosen));
   });
 }
 
@@ -174,7 +160,7 @@ int32_t dal_session_bytes(const dal_session* session, size_t* bytes, dal_error* 
 }
 
 void dal_session_close(dal_session* session) {
-  if (!session) return;
+  if (!session || session->engine->forked()) return;
   dal_engine* const engine = session->engine;
   engine->memory.destroy(session);
   dal_engine::leave(engine);
@@ -186,15 +172,13 @@ int32_t dal_run(dal_session* session, const dal_request* request, dal_summary* s
     const dal_request chosen = dal::taken(request, "dal_request");
     if (summary) dal::size_of(summary, "dal_summary");
     session->engine->check_process();
-    if (session->busy.exchange(true, std::memory_order_acquire))
+    auto idle = dal::RunState::idle;
+    if (!session->state.compare_exchange_strong(idle, dal::RunState::running, std::memory_order_acquire))
       dal::fail(DAL_ARGUMENT, "session-busy",
                 "another dal_run is going on in this session; open one a thread");
     struct Free {
       dal_session* session;
-      ~Free() {
-        session->cancelled.store(false, std::memory_order_relaxed);
-        session->busy.store(false, std::memory_order_release);
-      }
+      ~Free() { session->state.store(dal::RunState::idle, std::memory_order_release); }
     } const own{session};
     const dal_summary found = session->run(chosen);
     if (summary) dal::give_back(found, summary, "dal_summary");
@@ -203,8 +187,8 @@ int32_t dal_run(dal_session* session, const dal_request* request, dal_summary* s
 
 int32_t dal_cancel(dal_session* session) {
   if (!session) return DAL_ARGUMENT;
-  if (session->busy.load(std::memory_order_relaxed))
-    session->cancelled.store(true, std::memory_order_relaxed);
+  auto running = dal::RunState::running;
+  session->state.compare_exchange_strong(running, dal::RunState::cancelled, std::memory_order_relaxed);
   return DAL_OK;
 }
 
@@ -216,7 +200,7 @@ int32_t dal_regions(const dal_session* session, size_t region_size, dal_region* 
       dal::fail(DAL_ARGUMENT, "value", "capacity is %d and region_size %zu; it is sizeof(dal_region)",
                 capacity, region_size);
     if (capacity) dal::need(regions, "regions");
-    if (session->busy.load(std::memory_order_relaxed))
+    if (session->state.load(std::memory_order_acquire) != dal::RunState::idle)
       dal::fail(DAL_ARGUMENT, "session-busy", "a dal_run is going on in this session");
     session->copy_regions(regions, region_size, capacity);
   });

@@ -39,23 +39,29 @@ void Arena::too_small(int64_t needed) const {
        static_cast<long long>(needed), static_cast<long long>(capacity_));
 }
 
-ScanBuffers::ScanBuffers(void* memory, Shape shape, int64_t least, int threads) {
+ScanBuffers::ScanBuffers(void* memory, Shape shape) {
   Parts parts(memory);
-  take(parts, shape.voxels(), {&scan, &map, &pseudo_healthy});
+  map = scan = parts.take<float>(shape.voxels());
   take(parts, shape.voxels(), {&brain, &above});
   finds = parts.take<double>(kFinds * shape.depth);
   regions = parts.take<Region>(kMostRegions);
   found = parts.take<dal_region>(kMostRegions);
+  bytes = parts.used();
+}
+
+RegionBuffers::RegionBuffers(void* memory, Shape shape, int64_t least, int threads) {
+  Parts parts(memory);
   stage = take_stage(
       parts, {anomaly_mask_workspace(shape, threads), region_table_workspace(shape, least, threads)});
   bytes = parts.used();
 }
 
-HeadBuffers::HeadBuffers(void* memory, const Settings& settings, Shape cover, int64_t resampling,
-                         int threads) {
+HeadBuffers::HeadBuffers(void* memory, const Settings& settings, Shape scan, Shape cover,
+                         int64_t resampling, int threads) {
   Parts parts(memory);
   const Shape seen{settings.brain_shape[0], settings.brain_shape[1], settings.brain_shape[2]};
   whole = parts.take<float>(cover.voxels());
+  distance = parts.take<float>(scan.voxels());
   take(parts, seen.voxels(), {&head, &mirrored, &first, &second, &faces, &clean});
   const HeadCover about{{cover.depth, cover.height, cover.width}, {}};
   stage = take_stage(
@@ -67,10 +73,12 @@ ModelBuffers::ModelBuffers(void* memory, const Settings& settings, Shape model, 
                            int threads) {
   Parts parts(memory);
   const int64_t voxels = model.voxels();
-  take(parts, voxels, {&image, &x, &phi, &bias, &fluid, &abnormal, &anomaly, &highest, &lowest, &spread});
+  take(parts, voxels, {&image, &x, &phi, &bias, &fluid, &abnormal, &anomaly});
   p = parts.take<float>(kTissues * voxels);
-  usual = settings.usual_residual ? parts.take<float>(kUsual * voxels) : nullptr;
   take(parts, voxels, {&mask, &view});
+  kept = parts.used();
+  take(parts, voxels, {&highest, &lowest, &spread});
+  usual = settings.usual_residual ? parts.take<float>(kUsual * voxels) : nullptr;
   stage = take_stage(
       parts,
       {resampling, normalise_workspace(threads),
@@ -84,11 +92,15 @@ ModelBuffers::ModelBuffers(void* memory, const Settings& settings, Shape model, 
 BoxBuffers::BoxBuffers(void* memory, const Settings& settings, Shape box, int threads) {
   Parts parts(memory);
   const int64_t voxels = box.voxels();
-  take(parts, voxels, {&x, &phi, &bias, &fluid, &highest, &lowest, &spread, &logit});
-  first = settings.sees_evidence ? parts.take<float>(settings.tissue_inputs() * voxels) : x;
-  output = parts.take<float>(settings.tissue_outputs() * voxels);
+  take(parts, voxels, {&x, &phi, &bias, &fluid, &highest, &lowest, &spread});
+  logit = highest;
   p = parts.take<float>(kTissues * voxels);
-  evidence = settings.residual_head ? parts.take<float>(kResidualChannels * voxels) : nullptr;
+  const int64_t seen = settings.sees_evidence ? settings.tissue_inputs() : 0;
+  const int64_t shown = settings.residual_head ? kResidualChannels : 0;
+  float* const shared = parts.take<float>(std::max(seen + settings.tissue_outputs(), shown) * voxels);
+  first = seen ? shared : x;
+  output = shared ? shared + seen * voxels : nullptr;
+  evidence = shown ? shared : nullptr;
   take(parts, voxels, {&mask, &signal});
   const EvidenceSettings sampled;
   stage = take_stage(

@@ -16,23 +16,30 @@
  * Research software. Not a medical device.
  *
  * What the library promises
- *   It never prints, exits, aborts, catches a signal, changes the locale, or leaves the calling thread's
- *   rounding or affinity changed. Nothing is thrown. It reads the file and the folders that it is given,
- * and no environment variable. Paths are UTF-8. It makes no network connection. The kernels give the same
- * bits for every number of threads and every instruction set. The networks are run by an engine (OpenVINO,
- * which is loaded when a bundle is opened), whose results may differ in the last digits between processors.
- *   Memory of the library is taken in dal_engine_open and dal_session_open, and given back by the two close
- *   functions; dal_run takes none. The engine's library has memory and threads of its own, and stays
- * loaded. Threads dal_engine: any number of threads may use one. dal_session: one dal_run at a time, from
- * any thread; another at the same time is refused (DAL_ARGUMENT). dal_cancel may be called from any thread
- * at any time before the session is closed. A process that forks opens its engines after the fork; an
- * engine of the parent is refused in the child. Structs The first member, struct_size, is sizeof the struct
- * in the program that was compiled. Later versions add members at the end, whose default is 0: programs
- * compiled with an older header run unchanged, and one compiled with a newer header runs as long as it
- * leaves at 0 what this library does not know. Set all members to 0 before setting some. Numbers of an enum
- * never change their meaning. Ownership What a function returns in an argument named `engine` or `session`
- * is closed by its close function, and nothing else needs to be freed. The library keeps no pointer into a
- * request once dal_run has returned.
+ *
+ * It never prints, exits, aborts, catches a signal, changes the locale, or leaves the calling thread's
+ * rounding or affinity changed. Nothing is thrown. It reads the file and the folders that it is given, and
+ * no environment variable. Paths are UTF-8. It makes no network connection. The kernels give the same bits
+ * for every number of threads and every instruction set. The networks are run by an engine (OpenVINO, which
+ * is loaded when a bundle is opened), whose results may differ in the last digits between processors.
+ *
+ * Memory. The library's is taken in dal_engine_open and dal_session_open, and given back by the two close
+ * functions; dal_run takes none, but a few hundred bytes of malloc's for a moment when it fails. The
+ * engine's library has memory and threads of its own, and stays loaded.
+ *
+ * Threads. dal_engine: any number of threads may use one. dal_session: one dal_run at a time, from any
+ * thread; another at the same time is refused (DAL_ARGUMENT). dal_cancel may be called from any thread at
+ * any time before the session is closed. A process that forks opens its engines after the fork; an engine
+ * of the parent is refused in the child, and closing it there does nothing.
+ *
+ * Structs. The first member, struct_size, is sizeof the struct in the program that was compiled. Later
+ * versions add members at the end, whose default is 0: programs compiled with an older header run
+ * unchanged, and one compiled with a newer header runs as long as it leaves at 0 what this library does not
+ * know. Set all members to 0 before setting some. Numbers of an enum never change their meaning.
+ *
+ * Ownership. What a function returns in an argument named `engine` or `session` is closed by its close
+ * function, and nothing else needs to be freed. The library keeps no pointer into a request once dal_run
+ * has returned.
  */
 #ifndef DAL_FAST_H
 #define DAL_FAST_H
@@ -127,8 +134,8 @@ enum {
       4 /* float32: the scan as it would look if it were healthy, in its own unit; 0 outside */
 };
 
-/* Memory of the caller's that dal_run fills. In an array all have the same struct_size. It may not overlap
- * the scan, the mask or another output. */
+/* Memory of the caller's that dal_run fills, each voxel's apart from the others'. In an array all have the
+ * same struct_size. It may not overlap the scan, the mask or another output. */
 typedef struct {
   uint32_t struct_size;
   int32_t what;
@@ -221,7 +228,8 @@ typedef struct {
 typedef struct {
   uint32_t struct_size;
   int32_t threads; /* of a dal_run, the calling one among them; 0: as many as there are processors */
-  const char* engine; /* NULL: "openvino", the only one; nothing else is taken in its place */
+  const char* engine; /* NULL: "openvino"; or "openvino-bf16", which computes the networks in bfloat16 and is
+                         refused where the processor does not; nothing else is taken in its place */
   const char* engine_path; /* folder or file of the engine's library; NULL: where the loader finds it */
   const char* cache_folder; /* where the engine may keep compiled networks; NULL: nowhere */
   const dal_executor* executor; /* NULL: threads of the engine's own, joined by dal_engine_close */

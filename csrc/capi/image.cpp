@@ -6,6 +6,9 @@
 #include <limits>
 
 #include "capi/failure.h"
+#include "capi/structs.h"
+#include "chain/linear.h"
+#include "chain/regions.h"
 #include "parallel.h"
 
 namespace dal {
@@ -13,11 +16,7 @@ namespace {
 
 constexpr int64_t kSmallestSide = 8, kLargestSide = 1024, kMostVoxels = int64_t(1) << 28;
 constexpr double kFinestMm = 0.05, kCoarsestMm = 20, kGridTolerance = 0.1, kFarthestMm = 1e6;
-
-double determinant(const double* a) {  // of the left upper 3 x 3
-  return a[0] * (a[5] * a[10] - a[6] * a[9]) - a[1] * (a[4] * a[10] - a[6] * a[8]) +
-         a[2] * (a[4] * a[9] - a[5] * a[8]);
-}
+constexpr int64_t kLongestStride = int64_t(1) << 48;  // more than any memory has; products stay in range
 
 bool nothing(const double* affine) {
   return std::all_of(affine, affine + 16, [](double value) { return value == 0; });
@@ -81,11 +80,20 @@ void check_affine(const ScanGrid& grid, const char* name) {
     if (std::fabs(a[4 * axis + 3]) > kFarthestMm)
       fail(DAL_INPUT, "affine-invalid", "the %s lies a kilometre away", name);
   }
-  if (!(std::fabs(determinant(a)) > 1e-3 * sizes))
+  if (!(1000 * voxel_ml(a) > 1e-3 * sizes))
     fail(DAL_INPUT, "affine-singular", "the affine of the %s cannot be inverted", name);
 }
 
+void check_strides(const int64_t stride[3], const char* name) {
+  for (int axis = 0; axis < 3; ++axis)
+    if (stride[axis] < -kLongestStride || stride[axis] > kLongestStride)
+      fail(DAL_ARGUMENT, "value", "stride[%d] of the %s is %lld bytes", axis, name,
+           (long long)stride[axis]);
+}
+
 void check_data(const dal_image& image, const char* name) {
+  check_reserved(image.reserved, name);
+  check_strides(image.stride, name);
   if (!image.data && !image.planes) fail(DAL_ARGUMENT, "value", "the %s has neither data nor planes", name);
   for (int64_t k = 0; !image.data && k < image.shape[2]; ++k)
     if (!image.planes[k]) fail(DAL_ARGUMENT, "value", "plane %lld of the %s is NULL", (long long)k, name);
@@ -161,10 +169,22 @@ Scale scale_of(const dal_image& image, int64_t k) {
   return scale;
 }
 
+// Rounded as IEEE 754 says, infinite beyond float32, which the language leaves open.
+float narrowed(double value) {
+  constexpr double kInfinite = 0x1.ffffffp127, kMost = std::numeric_limits<float>::max();
+  if (value >= kInfinite) return std::numeric_limits<float>::infinity();
+  if (value <= -kInfinite) return -std::numeric_limits<float>::infinity();
+  return static_cast<float>(std::min(std::max(value, -kMost), kMost));
+}
+template <class T>
+float narrowed(T stored) {
+  return static_cast<float>(stored);
+}
+
 // In double precision and rounded once.
 template <class T>
 float scaled(T stored, const Scale& scale) {
-  return static_cast<float>(static_cast<double>(stored) * scale.slope + scale.intercept);
+  return narrowed(static_cast<double>(stored) * scale.slope + scale.intercept);
 }
 
 // One slice: lowest and highest finite value, and how many voxels are not finite.
@@ -177,7 +197,7 @@ void read_slice(const dal_image& image, const Strides& strides, int64_t k, float
   each_row<T>(image, strides, k, [&](int64_t j, auto load) {
     float* const row = out + j * image.shape[0];
     for (int64_t i = 0; i < image.shape[0]; ++i)
-      row[i] = plain ? static_cast<float>(load(i)) : scaled(load(i), scale);
+      row[i] = plain ? narrowed(load(i)) : scaled(load(i), scale);
     float row_low = std::numeric_limits<float>::infinity(), row_high = -row_low;
     bool finite = true;
     for (int64_t i = 0; i < image.shape[0]; ++i) {
@@ -223,12 +243,7 @@ void check_same_grid(const ScanGrid& grid, const double* affine) {
 
 }  // namespace
 
-double ScanGrid::voxel_mm(int axis) const {
-  return std::sqrt(affine[axis] * affine[axis] + affine[4 + axis] * affine[4 + axis] +
-                   affine[8 + axis] * affine[8 + axis]);
-}
-
-double ScanGrid::voxel_ml() const { return std::fabs(determinant(affine)) / 1000; }
+double ScanGrid::voxel_mm(int axis) const { return affine_of(affine).column_norm(axis); }
 
 ScanGrid checked_grid(const dal_image& image, const char* name) {
   ScanGrid grid{};
@@ -319,11 +334,29 @@ int64_t output_bytes(int32_t what) {
   }
 }
 
+// Whether each voxel has memory of its own, in any order of the axes and with any gaps between rows and
+// planes.
+bool apart(const Strides& strides, const int64_t shape[3], int64_t element) {
+  int order[3] = {0, 1, 2};
+  std::sort(order, order + 3,
+            [&](int a, int b) { return std::abs(strides.bytes[a]) < std::abs(strides.bytes[b]); });
+  int64_t covered = element;
+  for (const int axis : order) {
+    const int64_t stride = std::abs(strides.bytes[axis]);
+    if (stride < covered) return false;
+    covered += stride * (shape[axis] - 1);
+  }
+  return true;
+}
+
 }  // namespace
 
-void check_output(const dal_output& output) {
-  output_bytes(output.what);
+void check_output(const dal_output& output, const ScanGrid& grid) {
+  const int64_t element = output_bytes(output.what);
   if (!output.data) fail(DAL_ARGUMENT, "value", "the data of output %d are NULL", output.what);
+  check_strides(output.stride, "output");
+  if (!apart(strides_of(output.stride, grid.shape, element), grid.shape, element))
+    fail(DAL_ARGUMENT, "value", "the strides of output %d lay voxels over each other", output.what);
 }
 
 void write_output(const dal_output& output, const ScanGrid& grid, const void* values, int threads) {

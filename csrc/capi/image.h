@@ -14,7 +14,6 @@ struct ScanGrid {
   double affine[16];  // voxel index to millimetres
   int64_t voxels() const { return shape[0] * shape[1] * shape[2]; }
   double voxel_mm(int axis) const;
-  double voxel_ml() const;
 };
 
 // Refuses what no scan is: sizes, an affine, strides and pointers that cannot be used. Throws Failure.
@@ -32,7 +31,7 @@ int64_t read_mask(const dal_image& image, const ScanGrid& grid, uint8_t* inside,
                   int threads);
 
 // Throws Failure for an output that cannot be written.
-void check_output(const dal_output& output);
+void check_output(const dal_output& output, const ScanGrid& grid);
 void write_output(const dal_output& output, const ScanGrid& grid, const void* values, int threads);
 
 }  // namespace dal

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "capi/brain.h"
@@ -16,8 +17,8 @@
 namespace dal {
 namespace {
 
+constexpr double kLargestMaskMl = 3500;  // LARGEST_MASK_ML of dal_fast/imaging/mask.py
 constexpr int64_t kNetworkMargin = 3;  // voxels around the brain, of what the networks see
-constexpr double kMostHeadMm = 400;  // longest side of a scan whose brain is extracted
 constexpr int64_t kResamplingBytes = 8 << 20;
 
 int64_t rounded_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
@@ -59,6 +60,25 @@ Normalised checked(const Normalised& found) {
   fail(DAL_INTERNAL, "unexpected", "normalise returned something unknown");
 }
 
+// "; " and what is unusual about a shape, or nothing (shape_clauses of dal_fast/imaging/brain_shape.py).
+struct Oddities {
+  char words[300] = "";
+  explicit Oddities(const BrainFound& found) {
+    const auto add = [&](uint32_t oddity, const char* clause) {
+      const size_t used = std::strlen(words);
+      if (found.unusual & oddity) std::snprintf(words + used, sizeof words - used, "; %s", clause);
+    };
+    char halves[64];
+    std::snprintf(halves, sizeof halves, "its halves differ (Dice %.2f when mirrored)", found.symmetry);
+    add(kOddWidth, "its width and length are not a brain's");
+    add(kOddHeight, "its height and length are not a brain's");
+    add(kOddHalves, halves);
+    add(kUpsideDown, "its end is above, as if upside down");
+    add(kTurnedRound, "it is wider in front than behind, as if turned round");
+  }
+};
+
+// The reasons are those of dal_fast/screening/brain_verdict.py.
 void check_verdict(BrainVerdict verdict, const BrainFound& found, double ml) {
   const char* const advice = "If it shows a head, check the affine and its space, or give a mask";
   switch (verdict) {
@@ -68,12 +88,16 @@ void check_verdict(BrainVerdict verdict, const BrainFound& found, double ml) {
       fail(DAL_INPUT, "brain-not-found", "no brain was found: no voxel looks like one. %s", advice);
     case BrainVerdict::volume:
       fail(DAL_INPUT, "brain-not-found", "no brain was found: what was found has %.0f mL. %s", ml, advice);
+    case BrainVerdict::round:
+      fail(DAL_INPUT, "brain-not-found",
+           "no brain was found: what was found is rounder than a brain (sphericity %.2f), as a phantom is. "
+           "%s",
+           found.sphericity, advice);
     default:
       fail(DAL_INPUT, "brain-not-found",
            "no brain was found: what was found is no clear brain (confidence %.2f, Dice with the mirrored "
-           "run "
-           "%.2f, sphericity %.2f). %s",
-           found.confidence, found.agreement, found.sphericity, advice);
+           "run %.2f, sphericity %.2f%s). %s",
+           found.confidence, found.agreement, found.sphericity, Oddities(found).words, advice);
   }
 }
 
@@ -81,7 +105,7 @@ void check_verdict(BrainVerdict verdict, const BrainFound& found, double ml) {
 class Run {
  public:
   Run(const dal_engine& engine, engine::Request* const* requests, const dal_request& request,
-      const Watch& watch, const Arena& arena, dal_summary& found)
+      const Watch& watch, const Arena& arena, dal_summary& found, Inside& inside)
       : settings_(engine.settings),
         requests_(requests),
         request_(request),
@@ -91,22 +115,29 @@ class Run {
         image_(taken(request.scan, "the scan (dal_image)")),
         grid_(checked_grid(image_, "scan")),
         shape_(in_memory(grid_.shape)),
-        least_(least_voxels(grid_.voxel_ml())),
-        scan_(arena.place<ScanBuffers>(0, shape_, least_, threads_)),
+        least_(least_voxels(voxel_ml(grid_.affine))),
+        scan_(arena.place<ScanBuffers>(0, shape_)),
+        kept_(scan_.bytes),
         found_(found),
+        inside_(inside),
         clock_(found.seconds) {
     check_request();
   }
 
-  void run(Regions& regions) {
+  void run(Until until, Regions& regions) {
     read();
     if (request_.mask)
       read_given_mask();
     else
       extract();
-    screen();
-    find_regions(regions);
-    write();
+    if (until == Until::regions) {
+      screen();
+      find_regions(regions);
+    }
+    write(DAL_ANOMALY_MAP, scan_.map);
+    write(DAL_ANOMALY_MASK, scan_.above);
+    write(DAL_BRAIN_MASK, scan_.brain);
+    done(DAL_SECONDS_REGIONS);
     found_.struct_size = sizeof found_;
   }
 
@@ -131,7 +162,8 @@ class Run {
   void extract();
   void screen();
   void find_regions(Regions& regions);
-  void write();
+  void show(const ResamplePlan& back, const float* volume, void* stage) const;
+  void write(int32_t what, const void* values) const;
 
   // As volumes on the scan's grid lie in memory here.
   SourceGrid source() const {
@@ -156,7 +188,9 @@ class Run {
   const Shape shape_;
   const int64_t least_;
   const ScanBuffers scan_;
+  int64_t kept_;  // bytes of the session's memory that hold what is still wanted
   dal_summary& found_;
+  Inside& inside_;
   Clock clock_;
 };
 
@@ -170,7 +204,7 @@ void Run::check_request() const {
   if (request_.outputs_count < 0 || request_.outputs_count > 64)
     fail(DAL_ARGUMENT, "value", "outputs_count is %d", request_.outputs_count);
   if (request_.outputs_count && !request_.outputs) fail(DAL_ARGUMENT, "value", "outputs is NULL");
-  for (int32_t i = 0; i < request_.outputs_count; ++i) check_output(output(i));
+  for (int32_t i = 0; i < request_.outputs_count; ++i) check_output(output(i), grid_);
 }
 
 void Run::read() {
@@ -182,7 +216,12 @@ void Run::read() {
 void Run::read_given_mask() {
   const dal_image mask = taken(request_.mask, "the mask (dal_image)");
   const int64_t voxels = read_mask(mask, grid_, scan_.brain, scan_.finds, threads_);
-  found_.brain_ml = double(voxels) * grid_.voxel_ml();
+  found_.brain_ml = double(voxels) * voxel_ml(grid_.affine);
+  if (found_.brain_ml > kLargestMaskMl)
+    fail(DAL_INPUT, "mask-too-large",
+         "the mask marks %.0f mL, more than any brain has (%.0f mL at most); is it a mask of the head, or "
+         "a scan?",
+         found_.brain_ml, kLargestMaskMl);
   found_.brain_confidence = 1;
   done(DAL_SECONDS_READ);
 }
@@ -207,7 +246,7 @@ void Run::extract() {
   const Shape covered{cover.sides[0], cover.sides[1], cover.sides[2]};
   const ResamplePlan there = from_scan(covered, cover.affine);
   const int64_t workspace = resample_workspace(there, threads_);
-  HeadBuffers b = arena_.place<HeadBuffers>(scan_.bytes, settings_, covered, workspace, threads_);
+  HeadBuffers b = arena_.place<HeadBuffers>(scan_.bytes, settings_, shape_, covered, workspace, threads_);
   resample(there, scan_.scan, Voxel::f32, b.whole, b.stage, threads_);
   double affine[16];
   place_head(b.whole, cover, voxel_mm, seen, b.head, affine, b.stage, threads_);
@@ -227,15 +266,18 @@ void Run::extract() {
   distance_to_faces(affine, seen, grid_.shape, grid_.affine, b.faces);
   const BrainFound brain =
       brain_distance(b.first, b.second, b.faces, voxel_mm, b.clean, seen, b.stage, threads_);
+  inside_.brain = brain;
   if (!brain.any) check_verdict(BrainVerdict::none, brain, 0);
   lift_distance(b.clean, seen.voxels());
   const ResamplePlan back = to_scan(seen, affine);
   const int64_t needed = resample_workspace(back, threads_);
-  b = arena_.place<HeadBuffers>(scan_.bytes, settings_, covered, std::max(workspace, needed), threads_);
-  resample(back, b.clean, Voxel::f32, scan_.map, b.stage, threads_);
-  const int64_t voxels = brain_mask(scan_.map, scan_.brain, shape_.voxels(), threads_);
-  found_.brain_ml = double(voxels) * grid_.voxel_ml();
+  b = arena_.place<HeadBuffers>(scan_.bytes, settings_, shape_, covered, std::max(workspace, needed),
+                                threads_);
+  resample(back, b.clean, Voxel::f32, b.distance, b.stage, threads_);
+  const int64_t voxels = brain_mask(b.distance, scan_.brain, shape_.voxels(), threads_);
+  found_.brain_ml = double(voxels) * voxel_ml(grid_.affine);
   found_.brain_confidence = brain.confidence;
+  inside_.brain_ml = found_.brain_ml;
   check_verdict(judge_brain(brain, found_.brain_ml), brain, found_.brain_ml);
   done(DAL_SECONDS_EXTRACTION);
 }
@@ -251,14 +293,18 @@ void Run::screen() {
   const int64_t workspace =
       std::max(resample_workspace(there, threads_), resample_workspace(back, threads_));
   const auto m = arena_.place<ModelBuffers>(scan_.bytes, settings_, grid.shape, workspace, threads_);
+  kept_ += m.kept;
   const int64_t voxels = grid.shape.voxels();
   resample(there, scan_.brain, Voxel::u8, m.x, m.stage, threads_);
   each(voxels, threads_, [&](int64_t i) { m.mask[i] = m.x[i] >= 0.5f; });
+  inside_.shape = grid.shape;
+  std::copy(grid.affine, grid.affine + 16, inside_.affine);
+  inside_.image = m.image, inside_.tissue = m.p, inside_.bias = m.bias, inside_.mask = m.mask;
   resample(there, scan_.scan, Voxel::f32, m.x, m.stage, threads_);
   const Normalised normalised =
       checked(normalise(m.x, m.mask, NormaliseSettings(), m.image, m.view, grid.shape, m.stage, threads_));
   const Crop crop = plan_crop(m.mask, grid.shape, kNetworkMargin, settings_.stride);
-  const auto b = arena_.place<BoxBuffers>(scan_.bytes + m.bytes, settings_, crop.box, threads_);
+  const auto b = arena_.place<BoxBuffers>(kept_, settings_, crop.box, threads_);
   done(DAL_SECONDS_MODEL_GRID);
 
   const Brain::Networks networks{requests_[static_cast<int>(Part::tissue)],
@@ -279,28 +325,32 @@ void Run::screen() {
   found_.sign = signs.shown > 0 ? DAL_BRIGHT : DAL_DARK;
   done(DAL_SECONDS_SCORE);
 
-  resample(back, m.anomaly, Voxel::f32, scan_.map, m.stage, threads_);
-  const bool healthy = wanted(DAL_PSEUDO_HEALTHY);
-  if (healthy) {
+  if (wanted(DAL_PSEUDO_HEALTHY)) {  // written at once: the map takes its place
     const float scale = static_cast<float>(normalised.scale),
                 offset = static_cast<float>(normalised.offset);
     each(voxels, threads_, [&](int64_t i) { m.x[i] = m.mask[i] ? m.phi[i] / scale + offset : 0.f; });
-    resample(back, m.x, Voxel::f32, scan_.pseudo_healthy, m.stage, threads_);
+    show(back, m.x, m.stage);
+    write(DAL_PSEUDO_HEALTHY, scan_.map);
   }
-  each(shape_.voxels(), threads_, [&](int64_t i) {
-    if (scan_.brain[i]) return;
-    scan_.map[i] = 0;
-    if (healthy) scan_.pseudo_healthy[i] = 0;
-  });
+  show(back, m.anomaly, m.stage);
   done(DAL_SECONDS_SCAN_GRID);
+}
+
+// A volume of the model's on the scan's grid, inside the brain, where the map lies.
+void Run::show(const ResamplePlan& back, const float* volume, void* stage) const {
+  resample(back, volume, Voxel::f32, scan_.map, stage, threads_);
+  each(shape_.voxels(), threads_, [&](int64_t i) {
+    if (!scan_.brain[i]) scan_.map[i] = 0;
+  });
 }
 
 void Run::find_regions(Regions& regions) {
   found_.threshold = request_.threshold != 0 ? request_.threshold : 1;
   const float threshold = static_cast<float>(found_.threshold);
-  anomaly_mask(scan_.map, threshold, least_, scan_.above, shape_, scan_.stage, threads_);
+  void* const stage = arena_.place<RegionBuffers>(kept_, shape_, least_, threads_).stage;
+  anomaly_mask(scan_.map, threshold, least_, scan_.above, shape_, stage, threads_);
   const int64_t count = region_table(scan_.map, scan_.above, grid_.affine, least_, scan_.regions,
-                                     kMostRegions, shape_, scan_.stage, threads_);
+                                     kMostRegions, shape_, stage, threads_);
   regions.table = scan_.found;
   regions.count = static_cast<int32_t>(std::min(count, kMostRegions));
   const double turn = image_.space == DAL_LPS ? -1 : 1;
@@ -311,16 +361,12 @@ void Run::find_regions(Regions& regions) {
   found_.regions = regions.count;
 }
 
-void Run::write() {
+// Into every output that is wanted of it.
+void Run::write(int32_t what, const void* values) const {
   for (int32_t i = 0; i < request_.outputs_count; ++i) {
     const dal_output to = output(i);
-    const void* values = scan_.map;
-    if (to.what == DAL_ANOMALY_MASK) values = scan_.above;
-    if (to.what == DAL_BRAIN_MASK) values = scan_.brain;
-    if (to.what == DAL_PSEUDO_HEALTHY) values = scan_.pseudo_healthy;
-    write_output(to, grid_, values, threads_);
+    if (to.what == what) write_output(to, grid_, values, threads_);
   }
-  done(DAL_SECONDS_REGIONS);
 }
 
 }  // namespace
@@ -349,23 +395,27 @@ size_t arena_bytes(const Settings& settings, const Limits& limits, int threads) 
   const int64_t model =
       rounded_up(brain + voxels(2 * GridSettings().margin_mm, settings.voxel_mm), GridSettings().multiple);
   const int64_t box = rounded_up(brain + 2 * kNetworkMargin, settings.stride);
-  const int64_t first = measure.place<ScanBuffers>(0, scan, int64_t(1), threads).bytes;
-  const int64_t later = measure.place<ModelBuffers>(0, settings, cube(model), resampling, threads).bytes +
-                        measure.place<BoxBuffers>(0, settings, cube(box), threads).bytes;
-  const Shape cover = cube(voxels(kMostHeadMm, settings.brain_voxel_mm));
-  const int64_t head =
-      limits.extraction ? measure.place<HeadBuffers>(0, settings, cover, resampling, threads).bytes : 0;
+  const int64_t first = measure.place<ScanBuffers>(0, scan).bytes;
+  const auto m = measure.place<ModelBuffers>(0, settings, cube(model), resampling, threads);
+  const int64_t behind = std::max(measure.place<BoxBuffers>(0, settings, cube(box), threads).bytes,
+                                  measure.place<RegionBuffers>(0, scan, int64_t(1), threads).bytes);
+  const int64_t later = std::max(m.bytes, m.kept + behind);
+  const Shape cover = cube(voxels(limits.max_head_mm, settings.brain_voxel_mm));
+  const int64_t head = limits.extraction
+                           ? measure.place<HeadBuffers>(0, settings, scan, cover, resampling, threads).bytes
+                           : 0;
   return static_cast<size_t>(first + std::max(head, later));
 }
 
 dal_summary run_chain(const dal_engine& engine, const Limits& limits, engine::Request* const* requests,
-                      const dal_request& request, const Watch& watch, RunMemory memory, Regions& regions) {
+                      const dal_request& request, const Watch& watch, RunMemory memory, Until until,
+                      Regions& regions, Inside& inside) {
   if (!request.mask && !limits.extraction)
     fail(DAL_ARGUMENT, "skull-present",
          "no mask was given; give one, or open the session with dal_limits.extraction = 1");
   dal_summary found{};
   const Arena arena(memory.start, static_cast<int64_t>(memory.bytes));
-  Run(engine, requests, request, watch, arena, found).run(regions);
+  Run(engine, requests, request, watch, arena, found, inside).run(until, regions);
   return found;
 }
 

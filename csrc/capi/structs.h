@@ -74,6 +74,11 @@ T taken(const T* given, const char* name) {
   return copy;
 }
 
+// What a later version may give a meaning.
+inline void check_reserved(int32_t value, const char* name) {
+  if (value) fail(DAL_UNSUPPORTED, "value", "reserved of %s is %d, not 0", name, value);
+}
+
 // As much of `result` as the program knows; its struct_size stays.
 template <class T>
 void give_back(const T& result, T* to, const char* name) {

@@ -17,7 +17,8 @@ struct Ramp {
     return std::min(1.0, std::max(0.0, (value - low) / (high - low)));
   }
 };
-constexpr Ramp kAgreement{0.8, 0.98}, kSharpness{0.3, 0.7}, kSphericity{0.4, 0.75};
+constexpr Ramp kAgreement{0.8, 0.98}, kSharpness{0.0, 0.65}, kSphericity{0.4, 0.75};
+constexpr int64_t kLeastSharp = 10;  // one border voxel in so many is less sharp than "the border's sharpness"
 
 Shape padded(Shape s) { return {s.depth + 2, s.height + 2, s.width + 2}; }
 Components3dShape faces_joined(Shape s) { return {1, s.depth, s.height, s.width, 6}; }
@@ -91,7 +92,7 @@ bool fill(const float* mean, float* clean, Shape s, const Scratch& scratch, int 
   return true;
 }
 
-// Median length of the gradient of a distance at its border, without the volume's own edge.
+// Lower decile of the gradient's length at the border, without the volume's own edge.
 double slope(const float* field, const float* clean, double voxel_mm, Shape s, float* lengths) {
   const auto near = float(voxel_mm), apart = float(2 * voxel_mm);
   const int64_t steps[3] = {s.height * s.width, s.width, 1};
@@ -109,9 +110,9 @@ double slope(const float* field, const float* clean, double voxel_mm, Shape s, f
         lengths[count++] = std::sqrt(sum);
       }
   if (count == 0) return 0;
-  float* const middle = lengths + (count - 1) / 2;
-  std::nth_element(lengths, middle, lengths + count);
-  return double(*middle);
+  float* const decile = lengths + (count - 1) / kLeastSharp;
+  std::nth_element(lengths, decile, lengths + count);
+  return double(*decile);
 }
 
 bool reaches_a_face(const float* clean, const float* faces, double voxel_mm, int64_t voxels) {

@@ -1,8 +1,8 @@
 #include "chain/crop.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "chain/box.h"
 #include "parallel.h"
 
 namespace dal {
@@ -34,27 +34,14 @@ void move(const T* from, Shape source, const int64_t first[3], T* to, Shape targ
 }  // namespace
 
 Crop plan_crop(const uint8_t* mask, Shape s, int64_t margin, int64_t stride) {
-  int64_t low[3] = {s.depth, s.height, s.width}, high[3] = {-1, -1, -1};
-  for (int64_t d = 0; d < s.depth; ++d)
-    for (int64_t h = 0; h < s.height; ++h) {
-      const uint8_t* const row = mask + (d * s.height + h) * s.width;
-      const void* const any = std::memchr(row, 1, static_cast<size_t>(s.width));
-      if (!any) continue;
-      int64_t last = s.width - 1;
-      while (!row[last]) --last;
-      const int64_t from[3] = {d, h, static_cast<const uint8_t*>(any) - row}, to[3] = {d, h, last};
-      for (int axis = 0; axis < 3; ++axis) {
-        low[axis] = std::min(low[axis], from[axis]);
-        high[axis] = std::max(high[axis], to[axis]);
-      }
-    }
+  const Box brain = bounding_box(mask, s);
   Crop crop{{0, 0, 0}, {0, 0, 0}};
-  if (high[0] < 0) return crop;
+  if (brain.empty()) return crop;
   int64_t wanted[3];
   for (int axis = 0; axis < 3; ++axis) {
-    const int64_t side = high[axis] - low[axis] + 1;
-    wanted[axis] = (side + 2 * margin + stride - 1) / stride * stride;
-    crop.first[axis] = low[axis] - (wanted[axis] - side) / 2;
+    const int64_t side = brain.side(axis);
+    wanted[axis] = ceil_div(side + 2 * margin, stride) * stride;
+    crop.first[axis] = brain.first[axis] - (wanted[axis] - side) / 2;
   }
   crop.box = {wanted[0], wanted[1], wanted[2]};
   return crop;

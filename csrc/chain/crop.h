@@ -11,8 +11,8 @@ struct Crop {
   Shape box;
 };
 
-// mask: 0 or 1. Sides are the brain's and twice the margin, rounded up to a multiple of `stride`; of an odd
-// number of voxels around the brain one more comes after it. Without a voxel in the mask the box has no
+// mask: 0 or not. Sides are the brain's and twice the margin, rounded up to a multiple of `stride`; of an
+// odd number of voxels around the brain one more comes after it. Without a voxel in the mask the box has no
 // side.
 Crop plan_crop(const uint8_t* mask, Shape shape, int64_t margin, int64_t stride);
 

@@ -1,6 +1,9 @@
 #include "chain/evidence.h"
 
+#include <algorithm>
+
 #include "boxssim/boxssim.h"
+#include "chain/box.h"
 
 namespace dal {
 namespace {
@@ -20,19 +23,6 @@ struct Scratch {
   }
 };
 
-// The planes [first, end) that hold the mask; none: [0, 0).
-void extent_of(const uint8_t* mask, Shape s, int64_t& first, int64_t& end) {
-  const int64_t plane = s.height * s.width;
-  const auto empty = [&](int64_t d) {
-    uint8_t any = 0;
-    for (int64_t i = d * plane; i < (d + 1) * plane; ++i) any |= mask[i];
-    return any == 0;
-  };
-  first = 0, end = s.depth;
-  while (end > 0 && empty(end - 1)) --end;
-  while (first < end && empty(first)) ++first;
-}
-
 }  // namespace
 
 int64_t residual_evidence_workspace(Shape shape, int threads) {
@@ -44,8 +34,9 @@ void residual_evidence(const Compared& scan, const float* p, float* out, Shape s
   const Scratch scratch(workspace, shape, threads);
   DAL_DISPATCH(box_dissimilarity, scan.x, scan.phi, scan.mask, kWindow, scratch.dissimilarity, shape,
                scratch.kernel, threads);
-  int64_t first, end;
-  extent_of(scan.mask, shape, first, end);
+  const Box brain = bounding_box(scan.mask, shape);
+  const int64_t end = brain.last[0] + 1,
+                first = std::min(brain.first[0], end);  // without a voxel both are 0
   DAL_DISPATCH(residual_channels, scan, p + shape.voxels(), p + 2 * shape.voxels(), scratch.dissimilarity,
                first, end, out, shape, threads);
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "chain/linear.h"
+#include "chain/rounding.h"
 #include "integers.h"
 
 namespace dal {

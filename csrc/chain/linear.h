@@ -55,10 +55,4 @@ inline bool solved(Affine a, Affine b, Affine* out) {
   return true;
 }
 
-// The whole number nearest to x, the even one of two, whatever the rounding mode.
-inline double nearest_whole(double x) {
-  const double up = std::floor(x + 0.5);
-  return up - x == 0.5 && std::fmod(up, 2.0) != 0 ? up - 1 : up;
-}
-
 }  // namespace dal

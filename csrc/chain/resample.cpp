@@ -4,6 +4,7 @@
 
 #include "chain/grid.h"
 #include "chain/linear.h"
+#include "chain/rounding.h"
 #include "integers.h"
 #include "oblique/oblique.h"
 #include "separable/separable.h"

@@ -10,20 +10,26 @@
 
 namespace dal {
 
+// A session's. A run takes it from idle to running and back, whoever cancels from running to cancelled.
+enum class RunState : int { idle, running, cancelled };
+
 // Whether a run is to end early: asked for by another thread, or out of time.
 class Watch {
  public:
   using Clock = std::chrono::steady_clock;
 
   // deadline_ms: 0 for none.
-  Watch(const std::atomic<bool>& cancelled, int64_t deadline_ms);
+  Watch(const std::atomic<RunState>& state, int64_t deadline_ms);
 
   bool over() const;
   // Throws Failure (DAL_CANCELLED or DAL_DEADLINE) when it is over.
   void check() const;
 
  private:
-  const std::atomic<bool>& cancelled_;
+  bool cancelled() const { return state_.load(std::memory_order_relaxed) == RunState::cancelled; }
+  bool late() const { return limited_ && Clock::now() >= until_; }
+
+  const std::atomic<RunState>& state_;
   const bool limited_;
   Clock::time_point until_;
 };
@@ -58,6 +64,7 @@ struct Options {
   const char* path;  // folder or file of the library, or null
   const char* cache;  // folder, or null
   int32_t threads;
+  bool bf16;  // compute in bfloat16 instead of float32
 };
 
 class Engine {
@@ -74,6 +81,9 @@ template <class T>
 void close(T* object, const Memory& memory) noexcept {
   if (object) object->close(memory);
 }
+
+// Whether the processor multiplies bfloat16 itself: without that OpenVINO takes more time, or float32.
+bool has_bf16();
 
 // Throws Failure (DAL_ENGINE).
 Engine* open_openvino(const Memory& memory, const Options& options);

@@ -1,4 +1,4 @@
-// OpenVINO on the CPU: single precision, no pinning, tensors over our own memory.
+// OpenVINO on the CPU: single precision or bfloat16, no pinning, tensors over our own memory.
 #include <dirent.h>
 #include <dlfcn.h>
 #include <pthread.h>
@@ -14,6 +14,7 @@
 #include "capi/failure.h"
 #include "engine/engine.h"
 #include "engine/openvino_api.h"
+#include "isa.h"
 
 namespace dal::engine {
 namespace openvino {
@@ -225,13 +226,15 @@ class OpenvinoNetwork final : public Network {
 
 class OpenvinoEngine final : public Engine {
  public:
-  explicit OpenvinoEngine(const Options& options) : threads_(options.threads), cache_(options.cache) {
+  explicit OpenvinoEngine(const Options& options)
+      : threads_(options.threads), cache_(options.cache), precision_(options.bf16 ? "bf16" : "f32") {
     look_up(load(options.path), &api_);
     types_.f32 = type_of(api_, 3, 6, 32);
     types_.u8 = type_of(api_, 13, 18, 8);
     Version version{};
     if (api_.ov_get_openvino_version(&version) == 0) {
-      std::snprintf(version_, sizeof version_, "OpenVINO %.100s", version.build);
+      std::snprintf(version_, sizeof version_, "OpenVINO %.100s%s", version.build,
+                    options.bf16 ? ", bf16" : "");
       api_.ov_version_free(&version);
     }
     check(api_.ov_core_create(&core_), "it does not start");
@@ -278,8 +281,8 @@ class OpenvinoEngine final : public Engine {
   Status compile(const Model* model, Compiled** compiled) {
     char threads[16];
     std::snprintf(threads, sizeof threads, "%d", threads_);
-#define DAL_PROPERTIES                                                                          \
-  "PERFORMANCE_HINT", "LATENCY", "INFERENCE_PRECISION_HINT", "f32", "ENABLE_CPU_PINNING", "NO", \
+#define DAL_PROPERTIES                                                                               \
+  "PERFORMANCE_HINT", "LATENCY", "INFERENCE_PRECISION_HINT", precision_, "ENABLE_CPU_PINNING", "NO", \
       "INFERENCE_NUM_THREADS", threads
     if (!cache_) return api_.ov_core_compile_model(core_, model, "CPU", 8, compiled, DAL_PROPERTIES);
     return api_.ov_core_compile_model(core_, model, "CPU", 10, compiled, DAL_PROPERTIES, "CACHE_DIR",
@@ -291,6 +294,7 @@ class OpenvinoEngine final : public Engine {
   Types types_{};
   const int32_t threads_;
   const char* const cache_;
+  const char* const precision_;
   Core* core_ = nullptr;
   char version_[128] = "OpenVINO";
 };
@@ -306,6 +310,14 @@ void check_fork() {
 
 }  // namespace
 }  // namespace openvino
+
+bool has_bf16() {
+#if DAL_X86
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
 
 Engine* open_openvino(const Memory& memory, const Options& options) {
   openvino::check_fork();

@@ -18,6 +18,7 @@ from dal_fast.errors import Code, InputError
 FEWEST = 5  # healthy participants below which there is no comparison
 EVERYONE = "all"
 _LEAST_SCORE = 1e-6
+_LISTED_VALUES = 8  # in a refusal
 
 
 @dataclass(frozen=True)
@@ -89,5 +90,10 @@ def healthy_participants(
         raise InputError(Code.HEALTHY_RULE, reason)
     found = {label for label in labels if rows.get(label, {}).get(column) == value}
     if not found:
-        raise InputError(Code.HEALTHY_RULE, f"no screened participant has {column} = {value!r}")
+        values = sorted({row[column] for row in rows.values() if row.get(column)})
+        raise InputError(
+            Code.HEALTHY_RULE,
+            f"no screened participant has {column} = {value!r}; participants.tsv has "
+            f"{', '.join(values[:_LISTED_VALUES])}{', …' if len(values) > _LISTED_VALUES else ''}",
+        )
     return found

@@ -25,7 +25,7 @@ _SCORES = ("participant_id", "session", "suffix", "scan", "score", "z", "percent
 
 def write_group(
     dataset: Path, out: Path, healthy: str | None = None, track: Track = quiet
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Write ``participants.tsv``, ``scores.tsv`` and ``index.html`` of all results in ``out``.
 
     Args:
@@ -36,7 +36,8 @@ def write_group(
         track: iterates over the scans whose maps are compared, and may show the progress.
 
     Returns:
-        How many scans have a result, and how many have none.
+        How many scans have a result, how many have none, and how many were compared with the
+        healthy ones.
 
     Raises:
         InputError: ``no-results`` when nothing was screened yet, ``not-bids``, ``healthy-rule``,
@@ -66,7 +67,7 @@ def write_group(
         replace(index_entry(r), rank=str(ranks[r.name]) if r.name in ranks else "") for r in records
     ]
     write_text(out / "index.html", index_page(dataset_name(dataset), entries, failures))
-    return len(records), count_failures(failures)
+    return len(records), count_failures(failures), len(ranks)
 
 
 def _missing(

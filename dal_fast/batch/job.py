@@ -18,7 +18,7 @@ from dal_fast.screening.result import Result
 from dal_fast.screening.scan import Head, Scan, load_scan_or_head
 
 if TYPE_CHECKING:
-    from dal_fast.screening.screener import Screener
+    from dal_fast.batch.resident import AnyScreener
 
 T = TypeVar("T")
 STAGES = ("read", "compute", "write")
@@ -88,7 +88,7 @@ class Stages:
         overwrite: compute again what is complete.
     """
 
-    def __init__(self, screener: Screener, overwrite: bool = False) -> None:
+    def __init__(self, screener: AnyScreener, overwrite: bool = False) -> None:
         self.screener = screener
         self.overwrite = overwrite
 

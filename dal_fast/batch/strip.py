@@ -21,8 +21,8 @@ from dal_fast.screening.result import Flag, Image
 from dal_fast.screening.scan import Brain, NonFinite, Scan, scan_of
 
 if TYPE_CHECKING:
-    from dal_fast.screening.brain_extraction import BrainExtractor
-    from dal_fast.screening.hd_bet import HdBet
+    from dal_fast.batch.resident import AnyExtractor
+    from dal_fast.screening.chain import Opening
 
 _SIDECAR_VERSION = 1
 
@@ -46,6 +46,7 @@ class StripStages:
         runtime, device: of the network, see :class:`dal_fast.screening.screener.Screener`.
         nonfinite: refuse or replace NaN and infinite voxels.
         overwrite: extract again what is complete.
+        opening: see :func:`dal_fast.batch.resident.make_extractor`.
 
     Raises:
         InputError: ``weights-missing``.
@@ -59,11 +60,12 @@ class StripStages:
         device: str = "auto",
         nonfinite: NonFinite = "refuse",
         overwrite: bool = False,
+        opening: Opening | None = None,
     ) -> None:
-        from dal_fast.screening.brain_extraction import make_extractor
+        from dal_fast.batch.resident import make_extractor
 
         self.overwrite, self.nonfinite = overwrite, nonfinite
-        self.extractor: BrainExtractor | HdBet = make_extractor(brain, runtime, device)
+        self.extractor: AnyExtractor = make_extractor(brain, runtime, device, opening)
         self.parameters: dict[str, Any] = {
             "brain": brain,
             "runtime": runtime,

@@ -1,7 +1,8 @@
-"""How many threads torch starts."""
+"""How many threads a process works with."""
 
 from __future__ import annotations
 
+from dal_fast import context
 from dal_fast.context import available_cores
 
 
@@ -17,3 +18,8 @@ def limit_threads(most: int | None = None) -> None:
     import torch
 
     torch.set_num_threads(min(torch.get_num_threads(), most or available_cores()))
+
+
+def share_threads(most: int) -> None:
+    """Let the kernels use no more than ``most`` threads, whether torch will be imported or not."""
+    context.set_threads(min(most, available_cores()))

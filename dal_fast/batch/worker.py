@@ -22,8 +22,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from dal_fast.extras import import_nibabel
+
+if __name__ == "__main__":
+    import_nibabel()  # before the modules that need it, and import all that it finds
+
 from dal_fast.batch.job import STAGES, AnyStages, Job, Outcome, Stages, failure
-from dal_fast.batch.threads import limit_threads
+from dal_fast.batch.threads import share_threads
 from dal_fast.errors import DalFastError
 
 A = TypeVar("A")
@@ -104,15 +109,15 @@ def serve(
 
     Args:
         messages: first ``{"task": of TASKS, "settings": of the screener or extractor,
-            "overwrite": bool, "threads": int}``, then a job a line. torch uses at most so many
-            threads.
+            "overwrite": bool, "threads": int}``, then a job a line. It works with at most so
+            many threads.
         channel: takes the answers.
         make_stages: what the worker does, of a task, its settings, and whether to overwrite; by
             default it screens or strips.
     """
     settings = json.loads(messages.readline())
     try:
-        limit_threads(settings["threads"])
+        share_threads(settings["threads"])
         stages = (make_stages or _stages)(
             settings["task"], settings["settings"], settings["overwrite"]
         )
@@ -131,9 +136,9 @@ def _stages(task: str, settings: dict[str, Any], overwrite: bool) -> AnyStages:
         from dal_fast.batch.strip import StripStages
 
         return StripStages(**settings, overwrite=overwrite)
-    from dal_fast.screening.screener import Screener
+    from dal_fast.batch.resident import make_screener
 
-    return Stages(Screener(**settings), overwrite)
+    return Stages(make_screener(settings), overwrite)
 
 
 def main(

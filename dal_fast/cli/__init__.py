@@ -6,6 +6,7 @@ Exit status: 0 all done, 1 some scans of a folder failed, 2 wrong usage or input
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Annotated
 
@@ -76,6 +77,12 @@ def _options(
         check_arguments(sys.argv[1:])
 
 
+def _flowing(text: str) -> str:
+    """Paragraphs of one line each, for a terminal of any width to break."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
+
+
 def _arrange() -> None:
     """Put the commands into panels of ``--help``, in the order of ``_PANELS``."""
     commands = {
@@ -86,6 +93,7 @@ def _arrange() -> None:
     for panel, names in _PANELS.items():
         for name in names:
             commands[name].rich_help_panel = panel
+            commands[name].help = _flowing(getattr(commands[name].callback, "__doc__", None) or "")
             app.registered_commands.append(commands[name])
 
 

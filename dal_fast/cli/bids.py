@@ -220,12 +220,21 @@ def _participant(
     for label in sorted({name.entities["sub"] for name in names}):
         own = [failure for failure in failures if _participant_of(Path(failure[0])) == label]
         write_subject(out, label, collect_records(out, label), own)
-    typer.echo(f"a page a subject: {out}; then run the group level for tables and an overview")
+    typer.echo(
+        f"one page for each participant: {out / 'sub-*.html'}; tables and an overview of all: run "
+        "the same command with group in place of participant"
+    )
     return count_failures(failures)
 
 
 def _group(dataset: Path, out: Path, healthy: str | None) -> None:
+    from dal_fast.batch.cohort import FEWEST
     from dal_fast.batch.group import write_group
 
-    done, missing = write_group(dataset, out, healthy, tracked)
+    done, missing, compared = write_group(dataset, out, healthy, tracked)
     typer.echo(f"{done} scans with a result, {missing} without: {out / 'index.html'}")
+    if healthy is not None and compared < done:
+        typer.echo(
+            f"{compared} of {done} were compared with healthy ones; that takes {FEWEST} other "
+            "healthy participants with a scan of the same suffix"
+        )

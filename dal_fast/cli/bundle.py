@@ -43,9 +43,7 @@ def embed(
     ] = False,
     bundle_file: Annotated[
         bool,
-        typer.Option(
-            "--bundle", help="The bundle of the default weights; written to the cache at first."
-        ),
+        typer.Option("--bundle", help="The bundle of the default weights."),
     ] = False,
     engine: Annotated[
         bool, typer.Option("--engine", help="Folder of the openvino package.")

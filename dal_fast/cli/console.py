@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dal_fast.screening.result import Flag, Result
 
 T = TypeVar("T")
+_TERMINAL_VARIABLES = ("FORCE_COLOR", "TTY_COMPATIBLE")  # with which rich takes any stream for one
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Find what a healthy brain would not show, in a brain MRI of any contrast.
 
-Every scan gets an anomaly map on its own grid, a pseudo-healthy image, one score and an HTML
+Every scan gets an anomaly map on its own grid, a pseudo-healthy image, one score and an HTML \
 report. Try it on synthetic data first: [bold]dal-fast demo[/bold]
 
 Research software. Not a medical device.""",
@@ -74,7 +76,11 @@ Score = Annotated[
     ),
 ]
 Threshold = Annotated[
-    float | None, typer.Option(help="From which anomaly value a voxel is marked.")
+    float | None,
+    typer.Option(
+        help="From which anomaly value a voxel is marked. Default: what the weights say; 1 for the "
+        "default score."
+    ),
 ]
 Brain = Annotated[
     BrainSource,
@@ -134,11 +140,16 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 
 def say_score(name: str, result: Result) -> None:
-    """What a screening found, in one line."""
+    """What a screening found, and the brain that it extracted, a line each."""
+    count = len(result.regions)
     typer.echo(
         f"{name}: score {result.score:.3f}, {result.volume_ml:.1f} mL above the threshold in "
-        f"{len(result.regions)} regions (sign of lesions: {result.parameters['sign']})"
+        f"{count} region{'' if count == 1 else 's'} (sign of lesions: {result.parameters['sign']})"
     )
+    if (confidence := result.brain.get("Confidence")) is not None:
+        typer.echo(
+            f"  brain extracted: {result.brain['VolumeML']:.0f} mL, confidence {confidence:.2f}"
+        )
 
 
 def say_flags(flags: Sequence[Flag]) -> None:
@@ -150,6 +161,10 @@ def say_flags(flags: Sequence[Flag]) -> None:
 @contextlib.contextmanager
 def status(what: str) -> Iterator[None]:
     """A spinner on a terminal, nothing in a log."""
+    forced = any(name in os.environ for name in _TERMINAL_VARIABLES)
+    if not (sys.stderr.isatty() or forced):  # the import takes longer than some commands
+        yield
+        return
     from rich.console import Console
 
     console = Console(stderr=True)

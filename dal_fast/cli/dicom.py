@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,12 +26,14 @@ from dal_fast.cli.console import (
 )
 from dal_fast.cli.pool import Overwrite, Patience, PoolOptions, Workers, screen_jobs
 from dal_fast.errors import Code, InputError
+from dal_fast.extras import import_lean
 from dal_fast.imaging.text import one_line
 
 if TYPE_CHECKING:
     from dal_fast.batch.job import Job, Outcome
     from dal_fast.dicom.select import Verdict
     from dal_fast.dicom.study import Studies
+    from dal_fast.screening.chain import Opening
 
 
 class ListWord(TyperCommand):
@@ -123,6 +126,9 @@ def dicom(
         "brain": brain.value,
     }
     with refusals():
+        opening = None if show_list or workers > 1 else _open_early(study, settings)
+        import_lean("pydicom")
+        import_lean("nibabel")
         from dal_fast.dicom.stages import check_kinds
         from dal_fast.dicom.study import find_studies
 
@@ -135,8 +141,17 @@ def dicom(
             _list(studies, show_names)
             return
         options = PoolOptions(workers, patience, overwrite, task="dicom")
-        failed = _screen(studies, out, settings, kinds, label_map, options, show_names)
+        failed = _screen(studies, out, settings, kinds, label_map, options, show_names, opening)
     raise typer.Exit(1 if failed else 0)
+
+
+def _open_early(study: Path, settings: dict[str, Any]) -> Opening | None:
+    """What takes time besides, such as reading headers, happens meanwhile."""
+    from dal_fast.screening.chain import open_early
+    from dal_fast.screening.settings import Settings
+
+    extraction = settings["brain"] != "given"
+    return open_early(Settings(**settings), True, extraction) if study.exists() else None
 
 
 def _list(studies: Studies, show_names: bool) -> None:
@@ -179,6 +194,7 @@ def _screen(
     label_map: bool,
     options: PoolOptions,
     show_names: bool,
+    opening: Opening | None,
 ) -> int:
     """Screen what was chosen; returns how many series, studies and files failed."""
     from dal_fast.dicom.stages import Plan
@@ -194,7 +210,7 @@ def _screen(
         raise InputError(Code.DICOM_UNSELECTED, studies.names.hide(message))
     _say_left_out(studies)
     if len(studies.studies) == 1 and options.workers == 1:
-        outcomes = _screen_here(studies, jobs, settings, kinds, label_map, options)
+        outcomes = _screen_here(studies, jobs, settings, kinds, label_map, options, opening, shown)
     elif jobs:
         plans = {str(job.scan): vars(Plan.of(v, studies.names)) for job, v in jobs.items()}
         pooled = {
@@ -218,16 +234,17 @@ def _screen_here(
     kinds: tuple[str, ...],
     label_map: bool,
     options: PoolOptions,
+    opening: Opening | None,
+    shown: Path,
 ) -> list[Outcome]:
     """Screen the series of one study in this process, and say what was found."""
     with status("loading the model"):
-        from dal_fast.batch.threads import limit_threads
+        from dal_fast.batch.resident import make_screener
+        from dal_fast.dicom.outputs import load_writers
         from dal_fast.dicom.stages import DicomStages
-        from dal_fast.screening.screener import Screener
 
-        limit_threads()
         stages = DicomStages(
-            Screener(**settings),
+            make_screener(settings, opening),
             jobs.__getitem__,
             lambda _: studies.names,
             kinds,
@@ -237,14 +254,18 @@ def _screen_here(
     outcomes = []
     for job in jobs:
         with status(f"screening {job.scan.name}"):
-            work = stages.compute(job, stages.read(job))
+            ready = stages.read(job)
+            loading = threading.Thread(target=load_writers, name="loading")
+            loading.start()  # while the networks run
+            work = stages.compute(job, ready)
+            loading.join()
             outcome = stages.write(job, work)
         outcomes.append(outcome)
-        _say(job, work, outcome)
+        _say(job, work, outcome, shown)
     return outcomes
 
 
-def _say(job: Job, work: Any, outcome: Outcome) -> None:
+def _say(job: Job, work: Any, outcome: Outcome, out: Path) -> None:
     from dal_fast.dicom.outputs import sidecar_name
 
     name = job.scan.name
@@ -257,4 +278,5 @@ def _say(job: Job, work: Any, outcome: Outcome) -> None:
     _, result = work
     say_score(name, result)
     say_flags(result.flags)
-    typer.echo(f"  results: {outcome.folder / sidecar_name(name)}")
+    page = out / outcome.folder.name / Path(sidecar_name(name)).with_suffix(".html")
+    typer.echo(f"  report: {page}; objects: {page.with_name(f'{name}_*.dcm')}")

@@ -129,7 +129,10 @@ def screen_folder(
     found = find_scans(source)
     scans = outside(out, found.scans)
     if not scans:
-        raise InputError(Code.NO_SCANS, f"{source} holds no scan outside {out}")
+        raise InputError(
+            Code.NO_SCANS,
+            f"all scans of {source} lie in OUT, {out}, where results go; give another OUT",
+        )
     left_out = [left for left in found.left_out if outside(out, [left.path])]
     outcomes = screen_jobs(source, out, jobs_of(source, out, scans), settings, options, left_out)
     failed = write_tables(source, out, outcomes, left_out)
@@ -173,8 +176,7 @@ def screen_jobs(
     typer.echo(
         f"{count['done']} {_DONE[options.task]}, {count['kept']} already there, "
         f"{count['failed']} failed{f', {rightly} left out' if rightly else ''} "
-        f"in {_span(seconds)}: {60 * count['done'] / seconds:.1f} volumes a minute, "
-        f"{pool.effort()}"
+        f"in {_span(seconds)}{_rate(count['done'], seconds)}, {pool.effort()}"
     )
     return outcomes
 
@@ -216,6 +218,11 @@ def _pace(total: int, doing: str) -> Iterator[Callable[[str | None], None]]:
                 console.print(f"{count} of {total}, {pace}, {left} left", highlight=False)
 
         yield advance
+
+
+def _rate(done: int, seconds: float) -> str:
+    """In words, where anything was computed."""
+    return f": {60 * done / seconds:.1f} volumes a minute" if done else ""
 
 
 def _span(seconds: float) -> str:

@@ -33,6 +33,7 @@ from dal_fast.cli.pool import (
     screen_folder,
 )
 from dal_fast.errors import Code, InputError
+from dal_fast.extras import import_lean
 
 if TYPE_CHECKING:
     from dal_fast.screening.result import Result
@@ -98,7 +99,9 @@ def screen(
 
             if mask is not None:
                 raise InputError(
-                    Code.MASK_FOR_FOLDER, "--mask belongs to one scan; INPUT is a folder"
+                    Code.MASK_FOR_FOLDER,
+                    "--mask belongs to one scan, and INPUT is a folder; save each mask beside its "
+                    "scan as ..._desc-brain_mask.nii.gz",
                 )
             options = PoolOptions(workers, patience, overwrite)
             failed = screen_folder(source, out, settings, options, write_tables)
@@ -110,21 +113,27 @@ def screen_one(
     source: Path, out: Path, mask: Path | None, settings: dict[str, Any], overwrite: bool
 ) -> None:
     """Screen one scan, write its outputs and say what was found."""
+    from dal_fast.screening.chain import open_early
+    from dal_fast.screening.settings import Settings
+
+    nonfinite, brain = settings.get("nonfinite", "refuse"), settings.get("brain", "auto")
+    opening = None
+    if source.is_file():  # what takes time besides happens meanwhile
+        extraction = mask is None and brain != "given"
+        opening = open_early(Settings(**settings), screening=True, extraction=extraction)
+    import_lean("nibabel")
     from dal_fast.batch.outputs import output_names
     from dal_fast.imaging.atomic import check_folder
     from dal_fast.screening.scan import load_scan_or_head
 
-    nonfinite, brain = settings.get("nonfinite", "refuse"), settings.get("brain", "auto")
     scan = load_scan_or_head(source, mask, nonfinite, brain)
     check_folder(out)
-    with status("loading the model"):  # torch loads here, after everything that may be refused
+    with status("loading the model"):  # torch may load here, after everything that may be refused
         from dal_fast.batch.job import save
+        from dal_fast.batch.resident import make_screener
         from dal_fast.batch.resume import up_to_date
-        from dal_fast.batch.threads import limit_threads
-        from dal_fast.screening.screener import Screener
 
-        limit_threads()
-        screener = Screener(**settings)
+        screener = make_screener(settings, opening)
     if not overwrite and up_to_date(scan, out, screener.parameters):
         page = out / output_names(source)["report"]
         typer.echo(f"{source} is already screened with these parameters: {page}")
@@ -137,10 +146,6 @@ def screen_one(
 
 def _say(result: Result, paths: dict[str, Path]) -> None:
     say_score(result.name, result)
-    if (confidence := result.brain.get("Confidence")) is not None:
-        typer.echo(
-            f"  brain extracted: {result.brain['VolumeML']:.0f} mL, confidence {confidence:.2f}"
-        )
     for region in result.regions[:3]:
         typer.echo(
             f"  {region.volume_ml:6.2f} mL, peak {region.peak:.3f} at "

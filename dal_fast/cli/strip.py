@@ -17,6 +17,7 @@ from dal_fast.cli.pool import (
     is_folder,
     screen_folder,
 )
+from dal_fast.extras import import_lean
 
 if TYPE_CHECKING:
     from dal_fast.batch.strip import Stripped
@@ -86,19 +87,24 @@ def strip(
 
 def _strip_one(source: Path, out: Path, settings: dict[str, Any], overwrite: bool) -> None:
     """Strip one scan, write its mask and say how sure it is."""
+    from dal_fast.screening.chain import open_early
+    from dal_fast.screening.settings import Settings
+
+    opening = None
+    if source.is_file():  # what takes time besides happens meanwhile
+        opening = open_early(Settings(**settings), screening=False, extraction=True)
+    import_lean("nibabel")
     from dal_fast.batch.outputs import strip_names
     from dal_fast.imaging.atomic import check_folder
     from dal_fast.imaging.nifti import read_volume
 
     volume = read_volume(source, settings["nonfinite"])
     check_folder(out)
-    with status("loading the model"):  # torch loads here, after everything that may be refused
+    with status("loading the model"):  # torch may load here, after everything that may be refused
         from dal_fast.batch.resume import is_unchanged
         from dal_fast.batch.strip import StripStages, write_brain
-        from dal_fast.batch.threads import limit_threads
 
-        limit_threads()
-        stages = StripStages(**settings)
+        stages = StripStages(**settings, opening=opening)
     names = strip_names(source)
     if not overwrite and is_unchanged(source, out, stages.parameters, names):
         typer.echo(f"{source} is already stripped with these parameters: {out / names['mask']}")

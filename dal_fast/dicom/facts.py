@@ -18,6 +18,12 @@ _AGENT = re.compile(
     r"(?<![A-Z])(GD|GAD|GADO\w*|KM|POST|POSTGD|CE|CONTRAST|GADAVIST|DOTAREM|MAGNEVIST)(?![A-Z])"
 )
 _NO_CONTRAST = re.compile(r"(?<![A-Z])(W/?O|WITHOUT|NON|PRE|OHNE|NATIV\w*|SANS|NO)(?![A-Z])")
+_FAST_SPIN_ECHO = re.compile(
+    r"(?<![A-Z])(PROPEL(LER)?|BLADE|MULTIVANE|JET|(FR|SS)?FSE|TSE|FASE)(?![A-Z])"
+)
+"""In the name of a sequence; GE calls PROPELLER's kind ``RM`` (research mode)."""
+_UNIFORM = frozenset(("UNI", "UNIFORM", "UNIDEN", "UNIT1"))
+_DENOISED = frozenset(("DEN", "UNIDEN", "DENOISED"))
 _WHITE_MATTER_T1 = 850.0
 """Milliseconds at 3 T, for the angle from which a spoiled gradient echo is T1 weighted."""
 
@@ -32,6 +38,7 @@ class Facts:
         study_words: of the study's and the requested procedure's descriptions.
         body_part: in capitals.
         image_type: in capitals.
+        variant: what the sequence adds (``MTC``, ``SP``, …), in capitals.
         component: ``magnitude``, ``phase``, …; empty where it is unknown.
         gradient, spin, planar, inversion: what kind of echo; ``planar`` is EPI.
         three_d: excited as a volume.
@@ -43,6 +50,8 @@ class Facts:
         agent: a contrast agent was given, by the header or the series' names.
         started: date and time of the first of its slices, ``YYYYMMDDHHMMSS…``; empty if unknown.
         largest_mm: the longest side of a voxel.
+        pixel_mm: the longer side of a pixel, in the plane of a slice.
+        flow_compensated: as time-of-flight and susceptibility series are.
         late: it was acquired after a series with a contrast agent of the same study.
     """
 
@@ -51,6 +60,7 @@ class Facts:
     study_words: frozenset[str]
     body_part: str
     image_type: tuple[str, ...]
+    variant: frozenset[str]
     component: str
     gradient: bool
     spin: bool
@@ -67,6 +77,8 @@ class Facts:
     agent: bool
     started: str
     largest_mm: float
+    pixel_mm: float
+    flow_compensated: bool
     late: bool = False
 
     @property
@@ -77,14 +89,24 @@ class Facts:
         ernst = math.degrees(math.acos(math.exp(-self.tr / _WHITE_MATTER_T1)))
         return 0.75 * ernst <= self.flip <= 40
 
+    @property
+    def uniform(self) -> bool:
+        """Whether it is the quotient of an MP2RAGE's two images, by its type or its names."""
+        return not _UNIFORM.isdisjoint(self.words | _words(" ".join(self.image_type)))
 
-def facts_of(frames: tuple[Frame, ...], echoes: int, largest_mm: float) -> Facts:
+    @property
+    def denoised(self) -> bool:
+        """Whether the noise around the head was removed from such an image."""
+        return not _DENOISED.isdisjoint(self.words | _words(" ".join(self.image_type)))
+
+
+def facts_of(frames: tuple[Frame, ...], echoes: int, voxel_mm: tuple[float, float, float]) -> Facts:
     """The facts of a stack.
 
     Args:
         frames: of it.
         echoes: how many echo times its series has.
-        largest_mm: longest side of a voxel.
+        voxel_mm: sides of a voxel, those in the plane first.
     """
     frame = frames[0]
     scanning = set(frame.texts("ScanningSequence"))
@@ -99,9 +121,12 @@ def facts_of(frames: tuple[Frame, ...], echoes: int, largest_mm: float) -> Facts
         study_words=_words(study.upper()),
         body_part=frame.text("BodyPartExamined").upper(),
         image_type=frame.image_type,
+        variant=frozenset(frame.texts("SequenceVariant")),
         component=frame.component,
         gradient="GR" in scanning or pulse in ("GRADIENT", "BOTH"),
-        spin="SE" in scanning or pulse in ("SPIN", "BOTH"),
+        spin="SE" in scanning
+        or pulse in ("SPIN", "BOTH")
+        or _fast_spin_echo(frame, scanning, text),
         planar="EP" in scanning or frame.text("EchoPlanarPulseSequence").upper() == "YES",
         inversion="IR" in scanning or frame.text("InversionRecovery").upper() == "YES" or bool(ti),
         three_d=_three_d(frame),
@@ -115,8 +140,33 @@ def facts_of(frames: tuple[Frame, ...], echoes: int, largest_mm: float) -> Facts
         or frame.text("AcquisitionContrast").upper() in ("TIME_OF_FLIGHT", "FLOW_ENCODED"),
         agent=any(_stated_agent(f) for f in frames) or _named_agent(frame),
         started=min((_time_of(f) for f in frames), default=""),
-        largest_mm=largest_mm,
+        largest_mm=max(voxel_mm),
+        pixel_mm=max(voxel_mm[:2]),
+        flow_compensated=_flow_compensated(frame),
     )
+
+
+def _fast_spin_echo(frame: Frame, scanning: set[str], text: str) -> bool:
+    """Whether the sequence's name says so where the header states no kind of echo.
+
+    Args:
+        frame: of the stack.
+        scanning: what the header states.
+        text: names of the series, which count where it states research mode.
+    """
+    if scanning - {"RM", "IR"} or frame.text("EchoPulseSequence"):
+        return False
+    names = ("SequenceName", "PulseSequenceName", "GEPulseSequence", "GEInternalSequence")
+    of_sequence = " ".join(frame.text(name) for name in names).upper()
+    return bool(
+        _FAST_SPIN_ECHO.search(f"{text} {of_sequence}" if "RM" in scanning else of_sequence)
+    )
+
+
+def _flow_compensated(frame: Frame) -> bool:
+    options = frame.texts("ScanOptions")
+    stated = frame.text("FlowCompensation").upper()
+    return any(o == "FC" or o.startswith("FC_") for o in options) or stated not in ("", "NONE")
 
 
 def _time_of(frame: Frame) -> str:

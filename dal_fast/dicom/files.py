@@ -21,6 +21,7 @@ from pydicom.uid import UID
 from dal_fast.dicom import quiet
 from dal_fast.dicom.classes import MR_CLASSES
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.paths import missing
 
 LARGEST_FILE = 2 << 30
 """Bytes of one file, inflated."""
@@ -52,7 +53,10 @@ HEADER = (
     "ContrastBolusAgent", "ContrastBolusAgentSequence", "BodyPartExamined",
     "RequestedProcedureDescription", "EchoPulseSequence", "EchoPlanarPulseSequence",
     "InversionRecovery", "AcquisitionContrast", "ComplexImageComponent", "VolumetricProperties",
-    "BurnedInAnnotation", "LossyImageCompression", 0x0043102F,
+    "BurnedInAnnotation", "LossyImageCompression", "FlowCompensation",
+    # GE's private attributes with the names of their blocks, without which pydicom does not
+    # convert them from Implicit VR: component, b-value, names of the pulse sequence
+    0x00430010, 0x0043102F, 0x00431039, 0x00190010, 0x0019109C, 0x0019109E,
     # geometry
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
     "SpacingBetweenSlices", "SliceLocation", "PatientPosition",
@@ -145,7 +149,7 @@ def find_files(study: str | Path) -> StudyFiles:
     """
     study = Path(study)
     if not study.exists():
-        raise InputError(Code.FILE_MISSING, f"{study} does not exist")
+        raise missing(study, offer_names=False)
     if study.name.lower() == "dicomdir" and study.is_file():
         study = study.parent
     found = StudyFiles()

@@ -21,7 +21,11 @@ _COMPONENTS = {
     "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary",
     "IMAGINARY": "imaginary", "VELOCITY": "phase", "MIXED": "mixed",
 }  # fmt: skip
-_GE_COMPONENT = 0x0043102F
+_GE_ATTRIBUTES = {
+    "GEComponent": 0x0043102F, "GEBValue": 0x00431039,
+    "GEPulseSequence": 0x0019109C, "GEInternalSequence": 0x0019109E,
+}  # fmt: skip
+_GE_B_VALUES = 100_000  # some versions add multiples of this to a b-value
 _GE_COMPONENTS = {0: "magnitude", 1: "phase", 2: "real", 3: "imaginary"}
 
 Vector = NDArray[np.float64]
@@ -118,7 +122,7 @@ class Frame:
         stated = self.text("ComplexImageComponent").upper()
         if stated in _COMPONENTS:
             return _COMPONENTS[stated]
-        of_ge = self.number("GE")
+        of_ge = self.number("GEComponent")
         if of_ge in _GE_COMPONENTS:
             return _GE_COMPONENTS[int(of_ge)]
         found = {_COMPONENTS[word] for word in self.image_type[2:] if word in _COMPONENTS}
@@ -146,8 +150,14 @@ class Frame:
 
     @property
     def b_value(self) -> float:
-        """s/mm², 0 where nothing says that the frame is diffusion weighted."""
+        """s/mm², 0 where nothing says that the frame is diffusion weighted.
+
+        GE's private value is asked of sequences that are not known by their kind (``RM``, as in
+        diffusion by PROPELLER); others carry it without meaning.
+        """
         stated = self.number("DiffusionBValue")
+        if stated is None and "RM" in self.texts("ScanningSequence"):
+            stated = (self.number("GEBValue") or 0.0) % _GE_B_VALUES
         return stated if stated is not None else 0.0
 
 
@@ -196,8 +206,8 @@ def _ge_values(header: Any) -> dict[str, Any]:
     """What GE says in private attributes alone: phase images bear no other mark."""
     if "GE" not in str(header_value(header, "Manufacturer") or "").upper():
         return {}
-    component = header.get(_GE_COMPONENT)
-    return {} if component is None else {"GE": component.value}
+    elements = {name: header.get(tag) for name, tag in _GE_ATTRIBUTES.items()}
+    return {name: element.value for name, element in elements.items() if element is not None}
 
 
 def _is_list(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,18 @@ def is_complete(verdict: Verdict, instances: str, folder: Path, parameters: dict
     dicom = old.get("DICOM")
     same = json.loads(json.dumps(parameters)) == old.get("Requested")
     return same and isinstance(dicom, dict) and dicom.get("Instances") == instances
+
+
+def load_writers() -> None:
+    """Load what :func:`make_objects` needs: highdicom, and its tables of the standard, 22 MB.
+
+    For a thread, while the networks run. What fails here fails again where it is needed.
+    """
+    with contextlib.suppress(Exception):
+        from dal_fast.dicom import objects, parametric_map, seg, sr  # noqa: F401
+
+        standard = import_module("highdicom._standard_utils")
+        standard.get_module_attribute_map()
 
 
 def make_objects(finding: Finding, kinds: Sequence[str], label_map: bool) -> dict[str, Dataset]:

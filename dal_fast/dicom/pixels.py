@@ -99,7 +99,7 @@ def read_stack(stack: Stack, path: Path) -> Volume:
     low, high = float(data.min()), float(data.max())
     if low == high:
         code = Code.ALL_ZERO if low == 0 else Code.CONSTANT
-        raise InputError(code, f"every voxel of the series is {low:g}")
+        raise InputError(code, f"every voxel of the series is {low:g}; export it again")
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(Code.SCALING, "the series has a rescale slope that overflows")
     header = _header_of(stack)

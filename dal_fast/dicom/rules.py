@@ -135,9 +135,15 @@ EXCLUSIONS = (
                   "VIBE", "LAVA", "THRIVE", "STARVIBE", "MPM", "VFA", "DESPOT", "MAGIC",
                   "SYNTHETIC", "SYMRI", "MTC", "MTON", "MTOFF", "MTR", "MT", "PSIR",
                   "FGATIR", "WMN", "CISS",
-                  "FIESTA", "TRUFI", "BFFE", "DRIVE", "MAP", "QUANT", "CEST", "APT", "CINE",
+                  "FIESTA", "TRUFI", "BFFE", "MAP", "QUANT", "CEST", "APT", "CINE",
                   "BLACKBLOOD", "NM", "NEUROMELANIN", "MYELIN", "FLUTE", "MRE", "PETRA",
-                  "ZTE", "UTE")(f),
+                  "ZTE", "UTE")(f)
+        or (f.three_d and "DRIVE" in f.words),  # of the inner ear; the 2D one is a plain T2w
+    ),
+    Rule(
+        "magnetisation-transfer",
+        "magnetisation transfer darkens its white matter",
+        lambda f: "MTC" in f.variant,
     ),
     Rule(
         "double-inversion",
@@ -200,8 +206,20 @@ CONTRASTS = (
         "T1w",
         Rule(
             "t1-prepared-gradient-echo",
-            "gradient echo with an inversion time of 400 to 1400 ms, echo time < 15 ms",
-            lambda f: f.gradient and not f.spin and _ti_within(f, 400, 1400) and 0 < _te(f) < 15,
+            "gradient echo with an inversion time of 400 to 1400 ms, echo time < 15 ms, repetition "
+            "time < 4000 ms (longer ones are the parts of an MP2RAGE)",
+            lambda f: f.gradient and not f.spin and _ti_within(f, 400, 1400) and 0 < _te(f) < 15
+            and _tr(f) < 4000,
+        ),
+    ),
+    (
+        "T1w",
+        Rule(
+            "t1-mp2rage-uniform",
+            "the uniform image of an MP2RAGE (UNI): gradient echo, repetition time ≥ 4000 ms, echo "
+            "time < 15 ms; never its two inversions or its T1 map",
+            lambda f: f.gradient and not f.spin and f.uniform and _tr(f) >= 4000
+            and 0 < _te(f) < 15,
         ),
     ),
     (
@@ -209,9 +227,22 @@ CONTRASTS = (
         Rule(
             "t1-spoiled-gradient-echo",
             "3D gradient echo, repetition time < 50 ms, echo time < 15 ms, flip angle from about "
-            "the Ernst angle of white matter to 40°",
+            "the Ernst angle of white matter to 40°, no flow compensation",
             lambda f: f.gradient and not f.spin and f.three_d and 0 < _tr(f) < 50
-            and 0 < _te(f) < 15 and f.beyond_ernst and (not f.ti or _ti_within(f, 400, 1400)),
+            and 0 < _te(f) < 15 and f.beyond_ernst and (not f.ti or _ti_within(f, 400, 1400))
+            and not f.flow_compensated,
+        ),
+    ),
+    (
+        "T1w",
+        Rule(
+            "t1-spoiled-2d",
+            "2D gradient echo (FLASH, SPGR, T1-FFE), repetition time 100 to 400 ms, echo time < 7 "
+            "ms, flip angle 60 to 90°, no inversion, pixels of at most 1.5 mm (a field map's are "
+            "larger)",
+            lambda f: f.gradient and not f.spin and not f.three_d and not f.inversion
+            and 100 <= _tr(f) <= 400 and 0 < _te(f) < 7 and f.flip is not None
+            and 60 <= f.flip <= 90 and f.pixel_mm <= 1.5,
         ),
     ),
     (
@@ -227,15 +258,18 @@ CONTRASTS = (
         "T1w",
         Rule(
             "t1-inversion-spin-echo",
-            "spin echo with an inversion time of 500 to 1300 ms, echo time < 30 ms",
-            lambda f: not f.gradient and _ti_within(f, 500, 1300) and 0 < _te(f) < 30,
+            "spin echo with an inversion time of 500 to 1300 ms, echo time < 30 ms, repetition "
+            "time < 4000 ms",
+            lambda f: not f.gradient and _ti_within(f, 500, 1300) and 0 < _te(f) < 30
+            and _tr(f) < 4000,
         ),
     ),
     (
         "T2w",
         Rule(
             "t2-spin-echo",
-            "spin echo, no inversion, repetition time ≥ 2000 ms, echo time 60 to 700 ms",
+            "spin echo (GE's PROPELLER, whose kind is not stated, by its name), no inversion, "
+            "repetition time ≥ 2000 ms, echo time 60 to 700 ms",
             lambda f: f.spin and not f.gradient and not f.inversion and _tr(f) >= 2000
             and 60 <= _te(f) <= 700,
         ),
@@ -246,6 +280,10 @@ CONTRASTS = (
 RANKING: tuple[tuple[str, Callable[[Facts], Any]], ...] = (
     ("without a contrast agent before with one", lambda f: f.agent or f.late),
     ("3D before 2D", lambda f: not f.three_d),
+    (
+        "an empty background before the noise around an MP2RAGE",
+        lambda f: 0 if not f.uniform else 1 if f.denoised else 2,
+    ),
     ("the smaller longest side of a voxel", lambda f: round(f.largest_mm, 1)),
     ("original before derived", lambda f: "DERIVED" in f.image_type),
     ("intensity-normalised before not", lambda f: "NORM" not in f.image_type),

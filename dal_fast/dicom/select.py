@@ -172,7 +172,7 @@ def _facts(series: Series) -> Iterator[tuple[Part, Facts]]:
     for part in series.parts:
         if part.stack is not None:
             echoes = distinct_echoes(by_tr[part.stack.frames[0].number("RepetitionTime")])
-            yield part, facts_of(part.stack.frames, echoes, max(part.stack.voxel_mm))
+            yield part, facts_of(part.stack.frames, echoes, part.stack.voxel_mm)
 
 
 def _judge(series: Series, part: Part, facts: Facts, allow_contrast_agent: bool) -> Verdict:

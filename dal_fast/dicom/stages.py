@@ -22,7 +22,7 @@ from dal_fast.screening.result import Flag, Result
 from dal_fast.screening.scan import Head, Scan, scan_or_head
 
 if TYPE_CHECKING:
-    from dal_fast.screening.screener import Screener
+    from dal_fast.batch.resident import AnyScreener
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class DicomStages:
 
     def __init__(
         self,
-        screener: Screener,
+        screener: AnyScreener,
         verdict_of: Callable[[Job], Verdict],
         names_of: Callable[[Job], Names],
         objects: Sequence[str] = DEFAULT_KINDS,
@@ -149,10 +149,7 @@ class DicomStages:
             return ready
 
         def work() -> tuple[Ready, Result]:
-            scan = ready.scan
-            if isinstance(scan, Head):
-                scan = self.screener.find_brain(scan)
-            verdict = ready.verdict
+            scan, verdict = ready.scan, ready.verdict
             result = self.screener.screen_scan(replace(scan, contrast=verdict.contrast))
             source = {
                 "path": f"DICOM series {verdict.series.uid}",

@@ -173,14 +173,23 @@ def _tell_apart(chosen: Sequence[Verdict]) -> None:
 def unselected(selection: Selection) -> str:
     """Why nothing of a study was chosen, in one sentence."""
     reasons = [
-        f"{verdict.series.title}: {verdict.reason}" for verdict in selection.verdicts[:_LISTED]
+        verdict.reason
+        if verdict.reason.startswith(verdict.series.title)
+        else f"{verdict.series.title}: {verdict.reason}"
+        for verdict in selection.verdicts[:_LISTED]
     ]
     more = len(selection.verdicts) - _LISTED
+    short = all(verdict.rule == Code.DICOM_FEW_SLICES for verdict in selection.verdicts)
+    hint = (
+        "give the folder that holds all images of the study"
+        if short
+        else "dal-fast dicom list shows them all; name one with --series UID"
+    )
     return (
         "no series is known to be a T1w, T2w or FLAIR scan of a brain ("
         + "; ".join(reasons)
-        + (f"; {more} more, see selection.json" if more > 0 else "")
-        + "); name one with --series UID"
+        + (f"; {more} more" if more > 0 else "")
+        + f"); {hint}"
     )
 
 

@@ -21,7 +21,7 @@ from dal_fast.dicom.stages import DicomStages, Plan
 
 def make_stages(task: str, settings: dict[str, Any], overwrite: bool) -> AnyStages:
     """What a worker does with its jobs; loads the model."""
-    from dal_fast.screening.screener import Screener
+    from dal_fast.batch.resident import make_screener
 
     plans = {key: Plan(**plan) for key, plan in settings["series"].items()}
 
@@ -30,7 +30,7 @@ def make_stages(task: str, settings: dict[str, Any], overwrite: bool) -> AnyStag
         return plans[str(job.scan)].verdict()
 
     return DicomStages(
-        Screener(**settings["screener"]),
+        make_screener(settings["screener"]),
         verdict_of,
         lambda job: Names(plans[str(job.scan)].hidden),
         settings["objects"],

@@ -2,13 +2,15 @@
 
 Held-out healthy brains, as real T1w and bent into the other contrasts, degraded but without
 lesions; the median over scans, after the default smoothing, and for the default score one voxel in
-a thousand of all scans together. How large residuals usually are where is taken from other healthy
-brains, those of training, so that neither thresholds nor validation on held-out brains profit from
-it. All is kept in the weight file (card, ``healthy``), because it is the model's own.
+a thousand of brains that the level does not know, each being left out once. How large residuals
+usually are where is taken from other healthy brains, those of training, so that neither thresholds
+nor validation on held-out brains profit from it. All is kept in the weight file (card,
+``healthy``), because it is the model's own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, median, pstdev
@@ -41,9 +43,15 @@ from dal_fast.synthesis.shifted import ShiftedRecipe
 
 HEALTHY_RATE = 0.001
 USUAL_FROM = 40  # brains
+_FEWEST = 8  # brains, of which leaving out one tells how far a level holds for others
+_LEAST_RATE, _HALVINGS = HEALTHY_RATE / 30, 12
 _LEAST_LEVEL = 1e-4
 _FIELD = (0.0, 0.25)  # log-SD; a few scans beyond it would set the level for all others
 _MILD_FIELD = (0.0, 0.15)  # a place's usual residual is of anatomy, not of fields
+_WAYS: tuple[tuple[str, AnyRecipe], ...] = (
+    ("recolour", Recipe()),
+    ("remap", replace(ShiftedRecipe(), bias=_FIELD)),
+)
 
 
 def calibrate(
@@ -156,13 +164,52 @@ def _usual_level(maps: list[Tensor], scans: list[ModelOutput]) -> float:
 
 
 def _common_level(maps: list[Tensor], scans: list[ModelOutput]) -> float:
-    """What one voxel in a thousand of all scans together exceeds.
+    """What one voxel in a thousand of all brains together exceeds, of brains that are not among
+    these.
 
     A scan whose maps are high throughout counts for as much as it has voxels, so that the share of
     healthy voxels above the threshold is the intended one on average.
     """
     values = [m[scan.field_of_view] for m, scan in zip(maps, scans, strict=True)]
-    return max(_LEAST_LEVEL, round(quantile(torch.cat(values), HEALTHY_RATE), 4))
+    brains = [torch.cat(values[n : n + len(_WAYS)]) for n in range(0, len(values), len(_WAYS))]
+    return max(_LEAST_LEVEL, round(quantile(torch.cat(values), rate_here(brains)), 4))
+
+
+def rate_here(brains: Sequence[Tensor]) -> float:
+    """The share of these brains' voxels above a level that ``HEALTHY_RATE`` of others' exceed.
+
+    A few brains with high maps set a quantile of all, and an unseen one of that kind exceeds it
+    with more voxels than those that it was taken from. Hence every brain is left out once: the
+    share is sought for which the levels of the others leave ``HEALTHY_RATE`` of all voxels above.
+    Not below a thirtieth of it; ``HEALTHY_RATE`` itself for fewer than ``_FEWEST`` brains.
+
+    Args:
+        brains: values of each, ``(V,)``.
+    """
+    total = sum(map(len, brains))
+    if len(brains) < _FEWEST:
+        return HEALTHY_RATE
+    most = round(HEALTHY_RATE * total) + 1
+    highest = [brain.topk(min(most, len(brain))).values for brain in brains]
+
+    def share_above(rate: float) -> float:
+        above = 0
+        for n, brain in enumerate(brains):
+            others = torch.cat([*highest[:n], *highest[n + 1 :]])
+            k = round(rate * (total - len(brain)))
+            above += int((brain > others.topk(k + 1).values[-1]).sum())
+        return above / total
+
+    low, high = math.log(_LEAST_RATE), math.log(HEALTHY_RATE)
+    if share_above(HEALTHY_RATE) <= HEALTHY_RATE:
+        return HEALTHY_RATE
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if share_above(math.exp(middle)) <= HEALTHY_RATE:
+            low = middle
+        else:
+            high = middle
+    return math.exp(low)
 
 
 def _scans(model: AnyModel, brains: list[Brain], contrast: str, seed: int) -> list[ModelOutput]:
@@ -172,11 +219,10 @@ def _scans(model: AnyModel, brains: list[Brain], contrast: str, seed: int) -> li
     stronger fields. A real scan where the brain has one of this contrast, else two that are made by
     different methods.
     """
-    ways = ("recolour", Recipe()), ("remap", replace(ShiftedRecipe(), bias=_FIELD))
     return [
         _output(model, brain, contrast, seed, method, recipe)
         for brain in brains
-        for method, recipe in ways
+        for method, recipe in _WAYS
     ]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.other_formats import OtherFormats
+from dal_fast.imaging.paths import missing
 
 STRUCTURAL = frozenset(
     ("T1w", "T2w", "FLAIR", "PDw", "PD", "PDT2", "T2starw", "T2star", "UNIT1", "inplaneT1",
@@ -23,6 +24,9 @@ _NOT_SCANS = frozenset(
      "gt", "groundtruth")
 )  # fmt: skip
 _SKIPPED_FOLDERS = frozenset(("derivatives", "sourcedata", "code"))
+_DESCRIPTION = "dataset_description.json"
+_ENTITIES = {"sub": "participant", "ses": "session", "suffix": "suffix"}
+_LISTED_LABELS = 8  # in a refusal
 _ORDER = (
     "sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec",
     "dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split",
@@ -170,14 +174,12 @@ def find_scans(folder: str | Path) -> FoundScans:
         InputError: ``file-missing``, ``not-a-folder`` or ``no-scans``.
     """
     root = Path(folder)
-    if root.is_symlink() and not root.exists():
-        raise InputError(
-            Code.FILE_MISSING, f"{root} is a link, and its target {os.readlink(root)} is missing"
-        )
     if not root.exists():
-        raise InputError(Code.FILE_MISSING, f"{root} does not exist")
+        raise missing(root)
     if not root.is_dir():
-        raise InputError(Code.NOT_A_FOLDER, f"{root} is not a folder")
+        raise InputError(
+            Code.NOT_A_FOLDER, f"{root} is a file; give a folder, or screen it with dal-fast screen"
+        )
     left_out: list[LeftOut] = []
     others = OtherFormats()
     chosen: dict[Path, Path] = {}
@@ -197,7 +199,9 @@ def find_scans(folder: str | Path) -> FoundScans:
             left_out.append(LeftOut(other, Code.LEFT_OUT, reason))
     left_out += [LeftOut(path, Code.LEFT_OUT, reason) for path, reason in others.reasons()]
     if not chosen:
-        hint = f". Left out: {left_out[0].path}, as {left_out[0].reason}" if left_out else ""
+        hint = "; scans are files that end in .nii or .nii.gz"
+        if left_out:
+            hint = f". Left out: {left_out[0].path}, as {left_out[0].reason}"
         raise InputError(
             Code.NO_SCANS, f"{root} holds no structural NIfTI image (T1w, T2w, FLAIR, …){hint}"
         )
@@ -254,6 +258,19 @@ def _files(
                 yield from _files(path, (*inside, place), left_out, searched, over)
 
 
+def _not_bids(root: Path) -> InputError:
+    """The refusal of a folder that is no dataset, and what to do instead."""
+    above = next((f for f in root.absolute().parents if (f / _DESCRIPTION).is_file()), None)
+    if above is not None:
+        hint = f"{above} has one: give that folder, and choose with --participant-label"
+    else:
+        hint = (
+            "for a plain folder use dal-fast screen; if it is a BIDS dataset, add the file: "
+            '{"Name": "my study", "BIDSVersion": "1.10.0"}'
+        )
+    return InputError(Code.NOT_BIDS, f"{root} has no {_DESCRIPTION}; {hint}")
+
+
 def select_scans(
     dataset: str | Path,
     participants: Sequence[str] = (),
@@ -275,11 +292,8 @@ def select_scans(
     """
     root = Path(dataset)
     scans = (found or find_scans(root)).with_bids_names().scans
-    if not (root / "dataset_description.json").is_file():
-        raise InputError(
-            Code.NOT_BIDS,
-            f"{root} has no dataset_description.json; for a plain folder use dal-fast screen",
-        )
+    if not (root / _DESCRIPTION).is_file():
+        raise _not_bids(root)
     wanted = {
         "sub": [label.removeprefix("sub-") for label in participants],
         "ses": [label.removeprefix("ses-") for label in sessions],
@@ -289,8 +303,13 @@ def select_scans(
         seen = {_value(scan, entity) for scan in scans}
         unknown = [label for label in labels if label not in seen]
         if unknown:
+            listed = sorted(value for value in seen if value)
+            known = ", ".join(listed[:_LISTED_LABELS])
+            more = ", …" if len(listed) > _LISTED_LABELS else ""
             raise InputError(
-                Code.LABEL_UNKNOWN, f"{root} holds no scan with {entity} {', '.join(unknown)}"
+                Code.LABEL_UNKNOWN,
+                f"{root} holds no scan of the {_ENTITIES[entity]} {', '.join(unknown)}; it holds "
+                f"{known or 'none at all'}{more}",
             )
         scans = [scan for scan in scans if not labels or _value(scan, entity) in labels]
     if not scans:

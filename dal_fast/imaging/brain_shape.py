@@ -22,6 +22,8 @@ that are not quite in view.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,17 +52,31 @@ def unusual_shape(mask: Bool) -> list[str]:
     length = max(front - back, 1e-6)
     end = ((lower - bottom) - (top - upper)) / max(top - bottom, 1e-6)
     foremost, symmetry = (middle - back) / length, _symmetry(mask)
-    checks = (
-        (_within((right - left) / length, WIDTH), "its width and length are not a brain's"),
-        (_within((high - low) / length, HEIGHT), "its height and length are not a brain's"),
-        (symmetry >= LEAST_SYMMETRY, f"its halves differ (Dice {symmetry:.2f} when mirrored)"),
-        (end >= LEAST_END, "its end is above, as if upside down"),
-        (
-            foremost <= FOREMOST_MIDDLE,
-            "it is wider in front than behind, as if turned round",
-        ),
+    usual = (
+        _within((right - left) / length, WIDTH),
+        _within((high - low) / length, HEIGHT),
+        symmetry >= LEAST_SYMMETRY,
+        end >= LEAST_END,
+        foremost <= FOREMOST_MIDDLE,
     )
-    return [clause for usual, clause in checks if not usual]
+    return shape_clauses([not fine for fine in usual], symmetry)
+
+
+def shape_clauses(unusual: Sequence[bool], symmetry: float) -> list[str]:
+    """What is unusual about a shape, a clause each.
+
+    Args:
+        unusual: its width, its height, its halves, its end and its middle.
+        symmetry: Dice with its mirror image.
+    """
+    clauses = (
+        "its width and length are not a brain's",
+        "its height and length are not a brain's",
+        f"its halves differ (Dice {symmetry:.2f} when mirrored)",
+        "its end is above, as if upside down",
+        "it is wider in front than behind, as if turned round",
+    )
+    return [clause for odd, clause in zip(unusual, clauses, strict=True) if odd]
 
 
 def _within(value: float, limits: tuple[float, float]) -> bool:

@@ -38,6 +38,8 @@ from dal_fast.imaging.orientation import Note
 
 FULLEST_VIEW, LARGEST_BRAIN_ML, ROUGHEST_BRAIN = 0.7, 2300.0, 0.5
 """Limits of a stripped brain's non-zero voxels, see the table above."""
+LARGEST_MASK_ML = 3500.0
+"""Of a mask that is given: a brain with its fluid, wide ventricles included."""
 GRID_TOLERANCE = 0.1
 """Voxels by which the corners of a mask may be off the scan's."""
 _LISTED_MASKS = 5  # in a refusal
@@ -51,7 +53,8 @@ class MaskQuality:
         confidence: 0 to 1, what the three below come to.
         agreement: Dice of the brains that are found in the head and in its mirror image.
         sharpness: how steeply the predicted distance crosses the brain's border, 1 for a true
-            distance, less where the network cannot tell where the border is.
+            distance, less where the network cannot tell where the border is; a tenth of the border
+            is less sharp than this.
         sphericity: see :func:`sphericity`.
     """
 
@@ -125,8 +128,8 @@ def find_mask(volume: Volume, path: str | Path | None = None) -> BrainMask | NoM
     grid; the scan's non-zero voxels, when it is skull-stripped.
 
     Raises:
-        InputError: ``mask-grid`` when the file is on another grid, ``mask-empty``, or what reading
-            the mask's file refuses.
+        InputError: ``mask-grid`` when the file is on another grid, ``mask-empty``,
+            ``mask-too-large``, or what reading the mask's file refuses.
     """
     if path is not None:
         mask = _read_mask(path)
@@ -137,7 +140,7 @@ def find_mask(volume: Volume, path: str | Path | None = None) -> BrainMask | NoM
                 f"the mask {path} is not on the grid of {volume.path}: {difference}. Resample it "
                 "to the scan, with nearest-neighbour interpolation",
             )
-        return BrainMask(_inside(mask), "file", Path(path), mask.sha256)
+        return BrainMask(_brain_of(mask), "file", Path(path), mask.sha256)
     not_taken: list[tuple[Path, str]] = []
     for found in mask_files(volume.path, "desc", "brain"):
         why_not = found.why_not
@@ -145,7 +148,7 @@ def find_mask(volume: Volume, path: str | Path | None = None) -> BrainMask | NoM
             mask = _read_mask(found.path)
             why_not = grid_difference(mask, volume)
             if why_not is None:
-                return BrainMask(_inside(mask), "bids", found.path, mask.sha256)
+                return BrainMask(_brain_of(mask), "bids", found.path, mask.sha256)
         not_taken.append((found.path, why_not))
     return nonzero_mask(volume, _listed(not_taken))
 
@@ -174,6 +177,11 @@ def _read_mask(path: str | Path) -> Volume:
     except InputError as error:
         if error.code == Code.ALL_ZERO:
             raise InputError(Code.MASK_EMPTY, f"every voxel of the mask {path} is 0") from None
+        if error.code == Code.CONSTANT:
+            raise InputError(
+                Code.CONSTANT,
+                f"every voxel of the mask {path} is the same, so that it marks no brain",
+            ) from None
         raise
 
 
@@ -204,10 +212,23 @@ def volume_corners(volume: Volume) -> NDArray[np.float64]:
     return corners
 
 
-def _inside(mask: Volume) -> Bool:
+def _brain_of(mask: Volume) -> Bool:
+    """The voxels that a mask's file marks, if a brain may be as large.
+
+    Raises:
+        InputError: ``mask-empty``, ``mask-too-large``.
+    """
     inside = mask.data > 0.5
     if not inside.any():
         raise InputError(Code.MASK_EMPTY, f"no voxel of the mask {mask.path} is above 0.5")
+    millilitres = int(np.count_nonzero(inside)) * float(np.prod(mask.voxel_mm)) / 1000
+    if millilitres > LARGEST_MASK_ML:
+        raise InputError(
+            Code.MASK_TOO_LARGE,
+            f"the mask {mask.path} marks {millilitres:,.0f} mL, more than any brain has "
+            f"({LARGEST_MASK_ML:,.0f} mL at most); is it a mask of the head, or a scan? Pass the "
+            "mask of the brain, or write one with dal-fast strip",
+        )
     return inside
 
 

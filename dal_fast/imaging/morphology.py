@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from dal_fast import arrays
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -90,20 +92,26 @@ def largest_component_filled(mask: Bool) -> Bool:
     Returns:
         The same shape, in Fortran order.
     """
+    box = bounding_box(mask)
+    labels = _components(mask[box].T)  # scans are in Fortran order: transposed, C
+    largest = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
+    empty = _components(np.pad(~largest, 1, constant_values=True))
+    out = np.zeros(mask.shape, bool, order="F")
+    out[box] = (empty != empty[0, 0, 0])[1:-1, 1:-1, 1:-1].T
+    return out
+
+
+def _components(mask: Bool) -> NDArray[np.int32]:
+    """Labels of the 6-connected components of ``(D, H, W)``."""
+    if arrays.enabled():
+        return arrays.components3d(mask, 6)
     import torch
-    from torch.nn import functional as F
 
     from dal_fast.ops import components3d
 
-    box = bounding_box(mask)
-    inner = np.ascontiguousarray(mask[box].T)  # scans are in Fortran order: transposed, C
-    labels = components3d(torch.from_numpy(inner)[None, None], connectivity=6)
-    largest = labels == 1 + int(labels.flatten().bincount()[1:].argmax())
-    empty = components3d(F.pad(~largest, [1] * 6, value=True), connectivity=6)
-    filled = (empty != empty[0, 0, 0, 0, 0])[0, 0, 1:-1, 1:-1, 1:-1]
-    out = np.zeros(mask.shape, bool, order="F")
-    out[box] = filled.numpy().T
-    return out
+    volume = torch.from_numpy(np.ascontiguousarray(mask))[None, None]
+    labels: NDArray[np.int32] = components3d(volume, connectivity=6)[0, 0].numpy()
+    return labels
 
 
 def erode_along(mask: Tensor, axis: int) -> Tensor:

@@ -54,7 +54,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +66,8 @@ from numpy.typing import NDArray
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.header import LONGEST_HEADER, CheckedHeader, other_format, parse_header
 from dal_fast.imaging.orientation import Note
+from dal_fast.imaging.other_formats import way_out
+from dal_fast.imaging.paths import missing, no_file
 
 _CHUNK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -134,24 +135,13 @@ def _check_file(path: Path) -> int:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        if path.is_symlink():
-            raise InputError(
-                Code.FILE_MISSING,
-                f"{path} is a link, and its target {os.readlink(path)} is missing; fetch it first "
-                "(datalad get, git annex get)",
-            ) from None
-        raise InputError(Code.FILE_MISSING, f"{path} does not exist") from None
+        raise missing(path) from None
     except (OSError, ValueError) as error:
         raise InputError(Code.FILE_UNREADABLE, f"{path} cannot be read: {error}") from None
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(Code.NOT_A_FILE, f"{path} is not a regular file")
+        raise no_file(path)
     if not path.name.lower().endswith((".nii", ".nii.gz")):
-        how = "convert it to NIfTI; for DICOM, use dal-fast dicom, or dcm2niix to convert it"
-        if path.name.lower().endswith((".hdr", ".img")):
-            how = (
-                "convert the pair to one .nii.gz file, from the DICOM files if you have them, as "
-                "Analyze 7.5 does not say which side is left"
-            )
+        how = way_out(path)
         raise InputError(Code.UNSUPPORTED_FORMAT, f"{path} is not a .nii or .nii.gz file; {how}")
     if status.st_size == 0:
         raise InputError(Code.EMPTY_FILE, f"{path} is empty; copy or download it again")
@@ -288,7 +278,10 @@ def _check_voxels(
         finite = np.isfinite(data)
         bad = data.size - int(np.count_nonzero(finite))
         if bad == data.size:
-            raise InputError(Code.ALL_NAN, f"{path} has no finite voxel")
+            raise InputError(
+                Code.ALL_NAN,
+                f"{path} has no finite voxel, so it holds no image; export or convert it again",
+            )
         if nonfinite == "refuse":
             raise InputError(
                 Code.NONFINITE,
@@ -299,5 +292,8 @@ def _check_voxels(
         low, high = data.min(), data.max()
     if low == high:
         code = Code.ALL_ZERO if low == 0 else Code.CONSTANT
-        raise InputError(code, f"every voxel of {path} is {low:g}")
+        raise InputError(
+            code,
+            f"every voxel of {path} is {low:g}, so it holds no image; export or convert it again",
+        )
     return data, bad

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.selection import Selection
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BRAIN_LEVEL, CEILING = 0.5, 1.0
 """The normalised intensities of the median and of twice the median, where residuals are cut off."""
@@ -17,7 +19,7 @@ WIDEST = 2.0
 T2w still differ."""
 STANDARDISED_SHARE = 0.1
 """A scan with a larger share of negative brain voxels counts as standardised."""
-_SMALLEST = torch.finfo(torch.float32).tiny
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def normalise(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Normalisatio
     Raises:
         InputError: ``no-signal`` when the field of view is empty or its median is no signal.
     """
+    from dal_fast.imaging.selection import Selection
+
     brain = Selection(image, mask)
     counts = brain.counts()
     offset, field_of_view, signal = 0.0, mask & (image > 0), counts.positive

@@ -62,6 +62,24 @@ class OtherFormats:
         return lines
 
 
+def way_out(path: Path) -> str:
+    """What to do with a file of another format than NIfTI, by its name or its first bytes."""
+    if path.name.lower().endswith((".hdr", ".img")):
+        return (
+            "convert the pair to one .nii.gz file, from the DICOM files if you have them, as "
+            "Analyze 7.5 does not say which side is left"
+        )
+    if path.name.lower().endswith(".zip"):
+        return "unpack it; an archive of DICOM files is screened as it is by dal-fast dicom"
+    if path.suffix.lower() in (".dcm", ".dicom", ".ima") or _is_dicom(path):
+        return (
+            "screen the folder that it lies in with dal-fast dicom, or convert that to NIfTI with "
+            "dcm2niix"
+        )
+    advice = next((a for end, _, a in _FORMATS if _ends(path, end)), None)
+    return (advice or "give a scan in NIfTI").format(them="it")
+
+
 def _ends(path: Path, end: str) -> bool:
     return re.search(f"{end}$", path.name, re.IGNORECASE) is not None
 

@@ -23,9 +23,8 @@ from dal_fast.models.weights import (
     read_card,
     rewrite_card,
     save_weights,
-    weights_path,
-    weights_sha256,
 )
+from dal_fast.weights import weights_path, weights_sha256
 
 __all__ = [
     "DAL",

@@ -7,7 +7,6 @@ it. Loading executes nothing: safetensors is data only.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,14 +24,10 @@ from dal_fast.models.brain_net import BrainNet, BrainNetConfig
 from dal_fast.models.config import DALConfig
 from dal_fast.models.dal import DAL
 from dal_fast.models.registry import PARTS_OF, AnyConfig, AnyModel, Trainable, build_model
+from dal_fast.weights import weights_path
 
 FORMAT = "dal-fast-weights-1"
 _CONFIG: TypeAdapter[DALConfig | AutoencoderConfig | BrainNetConfig] = TypeAdapter(AnyConfig)
-_FOLDER = Path(__file__).resolve().parents[1] / "weights"
-DEFAULT = _FOLDER / "default.safetensors"
-BRAIN = _FOLDER / "brain.safetensors"
-PACKAGED = {"default": DEFAULT, "brain": BRAIN}
-"""Weight files that come with the package, by name."""
 
 
 def save_weights(
@@ -179,24 +174,6 @@ def read_card(source: str | Path = "default") -> dict[str, Any]:
     """The training facts that a weight file carries."""
     metadata, _ = _read(weights_path(source))
     return dict(json.loads(metadata.get("card", "{}")))
-
-
-def weights_path(source: str | Path = "default") -> Path:
-    """The file behind ``"default"``, ``"brain"`` or a path.
-
-    Raises:
-        InputError: ``weights-missing``.
-    """
-    path = PACKAGED.get(str(source), Path(source))
-    if not path.is_file():
-        raise InputError(Code.WEIGHTS_MISSING, f"there is no weight file {path}")
-    return path
-
-
-def weights_sha256(source: str | Path = "default") -> str:
-    """SHA-256 of the weight file, as hexadecimal digits."""
-    with weights_path(source).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:

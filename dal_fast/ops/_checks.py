@@ -20,7 +20,9 @@ def check_volume(x: Tensor, name: str) -> None:
     check_dense(x, name)
     if x.dtype not in DTYPE_CODES:
         raise InputError(
-            Code.DTYPE, f"{name} has dtype {x.dtype}; use float32, float64, float16 or bfloat16"
+            Code.DTYPE,
+            f"{name} has dtype {x.dtype}; use float32, float64, float16 or bfloat16, as "
+            f"{name}.float() makes it",
         )
     check_shape(x, name)
 
@@ -29,7 +31,8 @@ def check_dense(x: Tensor, name: str) -> None:
     """``x`` must be a tensor that has an element at every position of its shape."""
     if not isinstance(x, Tensor):
         raise InputError(
-            Code.NOT_A_TENSOR, f"{name} must be a torch.Tensor, not {type(x).__name__}"
+            Code.NOT_A_TENSOR,
+            f"{name} must be a torch.Tensor, not {type(x).__name__}; torch.as_tensor makes one",
         )
     if x.layout != torch.strided or x.is_nested:
         layout = "a nested tensor" if x.is_nested else str(x.layout)
@@ -39,7 +42,11 @@ def check_dense(x: Tensor, name: str) -> None:
 def check_shape(x: Tensor, name: str) -> None:
     """``x`` must have the five axes ``(N, C, D, H, W)``, only N may be 0."""
     if x.dim() != 5:
-        raise InputError(Code.SHAPE, f"{name} must be (N, C, D, H, W), not {tuple(x.shape)}")
+        axes = {3: f"; add two axes: {name}[None, None]", 4: f"; add an axis: {name}[None]"}
+        raise InputError(
+            Code.SHAPE,
+            f"{name} must be (N, C, D, H, W), not {tuple(x.shape)}{axes.get(x.dim(), '')}",
+        )
     if 0 in x.shape[1:]:
         raise InputError(Code.SHAPE, f"{name} has an empty axis: {tuple(x.shape)}")
 
@@ -58,7 +65,9 @@ def check_mask(mask: Tensor | None, x: Tensor, name: str = "mask") -> None:
         return
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise InputError(Code.MASK_DTYPE, f"{name} must be a bool tensor, not {kind}")
+        raise InputError(
+            Code.MASK_DTYPE, f"{name} must be a bool tensor, not {kind}, such as {name} > 0.5"
+        )
     check_dense(mask, name)
     want = (x.shape[0], 1, *x.shape[2:])
     if tuple(mask.shape) != want:

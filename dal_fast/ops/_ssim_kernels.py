@@ -8,7 +8,7 @@ from torch import Tensor
 from dal_fast.context import _C
 from dal_fast.ops._checks import DTYPE_CODES, address, check_triton_planes, host_table
 from dal_fast.ops._dispatch import launcher, triton_kernels
-from dal_fast.ops._taps import ssim_weights
+from dal_fast.taps import ssim_weights
 
 
 def arithmetic(x: Tensor) -> torch.dtype:

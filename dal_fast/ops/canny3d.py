@@ -22,8 +22,8 @@ from dal_fast.ops._checks import (
 )
 from dal_fast.ops._dispatch import launcher, resolve, triton_kernels
 from dal_fast.ops._register import op
-from dal_fast.ops._taps import canny_weights
 from dal_fast.ops.onehot import LEVELS
+from dal_fast.taps import canny_weights
 
 
 def canny3d(

@@ -94,7 +94,9 @@ def _checked(mask: Tensor, connectivity: int) -> int:
     """The connectivity, as an int."""
     check_dense(mask, "mask")
     if mask.dtype != torch.bool:
-        raise InputError(Code.MASK_DTYPE, f"mask must be a bool tensor, not {mask.dtype}")
+        raise InputError(
+            Code.MASK_DTYPE, f"mask must be a bool tensor, not {mask.dtype}, such as mask > 0.5"
+        )
     check_shape(mask, "mask")
     connectivity = check_whole(connectivity, "connectivity", Code.CONNECTIVITY)
     if connectivity not in (6, 18, 26):

@@ -29,8 +29,8 @@ def median3d(
     edges by half a voxel and serves protocols that ask for it. Beyond the border the edge voxel
     repeats, as in ``scipy.ndimage.median_filter(x, size, mode="reflect")``, whose values it
     equals. The mask only blanks the result: voxels outside it still count in their neighbours'
-    medians. The paper says "smoothing" and
-    not which: the filter is not specified in the paper.
+    medians. The paper says
+    "smoothing" and no more: the filter is not specified in the paper.
 
     NaN counts as larger than +inf, so the median is NaN where more than half of the cube is NaN.
     Of -0.0 and 0.0, -0.0 is the smaller.

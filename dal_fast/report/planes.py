@@ -8,12 +8,12 @@ right side is on the left of axial and coronal views, the nose on the left of sa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from dal_fast.imaging.grid import Mode, resample
+from dal_fast import arrays
 from dal_fast.imaging.morphology import outermost_voxels
 from dal_fast.screening.result import Image
 
@@ -98,13 +98,21 @@ def position(view: View, at: NDArray[np.float64], box: Box) -> tuple[float, floa
     )
 
 
-def sample(image: Image, plane: Plane, mode: Mode = "linear") -> NDArray[np.float32]:
+def sample(
+    image: Image, plane: Plane, mode: Literal["linear", "nearest"] = "linear"
+) -> NDArray[np.float32]:
     """Pixels ``(H, W)`` of a slice, 0 outside the image; smaller voxels are averaged."""
+    shape = (*plane.shape, 1)
+    if arrays.enabled():
+        nearest = mode == "nearest"
+        return arrays.resample(image.data, image.affine, shape, plane.affine, nearest)[..., 0]
+    import torch
+
+    from dal_fast.imaging.grid import resample
+
     voxels = torch.as_tensor(image.data)
-    pixels: NDArray[np.float32] = resample(
-        voxels, image.affine, (*plane.shape, 1), plane.affine, mode
-    )[..., 0].numpy()
-    return pixels
+    pixels: NDArray[np.float32] = resample(voxels, image.affine, shape, plane.affine, mode).numpy()
+    return pixels[..., 0]
 
 
 def _pixels(direction: tuple[int, int], box: Box) -> int:

@@ -17,8 +17,11 @@ from torch.nn import functional as F
 from dal_fast.imaging.mask import MaskQuality, sphericity
 from dal_fast.ops import components3d
 
-AGREEMENT, SHARPNESS, SPHERICITY = (0.8, 0.98), (0.3, 0.7), (0.4, 0.75)
+AGREEMENT, SHARPNESS, SPHERICITY = (0.8, 0.98), (0.0, 0.65), (0.4, 0.75)
 """Where each measure of a mask counts as confidence 0, and from where on as 1."""
+LEAST_SHARP = 10
+"""One border voxel in so many is less sharp than what is called the border's sharpness. On
+synthetic heads this lower decile goes with Dice better than the median does."""
 
 
 def clean_distance(distance: Tensor) -> Tensor | None:
@@ -61,7 +64,7 @@ def _dice(a: Tensor, b: Tensor) -> float:
 
 
 def _slope(distance: Tensor, border: Tensor, voxel_mm: float) -> float:
-    """Median length of the gradient of a distance at its border, without the volume's own edge."""
+    """Lower decile of the gradient's length at the border, without the volume's own edge."""
     field = distance[0, 0]
     at = border[0, 0, 1:-1, 1:-1, 1:-1].nonzero() + 1
     if len(at) == 0:
@@ -70,7 +73,8 @@ def _slope(distance: Tensor, border: Tensor, voxel_mm: float) -> float:
     ahead, behind = (
         torch.stack([field[tuple((at + way * step).T)] for step in steps]) for way in (1, -1)
     )
-    return float(((ahead - behind) / (2 * voxel_mm)).norm(dim=0).median())
+    lengths = ((ahead - behind) / (2 * voxel_mm)).norm(dim=0)
+    return float(lengths.kthvalue(1 + (len(lengths) - 1) // LEAST_SHARP).values)
 
 
 def _ramp(value: float, low: float, high: float) -> float:

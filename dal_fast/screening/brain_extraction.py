@@ -10,7 +10,6 @@ from the paper.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,28 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dal_fast.errors import Code, InputError
 from dal_fast.imaging.brain_shape import unusual_shape
 from dal_fast.imaging.head_grid import HeadGrid, place_head
-from dal_fast.imaging.mask import BrainMask, MaskQuality
+from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import Volume, read_volume
-from dal_fast.imaging.orientation import Note
 from dal_fast.models import BrainNetConfig, load_brain_net, weights_sha256
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
+from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
 from dal_fast.screening.hd_bet import HdBet
 from dal_fast.screening.runtimes import Runtime, make_runtime
 from dal_fast.screening.scan import Brain
-
-DOUBTFUL, HOPELESS = 0.85, 0.1
-"""Confidence below which a mask gets a flag, and below which it is refused."""
-UNLIKELY = 0.7
-"""Confidence below which a mask of an unusual shape is refused."""
-ROUNDEST, ROUND = 0.95, 0.925
-"""Sphericity above which a mask is refused, and above which it is if its shape is unusual too; not
-where a face of the field of view cuts it. A ball of water had 0.98; nine real heads had 0.89 to
-0.91, and one at seven tenths of its size 0.92."""
-SMALLEST_ML, LARGEST_ML = 150.0, 2600.0
-"""Volumes beyond which a mask is refused; those of a flag are in :mod:`dal_fast.screening.qc`."""
 
 
 class BrainExtractor:
@@ -111,17 +98,17 @@ class BrainExtractor:
         first, mirrored = (torch.minimum(d, faces + voxel_mm) for d in (first, mirrored))
         clean = clean_distance((first + mirrored) / 2)
         if clean is None:
-            raise _not_found(volume, "no voxel looks like one")
+            raise not_found(volume, "no voxel looks like one")
         quality = mask_quality(first, mirrored, clean, voxel_mm)
         inside = clean[0, 0] > 0
         unusual = unusual_shape(inside.numpy())
         brain = grid.to_scan(clean) > 0
         millilitres = float(np.count_nonzero(brain) * np.prod(volume.voxel_mm) / 1000)
         cut = bool((inside & (faces < voxel_mm)).any())
-        reason = _hopeless(quality, millilitres, unusual, cut)
+        reason = hopeless(quality, millilitres, unusual, cut)
         if reason is not None:
-            raise _not_found(volume, reason)
-        return BrainMask(brain, "dal_fast", quality=quality, notes=_doubts(quality, unusual))
+            raise not_found(volume, reason)
+        return BrainMask(brain, "dal_fast", quality=quality, notes=doubts(quality, unusual))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,60 +133,3 @@ def make_extractor(brain: Brain, runtime: str, device: str) -> BrainExtractor | 
         RuntimeUnavailable: ``extra-missing``, ``device-unavailable``.
     """
     return HdBet(device) if brain == "hd-bet" else BrainExtractor("brain", runtime, device)
-
-
-def _hopeless(
-    quality: MaskQuality, millilitres: float, unusual: Sequence[str], cut: bool
-) -> str | None:
-    """Why a mask is no brain, a clause.
-
-    Args:
-        quality: of the mask.
-        millilitres: its volume.
-        unusual: what is unusual about its shape.
-        cut: whether it reaches a face of the field of view.
-    """
-    if not SMALLEST_ML <= millilitres <= LARGEST_ML:
-        return f"what was found has {millilitres:.0f} mL"
-    if quality.confidence < (UNLIKELY if unusual else HOPELESS):
-        shape = f"; {'; '.join(unusual)}" if unusual else ""
-        return (
-            f"what was found is no clear brain (confidence {quality.confidence:.2f}, Dice with "
-            f"the mirrored run {quality.agreement:.2f}, sphericity {quality.sphericity:.2f}{shape})"
-        )
-    if quality.sphericity > (ROUND if unusual else ROUNDEST) and not cut:
-        return (
-            f"what was found is rounder than a brain (sphericity {quality.sphericity:.2f}), as a "
-            "phantom is"
-        )
-    return None
-
-
-def _not_found(volume: Volume, reason: str) -> InputError:
-    return InputError(
-        Code.BRAIN_NOT_FOUND,
-        f"no brain was found in {volume.path}: {reason}. If it shows a head, check the header's "
-        "orientation, pass a mask (--mask), or try --brain hd-bet",
-    )
-
-
-def _doubts(quality: MaskQuality, unusual: Sequence[str]) -> tuple[Note, ...]:
-    """What a reader of the map should know about its mask."""
-    notes = []
-    if quality.confidence < DOUBTFUL:
-        notes.append(
-            Note(
-                "brain-mask-uncertain",
-                f"the extracted brain mask has a confidence of {quality.confidence:.2f} only; look "
-                "at its outline",
-            )
-        )
-    if unusual:
-        notes.append(
-            Note(
-                "brain-mask-shape",
-                f"the extracted brain mask has an unusual shape: {'; '.join(unusual)}. Is the "
-                "header's orientation right, and the whole head in view?",
-            )
-        )
-    return tuple(notes)

@@ -40,13 +40,14 @@ from dal_fast.imaging.atomic import check_folder, write_bytes
 from dal_fast.models import BrainNet, Trainable
 from dal_fast.models.dal import DAL
 from dal_fast.models.residual_head import CHANNELS as RESIDUAL_CHANNELS
-from dal_fast.models.weights import load_brain_net, load_screening_model, read_card, weights_sha256
+from dal_fast.models.weights import load_brain_net, load_screening_model, read_card
 from dal_fast.screening.calibration import STRUCTURE, Calibration
 from dal_fast.screening.runtimes import check_installed
 from dal_fast.screening.runtimes.compiled import example_inputs, free_sides
 from dal_fast.screening.runtimes.precision import full_precision
 from dal_fast.screening.scoring import ENHANCED
 from dal_fast.screening.usual_residual import unpack
+from dal_fast.weights import weights_sha256
 
 FORMAT = "dal-fast-bundle-1"
 MIN_ABI = 1
@@ -112,12 +113,6 @@ def bundle(weights: str | Path = "default", brain: str | Path = "brain") -> byte
             tensors |= content
             facts |= about
     return _with_checksum(tensors, facts)
-
-
-def bundle_key() -> str:
-    """What the bundle of the default weights depends on, as a few digits."""
-    facts = (FORMAT, __version__, weights_sha256("default"), weights_sha256("brain"))
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def golden_input(shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -8,14 +8,16 @@ the same, because a disagreement is worth a flag.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.bids import parse_name
-from dal_fast.screening.scan import Scan
+from dal_fast.screening.scan import Head, Scan
+from dal_fast.screening.settings import CONTRASTS
 
-CONTRASTS = ("T1w", "T2w", "FLAIR")
+if TYPE_CHECKING:
+    from torch import Tensor
+
 GUESSED = "intensities"
 SOURCES = ("option", "file name", "header", GUESSED)
 """Where a contrast is known from."""
@@ -50,7 +52,7 @@ def check_contrast(contrast: str | None) -> str | None:
     return contrast
 
 
-def known_contrast(scan: Scan, told: str | None) -> KnownContrast | None:
+def known_contrast(scan: Scan | Head, told: str | None) -> KnownContrast | None:
     """What is known of a scan's contrast without looking at its intensities.
 
     Args:

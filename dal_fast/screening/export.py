@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from dal_fast._version import generated_by
 from dal_fast.errors import Code, InputError, OutputError
 from dal_fast.imaging.atomic import check_folder, staged_folder, write_json
-from dal_fast.models.weights import load_screening_model, read_card, weights_sha256
+from dal_fast.models.weights import load_screening_model, read_card
 from dal_fast.screening.runtimes import check_installed
 from dal_fast.screening.runtimes.compiled import example_inputs, free_sides
+from dal_fast.weights import weights_sha256
 
 FORMATS = ("onnx", "openvino", "tensorrt")
 Write = Callable[[nn.Module, tuple[Tensor, ...], bool, Path], None]

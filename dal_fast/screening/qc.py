@@ -24,6 +24,7 @@ MAX_CUT_CM2 = 4.0
 MIN_CONTRAST = 0.8
 TISSUE_SHARE = (0.05, 0.75)
 MAX_ABOVE = 0.15
+MAX_FIELD = 0.3
 
 
 def quality_flags(
@@ -34,6 +35,7 @@ def quality_flags(
     above: NDArray[np.bool_],
     known: KnownContrast | None,
     looks_like: str,
+    bias: NDArray[np.float32] | None = None,
 ) -> list[Flag]:
     """Every flag that is raised, in the order of the processing.
 
@@ -45,6 +47,7 @@ def quality_flags(
         above: ``(I, J, K)`` anomaly mask.
         known: the contrast and who says so, where it is known.
         looks_like: the contrast that the intensities suggest.
+        bias: ``(D, H, W)`` the scan's bias field, 0 outside the brain, where it is estimated.
     """
     checks: list[Callable[[], Flag | None]] = [
         lambda: _replaced(volume.nonfinite),
@@ -55,6 +58,7 @@ def quality_flags(
         lambda: None if tissue is None else _shares(tissue),
         lambda: None if tissue is None else _contrast(tissue, normalised),
         lambda: None if tissue is None else _unexpected(known, looks_like),
+        lambda: None if bias is None else _strong_field(bias),
         lambda: _widespread(brain, above),
     ]
     notes = (*volume.notes, *find_defects(volume, brain))
@@ -144,6 +148,19 @@ def _unexpected(known: KnownContrast | None, looks_like: str) -> Flag | None:
         "unexpected-contrast",
         f"the scan is a {known.name} by {by} but looks like a {looks_like}; is that right, and are "
         "its intensities not inverted?",
+    )
+
+
+def _strong_field(bias: NDArray[np.float32]) -> Flag | None:
+    """The scan is much brighter in some places than in others, beyond what maps are made for."""
+    inside = bias[bias > 0]
+    spread = float(np.log(inside).std()) if inside.size else 0.0
+    if spread <= MAX_FIELD:
+        return None
+    return Flag(
+        "strong-field",
+        f"the bias field varies by {spread:.0%} (SD); the brain's bright side may be marked: "
+        "correct the scan's bias first, for instance with N4",
     )
 
 

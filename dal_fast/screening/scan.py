@@ -96,12 +96,14 @@ class Head:
         volume: the file as read.
         extractor: ``"strip"`` or ``"hd-bet"``.
         timings: seconds spent so far, by stage.
+        contrast: ``"T1w"``, ``"T2w"`` or ``"FLAIR"``, where a header says so.
     """
 
     name: str
     volume: Volume
     extractor: Brain
     timings: dict[str, float]
+    contrast: str | None = None
 
     @property
     def hashes(self) -> tuple[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.nifti import Volume
-from dal_fast.models import Autoencoder, load_screening_model, read_card, weights_sha256
+from dal_fast.models import Autoencoder, load_screening_model, read_card
 from dal_fast.models.dal import DALOutput
 from dal_fast.ops import _map_stages as stages
 from dal_fast.ops._image_stages import served
@@ -45,6 +46,7 @@ from dal_fast.screening.scan import (
     scan_or_head,
 )
 from dal_fast.screening.scoring import check_score
+from dal_fast.screening.settings import Settings
 
 UNCALIBRATED = Flag(
     "uncalibrated", "these weights hold no thresholds of healthy brains; scans are not comparable"
@@ -149,20 +151,13 @@ class Screener:
         self.chain = make_chain(model, self.calibration, self.runtime, score, median, threshold)
         self.brain = check_brain(brain)
         self.extractor = None if brain == "given" else make_extractor(self.brain, runtime, device)
-        self.parameters: dict[str, Any] = {
-            "score": score,
-            "threshold": "auto" if threshold is None else threshold,
-            "median": "auto" if median is None else median,
-            "contrast": "auto" if contrast is None else contrast,
-            "model_voxel_mm": self.voxel_mm,
-            "weights": str(weights),
-            "weights_sha256": weights_sha256(weights),
-            "runtime": self.runtime.name,
-            "device": self.runtime.device,
-            "nonfinite": nonfinite,
-            "brain": brain,
-            **({} if self.extractor is None else self.extractor.parameters),
-        }
+        settings = Settings(
+            weights, runtime, device, score, median, threshold, contrast, nonfinite, brain
+        )
+        extraction = {} if self.extractor is None else self.extractor.parameters
+        self.parameters: dict[str, Any] = settings.parameters(
+            self.voxel_mm, self.runtime.name, self.runtime.device, extraction
+        )
 
     def screen(self, scan: str | Path, mask: str | Path | None = None) -> Result:
         """Screen one scan.
@@ -207,7 +202,7 @@ class Screener:
             extractor = make_extractor(head.extractor, runtime, device)
         mask = extractor.extract(head.volume)
         timings = {**head.timings, "brain extraction": time.perf_counter() - start}
-        return scan_of(head.volume, mask, head.name, timings)
+        return replace(scan_of(head.volume, mask, head.name, timings), contrast=head.contrast)
 
     def prepare(self, scan: Scan) -> ModelInput:
         """The scan on the model's grid, normalised."""
@@ -308,9 +303,17 @@ class Screener:
         regions = postprocess.regions(anomaly, above)
         tissue, edges = _anatomy(model_input, model_output)
         image = Image(volume.data, volume.affine)
+        bias = _bias(model_input, model_output)
         labels, normalised = None if tissue is None else tissue.data, model_output.image[0, 0]
         flags = quality_flags(
-            volume, brain, labels, normalised.numpy(), above, known, anomaly_map.looks_like
+            volume,
+            brain,
+            labels,
+            normalised.numpy(),
+            above,
+            known,
+            anomaly_map.looks_like,
+            None if bias is None else bias.data,
         )
         flags += [Flag(note.code, note.message) for note in scan.mask.notes]
         flags += self._model_flags(model_output, model_input.mask)
@@ -326,7 +329,7 @@ class Screener:
             anomaly_mask=Image(above, volume.affine),
             tissue=tissue,
             edges=edges,
-            bias=_bias(model_input, model_output),
+            bias=bias,
             score=score,
             regions=regions,
             parameters=parameters,
@@ -337,7 +340,8 @@ class Screener:
 
     def _parameters_of(self, known: KnownContrast | None, **chosen: Any) -> dict[str, Any]:
         """``parameters`` with what was chosen for this scan in the place of ``"auto"``."""
-        return {**self.parameters, "contrast_from": self._contrast_source(known), **chosen}
+        source = self._contrast_source(known)
+        return {**self.parameters, "contrast_from": source, **chosen, "chain": "torch"}
 
     def _contrast_source(self, known: KnownContrast | None) -> str:
         """Where the contrast of a map is known from; an autoencoder has its own."""

@@ -67,6 +67,9 @@ class BrainFiles:
     scans: Mapping[str, Path] = field(default_factory=dict)
 
 
+_SPLITS = {False: "left for training", True: "held out for validation"}
+
+
 def is_held_out(name: str) -> bool:
     """The fixed split: one subject in six, by a hash of its name, is never trained on."""
     return hashlib.sha256(name.encode()).digest()[0] % 6 == 0
@@ -87,20 +90,26 @@ def bids_sources(folder: Path, held_out: bool) -> list[BrainFiles]:
         InputError: ``no-data``.
     """
     tissue_of = _read_tissues(folder / "dseg.tsv")
-    sources = []
+    sources, others = [], set()
     for path in sorted(folder.glob("sub-*/anat/*_dseg.nii.gz")):
         name = path.name.split("_")[0]
         if is_held_out(name) != held_out:
+            others.add(name)
             continue
         candidates = {c: path.with_name(_scan_name(path.name, c)) for c in SCANS}
         scans = {contrast: scan for contrast, scan in candidates.items() if scan.is_file()}
         if scans:
             sources.append(BrainFiles(name, path, tissue_of, scans))
+    if not sources and others:
+        raise InputError(
+            Code.NO_DATA,
+            f"of the {len(others)} subjects of {folder} none is {_SPLITS[held_out]}: one in six, "
+            "by a hash of its name, is held out; add subjects, or rename one",
+        )
     if not sources:
         raise InputError(
             Code.NO_DATA,
-            f"{folder} holds no sub-*/anat/*_dseg.nii.gz with a *_desc-brain_T1w.nii.gz beside it, "
-            "of this split",
+            f"{folder} holds no sub-*/anat/*_dseg.nii.gz beside a *_desc-brain_T1w.nii.gz",
         )
     return sources
 
@@ -154,7 +163,11 @@ def _read_tissues(path: Path) -> dict[int, int]:
             rows = csv.DictReader(table, delimiter="\t")
             return {int(row["index"]): _TISSUE[row["tissue"]] for row in rows}
     except OSError:
-        raise InputError(Code.NO_DATA, f"there is no {path}") from None
+        raise InputError(
+            Code.NO_DATA,
+            f"there is no {path}: a table with the columns index and tissue, which says of each "
+            f"label of the maps whether it is {', '.join(_TISSUE)}",
+        ) from None
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(
             Code.NO_DATA,

@@ -31,14 +31,16 @@ _AGENT = 0.15  # share of heads with a contrast agent
 _DARKEST, _BRIGHTEST = 0.0, 1.6
 
 
-def draw_contrast(rng: Random) -> tuple[Tensor, Tensor]:
+def draw_contrast(rng: Random) -> tuple[Tensor, Tensor, list[str]]:
     """Mean and standard deviation of the intensity of each class, float32 ``(COUNT,)`` both.
 
-    White matter of a usual contrast is about 0.3 to 0.8.
+    White matter of a usual contrast is about 0.3 to 0.8. The last are words for what was drawn.
     """
     kind = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
-    values = _like(_LIKE[kind], rng) if kind in _LIKE else _free(rng, kind == "ordered")
+    traits = [kind]
+    values = _like(_LIKE[kind], rng, traits) if kind in _LIKE else _free(rng, kind == "ordered")
     if rng.random() < _AGENT:
+        traits.append("contrast agent")
         for name in ("artery", "vein", "mucosa", "dura"):
             values[name] = max(values[name], rng.uniform(0.6, 1.5))
     texture = rng.uniform(0.01, 0.06)
@@ -52,19 +54,20 @@ def draw_contrast(rng: Random) -> tuple[Tensor, Tensor]:
     spreads[0] = 0.0
     assert len(means) == COUNT
     clipped = torch.tensor(means).clamp(_DARKEST, _BRIGHTEST)
-    return clipped, torch.tensor(spreads)
+    return clipped, torch.tensor(spreads), traits
 
 
 def _around(value: float, rng: Random, spread: float = 0.18) -> float:
     return value * math.exp(rng.gauss(0, spread)) + rng.gauss(0, 0.03)
 
 
-def _like(row: tuple[float, ...], rng: Random) -> dict[str, float]:
+def _like(row: tuple[float, ...], rng: Random, traits: list[str]) -> dict[str, float]:
     """Classes of a contrast that looks like a usual one."""
     fluid, grey, white, fat, muscle, skin, bone, marrow, eye, mucosa, vessel, dura = (
         _around(value, rng) for value in row
     )
     if rng.random() < _SUPPRESSED:
+        traits.append("fat-suppressed")
         fat, marrow = fat * rng.uniform(0.1, 0.4), marrow * rng.uniform(0.1, 0.5)
     values = dict.fromkeys(_FLUIDS, fluid)
     values |= {name: _around(grey, rng, 0.06) for name in _GREYS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 import torch
@@ -13,6 +13,12 @@ from dal_fast.synthesis.fields import apply_separable, gaussian_matrix, slice_ma
 from dal_fast.synthesis.head_maps import CLASSES, HeadMap
 from dal_fast.synthesis.head_view import View
 
+_REMOVED = {
+    "face": "defaced",
+    "ears": "without ears",
+    "partly": "partly stripped",
+    "stripped": "stripped",
+}
 _HARD = tuple(CLASSES.index(name) for name in ("bone", "marrow", "dura"))
 _WRAPPED_MM = 5.0  # depth of the brain that is never wrapped around
 _TRIES = 40  # random voxels that are looked at for a place
@@ -28,6 +34,7 @@ class Draft:
         classes: int32, of :data:`dal_fast.synthesis.head_maps.CLASSES` and soft tissue.
         places: ``(3, D, H, W)``, in the head's map.
         head, view: what is seen, and how.
+        traits: words for what was drawn.
     """
 
     image: Tensor
@@ -36,12 +43,14 @@ class Draft:
     places: Tensor
     head: HeadMap
     view: View
+    traits: list[str] = field(default_factory=list)
 
 
 def paint_lesions(draft: Draft, rng: Random, generator: Generator) -> None:
     """Lesions in a third of the brains, half of them at the border."""
     if rng.random() > 0.35:
         return
+    draft.traits.append("lesions")
     for _ in range(rng.randint(1, 3)):
         depth = (0.0, 4.0) if rng.random() < 0.5 else (0.0, 60.0)
         cover = _blob(draft, depth, rng.uniform(3, rng.choice((8, 15, 30))), rng)
@@ -60,6 +69,7 @@ def open_skull(draft: Draft, rng: Random) -> None:
     cover = _blob(draft, (-8.0, 0.0), rng.uniform(10, 35), rng)
     if cover is None:
         return
+    draft.traits.append("open skull")
     hard = torch.isin(draft.classes, torch.tensor(_HARD, dtype=torch.int32))
     draft.image += cover * (hard & (draft.distance < 0)) * (rng.uniform(0.1, 1.2) - draft.image)
 
@@ -88,6 +98,7 @@ def removed(draft: Draft, rng: Random, generator: Generator) -> Tensor | None:
     )[0]
     if kind == "nothing":
         return None
+    draft.traits.append(_REMOVED[kind])
     rough = smooth_field(1, 1, draft.view.shape, rng.randint(6, 16), generator)[0, 0]
     if kind == "stripped":
         return draft.distance < rng.uniform(-3, 1.0) + rough * rng.uniform(0, 1.0)
@@ -111,41 +122,49 @@ def acquire(draft: Draft, rng: Random, generator: Generator) -> Tensor:
     image = draft.image
     if rng.random() < 0.06:
         image = _wrapped(image, draft, rng)
-    image = _blurred(image, draft.view.voxel_mm, rng)
-    image = _shaded(image, rng, generator)
+    image = _blurred(image, draft, rng)
+    image = _shaded(image, draft, rng, generator)
     if rng.random() < 0.2:
+        draft.traits.append("motion")
         image = _moved(image, rng)
     image = image.clamp_min_(0).pow_(rng.uniform(0.7, 1.5))
-    image = _noisy(image, rng, generator)
+    image = _noisy(image, draft, rng, generator)
     if rng.random() < 0.1:  # air that is not zero, beside what was set to zero
+        draft.traits.append("air above zero")
         image = image + rng.uniform(0.02, 0.35)
     return image
 
 
-def _blurred(image: Tensor, voxel_mm: float, rng: Random) -> Tensor:
+def _blurred(image: Tensor, draft: Draft, rng: Random) -> Tensor:
     """Point spread and thick slices."""
     coarsest = 1.3 if rng.random() < 0.12 else 0.65
+    if coarsest > 1:
+        draft.traits.append("blur")
     matrices = []
     for size in image.shape:
         sigma = torch.tensor([rng.uniform(0.2, coarsest)])
         matrices.append(gaussian_matrix(size, sigma))
     if rng.random() < 0.4:
         axis = rng.choice((0, 1, 2, 2, 2))
-        thickness = torch.tensor([rng.uniform(3.0, 7.5) / voxel_mm])
+        draft.traits.append("thick slices")
+        thickness = torch.tensor([rng.uniform(3.0, 7.5) / draft.view.voxel_mm])
         matrices[axis] = slice_matrix(image.shape[axis], thickness) @ matrices[axis]
     return apply_separable(image[None, None], matrices)[0, 0]
 
 
-def _shaded(image: Tensor, rng: Random, generator: Generator) -> Tensor:
+def _shaded(image: Tensor, draft: Draft, rng: Random, generator: Generator) -> Tensor:
     """Bias field; in some scans a coil that fades along a direction."""
     strength = rng.uniform(0, 0.9 if rng.random() < 0.15 else 0.45)
-    field = strength * smooth_field(1, 1, image.shape, rng.randint(4, 5), generator)[0, 0]
+    if strength > 0.45:
+        draft.traits.append("strong bias")
+    bias = strength * smooth_field(1, 1, image.shape, rng.randint(4, 5), generator)[0, 0]
     if rng.random() < 0.12:
+        draft.traits.append("fading")
         axis = rng.randrange(3)
         along = torch.linspace(-1, 1, image.shape[axis]) * rng.choice((-1, 1))
         ramp = rng.uniform(0.5, 2.5) * (along - rng.uniform(-0.3, 0.5)).clamp_min(0)
-        field -= ramp.view([-1 if a == axis else 1 for a in range(3)])
-    return image * field.exp_()
+        bias -= ramp.view([-1 if a == axis else 1 for a in range(3)])
+    return image * bias.exp_()
 
 
 def _moved(image: Tensor, rng: Random) -> Tensor:
@@ -175,6 +194,7 @@ def _wrapped(image: Tensor, draft: Draft, rng: Random) -> Tensor:
     away[size - width : width] = False
     if bool((draft.distance.movedim(axis, 0)[away] > _WRAPPED_MM).any()):
         return image
+    draft.traits.append("wrap-around")
     strength = rng.uniform(0.2, 0.7)
     result = image.clone()
     near, far = image.narrow(axis, 0, size - width), size - width
@@ -183,12 +203,14 @@ def _wrapped(image: Tensor, draft: Draft, rng: Random) -> Tensor:
     return result
 
 
-def _noisy(image: Tensor, rng: Random, generator: Generator) -> Tensor:
+def _noisy(image: Tensor, draft: Draft, rng: Random, generator: Generator) -> Tensor:
     """Gaussian or Rician noise, in some scans with a glow in the air."""
     if rng.random() < 0.12:
         glow = smooth_field(1, 1, image.shape, rng.randint(5, 12), generator)[0, 0]
         image = image + rng.uniform(0.01, 0.1) * glow.abs_()
     sigma = rng.uniform(0, 0.15 if rng.random() < 0.08 else 0.06)
+    if sigma > 0.06:
+        draft.traits.append("strong noise")
     image = image + sigma * torch.randn(image.shape, generator=generator)
     if rng.random() < 0.5:
         other = sigma * torch.randn(image.shape, generator=generator)

@@ -23,8 +23,9 @@ from torch import Generator, Tensor
 
 from dal_fast import __version__
 from dal_fast.cache import cache_home, keep
-from dal_fast.errors import Code, InputError, RuntimeUnavailable
+from dal_fast.errors import Code, InputError
 from dal_fast.synthesis.fields import smooth_field
+from dal_fast.synthesis.head_atrophy import atrophied, scipy_ndimage
 
 CLASSES = (
     "air",
@@ -112,23 +113,27 @@ class HeadMap:
 
 
 def load_heads(
-    paths: Sequence[Path], track: Callable[[Iterable[Path]], Iterable[Path]] = iter
+    paths: Sequence[Path],
+    track: Callable[[Iterable[Path]], Iterable[Path]] = iter,
+    *,
+    shrunken: bool = False,
 ) -> list[HeadMap]:
     """All maps, from the cache or prepared now and kept there.
 
     Args:
         paths: of the label maps, whole heads at about 1 mm.
         track: wraps the maps that have to be read, for a progress bar.
+        shrunken: each as :func:`dal_fast.synthesis.head_atrophy.atrophied` makes it.
 
     Raises:
         InputError: ``no-data`` where a file is not readable, or is not a map of a whole head.
         RuntimeUnavailable: ``extra-missing`` without SciPy.
     """
     home = cache_home()
-    folder = None if home is None else home / "heads" / _key(paths)
+    folder = None if home is None else home / "heads" / _key(paths, shrunken)
     heads = _open(folder)
     if heads is None:
-        heads = [_prepare(path) for path in track(paths)]
+        heads = [_prepare(path, shrunken) for path in track(paths)]
         keep(folder, lambda path: _write(path, heads or []))
     return heads
 
@@ -158,13 +163,13 @@ def brain_target(labels: NDArray[Any]) -> NDArray[np.bool_]:
     tissue = inner & (labels != _FLUID)
     allowed = inner | np.isin(labels, _VESSELS)
     brain = (_closed(tissue, _CLOSING_MM) & allowed) | tissue
-    filled: NDArray[np.bool_] = _ndimage().binary_fill_holes(_closed(brain, _GAP_MM) | brain)
+    filled: NDArray[np.bool_] = scipy_ndimage().binary_fill_holes(_closed(brain, _GAP_MM) | brain)
     return filled
 
 
 def _closed(mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
     """Closed by a ball, at every other voxel, and brought back by linear interpolation."""
-    edt = _ndimage().distance_transform_edt
+    edt = scipy_ndimage().distance_transform_edt
     margin = round(radius_mm / 2) + 2
     coarse = np.pad(mask[::2, ::2, ::2], margin)
     depth = edt(edt(~coarse) <= radius_mm / 2) - radius_mm / 2
@@ -180,7 +185,7 @@ def _closed(mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
     return (fine > 0).numpy()
 
 
-def _prepare(path: Path) -> HeadMap:
+def _prepare(path: Path, shrunken: bool) -> HeadMap:
     labels = _read(path)
     tissue = (labels > 0) & (labels < _OUTER)
     if not tissue.any() or not (labels >= _OUTER).any():
@@ -188,6 +193,8 @@ def _prepare(path: Path) -> HeadMap:
             Code.NO_DATA,
             f"{path} is not a map of a whole head: brain labels below 500, others from 500 on",
         )
+    if shrunken:
+        labels = atrophied(labels, path.name)
     near = _box_around(tissue, _REACH_MM)
     brain = np.zeros(labels.shape, bool)
     brain[near] = brain_target(labels[near])
@@ -197,7 +204,8 @@ def _prepare(path: Path) -> HeadMap:
     packed = (np.rint(distance * STEPS).astype(np.int16) << 8) | classes.astype(np.int16)
     box = _box_around(brain, 0)
     low, high = tuple(side.start for side in box), tuple(side.stop - 1 for side in box)
-    return HeadMap(path.name.split("_")[0], torch.from_numpy(packed), low, high)
+    name = path.name.split("_")[0] + ("-shrunken" if shrunken else "")
+    return HeadMap(name, torch.from_numpy(packed), low, high)
 
 
 def _box_around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
@@ -212,7 +220,7 @@ def _box_around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
 
 def signed_distance(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Distance to the border between voxels in voxels, positive inside."""
-    ndimage = _ndimage()
+    ndimage = scipy_ndimage()
     distance = np.where(
         inside,
         ndimage.distance_transform_edt(inside) - 0.5,
@@ -222,7 +230,7 @@ def signed_distance(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def _classes(labels: NDArray[Any], distance: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
-    ndimage = _ndimage()
+    ndimage = scipy_ndimage()
     table = np.zeros(int(labels.max()) + 1, np.uint8)
     for number, what in enumerate(CLASSES):
         for label in _LABELS.get(what, ()):
@@ -245,7 +253,7 @@ def _classes(labels: NDArray[Any], distance: NDArray[np.float32], name: str) -> 
 def _outer_air(labels: NDArray[Any]) -> NDArray[np.bool_]:
     """Air around the head, and not inside it."""
     padded = np.pad(labels == 0, 1, constant_values=True)
-    air: NDArray[np.bool_] = _ndimage().label(padded)[0] == 1
+    air: NDArray[np.bool_] = scipy_ndimage().label(padded)[0] == 1
     return air[1:-1, 1:-1, 1:-1]
 
 
@@ -270,22 +278,11 @@ def _read(path: Path) -> NDArray[np.int32]:
     return np.pad(labels[box], ((1, 1), (1, 1), (0, 1)))
 
 
-def _ndimage() -> Any:
-    try:
-        from scipy import ndimage
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            Code.EXTRA_MISSING,
-            f"preparing label maps of heads needs SciPy: pip install 'dal_fast[train]' ({error})",
-        ) from None
-    return ndimage
-
-
 # -- the cache ------------------------------------------------------------------------------------
 
 
-def _key(paths: Sequence[Path]) -> str:
-    facts: list[Any] = [__version__, _CLOSING_MM, _GAP_MM, DEPTHS_MM, PATCHES, CLASSES]
+def _key(paths: Sequence[Path], shrunken: bool) -> str:
+    facts: list[Any] = [__version__, _CLOSING_MM, _GAP_MM, DEPTHS_MM, PATCHES, CLASSES, shrunken]
     for path in paths:
         stat = path.stat()
         facts.append((str(path.resolve()), stat.st_size, stat.st_mtime_ns))

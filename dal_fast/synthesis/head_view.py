@@ -40,6 +40,7 @@ class View:
         centre: (3,), place of the brain's centre in the volume, millimetres from its middle.
         low, high: of the field of view, millimetres from the volume's middle, by axis.
         scale: of the head, mean of the axes.
+        child: whether the head is as small as a child's.
     """
 
     shape: tuple[int, int, int]
@@ -49,6 +50,7 @@ class View:
     low: tuple[float, ...]
     high: tuple[float, ...]
     scale: float
+    child: bool
 
     def axes(self) -> list[Tensor]:
         """Voxel centres along each axis, millimetres from the volume's middle."""
@@ -62,7 +64,8 @@ class View:
 
 def draw_view(head: HeadMap, shape: tuple[int, int, int], voxel_mm: float, rng: Random) -> View:
     """A pose and a field of view, placed as :func:`dal_fast.imaging.head_grid.place_head` does."""
-    scale = rng.uniform(*(_CHILD if rng.random() < 0.12 else _SCALE))
+    child = rng.random() < 0.12
+    scale = rng.uniform(*(_CHILD if child else _SCALE))
     scales = [scale * rng.uniform(0.94, 1.06) for _ in range(3)]
     wild = rng.random() < 0.2
     turn = torch.zeros(3, 3)
@@ -87,7 +90,7 @@ def draw_view(head: HeadMap, shape: tuple[int, int, int], voxel_mm: float, rng: 
         centre.append(-middle)
         lows.append(max(-below - middle, -window / 2))
         highs.append(min(above - middle, window / 2))
-    return View(shape, voxel_mm, matrix, tuple(centre), tuple(lows), tuple(highs), scale)
+    return View(shape, voxel_mm, matrix, tuple(centre), tuple(lows), tuple(highs), scale, child)
 
 
 def _edges(axis: int, half: float, rng: Random) -> tuple[float, float]:

@@ -41,6 +41,7 @@ _RIM_MM = 1.25
 T1w of 1 mm, one of 2 mm, one T2w) agree best with it there."""
 _FAINTEST = 0.1
 """Median of a brain that can be seen, as a share of what is bright."""
+_UNSEEN = 0.02  # share of a brain that may be out of view where the whole is said to be seen
 _TRIES = 10  # scans that are drawn until one shows its brain
 _EXTRUDED = 0.7  # share of heads that go on below the end of their map
 
@@ -55,11 +56,13 @@ class HeadSample:
             inside, cut off at the network's reach. Where the field of view cuts the brain, it ends
             a voxel outside.
         covered: ``(N, 1, D, H, W)`` bool, the field of view.
+        traits: of each head, words for the contrast and the defects that were drawn.
     """
 
     image: Tensor
     distance: Tensor
     covered: Tensor
+    traits: tuple[tuple[str, ...], ...]
 
 
 def join_heads(samples: Sequence[HeadSample]) -> HeadSample:
@@ -68,6 +71,7 @@ def join_heads(samples: Sequence[HeadSample]) -> HeadSample:
         torch.cat([sample.image for sample in samples]),
         torch.cat([sample.distance for sample in samples]),
         torch.cat([sample.covered for sample in samples]),
+        tuple(traits for sample in samples for traits in sample.traits),
     )
 
 
@@ -117,12 +121,17 @@ def _scan(
     image = normalise_head(image * inside, inside)
     distance = torch.minimum(draft.distance, distance_to_faces(view) + voxel_mm)
     distance.clamp_(-reach_mm, reach_mm)
-    return HeadSample(image[None, None], distance[None, None], inside[None, None])
+    unseen = (draft.distance > 0) & ~inside
+    if int(unseen.sum()) > _UNSEEN * int((draft.distance > 0).sum()):
+        draft.traits.append("partly in view")
+    return HeadSample(
+        image[None, None], distance[None, None], inside[None, None], (tuple(draft.traits),)
+    )
 
 
 def _paint(head: HeadMap, view: View, rng: Random, generator: Generator) -> Draft:
     """The head's intensities without any artefact."""
-    means, spreads = draw_contrast(rng)
+    means, spreads, traits = draw_contrast(rng)
     places = places_of(view, head, rng, generator)
     image, distance = torch.zeros(view.shape), torch.zeros(view.shape)
     classes = torch.zeros(0)
@@ -145,7 +154,9 @@ def _paint(head: HeadMap, view: View, rng: Random, generator: Generator) -> Draf
     blotches = smooth_field(1, 1, view.shape, rng.randint(8, 20), generator)[0, 0]
     outside, within = rng.uniform(0, 0.28), rng.uniform(0, 0.08)
     image *= 1 + blotches * torch.where(distance > 0, within, outside)
-    return Draft(image, distance, classes, places, head, view)
+    if view.child:
+        traits.append("child-sized")
+    return Draft(image, distance, classes, places, head, view, traits)
 
 
 def _look_up(packed: Tensor, places: Tensor, offsets: Sequence[float]) -> Tensor:

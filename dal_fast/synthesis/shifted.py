@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Generator, Tensor
@@ -257,11 +258,11 @@ class ShiftedRecipe:
             MaskGaps(self.mask_gaps),
         ]
 
-    def only(self, contrast: str) -> ShiftedRecipe:
+    def only(self, contrast: str) -> Self:
         """This recipe for one contrast, of ``CONTRASTS``."""
         return replace(self, contrasts=shares_of(contrast))
 
-    def with_lesions(self, probability: float) -> ShiftedRecipe:
+    def with_lesions(self, probability: float) -> Self:
         """This recipe with lesions in a share of the samples."""
         return replace(self, lesions=probability)
 

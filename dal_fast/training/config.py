@@ -239,7 +239,13 @@ def read_config(source: str | Path) -> TrainConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(Code.CONFIG, f"{path} is not TOML: {error}") from None
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
-        )
+        wrong = "; ".join(_in_words(e["loc"], e["type"], e["msg"]) for e in error.errors())
         raise InputError(Code.CONFIG, f"{path}: {wrong}") from None
+
+
+def _in_words(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    """A mistake of a recipe; stages are counted from 1."""
+    names = [str(part + 1) if isinstance(part, int) else part for part in place]
+    what = {"extra_forbidden": "there is no such key", "missing": "the key is missing"}
+    said = what.get(kind, message.removeprefix("Value error, "))
+    return f"{'.'.join(names)}: {said}" if names else said

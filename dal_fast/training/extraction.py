@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -29,8 +29,11 @@ from dal_fast.synthesis.heads import HeadSample, join_heads, synthesise_head
 
 HELD_OUT = 5
 """One map in so many, the last of each five by name, is never trained on."""
+SHRUNKEN_SHARE = 1 / 3
+"""Of the heads that are trained on."""
 SOFTNESS_MM = 1.0
 _BORDER_WEIGHT, _BORDER_MM = 3.0, 3.0
+_Map = TypeVar("_Map")
 
 
 class HeadBatch(TypedDict):
@@ -49,24 +52,31 @@ class HeadSamples:
         model: says on which grid.
         count: heads of a step, over all processes.
         seed: of the training.
+        shrunken: maps of shrunken brains, which a share of the heads are drawn from; or none.
     """
 
     heads: Sequence[HeadMap]
     model: BrainNetConfig
     count: int
     seed: int
+    shrunken: Sequence[HeadMap] = ()
 
     def batch(
         self, step: int, difficulty: float, device: torch.device, rank: int = 0, world: int = 1
     ) -> HeadSample:
         """The heads ``rank``, ``rank + world``, ... of a step; all steps are as difficult."""
         chooser = random.Random(f"{self.seed}/{step}")
-        drawn = [(chooser.choice(self.heads), chooser.getrandbits(62)) for _ in range(self.count)]
+        drawn = [(self._map(chooser), chooser.getrandbits(62)) for _ in range(self.count)]
         heads = [head_of(self.model, head, seed) for head, seed in drawn[rank::world]]
         sample = join_heads(heads)
-        return HeadSample(
-            sample.image.to(device), sample.distance.to(device), sample.covered.to(device)
+        image, distance, covered = (
+            each.to(device) for each in (sample.image, sample.distance, sample.covered)
         )
+        return HeadSample(image, distance, covered, sample.traits)
+
+    def _map(self, chooser: random.Random) -> HeadMap:
+        shrunken = bool(self.shrunken) and chooser.random() < SHRUNKEN_SHARE
+        return chooser.choice(self.shrunken if shrunken else self.heads)
 
     def step_generator(self, step: int, device: torch.device, rank: int) -> Generator:
         """The losses draw nothing."""
@@ -78,10 +88,10 @@ def head_of(config: BrainNetConfig, head: HeadMap, seed: int) -> HeadSample:
     return synthesise_head(head, config.shape, config.voxel_mm, config.reach_mm, seed)
 
 
-def split_heads(heads: Sequence[HeadMap]) -> tuple[list[HeadMap], list[HeadMap]]:
-    """Maps to train on, and held-out ones."""
-    held_out = list(heads[HELD_OUT - 1 :: HELD_OUT])
-    return [head for head in heads if head not in held_out], held_out
+def split_heads(maps: Sequence[_Map]) -> tuple[list[_Map], list[_Map]]:
+    """Maps, or their paths, to train on, and held-out ones."""
+    used = [each for number, each in enumerate(maps, 1) if number % HELD_OUT]
+    return used, list(maps[HELD_OUT - 1 :: HELD_OUT])
 
 
 def distance_loss(distance: Tensor, target: Tensor, reach_mm: float) -> Tensor:

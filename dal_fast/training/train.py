@@ -171,7 +171,9 @@ def _screening(
     """The training of a model that screens brains."""
     if data is None:
         raise InputError(
-            Code.VALUE, f"a model of kind {config.model.kind!r} is trained from --data FOLDER"
+            Code.VALUE,
+            f"a model of kind {config.model.kind!r} is trained from brains with label maps; name "
+            "their folder with --data",
         )
     brains = _load(config, data, maps, progress)
     held_out, seed = brains.held_out, config.seed
@@ -202,12 +204,14 @@ def _extraction(config: TrainConfig, maps: Path | None, progress: Progress) -> _
         raise InputError(
             Code.VALUE, "brain extraction is trained from label maps of whole heads: --maps FOLDER"
         )
-    used, held_out = split_heads(load_heads(head_maps(maps), progress.reading))
+    paths = head_maps(maps)
+    used, held_out = split_heads(load_heads(paths, progress.reading))
+    shrunken = load_heads(split_heads(paths)[0], progress.reading, shrunken=True)
     torch.manual_seed(config.seed)
     model = build_model(config.model)
     if config.init:
         model.load_state_dict(load_brain_net(config.init).state_dict())
-    samples = HeadSamples(used, config.model, config.samples.brains, config.seed)
+    samples = HeadSamples(used, config.model, config.samples.brains, config.seed, shrunken)
 
     def check(trained: Any, everything: bool) -> ValidationResult:
         some = held_out if everything else held_out[: config.validate_on]

@@ -169,6 +169,7 @@ def test_refusals_of_the_group_level(dataset, derivative, weights, tmp_path):
         done = app_run(dataset, out, "group", weights, *more)
         assert done.exit_code == 2
         assert done.stderr.startswith(f"error [{code}]: ")
+    assert "participants.tsv has " in done.stderr
     (tmp_path / "ds").mkdir()
     done = app_run(tmp_path / "ds", tmp_path / "o", "group", weights)
     assert "error [no-scans]" in done.stderr
@@ -192,6 +193,13 @@ def test_a_table_of_participants_that_is_not_utf8_is_refused_before_the_work(
         assert done.stderr.startswith("error [participants-table]: ")
         assert done.stderr.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_comparison_with_too_few_healthy_ones_is_told(dataset, derivative, weights):
+    done = app_run(dataset, derivative, "group", weights, "--healthy", "all")
+    assert done.exit_code == 0, done.output
+    assert f"0 of 4 were compared with healthy ones; that takes {FEWEST} other" in done.stdout
+    assert app_run(dataset, derivative, "group", weights).exit_code == 0
 
 
 def content(out):

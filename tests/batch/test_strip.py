@@ -11,12 +11,14 @@ from heads import KnownBrain, head
 from phantom import phantom, save
 from typer.testing import CliRunner
 
+from dal_fast.batch import resident
 from dal_fast.batch.job import Job
 from dal_fast.batch.outputs import strip_names
 from dal_fast.batch.strip import StripStages
 from dal_fast.cli import app
 from dal_fast.imaging.bids import brain_mask_name
 from dal_fast.imaging.mask_files import find_brain_masks
+from dal_fast.screening import chain
 from dal_fast.screening.brain_extraction import BrainExtractor
 
 run = CliRunner().invoke
@@ -28,8 +30,10 @@ def load_known_brain(self):
 
 @pytest.fixture
 def known(monkeypatch):
-    """The extractor's network knows the brain of the test heads."""
+    """The extractor's network knows the brain of the test heads; the compiled chain's does not."""
     monkeypatch.setattr(BrainExtractor, "load", load_known_brain)
+    for module in (chain, resident):
+        monkeypatch.setattr(module, "why_not", lambda settings: "its network does not know them")
 
 
 def save_head(path):

@@ -124,7 +124,8 @@ def library_path():
         *ROOT.glob("build/*/csrc/capi/libdal_fast.so.1"),
         ROOT / "dal_fast/lib/libdal_fast.so.1",
     ]
-    found = sorted((p for p in built if p.exists()), key=lambda p: p.stat().st_mtime)
+    built = [p for p in built if p.exists() and "/build/sanitized-" not in str(p)]
+    found = sorted(built, key=lambda p: p.stat().st_mtime)
     return found[-1] if found else None
 
 

@@ -39,6 +39,34 @@ def constants(header):
     return dict(line.split() for line in printed.splitlines())
 
 
+def layout(header):
+    """Place and size of every member of every struct, as the compiler sees them."""
+    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", header.read_text("utf-8"), flags=re.DOTALL)
+    lines = []
+    for body, name in re.findall(r"typedef struct \{(.*?)\}\s*(\w+);", text, flags=re.DOTALL):
+        lines.append(f'printf("{name} 0 %zu\\n", sizeof({name}));')
+        lines += [
+            f'printf("{name}.{member} %zu %zu\\n", offsetof({name}, {member}),'
+            f" sizeof((({name} *)0)->{member}));"
+            for member in members(body)
+        ]
+    return compiled_and_run(printing(header, "".join(lines)), header.parent).splitlines()
+
+
+def members(body):
+    """Their names: what a declaration's every declarator ends with."""
+    found = []
+    for declaration in filter(None, (part.strip() for part in body.split(";"))):
+        function = re.search(r"\(\*(\w+)\)", declaration)
+        if function:
+            found.append(function[1])
+        else:
+            found += [
+                re.sub(r"\[.*\]", "", one).split()[-1].strip("*") for one in declaration.split(",")
+            ]
+    return found
+
+
 def compiled_and_run(source, folder):
     import tempfile
 
@@ -86,6 +114,31 @@ def test_constants_keep_their_values(tmp_path):
     assert {name: constants(shifted).get(name) for name in kept()} != kept()
 
 
+@needs_compiler
+def test_structs_keep_their_layout(tmp_path):
+    """Members may be added at the end, where the sizes of the structs alone change."""
+    first = layout(FIRST / "1.0/dal_fast.h")
+    assert len(first) == 78
+
+    def moved(header):
+        now = set(layout(header))
+        return {line for line in first if "." in line and line not in now}
+
+    assert moved(native.HEADER) == set()
+    text = native.HEADER.read_text("utf-8")
+    changed = tmp_path / "dal_fast.h"
+    for planted, what in (
+        (text.replace("  double brain_ml; ", "  double planted;\n  double brain_ml; "), "brain_ml"),
+        (text.replace("int32_t space;", "int64_t space;"), "space"),
+    ):
+        assert planted != text
+        changed.write_text(planted, "utf-8")
+        assert any(f".{what} " in line for line in moved(changed))
+    longer = text.replace("  double seconds[16];", "  double seconds[16];\n  double planted;")
+    changed.write_text(longer, "utf-8")
+    assert moved(changed) == set()
+
+
 def described(out, folder):
     """abidw's description of the functions and structs, by a header of ``folder``."""
     library = out.with_suffix(".so")
@@ -96,10 +149,10 @@ def described(out, folder):
          ROOT / "csrc/capi/api.cpp", "-o", library],
         check=True,
     )  # fmt: skip
-    headers = folder / "capi" if folder != ROOT else ROOT / "csrc/capi"
+    public = (folder if folder != ROOT else ROOT / "csrc") / "capi/dal_fast.h"
     subprocess.run(
         ["abidw", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs",
-         "--drop-private-types", "--headers-dir", headers, "--out-file", out, library],
+         "--drop-private-types", "--header-file", public, "--out-file", out, library],
         check=True,
     )  # fmt: skip
     out.write_text(re.sub(r" path='[^']*'", "", out.read_text("utf-8")), "utf-8")

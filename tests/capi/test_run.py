@@ -182,6 +182,7 @@ def test_nonfinite_voxels(session, brain):
         (lambda s, m, a: (s * np.nan, m, a), "all-nan"),
         (lambda s, m, a: (s, m * 0, a), "mask-empty"),
         (lambda s, m, a: (s, m[1:], a), "mask-grid"),
+        (lambda s, m, a: (s, m * 0 + 1, a), "mask-too-large"),
         (lambda s, m, a: (s, m, a * np.nan), "affine-nonfinite"),
         (lambda s, m, a: (s, m, a @ np.diag([1, 1, 20, 1])), "voxel-size"),
         (lambda s, m, a: (s, m, a[:, [0, 0, 2, 3]]), "affine-singular"),

@@ -13,7 +13,7 @@ from dal_fast.imaging.brain_shape import unusual_shape
 from dal_fast.imaging.grid import resample
 from dal_fast.imaging.head_grid import _covering, place_head
 from dal_fast.imaging.nifti import Volume, read_volume
-from dal_fast.screening import brain_extraction
+from dal_fast.screening import brain_verdict
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
 
 SHAPE, VOXEL_MM = (80, 96, 96), 2.5
@@ -193,4 +193,4 @@ def test_both_refuse_at_the_same_limits():
     names = ("hopeless", "unlikely", "roundest", "round", "smallest_ml", "largest_ml")
     for name in names:
         (value,) = re.findall(rf"\b{name} = ([0-9.]+)", struct)
-        assert float(value) == getattr(brain_extraction, name.upper()), name
+        assert float(value) == getattr(brain_verdict, name.upper()), name

@@ -9,7 +9,7 @@ import torch
 from triton_kernels import triton_file
 
 from dal_fast import reference
-from dal_fast.ops._taps import canny_weights, ssim_weights
+from dal_fast.taps import canny_weights, ssim_weights
 
 LEVELS = (0.29, 0.48, 0.72)
 C = (1e-4, 9e-4)

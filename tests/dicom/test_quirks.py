@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("pydicom", reason="needs dal_fast[dicom]")
 
-from dicom_lab import quirks
+from dicom_lab import htj2k, quirks
 from dicom_lab.compare import agrees
 
 from dal_fast.dicom.files import find_files
@@ -55,3 +55,9 @@ def test_a_quirk(quirk, kind, tmp_path):
 def test_there_are_enough_quirks():
     assert len(quirks.QUIRKS) > 60
     assert {kind for _, kind in quirks.CASES} == {"classic", "enhanced"}
+
+
+def test_the_stream_of_htj2k_holds_its_slice():
+    codecs = pytest.importorskip("imagecodecs", reason="needs imagecodecs, which holds OpenJPH")
+    for stream in (htj2k.FILE.read_bytes(), htj2k.encode()):
+        assert (codecs.htj2k_decode(stream) == htj2k.plane()).all()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from dal_fast.cli import app
 from dal_fast.dicom.files import find_files
-from dal_fast.models.weights import BRAIN
+from dal_fast.weights import BRAIN
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from pydicom import uid as uids
 from pydicom.encaps import encapsulate, generate_frames
 
+from dicom_lab import htj2k as htj2k_stream
 from dicom_lab import scanner, tools
 from dicom_lab.edits import each
 
@@ -45,9 +44,8 @@ def jpeg_lossless(images, folder):
 
 def htj2k(images):
     """The thirteenth slice is a stream that OpenJPH made, an independent encoder."""
-    stream = Path(__file__).with_name("slice-12.j2c").read_bytes()
-    ds = images[12]
-    ds.PixelData = encapsulate([stream])
+    ds = images[htj2k_stream.SLICE]
+    ds.PixelData = encapsulate([htj2k_stream.FILE.read_bytes()])
     ds["PixelData"].VR = "OB"
     ds["PixelData"].is_undefined_length = True
     ds.file_meta.TransferSyntaxUID = uids.HTJ2KLossless

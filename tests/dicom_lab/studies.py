@@ -166,15 +166,17 @@ PROTOCOLS = {
 
 
 def series_files(vendor, study, number, name, kind, changes):
-    """The headers of one series, without pixels."""
-    physics, geometry, more = KINDS[kind]
+    """The headers of one series, without pixels; ``kind`` is a name or a row of ``KINDS``."""
+    physics, geometry, more = KINDS[kind] if isinstance(kind, str) else kind
     protocol = (
         dict(physics.get(vendor, physics))
         if physics and "EchoTime" not in physics
         else dict(physics)
     )
     protocol |= {"SeriesNumber": number, "SeriesDescription": name, "ProtocolName": name}
-    protocol |= {k: v for k, v in {**more, **changes}.items() if k not in ("EchoTimes", "largest")}
+    private = changes.get("private", ())
+    own = ("EchoTimes", "largest", "private")
+    protocol |= {k: v for k, v in {**more, **changes}.items() if k not in own}
     count, gap, pixel = GEOMETRY[geometry]
     gap = changes.get("largest", gap)
     count = count if "largest" not in changes else int(150 / gap)
@@ -186,6 +188,8 @@ def series_files(vendor, study, number, name, kind, changes):
     made_by = scanner.VENDORS[vendor]
     template = scanner.base(made_by, protocol, uids)
     template.SOPClassUID = scanner.CLASSIC
+    for group, creator, element, vr, value in private:
+        template.private_block(group, creator, create=True).add_new(element, vr, value)
     if "ImageType" not in protocol:
         template.ImageType = list(made_by.image_type)
     template.Rows = template.Columns = 256

@@ -106,3 +106,29 @@ def test_one_healthy_voxel_in_a_thousand_is_above_the_threshold(brains, weights)
 def test_a_share_of_the_voxels_exceeds_the_quantile(share, above):
     inside = torch.arange(10_000.0)[torch.randperm(10_000, generator=torch.Generator())]
     assert (inside > quantile(inside, share)).sum() == above
+
+
+def _made_up_brains(count, seed):
+    """Maps whose height differs from brain to brain, as those of real ones do."""
+    g = torch.Generator().manual_seed(seed)
+    heights = (0.2 * torch.randn(count, generator=g)).exp()
+    return [-height * torch.rand(20_000, generator=g).clamp_min(1e-9).log() for height in heights]
+
+
+def test_the_level_holds_for_brains_that_it_does_not_know():
+    """A quantile of the known ones does not: more of others' voxels exceed it."""
+    draws, plain, ours = 20, 0.0, 0.0
+    others = torch.cat(_made_up_brains(300, 1000))
+    for seed in range(draws):
+        brains = _made_up_brains(12, seed)
+        together, rate = torch.cat(brains), calibration.rate_here(brains)
+        plain += float((others > quantile(together, 0.001)).float().mean()) / draws
+        ours += float((others > quantile(together, rate)).float().mean()) / draws
+    assert plain > 0.00125
+    assert 0.0009 < ours < 0.0011
+
+
+def test_brains_that_are_few_or_alike_say_nothing_about_others():
+    assert calibration.rate_here(_made_up_brains(7, 0)) == calibration.HEALTHY_RATE
+    alike = [torch.arange(10_000.0)] * 8
+    assert calibration.rate_here(alike) == calibration.HEALTHY_RATE

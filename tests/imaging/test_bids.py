@@ -198,3 +198,12 @@ def test_datasets_and_labels_that_are_not_there(tmp_path, labels, code):
     with pytest.raises(DalFastError) as refused:
         select_scans(tmp_path, **labels)
     assert refused.value.code == code
+    assert ("it holds 01" if labels else "BIDSVersion") in refused.value.message
+
+
+def test_a_subjects_folder_is_led_to_its_dataset(tmp_path):
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
+    (tmp_path / "dataset_description.json").write_text("{}")
+    with pytest.raises(DalFastError, match=f"{tmp_path} has one: give that folder") as refused:
+        select_scans(tmp_path / "sub-01")
+    assert refused.value.code == "not-bids"

@@ -36,6 +36,24 @@ def test_a_given_mask_comes_first(tmp_path):
     np.testing.assert_array_equal(given.data, soft > 0.505)
 
 
+@pytest.mark.parametrize("name", ["mine.nii", "scan_desc-brain_mask.nii.gz"])
+def test_a_mask_of_the_whole_head_is_refused(tmp_path, name):
+    affine = np.diag([16.0, 16, 16, 1])
+    scan = read_volume(write(tmp_path, nifti_bytes(affine=affine)))
+    head = np.ones_like(ball(), np.uint8)
+    head[0] = 0
+    mask = mask_file(tmp_path, name, head, affine)
+    error = refusal(lambda: brain_mask(scan, mask if name == "mine.nii" else None))
+    assert (error.code, "more than any brain" in error.message) == ("mask-too-large", True)
+
+
+def test_a_mask_that_is_one_everywhere_marks_no_brain(tmp_path):
+    scan = read_volume(write(tmp_path, nifti_bytes()))
+    mask = mask_file(tmp_path, "mine.nii", np.ones_like(ball(), np.uint8))
+    error = refusal(lambda: brain_mask(scan, mask))
+    assert (error.code, "marks no brain" in error.message) == ("constant", True)
+
+
 def test_a_mask_may_be_off_by_rounding_only(tmp_path):
     scan = read_volume(write(tmp_path, nifti_bytes()))
     rounded, shifted = AFFINE.copy(), AFFINE.copy()

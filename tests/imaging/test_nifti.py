@@ -243,7 +243,8 @@ def test_real_scans_read_as_nibabel_reads_them(shared_data):
 
 
 @pytest.mark.parametrize(
-    ("name", "remedy"), [("series.zip", "dcm2niix"), ("scan.dcm", "dcm2niix"), ("a.hdr", "pair")]
+    ("name", "remedy"),
+    [("series.zip", "dal-fast dicom"), ("scan.dcm", "dcm2niix"), ("a.hdr", "pair")],
 )
 def test_another_format_is_told_how_to_be_converted(tmp_path, name, remedy):
     path = tmp_path / name

@@ -21,7 +21,7 @@ from dal_fast.models import (
     save_weights,
 )
 from dal_fast.models.blocks import InstanceNorm
-from dal_fast.models.weights import BRAIN
+from dal_fast.weights import BRAIN
 
 SMALL = BrainNetConfig(shape=(16, 24, 32), widths=(4, 8))
 needs_brain_weights = pytest.mark.skipif(

@@ -11,9 +11,9 @@ from tiny import needs_default_weights
 
 from dal_fast.imaging.normalise import normalise
 from dal_fast.models import load_weights, read_card
-from dal_fast.models.weights import DEFAULT
 from dal_fast.synthesis.brains import bids_sources, load_brains
 from dal_fast.training.losses import tissue_dice
+from dal_fast.weights import DEFAULT
 
 OF_TISSUE = "ef9c4ebd717d81885a8ed23c277fc60876dd60099c239f00f42354d87e98442a"
 

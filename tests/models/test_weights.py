@@ -20,7 +20,7 @@ from dal_fast.models import (
     save_weights,
     weights_sha256,
 )
-from dal_fast.models.weights import DEFAULT
+from dal_fast.weights import DEFAULT
 
 CONFIG = DALConfig(tissue_widths=(4, 8), anatomy_widths=(4, 8), decoder_width=8)
 

@@ -6,8 +6,8 @@ import torch
 from scipy import ndimage
 
 from dal_fast import reference
-from dal_fast.ops._taps import canny_weights, ssim_weights
 from dal_fast.reference.canny3d import _gaussian
+from dal_fast.taps import canny_weights, ssim_weights
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "uniform"])

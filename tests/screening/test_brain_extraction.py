@@ -14,7 +14,7 @@ from dal_fast import BrainExtractor, DalFastError, Screener
 from dal_fast.imaging.mask import MaskQuality
 from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
-from dal_fast.screening.brain_extraction import _hopeless
+from dal_fast.screening.brain_verdict import hopeless
 from dal_fast.screening.scan import Head, Scan, load_scan, load_scan_or_head
 
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_a_brain_is_refused(tmp_path, network, words):
 )
 def test_what_is_surely_no_brain_is_refused(confidence, sphericity, unusual, cut, refused):
     quality = MaskQuality(confidence, agreement=0.98, sharpness=0.7, sphericity=sphericity)
-    reason = _hopeless(quality, 1300.0, unusual, cut)
+    reason = hopeless(quality, 1300.0, unusual, cut)
     assert (reason is None) if refused is None else (refused in reason)
 
 

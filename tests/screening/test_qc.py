@@ -109,3 +109,15 @@ def test_doubts_about_the_header_and_defects_come_first():
     flags = quality_flags(**{**inputs, "volume": doubtful})
     assert [flag.code for flag in flags] == ["orientation-unknown", "intensity-offset"]
     assert flags[0].message == "left and right may be swapped"
+
+
+def test_a_field_beyond_what_maps_are_made_for():
+    inputs = case()
+    ramp = np.linspace(-1, 1, inputs["tissue"].shape[1])[None, :, None]
+    inside = inputs["tissue"] > 0
+    slope = 1 / np.broadcast_to(ramp, inside.shape)[inside].std()
+    for strength, raised in ((0.0, False), (0.29, False), (0.31, True)):
+        bias = np.where(inside, np.exp(strength * slope * ramp), 0).astype(np.float32)
+        found = [flag.message for flag in quality_flags(**inputs, bias=bias)]
+        assert len(found) == raised
+        assert all("31%" in message for message in found)

@@ -114,6 +114,12 @@ def test_no_data_is_said(tmp_path):
         map_sources(tmp_path / "mistyped", held_out=False)
 
 
+def test_a_split_that_is_empty_is_said(folder):
+    with pytest.raises(DalFastError, match=r"of the 3 subjects .* none is held out") as refused:
+        bids_sources(folder, held_out=True)
+    assert refused.value.code == "no-data"
+
+
 def test_a_table_without_tissues_is_said(folder):
     (folder / "dseg.tsv").write_text("index\tname\n1\tfluid\n")
     with pytest.raises(DalFastError, match="tissue"):

@@ -9,6 +9,7 @@ import torch
 
 from dal_fast import DalFastError
 from dal_fast.synthesis import head_defects, head_maps
+from dal_fast.synthesis.head_atrophy import atrophied
 from dal_fast.synthesis.head_contrast import draw_contrast
 from dal_fast.synthesis.head_maps import CLASSES, COUNT, STEPS, brain_target, load_heads
 from dal_fast.synthesis.head_view import distance_to_faces, draw_view, inside_box
@@ -77,6 +78,37 @@ def test_a_seed_makes_a_scan_and_another_seed_another(heads):
     assert not torch.equal(one.image, other.image)
 
 
+def test_a_shrunken_brain_leaves_fluid_in_the_same_head():
+    labels = head_phantom.head_labels()
+    fewer = atrophied(labels, "sub-00")
+    assert np.array_equal(fewer[labels >= 500], labels[labels >= 500])
+    assert np.array_equal(fewer == 0, labels == 0)
+    assert np.array_equal(fewer, atrophied(labels, "sub-00"))
+    assert not np.array_equal(fewer, atrophied(labels, "sub-01"))
+    tissue, before = (np.isin(v, [2, 3, 16]).sum() for v in (fewer, labels))
+    assert 0.6 < tissue / before < 0.97
+    assert (fewer == 24).sum() > 1.1 * (labels == 24).sum()
+    assert brain_target(fewer).sum() < 0.98 * brain_target(labels).sum()
+
+
+def test_shrunken_maps_are_kept_apart_from_the_others(maps, heads, monkeypatch):
+    paths = head_maps.head_maps(maps)
+    shrunken = load_heads(paths, shrunken=True)
+    assert [h.name for h in shrunken] == ["sub-00-shrunken", "sub-01-shrunken"]
+    for small, large in zip(shrunken, heads, strict=True):
+        assert int((small.packed >> 8 > 0).sum()) < int((large.packed >> 8 > 0).sum())
+    monkeypatch.setattr(head_maps, "_prepare", None)  # from the cache, or not at all
+    assert torch.equal(load_heads(paths, shrunken=True)[1].packed, shrunken[1].packed)
+
+
+def test_a_scan_says_what_was_drawn(heads):
+    said = [synthesise_head(heads[0], SHAPE, MM, REACH, seed).traits[0] for seed in range(40)]
+    assert {traits[0] for traits in said} >= {"T1w", "T2w", "FLAIR", "ordered", "free"}
+    everything = {trait for traits in said for trait in traits}
+    assert everything >= {"thick slices", "motion", "lesions", "defaced", "partly in view"}
+    assert all(len(set(traits)) == len(traits) for traits in said)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_every_scan_is_usable(heads, seed):
     sample = synthesise_head(heads[seed % 2], SHAPE, MM, REACH, seed)
@@ -96,7 +128,7 @@ def test_the_distance_is_that_of_the_brain_that_is_seen(heads, monkeypatch):
     tissue = {"grey", "white", "stem", "ventricle", "sulcal_fluid", "vein"}
     brain[[CLASSES.index(name) for name in tissue]] = 1.0
     monkeypatch.setattr(
-        "dal_fast.synthesis.heads.draw_contrast", lambda _: (brain, torch.zeros(COUNT))
+        "dal_fast.synthesis.heads.draw_contrast", lambda _: (brain, torch.zeros(COUNT), [])
     )
     for seed in range(8):
         sample = synthesise_head(heads[0], SHAPE, MM, REACH, seed)
@@ -143,7 +175,7 @@ def test_the_brain_of_every_scan_can_be_seen(heads, monkeypatch):
     drawn = []
 
     def draw(rng):
-        means, spreads = draw_contrast(rng)
+        means, spreads, _ = draw_contrast(rng)
         drawn.append(len(drawn))
         if len(drawn) % 2:
             means[1 : CLASSES.index("dura")] = 0.0
@@ -174,8 +206,8 @@ def test_what_wraps_around_is_no_brain(heads):
 
 def test_contrasts_cover_what_is_asked(heads):
     drawn = [draw_contrast(Random(seed)) for seed in range(400)]
-    assert all(mean.shape == spread.shape == (COUNT,) for mean, spread in drawn)
-    means = torch.stack([mean for mean, _ in drawn])
+    assert all(mean.shape == spread.shape == (COUNT,) for mean, spread, _ in drawn)
+    means = torch.stack([mean for mean, *_ in drawn])
     assert means.min() >= 0
     assert means.max() <= 1.6
     white, grey, fluid, bone = (

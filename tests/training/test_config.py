@@ -34,6 +34,10 @@ def test_there_are_recipes():
         ('[[stages]]\nname="a"\ntrains=["tissue"]\nsteps=1\nlosses={colour=1}', "colour"),
         ('[[stages]]\nname="a"\ntrains=["tissue"]\nsteps=0\nlosses={tissue=1}', "steps"),
         ('[[stages]]\nname="a"\ntrains=["tissue"]\nsteps=1\nlosses={}', "at least one"),
+        (
+            '[[stages]]\nname="a"\ntrains=["tissue"]\nstepz=1\nlosses={tissue=1}',
+            "stages.1.stepz: there is no such key",
+        ),
         ('size=3\n[[stages]]\nname="a"\ntrains=["tissue"]\nsteps=1\nlosses={tissue=1}', "size"),
     ],
 )

@@ -11,6 +11,7 @@ from interruption import Left, leave_after
 from dal_fast import DalFastError
 from dal_fast.models import load_brain_net, read_card
 from dal_fast.synthesis.head_maps import head_maps, load_heads
+from dal_fast.synthesis.heads import HeadSample
 from dal_fast.training import train
 from dal_fast.training.config import TrainConfig, read_config
 from dal_fast.training.extraction import (
@@ -75,6 +76,23 @@ def test_processes_share_the_heads_of_a_step(maps):
     assert torch.equal(whole.image, torch.cat([part.image for part in parts]))
     assert torch.equal(whole.distance, torch.cat([part.distance for part in parts]))
     assert not torch.equal(whole.image, samples.batch(8, 1.0, cpu).image)
+
+
+def test_a_share_of_the_heads_is_shrunken(maps, monkeypatch):
+    paths = head_maps(maps)
+    used, _ = split_heads(load_heads(paths))
+    shrunken = load_heads(split_heads(paths)[0], shrunken=True)
+    drawn = []
+    monkeypatch.setattr(
+        "dal_fast.training.extraction.head_of", lambda _, head, __: drawn.append(head.name)
+    )
+    monkeypatch.setattr("dal_fast.training.extraction.join_heads", lambda _: synthetic)
+    synthetic = HeadSample(*torch.zeros(3, 1), traits=((),))
+    samples = HeadSamples(used, _config().model, 1, 1, shrunken)
+    for step in range(300):
+        samples.batch(step, 1.0, torch.device("cpu"))
+    assert len(set(drawn)) == 8
+    assert 0.25 < sum(name.endswith("-shrunken") for name in drawn) / 300 < 0.42
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

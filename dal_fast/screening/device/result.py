@@ -34,7 +34,14 @@ def result_of(
     """
     volume, brain = scan.volume, scan.mask.data
     flags = quality_flags(
-        volume, brain, found.tissue, found.image, found.above, known, found.looks_like
+        volume,
+        brain,
+        found.tissue,
+        found.image,
+        found.above,
+        known,
+        found.looks_like,
+        found.bias,
     )
     flags += [Flag(note.code, note.message) for note in scan.mask.notes]
     return Result(

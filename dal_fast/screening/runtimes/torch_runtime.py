@@ -66,7 +66,8 @@ def choose_device(device: str) -> str:
         )
     if kind == "cuda" and not torch.cuda.is_available():
         raise RuntimeUnavailable(
-            Code.DEVICE_UNAVAILABLE, "device 'cuda': torch sees no CUDA device"
+            Code.DEVICE_UNAVAILABLE,
+            "device 'cuda': torch sees no CUDA device; choose cpu, or install a torch for CUDA",
         )
     index = torch.device(device).index
     if kind == "cuda" and index is not None and index >= torch.cuda.device_count():

@@ -1,0 +1,83 @@
+"""Whether what was extracted is a brain, and what is doubtful about it, in words.
+
+Without torch: the compiled chain (:mod:`dal_fast.screening.compiled`) says the same. Its own limits
+are BrainLimits of ``csrc/chain/brain.h``; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dal_fast.errors import Code, InputError
+from dal_fast.imaging.mask import MaskQuality
+from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.orientation import Note
+
+DOUBTFUL, HOPELESS = 0.85, 0.1
+"""Confidence below which a mask gets a flag, and below which it is refused."""
+UNLIKELY = 0.7
+"""Confidence below which a mask of an unusual shape is refused."""
+ROUNDEST, ROUND = 0.95, 0.925
+"""Sphericity above which a mask is refused, and above which it is if its shape is unusual too; not
+where a face of the field of view cuts it. A ball of water had 0.98; nine real heads had 0.89 to
+0.91, and one at seven tenths of its size 0.92."""
+SMALLEST_ML, LARGEST_ML = 150.0, 2600.0
+"""Volumes beyond which a mask is refused; those of a flag are in :mod:`dal_fast.screening.qc`."""
+
+
+def hopeless(
+    quality: MaskQuality, millilitres: float, unusual: Sequence[str], cut: bool
+) -> str | None:
+    """Why a mask is no brain, a clause.
+
+    Args:
+        quality: of the mask.
+        millilitres: its volume.
+        unusual: what is unusual about its shape.
+        cut: whether it reaches a face of the field of view.
+    """
+    if not SMALLEST_ML <= millilitres <= LARGEST_ML:
+        return f"what was found has {millilitres:.0f} mL"
+    if quality.confidence < (UNLIKELY if unusual else HOPELESS):
+        shape = f"; {'; '.join(unusual)}" if unusual else ""
+        return (
+            f"what was found is no clear brain (confidence {quality.confidence:.2f}, Dice with "
+            f"the mirrored run {quality.agreement:.2f}, sphericity {quality.sphericity:.2f}{shape})"
+        )
+    if quality.sphericity > (ROUND if unusual else ROUNDEST) and not cut:
+        return (
+            f"what was found is rounder than a brain (sphericity {quality.sphericity:.2f}), as a "
+            "phantom is"
+        )
+    return None
+
+
+def not_found(volume: Volume, reason: str) -> InputError:
+    """The refusal of a scan in which there is no brain, for a reason."""
+    return InputError(
+        Code.BRAIN_NOT_FOUND,
+        f"no brain was found in {volume.path}: {reason}. If it shows a head, check the header's "
+        "orientation, pass a mask (--mask), or try --brain hd-bet",
+    )
+
+
+def doubts(quality: MaskQuality, unusual: Sequence[str]) -> tuple[Note, ...]:
+    """What a reader of the map should know about its mask."""
+    notes = []
+    if quality.confidence < DOUBTFUL:
+        notes.append(
+            Note(
+                "brain-mask-uncertain",
+                f"the extracted brain mask has a confidence of {quality.confidence:.2f} only; look "
+                "at its outline",
+            )
+        )
+    if unusual:
+        notes.append(
+            Note(
+                "brain-mask-shape",
+                f"the extracted brain mask has an unusual shape: {'; '.join(unusual)}. Is the "
+                "header's orientation right, and the whole head in view?",
+            )
+        )
+    return tuple(notes)
