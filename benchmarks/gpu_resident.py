@@ -16,8 +16,8 @@ from torch import Generator
 
 from benchmarks.gpu_bench import Bench
 from benchmarks.gpu_timing import timing
-from dal_fast.models import fixed
 from dal_fast.ops import VoxelMetrics
+from dal_fast.ops._image_stages import by_torch
 from dal_fast.screening.device import DeviceChain, chain
 from dal_fast.screening.device.plan import Plan, stack
 from dal_fast.screening.device.regions import find_regions
@@ -67,7 +67,7 @@ def _time_stages(bench: Bench, ours: DeviceChain, batch: list[Plan]) -> None:
     """Each stage by itself, launched kernel by kernel, on what the one before left."""
     inputs = tree(lambda t: t.to(bench.device), stack([plan.inputs for plan in batch]))
     bucket, options = batch[0].bucket, ours.options
-    with torch.inference_mode(), full_precision(), fixed.everywhere():
+    with torch.inference_mode(), full_precision(), by_torch():
         normalised = chain.to_model(bucket, inputs)
         output = chain.predict(ours.model, normalised.image, inputs)
         scored = chain.evaluate(output, normalised, ours.tables, options, inputs)

@@ -7,6 +7,12 @@ gone. Three things keep them apart. A receiver's field is nearly the same on the
 right, a lesion is not: terms that are odd in u are held back by a ridge. Clusters that stand out
 from a first fit are left out of the next ones. And Tukey's weights leave out single voxels. Ours,
 not specified in the paper; the fit in log space is that of N3 and N4.
+
+Every scan of a batch is fitted at once, in shapes that do not depend on a mask
+(:mod:`dal_fast.models.fixed`): nothing waits for a value. On a CPU, compiled code does the same
+without gradients (``kernels/recouple``). Candidates for one kernel each, where these passes turn
+out to matter on a GPU: a fit's rounds of Tukey weights (eight thousand voxels, twenty terms, about
+ninety small launches), and the medians by tissue (torch takes one block a median).
 """
 
 from __future__ import annotations
@@ -17,14 +23,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dal_fast.imaging.morphology import bounding_box, dilate
-from dal_fast.metrics import MAD_TO_SIGMA, robust_spread
+from dal_fast.imaging.morphology import dilate
+from dal_fast.models import fixed
 from dal_fast.ops import remove_small
 
-Terms = tuple[tuple[int, int, int], ...]
-_CUBIC: Terms = tuple((i, j, k) for i in range(4) for j in range(4 - i) for k in range(4 - i - j))
-_QUADRATIC: Terms = tuple(term for term in _CUBIC if sum(term) <= 2)
-FEWEST = 10 * len(_CUBIC)
+FEWEST = 200
 """Voxels below which there is no telling."""
 _ODD, _ODD_LATER, _THIRD, _ODD_THIRD = 0.02, 0.005, 0.003, 0.01
 """Ridges, in shares of the voxels' weight: of odd terms in the first fit and in later ones, of
@@ -39,14 +42,16 @@ _SMALLEST_CLUSTER = 8  # sampled voxels, 0.5 mL where every second voxel of 2 mm
 _MOST = 0.6  # of the brain that may be left out
 CERTAIN = 0.8  # probability from which a voxel counts for its tissue's mean
 KEEP_MADS = 2.5  # voxels further from the tissue's median than this do not count
+_FEWEST_CERTAIN = 20  # voxels of a tissue that a mean is taken of
+_CAPACITY = 2 * _ENOUGH  # voxels that a fit can hold: see _used
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """Result of :func:`bias_field`.
+    """Result of :func:`bias_field`, of N scans.
 
     Attributes:
-        bias: b, ``(D, H, W)``, over the whole volume, its mean inside 1.
+        bias: b, ``(N, D, H, W)``, over the whole volume, its mean inside 1.
         suspicious: bool, the same shape: the clusters that were left out of the fit.
     """
 
@@ -54,93 +59,186 @@ class Field:
     suspicious: Tensor
 
 
+def robust_means(values: Tensor, shares: Tensor, inside: Tensor) -> Tensor:
+    """``(N, K)``: mean of the certain voxels of each tissue, those far from their median left out.
+
+    A tissue without certain voxels gets the mean weighted by its probability.
+
+    Args:
+        values: ``(N, V)``.
+        shares: ``(N, K, V)`` probability of each tissue.
+        inside: bool ``(N, V)``: voxels that count.
+    """
+    certain = (shares > CERTAIN) & inside[:, None]
+    values = values[:, None]
+    distance = (values - fixed.masked_median(values.expand_as(shares), certain)[..., None]).abs()
+    limit = KEEP_MADS * fixed.masked_spread(distance, certain)
+    near = certain & (distance <= limit[..., None])
+    mean = fixed.masked_mean(values.expand_as(shares), near)
+    weight = shares * inside[:, None]
+    mixed = (values * weight).sum(-1) / weight.sum(-1).clamp_min(1e-6)
+    return torch.where(certain.sum(-1) >= _FEWEST_CERTAIN, mean, mixed)
+
+
+@dataclass(frozen=True, eq=False)
 class _Samples:
-    """Every ``step``-th voxel along each axis, and the polynomial's terms there.
+    """Every ``step``-th voxel along each axis, of N scans.
 
     Attributes:
-        inside: bool, the coarse grid.
-        values, shares: ``(V,)`` and ``(K, V)``, at its voxels inside.
-        powers: of u, v and w, ``(D, 4)``, ``(H, 4)``, ``(W, 4)``, of the whole volume.
-        places: of the voxels inside, on the coarse grid.
+        step: between two voxels of the coarse grid.
+        shape: of the coarse grid.
+        inside: bool ``(N, V)``.
+        values: ``(N, V)``.
+        shares: ``(N, K, V)``.
+        powers: 0 to 3 of u, v and w, ``(N, D, 4)``, ``(N, H, 4)``, ``(N, W, 4)``.
     """
 
-    def __init__(self, x: Tensor, p: Tensor, inside: Tensor, step: int) -> None:
-        self.step, every = step, slice(None, None, step)
-        self.inside = inside[every, every, every]
-        self.values = x[every, every, every][self.inside]
-        self.shares = p[:, every, every, every][:, self.inside]
-        box = bounding_box(inside)
-        self.powers = [_powers(box[a], inside.shape[a], x) for a in range(3)]
-        self.places = self.inside.nonzero(as_tuple=True)
+    step: int
+    shape: tuple[int, int, int]
+    inside: Tensor
+    values: Tensor
+    shares: Tensor
+    powers: list[Tensor]
 
-    def basis(self, used: Tensor) -> Tensor:
-        """The terms of ``_CUBIC`` at some of the voxels inside, ``(U, 20)``."""
-        places = [axis[used] * self.step for axis in self.places]
-        u, v, w = (q[at].T for q, at in zip(self.powers, places, strict=True))
-        return torch.stack([u[i] * v[j] * w[k] for i, j, k in _CUBIC], dim=1)
+    @classmethod
+    def of(cls, x: Tensor, p: Tensor, inside: Tensor, step: int) -> _Samples:
+        every = slice(None, None, step)
+        coarse = inside[:, every, every, every]
+        d, h, w = coarse.shape[1:]
+        powers = [
+            _powers(extent, size, x)
+            for extent, size in zip(fixed.extents(inside), inside.shape[1:], strict=True)
+        ]
+        values = x[:, every, every, every].flatten(1)
+        shares = p[:, :, every, every, every].flatten(2)
+        return cls(step, (d, h, w), coarse.flatten(1), values, shares, powers)
 
-    def field(self, coefficients: Tensor, step: int) -> Tensor:
-        """The polynomial on every ``step``-th voxel of the volume, limited."""
-        cube = coefficients.new_zeros((4, 4, 4))
-        cube[tuple(zip(*_CUBIC, strict=True))] = coefficients
-        powers = [axis[::step] for axis in self.powers]
-        field = torch.einsum("ijk,di,hj,wk->dhw", cube, *powers)
-        return field.clamp_(-_LARGEST, _LARGEST)
+    def terms(self, index: Tensor, degree: int) -> Tensor:
+        """The polynomial's terms at voxels ``index (N, U)`` of the coarse grid, ``(N, U, T)``."""
+        _, h, w = self.shape
+        places = index // (h * w), index // w % h, index % w
+        u, v, t = (
+            power.gather(1, (self.step * place)[..., None].expand(-1, -1, 4))
+            for power, place in zip(self.powers, places, strict=True)
+        )
+        parts = [u[..., i, None] * v[..., j, None] * t[..., :n] for i, j, n in _rows(degree)]
+        return torch.cat(parts, dim=-1)
 
-    def volume(self, values: Tensor) -> Tensor:
-        """``values (V,)`` on the coarse grid, 0 elsewhere."""
-        out = values.new_zeros(self.inside.shape)
-        out[self.inside] = values
-        return out
+    def field(self, coefficients: Tensor, degree: int, step: int) -> Tensor:
+        """The polynomial on every ``step``-th voxel of the volume, limited, ``(N, d, h, w)``."""
+        rows = _rows(degree)
+        parts = dict(
+            zip(
+                [(i, j) for i, j, _ in rows],
+                torch.split(coefficients, [n for *_, n in rows], dim=1),
+                strict=True,
+            )
+        )
+        none = coefficients.new_zeros(len(coefficients), 0)
+        lines = [parts.get((i, j), none) for i in range(4) for j in range(4)]
+        cube = torch.stack([F.pad(line, (0, 4 - line.shape[1])) for line in lines], dim=1)
+        cube = cube.view(-1, 4, 4, 4)
+        u, v, w = (power[:, ::step] for power in self.powers)
+        field = torch.einsum("nijk,nwk->nijw", cube, w)
+        field = torch.einsum("nijw,nhj->nihw", field, v)
+        field = torch.einsum("nihw,ndi->ndhw", field, u)
+        return field.clamp(-_LARGEST, _LARGEST)
+
+
+def _powers(extent: fixed.Extent, size: int, like: Tensor) -> Tensor:
+    """``(N, size, 4)``: powers 0 to 3 of a coordinate from -1 to 1 across a mask's side."""
+    first, last = (end[:, None].to(like.dtype) for end in extent)
+    voxel = torch.arange(size, device=first.device, dtype=like.dtype)
+    u = 2 * (voxel - first) / (last - first).clamp_min(1) - 1
+    return torch.stack([torch.ones_like(u), u, u * u, u * u * u], dim=-1)
+
+
+def _rows(degree: int) -> list[tuple[int, int, int]]:
+    """Powers i of u and j of v, and how many powers of w follow, in the order of the terms."""
+    top = degree + 1
+    return [(i, j, top - i - j) for i in range(top) for j in range(top - i)]
 
 
 @torch.no_grad()
 def bias_field(x: Tensor, p: Tensor, inside: Tensor, step: int) -> Field:
-    """Fit the field of one scan.
+    """Fit the field of every scan; without meaning for one of fewer than ``FEWEST`` voxels.
 
     Args:
-        x: scan, ``(D, H, W)``, positive inside; axis 0 runs from left to right.
-        p: tissue probabilities, ``(K, D, H, W)``; the first is fluid, which is not suspected.
-        inside: bool ``(D, H, W)``, with at least ``FEWEST`` voxels on the grid that is sampled.
+        x: scans, ``(N, D, H, W)``, positive inside; axis 0 runs from left to right.
+        p: tissue probabilities, ``(N, K, D, H, W)``; the first is fluid, which is not suspected.
+        inside: bool ``(N, D, H, W)``.
         step: every how manieth voxel along each axis is looked at.
     """
-    samples = _Samples(x, p, inside, step)
-    everything = torch.ones_like(samples.values, dtype=torch.bool)
-    log_field = torch.zeros_like(samples.values)
-    kept = everything
-    coefficients = _fit(samples, _QUADRATIC, kept, log_field, rounds=2)
+    samples = _Samples.of(x, p, inside, step)
+    kept = samples.inside
+    coefficients = _fit(samples, 2, kept, torch.zeros_like(samples.values), rounds=2)
+    coefficients = _as_cubic(coefficients)
+    going = torch.ones_like(kept[:, :1])
+    count = samples.inside.sum(1, keepdim=True).clamp_min(1)
     for _ in range(_REFITS):
-        log_field = samples.field(coefficients, step)[samples.inside]
-        keep = ~_stands_out(samples, log_field, kept)
-        if float(keep.float().mean()) < 1 - _MOST:
-            break
-        kept = keep
-        coefficients = _fit(samples, _CUBIC, kept, log_field, rounds=1)
-    bias = samples.field(coefficients, 1).exp_()
-    return Field(bias / bias[inside].mean(), _enlarged(samples.volume(~kept), step, x.shape))
+        log_field = samples.field(coefficients, 3, step).flatten(1)
+        keep = samples.inside & ~_stands_out(samples, log_field, kept)
+        going = going & (keep.sum(1, keepdim=True) / count >= 1 - _MOST)
+        kept = torch.where(going, keep, kept)
+        fitted = _fit(samples, 3, kept, log_field, rounds=1)
+        coefficients = torch.where(going, fitted, coefficients)
+    field = samples.field(coefficients, 3, 1).exp()
+    mean = fixed.masked_mean(field.flatten(1), inside.flatten(1))
+    left_out = (samples.inside & ~kept).view(-1, *samples.shape)
+    return Field(field / mean.view(-1, 1, 1, 1), _enlarged(left_out, step, x.shape[1:]))
 
 
-def _fit(samples: _Samples, terms: Terms, kept: Tensor, log_field: Tensor, rounds: int) -> Tensor:
-    """Coefficients of ``_CUBIC``, those that are not among ``terms`` being 0.
+def _enlarged(coarse: Tensor, step: int, shape: torch.Size) -> Tensor:
+    """The nearest voxel of a coarse grid ``(N, d, h, w)``, for every voxel of the fine one."""
+    for axis, size in enumerate(shape, start=1):
+        coarse = coarse.repeat_interleave(step, axis).narrow(axis, 0, size)
+    return coarse
 
-    Means and field are found in turn, from ``log_field (V,)`` on; ``kept (V,)`` bool.
+
+def _as_cubic(quadratic: Tensor) -> Tensor:
+    """Coefficients of degree 2 among those of degree 3, ``(N, 20)``."""
+    parts = iter(torch.split(quadratic, [n for *_, n in _rows(2)], dim=1))
+    zeros = quadratic.new_zeros(len(quadratic), 1)
+    rows = [torch.cat([next(parts), zeros], dim=1) if i + j < 3 else zeros for i, j, _ in _rows(3)]
+    return torch.cat(rows, dim=1)
+
+
+def _used(kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the voxels kept a fit looks at, all or evenly spaced: indices ``(N, CAPACITY)``,
+    and bool, whether there are so many.
+
+    As many as ``used[:: max(1, len(used) // ENOUGH)]`` holds, fewer than ``2 ENOUGH``.
     """
-    chosen = [n for n, term in enumerate(_CUBIC) if term in terms]
-    first = len(terms) < len(_CUBIC)
-    ridge = torch.tensor([_ridge(_CUBIC[n], first) for n in chosen], dtype=torch.float64)
-    used = kept.nonzero()[:, 0]
-    used = used[:: max(1, len(used) // _ENOUGH)]
-    values, shares, log_field = samples.values[used], samples.shares[:, used], log_field[used]
-    basis = samples.basis(used)[:, chosen]
+    total = kept.sum(1, keepdim=True)
+    stride = (total // _ENOUGH).clamp_min(1)
+    rank = torch.arange(_CAPACITY, device=kept.device) * stride
+    index = torch.searchsorted(kept.cumsum(1), rank + 1)
+    return index.clamp_max(kept.shape[1] - 1), rank < total
+
+
+def _fit(samples: _Samples, degree: int, kept: Tensor, log_field: Tensor, rounds: int) -> Tensor:
+    """Coefficients ``(N, T)``: means and field in turn, from ``log_field (N, V)`` on."""
+    index, valid = _used(kept)
+    values, log_field = samples.values.gather(1, index), log_field.gather(1, index)
+    tissues = samples.shares.shape[1]
+    shares = samples.shares.gather(2, index[:, None].expand(-1, tissues, -1))
+    basis = samples.terms(index, degree)
+    ridge = fixed.constants(_ridges(degree), basis.new_empty((), dtype=torch.float64))
     for _ in range(rounds):
-        healthy = robust_means(values * (-log_field).exp(), shares) @ shares
-        ratio = (values / healthy.clamp_min(1e-3)).log().clamp(-_LARGEST_RATIO, _LARGEST_RATIO)
-        solved = _solve(basis, ratio, healthy, ridge.to(values.device))
-        log_field = (basis @ solved).clamp(-_LARGEST, _LARGEST)
-        log_field = log_field - log_field.mean()
-    coefficients = values.new_zeros(len(_CUBIC))
-    coefficients[chosen] = solved
-    return coefficients
+        means = robust_means(values * (-log_field).exp(), shares, valid)
+        healthy = torch.einsum("nk,nkv->nv", means, shares) * valid
+        ratio = (values.clamp_min(1e-12) / healthy.clamp_min(1e-3)).log()
+        ratio = ratio.clamp(-_LARGEST_RATIO, _LARGEST_RATIO)
+        solved = _solve(basis, ratio, healthy, valid, ridge)
+        log_field = torch.einsum("nvt,nt->nv", basis, solved).clamp(-_LARGEST, _LARGEST)
+        log_field = log_field - fixed.masked_mean(log_field, valid)[:, None]
+    return solved
+
+
+def _ridges(degree: int) -> list[float]:
+    """The ridge of every term."""
+    terms = [(i, j, k) for i, j, n in _rows(degree) for k in range(n)]
+    return [_ridge(term, first=degree < 3) for term in terms]
 
 
 def _ridge(term: tuple[int, int, int], first: bool) -> float:
@@ -150,68 +248,36 @@ def _ridge(term: tuple[int, int, int], first: bool) -> float:
     return _THIRD if third else 0.0
 
 
-def _solve(basis: Tensor, ratio: Tensor, healthy: Tensor, ridge: Tensor) -> Tensor:
-    """Coefficients c of ``ratio ~ basis @ c``, ``(terms,)``, by Tukey's biweight.
+def _solve(basis: Tensor, ratio: Tensor, healthy: Tensor, valid: Tensor, ridge: Tensor) -> Tensor:
+    """Coefficients c of ``ratio ~ basis @ c``, ``(N, T)``, by Tukey's biweight.
 
     A voxel counts for as much as its tissue is bright, because noise makes the logarithm of dark
     ones uncertain.
     """
     weight, penalty = healthy, torch.diag(ridge + 1e-7)
     for _ in range(4):
-        weighted = basis * weight[:, None]
-        normal = (weighted.T @ basis).double() + penalty * weight.sum().double()
-        c = torch.linalg.solve(normal, (weighted.T @ ratio).double()).to(basis.dtype)
-        residual = ratio - basis @ c
-        sigma = robust_spread(residual).clamp_min(1e-3)
+        weighted = basis * weight[..., None]
+        normal = (weighted.mT @ basis).double()
+        normal = normal + penalty * weight.sum(1).double()[:, None, None]
+        right = torch.einsum("nvt,nv->nt", weighted, ratio).double()
+        c = fixed.solve_positive(normal, right).to(basis.dtype)
+        residual = ratio - torch.einsum("nvt,nt->nv", basis, c)
+        sigma = fixed.masked_spread(residual, valid).clamp_min(1e-3)[:, None]
         weight = healthy * (1 - (residual / (_TUKEY * sigma)).square()).clamp_min(0).square()
     return c
 
 
 def _stands_out(samples: _Samples, log_field: Tensor, kept: Tensor) -> Tensor:
-    """Bool ``(V,)``: in or beside a cluster that the tissue and this field do not explain."""
+    """Bool ``(N, V)``: in or beside a cluster that the tissue and this field do not explain."""
     values, shares = samples.values * (-log_field).exp(), samples.shares
-    healthy = robust_means(values[kept], shares[:, kept]) @ shares
-    residual = (values.clamp_min(0.02) / healthy.clamp_min(0.05)).log() * (1 - shares[0])
-    both = torch.stack([samples.volume(residual), samples.inside.to(residual.dtype)])[:, None]
-    total, count = F.avg_pool3d(both, 3, 1, 1)
-    mean = (total / count.clamp_min(0.3))[0]
-    sigma = robust_spread(mean[samples.inside]).clamp_min(0.01)
-    high = (mean.abs() > _STANDS_OUT * sigma) & samples.inside
-    clusters = remove_small(high[None, None], _SMALLEST_CLUSTER, connectivity=6)
-    return dilate(clusters, 1)[0, 0][samples.inside]
-
-
-def _enlarged(coarse: Tensor, step: int, shape: torch.Size) -> Tensor:
-    """The nearest voxel of a coarse grid ``[::step]``, for every voxel of the fine one."""
-    for axis, size in enumerate(shape):
-        coarse = coarse.repeat_interleave(step, axis).narrow(axis, 0, size)
-    return coarse
-
-
-def _powers(side: slice, size: int, like: Tensor) -> Tensor:
-    """``(size, 4)``: powers 0 to 3 of a coordinate that runs from -1 to 1 across a mask's side."""
-    length = max(side.stop - 1 - side.start, 1)
-    u = 2 * (torch.arange(size, device=like.device, dtype=like.dtype) - side.start) / length
-    return (u - 1)[:, None] ** torch.arange(4, device=like.device)
-
-
-def robust_means(values: Tensor, shares: Tensor) -> Tensor:
-    """``(K,)``: mean of the certain voxels of each tissue, those far from their median left out.
-
-    A tissue without certain voxels gets the mean weighted by its probability.
-
-    Args:
-        values: ``(V,)``.
-        shares: ``(K, V)`` probability of each tissue.
-    """
-    means = []
-    for share in shares:
-        certain = values[share > CERTAIN]
-        if len(certain) < 20:
-            means.append((values * share).sum() / share.sum().clamp_min(1e-6))
-            continue
-        centre = certain.median()
-        distance = (certain - centre).abs()
-        near = distance <= KEEP_MADS * MAD_TO_SIGMA * distance.median()
-        means.append(certain[near].mean())
-    return torch.stack(means)
+    means = robust_means(values, shares, kept)
+    healthy = torch.einsum("nk,nkv->nv", means, shares)
+    residual = (values.clamp_min(0.02) / healthy.clamp_min(0.05)).log() * (1 - shares[:, 0])
+    inside = samples.inside
+    both = torch.stack([residual * inside, inside.to(residual.dtype)], dim=1)
+    total, count = fixed.smoothed(both.view(-1, 2, *samples.shape)).flatten(2).unbind(1)
+    mean = total / count.clamp_min(0.3)
+    sigma = fixed.masked_spread(mean, inside).clamp_min(0.01)[:, None]
+    high = (mean.abs() > _STANDS_OUT * sigma) & inside
+    clusters = remove_small(high.view(-1, 1, *samples.shape), _SMALLEST_CLUSTER, connectivity=6)
+    return dilate(clusters, 1).flatten(1)

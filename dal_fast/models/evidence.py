@@ -26,7 +26,6 @@ from torch.nn import functional as F
 
 from dal_fast.imaging.morphology import bounding_box
 from dal_fast.models import fixed
-from dal_fast.models.recouple import lattice
 from dal_fast.ops import _image_stages as stages
 
 ATLAS_SIDES = (40, 48, 40)  # a brain's bounding box in the atlas
@@ -74,48 +73,32 @@ class TissueEvidence(nn.Module):
 
     def place(self, mask: Tensor, tissue: int) -> Tensor:
         """How often a tissue lies where, ``(N, 1, D, H, W)``, 0 outside ``mask (N, 1, ...)``."""
-        atlas = self.atlas[:, tissue : tissue + 1]
-        if fixed.wanted(mask):
-            return fixed.laid_out(atlas, mask[:, 0])
-        return torch.stack([laid_out(atlas, brain[0]) for brain in mask])
+        return laid_out(self.atlas[:, tissue : tissue + 1], mask[:, 0])
 
     @torch.no_grad()
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        if fixed.wanted(x):
-            return self._all(x, mask[:, 0])
         if stages.served(x, mask, self.atlas) and self.atlas.shape[1] <= stages.MOST_TISSUES:
             return stages.tissue_evidence(x, mask, self.atlas)
-        return torch.stack([self._one(x[n, 0], mask[n, 0]) for n in range(len(x))])
-
-    def _one(self, x: Tensor, mask: Tensor) -> Tensor:
-        prior = laid_out(self.atlas, mask)
-        sampled = lattice(mask & (x > 0), 2)
-        means, spreads = fit_tissues(x[sampled], prior[:, *sampled])
-        z = (x - means.view(-1, 1, 1, 1)) / spreads.view(-1, 1, 1, 1)
-        return torch.cat([x[None], torch.exp(-0.5 * z.square()) * mask, prior])
-
-    def _all(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The same for a batch, in fixed shapes."""
-        prior, every = fixed.laid_out(self.atlas, mask), slice(None, None, 2)
+        mask = mask[:, 0]
+        prior, every = laid_out(self.atlas, mask), slice(None, None, 2)
         sampled = (..., every, every, every)
         inside = (mask & (x[:, 0] > 0))[sampled].flatten(1)
-        means, spreads = _fit_all(x[:, 0][sampled].flatten(1), prior[sampled].flatten(2), inside)
-        means, spreads = (values[:, :, None, None, None] for values in (means, spreads))
+        fit = fit_tissues(x[:, 0][sampled].flatten(1), prior[sampled].flatten(2), inside)
+        means, spreads = (values[:, :, None, None, None] for values in fit)
         likelihood = torch.exp(-0.5 * ((x - means) / spreads).square()) * mask[:, None]
         return torch.cat([x, likelihood, prior], dim=1)
 
 
 def laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
-    """An atlas ``(1, K, ...)`` in the bounding box of ``mask (D, H, W)``, 0 outside the mask."""
+    """An atlas ``(1, K, ...)`` in each brain's bounding box, ``(N, K, D, H, W)``, 0 outside.
+
+    Args:
+        atlas: interpolated along each axis, its voxels' centres spread evenly over the box.
+        mask: brains, bool ``(N, D, H, W)``.
+    """
     if stages.served(atlas, mask):
-        return stages.lay_atlas(atlas, mask)
-    out = atlas.new_zeros((atlas.shape[1], *mask.shape))
-    box = bounding_box(mask)
-    sides = [side.stop - side.start for side in box]
-    if not all(sides):
-        return out
-    out[(slice(None), *box)] = F.interpolate(atlas, sides, mode="trilinear")[0]
-    return out * mask
+        return torch.stack([stages.lay_atlas(atlas, brain) for brain in mask])
+    return fixed.laid_out_each(atlas.expand(len(mask), -1, -1, -1, -1), mask)
 
 
 def combine(evidence: Tensor, output: Tensor) -> Tensor:
@@ -154,42 +137,11 @@ def average_tissue(labels: list[Tensor], tissues: int) -> Tensor:
     return torch.where(seldom, usual.view(-1, 1, 1, 1), total / weight.clamp_min(1e-6))
 
 
-def fit_tissues(x: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread ``(K,)`` of each tissue's intensity.
+def fit_tissues(x: Tensor, prior: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread of each tissue's intensity, of every scan, ``(N, K)``.
 
     Started from the median of the places where a tissue is the likeliest, which neither a lesion
     nor fluid far brighter than all else can move.
-
-    Args:
-        x: ``(V,)`` voxels.
-        prior: ``(K, V)`` how probable each tissue is there.
-    """
-    spreads = x.new_full((len(prior),), _FIRST_SPREAD)
-    if len(x) == 0:
-        return torch.zeros_like(spreads), spreads
-    means = _weighted_medians(x, prior**_LIKELIEST)
-    prior = prior.clamp_min(_ANYWHERE)
-    for _ in range(_ROUNDS):
-        z = (x - means[:, None]) / spreads[:, None]
-        density = 0.4 * prior * torch.exp(-0.5 * z.square()) / spreads[:, None]
-        share = density / (density.sum(dim=0) + _OUTLIER)
-        count = share.sum(dim=1).clamp_min(1)
-        means = (share @ x) / count
-        spreads = (share * (x - means[:, None]).square()).sum(dim=1).div(count).sqrt()
-        spreads = spreads.clamp_min(_LEAST_SPREAD)
-    return means, spreads
-
-
-def _weighted_medians(x: Tensor, weight: Tensor) -> Tensor:
-    """``(K,)`` medians of ``x (V,)`` for weights ``(K, V)``."""
-    order = x.argsort()
-    sums = weight[:, order].cumsum(dim=1)
-    middle = (sums < 0.5 * sums[:, -1:]).sum(dim=1).clamp_max(len(x) - 1)
-    return x[order][middle]
-
-
-def _fit_all(x: Tensor, prior: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`fit_tissues`, of every scan in fixed shapes: means and spreads ``(N, K)``.
 
     Args:
         x: ``(N, V)``.
@@ -197,7 +149,7 @@ def _fit_all(x: Tensor, prior: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
         inside: bool ``(N, V)``: voxels that count.
     """
     counts = inside[:, None]
-    means = _medians_of_all(x, (prior**_LIKELIEST) * counts, inside)
+    means = _weighted_medians(x, (prior**_LIKELIEST) * counts, inside)
     spreads = torch.full_like(means, _FIRST_SPREAD)
     first = spreads
     prior, values = prior.clamp_min(_ANYWHERE), x[:, None]
@@ -213,7 +165,7 @@ def _fit_all(x: Tensor, prior: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(some, means, 0), torch.where(some, spreads, first)
 
 
-def _medians_of_all(x: Tensor, weight: Tensor, inside: Tensor) -> Tensor:
+def _weighted_medians(x: Tensor, weight: Tensor, inside: Tensor) -> Tensor:
     """``(N, K)`` medians of ``x (N, V)`` for weights ``(N, K, V)``, 0 outside."""
     rising, order = x.masked_fill(~inside, torch.inf).sort(dim=1)
     weight = weight.gather(2, order[:, None].expand(-1, weight.shape[1], -1))

@@ -1,19 +1,16 @@
 """Statistics of a mask's voxels in shapes that do not depend on the mask.
 
-On a CPU, voxels inside a mask are gathered and looked at: a small tensor whose size is only known
-then. On a GPU that size has to travel to the host before the next kernel can be launched, and the
-GPU waits. The functions here look at every voxel and give those outside no weight, so that a whole
-chain, or a training step, is launched without a look at its data, and can be recorded in a CUDA
-graph. They give what the functions for the CPU give, but for rounding.
+To gather the voxels inside a mask makes a small tensor whose size is only known then. On a GPU that
+size has to travel to the host before the next kernel can be launched, and the GPU waits. The
+functions here look at every voxel and give those outside no weight, so that a whole chain, or a
+training step, is launched without a look at its data, and can be recorded in a CUDA graph.
 
 Everything is batched: ``N`` scans, ``V`` voxels each, ``K`` tissues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,28 +18,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dal_fast.metrics import MAD_TO_SIGMA
-from dal_fast.ops._image_stages import not_compiled
-
-_everywhere: ContextVar[bool] = ContextVar("fixed_shapes_everywhere", default=False)
-
-
-def wanted(x: Tensor) -> bool:
-    """Whether functions of a model take their form of fixed shapes for this tensor.
-
-    They do on a GPU, and wherever :func:`everywhere` says so.
-    """
-    return x.device.type == "cuda" or _everywhere.get()
-
-
-@contextmanager
-def everywhere() -> Iterator[None]:
-    """The forms of fixed shapes also on a CPU, where tests compare them with the others."""
-    ours, stages = _everywhere.set(True), not_compiled.set(True)
-    try:
-        yield
-    finally:
-        _everywhere.reset(ours)
-        not_compiled.reset(stages)
 
 
 def masked_median(values: Tensor, mask: Tensor) -> Tensor:
@@ -109,20 +84,15 @@ def _extent(line: Tensor) -> Extent:
     return Extent(first, torch.where(line, index, -1).amax(1))
 
 
-def laid_out(atlas: Tensor, mask: Tensor) -> Tensor:
-    """An atlas ``(1, K, ...)`` in each brain's bounding box, ``(N, K, D, H, W)``, 0 outside.
+def laid_out_each(atlases: Tensor, mask: Tensor) -> Tensor:
+    """An atlas of its own ``(N, K, ...)`` in each brain's bounding box, ``(N, K, D, H, W)``.
 
     Args:
-        atlas: interpolated as :func:`torch.nn.functional.interpolate` does, mode ``"trilinear"``.
-        mask: brains, bool ``(N, D, H, W)``.
+        atlases: interpolated as :func:`torch.nn.functional.interpolate` does, mode ``"trilinear"``.
+        mask: brains, bool ``(N, D, H, W)``; 0 outside.
     """
-    return laid_out_each(atlas.expand(len(mask), -1, -1, -1, -1), mask)
-
-
-def laid_out_each(atlases: Tensor, mask: Tensor) -> Tensor:
-    """As :func:`laid_out`, of an atlas for each brain, ``(N, K, ...)``."""
     d, h, w = (
-        _between(size, extent, length)
+        _between(size, extent, length, atlases)
         for size, extent, length in zip(
             atlases.shape[2:], extents(mask), mask.shape[1:], strict=True
         )
@@ -132,11 +102,11 @@ def laid_out_each(atlases: Tensor, mask: Tensor) -> Tensor:
     return torch.einsum("nkahw,nda->nkdhw", out, d) * mask[:, None]
 
 
-def _between(size: int, extent: Extent, length: int) -> Tensor:
+def _between(size: int, extent: Extent, length: int, like: Tensor) -> Tensor:
     """What each of ``size`` values weighs at each of ``length`` voxels, ``(N, length, size)``."""
-    first, last = (end[:, None].to(torch.float32) for end in extent)
+    first, last = (end[:, None].to(like.dtype) for end in extent)
     side = (last - first + 1).clamp_min(1)
-    voxel = torch.arange(length, device=first.device)
+    voxel = torch.arange(length, device=first.device, dtype=like.dtype)
     at = ((voxel - first + 0.5) * (size / side) - 0.5).clamp(0, size - 1)
     value = torch.arange(size, device=first.device)
     return (1 - (at[:, :, None] - value).abs()).clamp_min_(0)
@@ -206,4 +176,4 @@ def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
 
 def smoothed(volumes: Tensor) -> Tensor:
     """Mean over 3x3x3 voxels of ``(N, C, D, H, W)``, zeros beyond the border."""
-    return F.avg_pool3d(volumes, 3, 1, 1)
+    return F.avg_pool3d(F.pad(volumes, 6 * (1,)), 3, 1)  # a side may be shorter than 3

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dal_fast.models import fixed, fixed_fit
 from dal_fast.models.bias import FEWEST, bias_field, robust_means
 from dal_fast.ops import _image_stages as stages
 
+FILLED = 3  # a brain fills about a third of what the networks see
 ENOUGH = 20_000  # voxels; with more, the bias is fitted to every eighth
 PLENTY = 400_000  # more than a brain has at 2 mm: every eighth counts, or every 64th, ...
 
@@ -46,56 +46,25 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: brain, bool ``(N, 1, D, H, W)``.
     """
-    if not fixed.wanted(x) and stages.served(x, p, mask) and p.shape[1] <= stages.MOST_TISSUES:
+    if stages.served(x, p, mask) and p.shape[1] <= stages.MOST_TISSUES:
         return TissueFit(*stages.closed_form(x, p, mask))
     with torch.autocast(x.device.type, enabled=False):  # normal equations need every digit
-        if fixed.wanted(x):
-            return _all(x[:, 0], p, mask[:, 0])
-        parts = [_one(x[n, 0], p[n], mask[n, 0]) for n in range(x.shape[0])]
-    image, means, bias = (torch.stack(part) for part in zip(*parts, strict=True))
-    return TissueFit(image[:, None], means, bias[:, None])
+        return _by_torch(x[:, 0], p, mask[:, 0])
 
 
-def _one(x: Tensor, p: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """phi ``(D, H, W)``, mu ``(K,)``, b ``(D, H, W)`` of one scan."""
-    inside = mask & (x > 0)
-    count, step = int(inside.sum()), 1
-    while count >= PLENTY * step**3:
-        step *= 2
-    bias, seen = torch.ones_like(x), inside
-    spacing = 2 * step if count >= ENOUGH else 1
-    if count > FEWEST:
-        field = bias_field(x, p, inside, spacing)
-        bias, seen = torch.where(mask, field.bias, bias), inside & ~field.suspicious
-    sampled = lattice(seen, step)
-    means = robust_means(x[sampled] / bias[sampled], p[:, *sampled])
-    image = torch.einsum("k,kdhw->dhw", means, p) * bias * mask
-    return image, means, bias
+def _by_torch(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
+    """Every scan of a batch ``(N, D, H, W)``, in fixed shapes (:mod:`dal_fast.models.fixed`).
 
-
-def _all(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
-    """Every scan of a batch ``(N, D, H, W)`` in fixed shapes (:mod:`dal_fast.models.fixed`).
-
-    How many voxels are looked at follows from the volume instead of from the brain, which fills
-    about a third of it. That chooses as on a CPU, but for brains below 20 000 voxels (160 mL at
-    2 mm), whose field is fitted to fewer voxels here.
+    How many voxels are looked at follows from the volume instead of from the brain.
     """
-    inside, step, usual = mask & (x > 0), 1, x[0].numel() // 3
+    inside, step, usual = mask & (x > 0), 1, x[0].numel() // FILLED
     while usual >= PLENTY * step**3:
         step *= 2
-    field, suspicious = fixed_fit.bias_field(x, p, inside, 2 * step if usual >= ENOUGH else 1)
+    field = bias_field(x, p, inside, 2 * step if usual >= ENOUGH else 1)
     enough = inside.flatten(1).sum(1).view(-1, 1, 1, 1) > FEWEST
-    bias = torch.where(enough & mask, field, 1.0)
-    seen = inside & ~(enough & suspicious)
+    bias = torch.where(enough & mask, field.bias, 1.0)
+    seen = inside & ~(enough & field.suspicious)
     every = (..., *3 * (slice(None, None, step),))
-    means = fixed_fit.robust_means(
-        (x / bias)[every].flatten(1), p[every].flatten(2), seen[every].flatten(1)
-    )
+    means = robust_means((x / bias)[every].flatten(1), p[every].flatten(2), seen[every].flatten(1))
     image = torch.einsum("nk,nkdhw->ndhw", means, p) * bias * mask
     return TissueFit(image[:, None], means, bias[:, None])
-
-
-def lattice(inside: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices along each axis of the voxels inside that lie on every ``step``-th plane of each."""
-    d, h, w = inside[::step, ::step, ::step].nonzero(as_tuple=True)
-    return d * step, h * step, w * step

@@ -28,7 +28,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dal_fast.imaging.morphology import bounding_box
 from dal_fast.models import fixed
 from dal_fast.models.residuals import highest_nearby, usual_spread
 from dal_fast.models.unet import UNet
@@ -83,7 +82,7 @@ def residual_evidence(x: Tensor, phi: Tensor, p: Tensor, fluid: Tensor, mask: Te
     dark = ((-highest_nearby(-phi, mask) - x) / unit).clamp(0, _MOST / 4)
     level, residual = 2 * x - 1, 2 * (x - phi)
     structure = 1 - ssim3d(x, phi, _WINDOW, kind="uniform", reduction="none")
-    other = mirrored(torch.cat([residual, level], dim=1), mask)
+    other = fixed.mirrored(torch.cat([residual, level], dim=1), mask[:, 0])
     own = [level, residual, bright, dark, fluid, p[:, 1:], other, structure]
     return torch.cat([torch.cat(own, dim=1) * inside, inside], dim=1)
 
@@ -98,14 +97,3 @@ def abnormal_probability(logit: Tensor, mask: Tensor) -> Tensor:
     if served(logit, mask):
         return stages.abnormal_probability(logit, mask)
     return logit.sigmoid() * mask
-
-
-def mirrored(volumes: Tensor, mask: Tensor) -> Tensor:
-    """``volumes (N, C, D, H, W)`` flipped left to right inside each brain's extent, else 0."""
-    if fixed.wanted(volumes):
-        return fixed.mirrored(volumes, mask[:, 0])
-    out = torch.zeros_like(volumes)
-    for n, brain in enumerate(mask[:, 0]):
-        extent = bounding_box(brain)[0]
-        out[n, :, extent] = volumes[n, :, extent].flip(1)
-    return out

@@ -6,12 +6,9 @@ Scores (:mod:`dal_fast.screening.scoring`) and the head on residual evidence
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor
 
-from dal_fast.metrics import robust_spread
 from dal_fast.models import fixed
 from dal_fast.ops import _image_stages as stages
 
@@ -42,24 +39,11 @@ def usual_spread(x: Tensor, phi: Tensor, p: Tensor, mask: Tensor) -> Tensor:
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: where the scan has signal inside the brain, bool ``(N, 1, D, H, W)``.
     """
-    if not fixed.wanted(x) and stages.served(x, phi, p, mask):
+    if stages.served(x, phi, p, mask):
         return stages.usual_spread(x, phi, p, mask)
-    residual = x - phi
-    if fixed.wanted(x):
-        certain = ((p > CERTAIN) & mask).flatten(2)
-        found = fixed.masked_spread(residual.expand_as(p).flatten(2), certain)
-        few = certain.sum(2) < ENOUGH
-        spreads = torch.where(few, UNKNOWN_SPREAD, found.clamp_min(LEAST_SPREAD))
-        return _mixed(spreads, p, mask)
-    spreads = residual.new_full(p.shape[:2], UNKNOWN_SPREAD)
-    for n, k in itertools.product(range(p.shape[0]), range(p.shape[1])):
-        certain = residual[n, 0][(p[n, k] > CERTAIN) & mask[n, 0]]
-        if len(certain) >= ENOUGH:
-            spreads[n, k] = robust_spread(certain).clamp_min(LEAST_SPREAD)
-    return _mixed(spreads, p, mask)
-
-
-def _mixed(spreads: Tensor, p: Tensor, mask: Tensor) -> Tensor:
-    """Spreads ``(N, K)`` of the tissues, mixed by their probability."""
+    certain = ((p > CERTAIN) & mask).flatten(2)
+    found = fixed.masked_spread((x - phi).expand_as(p).flatten(2), certain)
+    few = certain.sum(2) < ENOUGH
+    spreads = torch.where(few, UNKNOWN_SPREAD, found.clamp_min(LEAST_SPREAD))
     mixed = torch.einsum("nkdhw,nk->ndhw", p, spreads)[:, None]
     return torch.where(mask, mixed, 1.0).clamp_min(LEAST_SPREAD)

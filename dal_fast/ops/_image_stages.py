@@ -1,12 +1,14 @@
 """The compiled stages from a scan to its pseudo-healthy image, called with tensors on a CPU.
 
 What calls them has the same in torch, for a GPU, for gradients, for other types, and as their
-reference (``context.use(backend="reference")``). Sources: ``csrc/chain`` and the kernels that it
-names.
+reference (``context.use(backend="reference")``): batched, and in shapes that depend on no data.
+Sources: ``csrc/chain`` and the kernels that it names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import numpy as np
@@ -18,14 +20,23 @@ from dal_fast import context
 from dal_fast.ops._checks import address, wants_derivative
 from dal_fast.ops._dispatch import cpu_kernels
 
-not_compiled: ContextVar[bool] = ContextVar("not_compiled", default=False)
-"""Set where the forms for a GPU are compared on a CPU."""
+_by_torch: ContextVar[bool] = ContextVar("by_torch", default=False)
+
+
+@contextmanager
+def by_torch() -> Iterator[None]:
+    """Torch's forms also on a CPU, where a GPU's chain is compared with the compiled one."""
+    before = _by_torch.set(True)
+    try:
+        yield
+    finally:
+        _by_torch.reset(before)
 
 
 def enabled() -> bool:
     """Whether this thread's functions are to use what is compiled."""
     return (
-        not not_compiled.get()
+        not _by_torch.get()
         and context.backend() in ("auto", "cpu")
         and context.extension_problem() is None
         and not torch.compiler.is_compiling()

@@ -61,4 +61,4 @@ def unpack(text: str) -> Tensor:
 def usual_residual(text: str, mask: Tensor) -> Tensor:
     """u_s of a packed atlas in the bounding box of ``mask (1, 1, D, H, W)``, 0 outside it."""
     atlas = unpack(text).to(mask.device)
-    return laid_out(atlas[None, None], mask[0, 0])[None]
+    return laid_out(atlas[None, None], mask[:, 0])

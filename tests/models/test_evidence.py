@@ -65,7 +65,8 @@ def test_means_and_spreads_are_the_scans():
     tissue = torch.randint(0, 3, (6000,), generator=g)
     x = torch.tensor([0.2, 0.5, 0.8])[tissue] + 0.05 * torch.randn(6000, generator=g)
     prior = 0.25 + 0.25 * torch.nn.functional.one_hot(tissue, 3).T.float()
-    means, spreads = fit_tissues(x, prior)
+    inside = torch.ones(1, 6000, dtype=torch.bool)
+    (means,), (spreads,) = fit_tissues(x[None], prior[None], inside)
     assert torch.allclose(means, torch.tensor([0.2, 0.5, 0.8]), atol=0.02)
     assert torch.allclose(spreads, torch.full((3,), 0.05), atol=0.015)
 

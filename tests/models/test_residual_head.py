@@ -4,8 +4,8 @@ import pytest
 import torch
 from brains import structures, t1w
 
-from dal_fast.models import DAL, DALConfig, load_weights, save_weights
-from dal_fast.models.residual_head import CHANNELS, mirrored, residual_evidence
+from dal_fast.models import DAL, DALConfig, fixed, load_weights, save_weights
+from dal_fast.models.residual_head import CHANNELS, residual_evidence
 
 SMALL = {"tissue_widths": (4, 8, 8), "residual_head_widths": (4, 8)}
 BRIGHT, DARK, OTHER = 2, 3, slice(7, 9)  # channels
@@ -76,7 +76,7 @@ def test_the_other_hemisphere_lies_mirrored_in_the_extent_of_the_brain():
     x, mask = torch.zeros(1, 1, 12, 3, 3), torch.zeros(1, 1, 12, 3, 3, dtype=torch.bool)
     mask[:, :, 2:9] = True
     x[:, :, 3] = 1
-    flipped = mirrored(x, mask)
+    flipped = fixed.mirrored(x, mask[:, 0])
     assert (flipped[:, :, 7] == 1).all()
     assert flipped.sum() == x.sum()
     assert torch.equal(_evidence(x, 0 * x, mask)[:, OTHER][:, :1], 2 * flipped)

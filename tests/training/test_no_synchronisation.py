@@ -8,7 +8,7 @@ import torch
 from fake_gpu import GPU, Synchronises, empty, fake_gpu, needs_fake_gpu, onto_fake_gpu, watched
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dal_fast.models import fixed
+from dal_fast.ops._image_stages import by_torch
 from dal_fast.synthesis.sample import Sample
 from dal_fast.training.ahead import Ahead
 from dal_fast.training.config import read_config
@@ -55,7 +55,7 @@ def whole_step(recipe):
     """Losses, gradients, optimiser and average, on tensors of the meta device, which have no data
     either; torch's gradients do not run on a fake GPU."""
     plain = mock.patch("torch.autocast", return_value=nullcontext())  # refuses that device
-    with fixed.everywhere(), plain:
+    with by_torch(), plain:
         objective, batch, config = prepared(recipe, "meta")
         learning = [p for p in objective.model.parameters() if p.requires_grad]
         optimiser = make_optimiser(objective.stage, learning, fused=False)

@@ -20,7 +20,8 @@ from torch import Tensor
 from dal_fast.errors import InputError
 from dal_fast.imaging.grid import voxel_ml
 from dal_fast.imaging.normalise import half_without_signal, no_signal, too_faint
-from dal_fast.models import DAL, AnyModel, fixed
+from dal_fast.models import DAL, AnyModel
+from dal_fast.ops._image_stages import by_torch
 from dal_fast.screening import postprocess
 from dal_fast.screening.calibration import BRIGHT, COMBINED, Calibration
 from dal_fast.screening.device import chain, normalise
@@ -132,7 +133,7 @@ class DeviceChain:
         return self._chain(bucket, inputs)
 
     def _chain(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
-        with torch.inference_mode(), full_precision(), fixed.everywhere():
+        with torch.inference_mode(), full_precision(), by_torch():
             return chain.run(self.model, self.tables, self.options, bucket, inputs)
 
     def _run(self, plans: Sequence[Plan], bucket: Bucket) -> chain.Outputs:
