@@ -6,6 +6,7 @@ from typing import Any
 
 import highdicom as hd
 import numpy as np
+from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
@@ -18,6 +19,8 @@ _MEANINGS = {
     "Brain": (codes.SCT.AnatomicalStructure, codes.SCT.Brain),
 }
 """Of segments: category and type."""
+_COLOURS = {"Anomaly": (255, 110, 0), "Brain": (80, 105, 130)}
+"""RGB. Viewers fill every segment; the brain is dim, so that scan and anomaly stay visible."""
 
 
 def make_segmentation(finding: Finding, label_map: bool = False) -> Dataset:
@@ -65,4 +68,5 @@ def _segment(finding: Finding, number: int, name: str) -> Any:
         tracking_uid=finding.uid(f"segment {name}"),
         tracking_id=f"dal_fast {name.lower()}",
         anatomic_regions=[codes.SCT.Brain] if name == "Anomaly" else None,
+        display_color=CIELabColor.from_rgb(*_COLOURS[name]),
     )

@@ -57,7 +57,8 @@ def not_found(volume: Volume, reason: str) -> InputError:
     return InputError(
         Code.BRAIN_NOT_FOUND,
         f"no brain was found in {volume.path}: {reason}. If it shows a head, check the header's "
-        "orientation, pass a mask (--mask), or try --brain hd-bet",
+        "orientation, try --brain hd-bet, or give a mask of your own: dal-fast screen --mask, or a "
+        "desc-brain_mask beside a NIfTI scan",
     )
 
 

@@ -84,7 +84,8 @@ class HdBet:
             raise InputError(
                 Code.BRAIN_NOT_FOUND,
                 f"HD-BET finds no brain in {volume.path}. If it shows a head, check the header's "
-                "orientation, or pass a mask (--mask)",
+                "orientation, or give a mask of your own: dal-fast screen --mask, or a "
+                "desc-brain_mask beside a NIfTI scan",
             )
         return BrainMask(largest_component_filled(brain), "hd-bet")
 

@@ -111,6 +111,12 @@ def test_dcmqi_reads_the_segmentation_back(written, tmp_path):
         assert np.array_equal(read != 0, mask.data)
 
 
+def test_the_anomaly_is_brighter_than_the_brain_around_it(written):
+    _, paths, _ = written
+    anomaly, brain = dcmread(paths["seg"][0]).SegmentSequence
+    assert anomaly.RecommendedDisplayCIELabValue[0] > 1.4 * brain.RecommendedDisplayCIELabValue[0]
+
+
 def test_dcmqi_reads_the_map_back(written, tmp_path):
     finding, paths, _ = written
     tools.run("paramap2itkimage", "--inputDICOM", paths["map"][0], "--outputDirectory", tmp_path,
