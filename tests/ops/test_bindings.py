@@ -12,10 +12,12 @@ from dal_fast import context
 _C = context._C
 STUB = ast.parse((Path(dal_fast.__file__).parent / "_C.pyi").read_text())
 CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef)}
+OTHERS = {"Chain", "ChainError"}  # of csrc/bind_screen.h: tests/screening/test_compiled.py
 STRUCTS = [
     name
     for name, node in CLASSES.items()
-    if any(isinstance(f, ast.FunctionDef) and f.name == "__init__" for f in node.body)
+    if name not in OTHERS
+    and any(isinstance(f, ast.FunctionDef) and f.name == "__init__" for f in node.body)
 ]
 
 
@@ -34,7 +36,7 @@ EVERY = functions("Kernels") | functions("CpuKernels")
 
 def test_the_stub_lists_what_there_is():
     assert {name for name in dir(_C.cpu) if not name.startswith("_")} == set(EVERY)
-    assert {name for name in dir(_C) if name[0].isupper()} == set(STRUCTS)
+    assert {name for name in dir(_C) if name[0].isupper()} == set(STRUCTS) | OTHERS
     assert len(STRUCTS) == 13
 
 

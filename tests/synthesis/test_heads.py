@@ -175,11 +175,11 @@ def test_the_brain_of_every_scan_can_be_seen(heads, monkeypatch):
     drawn = []
 
     def draw(rng):
-        means, spreads, _ = draw_contrast(rng)
+        means, spreads, traits = draw_contrast(rng)
         drawn.append(len(drawn))
         if len(drawn) % 2:
             means[1 : CLASSES.index("dura")] = 0.0
-        return means, spreads
+        return means, spreads, traits
 
     monkeypatch.setattr("dal_fast.synthesis.heads.draw_contrast", draw)
     for seed in range(12):
