@@ -30,6 +30,7 @@ from importlib import import_module
 from typing import Any
 
 from dal_fast.cache import writable_folder
+from dal_fast.errors import Code, RuntimeUnavailable
 
 _SWITCHES = {
     "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
@@ -90,6 +91,22 @@ def _silence_openvino() -> None:
 
 def _do_nothing(*_: object, **__: object) -> None:
     return None
+
+
+def module_of_extra(name: str, missing: str) -> Any:
+    """A module that comes with an extra, imported now.
+
+    Args:
+        name: of the module.
+        missing: what is said where it is not there, with the command that installs it.
+
+    Raises:
+        RuntimeUnavailable: ``extra-missing``.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise RuntimeUnavailable(Code.EXTRA_MISSING, f"{missing} ({error})") from None
 
 
 _UNWANTED = {"nibabel": ("pydicom", "scipy"), "pydicom": ("requests",)}

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
-#include <cstring>
 
 #include "capi/brain.h"
 #include "capi/failure.h"
 #include "capi/structs.h"
+#include "capi/verdict.h"
 #include "chain/brain.h"
 #include "chain/grid.h"
 #include "chain/head.h"
@@ -58,47 +57,6 @@ Normalised checked(const Normalised& found) {
            found.median);
   }
   fail(DAL_INTERNAL, "unexpected", "normalise returned something unknown");
-}
-
-// "; " and what is unusual about a shape, or nothing (shape_clauses of dal_fast/imaging/brain_shape.py).
-struct Oddities {
-  char words[300] = "";
-  explicit Oddities(const BrainFound& found) {
-    const auto add = [&](uint32_t oddity, const char* clause) {
-      const size_t used = std::strlen(words);
-      if (found.unusual & oddity) std::snprintf(words + used, sizeof words - used, "; %s", clause);
-    };
-    char halves[64];
-    std::snprintf(halves, sizeof halves, "its halves differ (Dice %.2f when mirrored)", found.symmetry);
-    add(kOddWidth, "its width and length are not a brain's");
-    add(kOddHeight, "its height and length are not a brain's");
-    add(kOddHalves, halves);
-    add(kUpsideDown, "its end is above, as if upside down");
-    add(kTurnedRound, "it is wider in front than behind, as if turned round");
-  }
-};
-
-// The reasons are those of dal_fast/screening/brain_verdict.py.
-void check_verdict(BrainVerdict verdict, const BrainFound& found, double ml) {
-  const char* const advice = "If it shows a head, check the affine and its space, or give a mask";
-  switch (verdict) {
-    case BrainVerdict::taken:
-      return;
-    case BrainVerdict::none:
-      fail(DAL_INPUT, "brain-not-found", "no brain was found: no voxel looks like one. %s", advice);
-    case BrainVerdict::volume:
-      fail(DAL_INPUT, "brain-not-found", "no brain was found: what was found has %.0f mL. %s", ml, advice);
-    case BrainVerdict::round:
-      fail(DAL_INPUT, "brain-not-found",
-           "no brain was found: what was found is rounder than a brain (sphericity %.2f), as a phantom is. "
-           "%s",
-           found.sphericity, advice);
-    default:
-      fail(DAL_INPUT, "brain-not-found",
-           "no brain was found: what was found is no clear brain (confidence %.2f, Dice with the mirrored "
-           "run %.2f, sphericity %.2f%s). %s",
-           found.confidence, found.agreement, found.sphericity, Oddities(found).words, advice);
-  }
 }
 
 // One scan: the stages of Screener.screen_scan (dal_fast/screening/screener.py), in their order.

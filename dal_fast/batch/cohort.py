@@ -14,11 +14,11 @@ from statistics import fmean, stdev
 
 from dal_fast.batch.records import Record
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.text import first_few
 
 FEWEST = 5  # healthy participants below which there is no comparison
 EVERYONE = "all"
 _LEAST_SCORE = 1e-6
-_LISTED_VALUES = 8  # in a refusal
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,6 @@ def healthy_participants(
         raise InputError(
             Code.HEALTHY_RULE,
             f"no screened participant has {column} = {value!r}; participants.tsv has "
-            f"{', '.join(values[:_LISTED_VALUES])}{', …' if len(values) > _LISTED_VALUES else ''}",
+            f"{first_few(values)}",
         )
     return found

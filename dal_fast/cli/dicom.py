@@ -126,7 +126,12 @@ def dicom(
         "brain": brain.value,
     }
     with refusals():
-        opening = None if show_list or workers > 1 else _open_early(study, settings)
+        from dal_fast.screening.chain import open_early
+
+        opening = None
+        if not show_list and workers == 1:
+            extraction = settings["brain"] != "given"
+            opening = open_early(study, settings, screening=True, extraction=extraction)
         import_lean("pydicom")
         import_lean("nibabel")
         from dal_fast.dicom.stages import check_kinds
@@ -143,15 +148,6 @@ def dicom(
         options = PoolOptions(workers, patience, overwrite, task="dicom")
         failed = _screen(studies, out, settings, kinds, label_map, options, show_names, opening)
     raise typer.Exit(1 if failed else 0)
-
-
-def _open_early(study: Path, settings: dict[str, Any]) -> Opening | None:
-    """What takes time besides, such as reading headers, happens meanwhile."""
-    from dal_fast.screening.chain import open_early
-    from dal_fast.screening.settings import Settings
-
-    extraction = settings["brain"] != "given"
-    return open_early(Settings(**settings), True, extraction) if study.exists() else None
 
 
 def _list(studies: Studies, show_names: bool) -> None:

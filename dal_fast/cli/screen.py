@@ -114,13 +114,10 @@ def screen_one(
 ) -> None:
     """Screen one scan, write its outputs and say what was found."""
     from dal_fast.screening.chain import open_early
-    from dal_fast.screening.settings import Settings
 
     nonfinite, brain = settings.get("nonfinite", "refuse"), settings.get("brain", "auto")
-    opening = None
-    if source.is_file():  # what takes time besides happens meanwhile
-        extraction = mask is None and brain != "given"
-        opening = open_early(Settings(**settings), screening=True, extraction=extraction)
+    extraction = mask is None and brain != "given"
+    opening = open_early(source, settings, screening=True, extraction=extraction)
     import_lean("nibabel")
     from dal_fast.batch.outputs import output_names
     from dal_fast.imaging.atomic import check_folder

@@ -88,11 +88,8 @@ def strip(
 def _strip_one(source: Path, out: Path, settings: dict[str, Any], overwrite: bool) -> None:
     """Strip one scan, write its mask and say how sure it is."""
     from dal_fast.screening.chain import open_early
-    from dal_fast.screening.settings import Settings
 
-    opening = None
-    if source.is_file():  # what takes time besides happens meanwhile
-        opening = open_early(Settings(**settings), screening=False, extraction=True)
+    opening = open_early(source, settings, screening=False, extraction=True)
     import_lean("nibabel")
     from dal_fast.batch.outputs import strip_names
     from dal_fast.imaging.atomic import check_folder

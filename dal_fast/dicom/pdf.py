@@ -13,7 +13,7 @@ from dal_fast._version import __version__
 from dal_fast.dicom.derived import IMPLEMENTATION_UID
 from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS, Finding
 from dal_fast.dicom.pictures import sheet
-from dal_fast.errors import Code, RuntimeUnavailable
+from dal_fast.extras import module_of_extra
 
 MOST_REGIONS = 12
 """Rows of the table, the strongest regions; the report has more."""
@@ -62,14 +62,9 @@ def make_page(finding: Finding) -> Dataset:
 
 
 def _page(finding: Finding) -> bytes:
-    try:
-        from fpdf import FPDF
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            Code.EXTRA_MISSING, f"a PDF needs pip install 'dal_fast[dicom]' ({error})"
-        ) from None
+    fpdf = module_of_extra("fpdf", "a PDF needs pip install 'dal_fast[dicom]'")
     result = finding.result
-    page: Any = FPDF(format="A4")
+    page: Any = fpdf.FPDF(format="A4")
     page.add_page()
     page.set_title(finding.description("pdf"))
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dal_fast.errors import Code, InputError, RuntimeUnavailable
+from dal_fast.errors import Code, InputError
+from dal_fast.extras import module_of_extra
 
 _ADMITTED = {
     (module, name)
@@ -45,12 +46,7 @@ def read_slices(folder: str | Path) -> Iterator[NDArray[np.float32]]:
         InputError: ``extra-missing``, ``lmdb-missing`` for a folder without a database,
             ``lmdb-slice`` for a value that is not a two-dimensional array of finite numbers.
     """
-    try:
-        import lmdb
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            Code.EXTRA_MISSING, f"LMDB folders need pip install 'dal_fast[lmdb]' ({error})"
-        ) from None
+    lmdb = module_of_extra("lmdb", "LMDB folders need pip install 'dal_fast[lmdb]'")
     try:
         database = lmdb.open(str(folder), readonly=True, lock=False, readahead=False, create=False)
     except lmdb.Error as error:

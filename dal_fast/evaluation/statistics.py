@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.evaluation.case_metrics import CaseMetrics
+from dal_fast.extras import module_of_extra
 
 DRAWS = 2000
 MEANS = (
@@ -185,14 +185,9 @@ def scipy_stats() -> Any:
     Raises:
         RuntimeUnavailable: ``extra-missing``.
     """
-    try:
-        from scipy import stats
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            Code.EXTRA_MISSING,
-            f"dal-fast evaluate needs pip install 'dal_fast[evaluate]' ({error})",
-        ) from None
-    return stats
+    return module_of_extra(
+        "scipy.stats", "dal-fast evaluate needs pip install 'dal_fast[evaluate]'"
+    )
 
 
 def _quarters(values: Sequence[float]) -> list[str]:

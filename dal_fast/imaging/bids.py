@@ -11,6 +11,7 @@ from pathlib import Path
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.other_formats import OtherFormats
 from dal_fast.imaging.paths import missing
+from dal_fast.imaging.text import first_few
 
 STRUCTURAL = frozenset(
     ("T1w", "T2w", "FLAIR", "PDw", "PD", "PDT2", "T2starw", "T2star", "UNIT1", "inplaneT1",
@@ -26,7 +27,6 @@ _NOT_SCANS = frozenset(
 _SKIPPED_FOLDERS = frozenset(("derivatives", "sourcedata", "code"))
 _DESCRIPTION = "dataset_description.json"
 _ENTITIES = {"sub": "participant", "ses": "session", "suffix": "suffix"}
-_LISTED_LABELS = 8  # in a refusal
 _ORDER = (
     "sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec",
     "dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split",
@@ -303,13 +303,11 @@ def select_scans(
         seen = {_value(scan, entity) for scan in scans}
         unknown = [label for label in labels if label not in seen]
         if unknown:
-            listed = sorted(value for value in seen if value)
-            known = ", ".join(listed[:_LISTED_LABELS])
-            more = ", …" if len(listed) > _LISTED_LABELS else ""
+            known = first_few(sorted(value for value in seen if value))
             raise InputError(
                 Code.LABEL_UNKNOWN,
                 f"{root} holds no scan of the {_ENTITIES[entity]} {', '.join(unknown)}; it holds "
-                f"{known or 'none at all'}{more}",
+                f"{known or 'none at all'}",
             )
         scans = [scan for scan in scans if not labels or _value(scan, entity) in labels]
     if not scans:

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dal_fast import arrays
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.morphology import outermost_voxels
 from dal_fast.imaging.nifti import Volume
@@ -196,8 +197,9 @@ def resample(
     if mode not in ("linear", "nearest"):
         raise InputError(Code.VALUE, f"mode must be 'linear' or 'nearest', not {mode!r}")
     if stages.enabled():
-        x, kind = readable(x)
-        return stages.resample(x, kind, affine, shape, target_affine, mode == "nearest")
+        data = readable(x)[0].detach().numpy()
+        nearest = mode == "nearest"
+        return torch.from_numpy(arrays.resample(data, affine, shape, target_affine, nearest))
     # scans are stored in Fortran order: go on with the axes in the order of memory
     order = sorted(range(3), key=lambda axis: -x.stride()[axis])
     x, affine = x.permute(order), affine[:, [*order, 3]]

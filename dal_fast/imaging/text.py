@@ -1,8 +1,9 @@
-"""File names as text: on disk a name is bytes, of any encoding, and may hold control characters."""
+"""Names as text: on disk a name is bytes, of any encoding, and may hold control characters."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -10,6 +11,11 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def printable(text: str) -> str:
     """The text with ``\\xNN`` for every byte of a file name that is not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def first_few(values: Sequence[str], most: int = 8) -> str:
+    """Values beside each other, for a refusal; of many the first ones."""
+    return ", ".join(values[:most]) + (", …" if len(values) > most else "")
 
 
 def one_line(text: str) -> str:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dal_fast import context
+from dal_fast import arrays
 from dal_fast.ops._checks import address, wants_derivative
 from dal_fast.ops._dispatch import cpu_kernels
 
@@ -35,12 +35,7 @@ def by_torch() -> Iterator[None]:
 
 def enabled() -> bool:
     """Whether this thread's functions are to use what is compiled."""
-    return (
-        not _by_torch.get()
-        and context.backend() in ("auto", "cpu")
-        and context.extension_problem() is None
-        and not torch.compiler.is_compiling()
-    )
+    return not _by_torch.get() and arrays.enabled() and not torch.compiler.is_compiling()
 
 
 def served(*tensors: Tensor) -> bool:
@@ -195,27 +190,6 @@ def plan_model_grid(
     if plan is None:
         return None
     return plan[0], np.array(plan[1]).reshape(4, 4)
-
-
-def resample(
-    x: Tensor, kind: int, affine: NDArray[np.float64], shape: tuple[int, int, int],
-    target_affine: NDArray[np.float64], nearest: bool,
-) -> Tensor:  # fmt: skip
-    """See :func:`dal_fast.imaging.grid.resample`; ``kind`` is the kernels' code of the dtype."""
-    size, stride = tuple(x.shape), x.stride()
-    source, target = _numbers(affine), _numbers(target_affine)
-    kernels, threads = cpu_kernels()
-    needed = kernels.resample_workspace(
-        size=size, stride=stride, affine=source, shape=shape, target_affine=target,
-        nearest=nearest, where=threads,
-    )  # fmt: skip
-    workspace, out = _workspace(needed), torch.empty(shape)
-    kernels.resample(
-        x=address(x), kind=kind, size=size, stride=stride, affine=source, shape=shape,
-        target_affine=target, nearest=nearest, out=address(out), workspace=address(workspace),
-        where=threads,
-    )  # fmt: skip
-    return out
 
 
 def _numbers(affine: NDArray[np.float64]) -> list[float]:

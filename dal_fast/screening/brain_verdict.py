@@ -21,6 +21,10 @@ ROUNDEST, ROUND = 0.95, 0.925
 """Sphericity above which a mask is refused, and above which it is if its shape is unusual too; not
 where a face of the field of view cuts it. A ball of water had 0.98; nine real heads had 0.89 to
 0.91, and one at seven tenths of its size 0.92."""
+OWN_MASK = (
+    "give a mask of your own: dal-fast screen --mask, or a desc-brain_mask beside a NIfTI scan"
+)
+"""The way out that is always there."""
 SMALLEST_ML, LARGEST_ML = 150.0, 2600.0
 """Volumes beyond which a mask is refused; those of a flag are in :mod:`dal_fast.screening.qc`."""
 
@@ -57,8 +61,7 @@ def not_found(volume: Volume, reason: str) -> InputError:
     return InputError(
         Code.BRAIN_NOT_FOUND,
         f"no brain was found in {volume.path}: {reason}. If it shows a head, check the header's "
-        "orientation, try --brain hd-bet, or give a mask of your own: dal-fast screen --mask, or a "
-        "desc-brain_mask beside a NIfTI scan",
+        f"orientation, try --brain hd-bet, or {OWN_MASK}",
     )
 
 

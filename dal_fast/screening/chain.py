@@ -11,7 +11,9 @@ import ctypes
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 from dal_fast import arrays, context, embedding
 from dal_fast.context import _C
@@ -146,6 +148,16 @@ class Opening:
         return self._chain
 
 
-def open_early(settings: Settings, screening: bool, extraction: bool) -> Opening | None:
-    """Begin to open the chain, where it serves."""
-    return Opening(screening, extraction) if why_not(settings) is None else None
+def open_early(
+    source: Path, settings: Mapping[str, Any], screening: bool, extraction: bool
+) -> Opening | None:
+    """Begin to open the chain where it serves, so that what takes time besides happens meanwhile.
+
+    Args:
+        source: what will be read; where it is neither file nor folder, nothing is opened.
+        settings: of :class:`dal_fast.screening.settings.Settings`.
+        screening, extraction: see :class:`Opening`.
+    """
+    if not (source.is_file() or source.is_dir()) or why_not(Settings(**settings)) is not None:
+        return None
+    return Opening(screening, extraction)

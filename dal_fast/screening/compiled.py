@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from dal_fast.screening.chain import RUNTIME, chain_errors
 from dal_fast.screening.contrast import GUESSED, known_contrast
 from dal_fast.screening.qc import quality_flags
 from dal_fast.screening.result import Flag, Image, Region, Result
-from dal_fast.screening.scan import Head, Scan, scan_of
+from dal_fast.screening.scan import Head, Scan
 from dal_fast.screening.settings import CONTRASTS, Settings
 from dal_fast.weights import read_config, weights_sha256
 
@@ -137,9 +136,7 @@ class CompiledScreener:
         given = scan.mask if isinstance(scan, Scan) else None
         mask, found = self.chain.run(scan.volume, given, name, self.settings.threshold)
         if isinstance(scan, Head):
-            scan = replace(
-                scan_of(scan.volume, mask, scan.name, scan.timings), contrast=scan.contrast
-            )
+            scan = scan.with_brain(mask, scan.timings)
         start = time.perf_counter()
         volume, above = scan.volume, found["anomaly_mask"]
         inside = _ModelVolumes(found)

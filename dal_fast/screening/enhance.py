@@ -74,41 +74,25 @@ def enhanced(
     spread: Tensor,
     structure: Tensor,
     sign: float,
-    sharpness: float,
+    sharpness: float | Tensor,
     evidence: Tensor | None = None,
     usual: Tensor | None = None,
 ) -> Tensor:
-    """e of one scan and sign, ``(1, 1, D, H, W)``, 0 outside the mask.
+    """e of N scans and one sign, ``(N, 1, D, H, W)``, 0 outside the mask.
 
     Args:
         x, phi, fluid, mask: see :func:`structural_difference`.
         spread: sigma, of :func:`dal_fast.models.residuals.usual_spread`.
         structure: g / g_0.
         sign: 1 for bright lesions, -1 for dark ones.
-        sharpness: a, of ``SHARPNESS``.
+        sharpness: a, of ``SHARPNESS``; or one for each scan, ``(N, 1, 1, 1, 1)``.
         evidence: h.
         usual: u_s.
     """
     given = (x, phi, fluid, mask, spread, structure)
     factors = tuple(volume for volume in (evidence, usual) if volume is not None)
-    if sharpness in (0.5, 1.0) and served(*given, *factors):
+    if not isinstance(sharpness, Tensor) and sharpness in (0.5, 1.0) and served(*given, *factors):
         return stages.enhanced(*given, sign, sharpness < 1, evidence, usual)
-    return enhanced_by_torch(*given, sign, sharpness, evidence, usual)
-
-
-def enhanced_by_torch(
-    x: Tensor,
-    phi: Tensor,
-    fluid: Tensor,
-    mask: Tensor,
-    spread: Tensor,
-    structure: Tensor,
-    sign: float,
-    sharpness: float | Tensor,
-    evidence: Tensor | None,
-    usual: Tensor | None,
-) -> Tensor:
-    """:func:`enhanced` of N scans; each may have a sharpness of its own, ``(N, 1, 1, 1, 1)``."""
     residual = residual_of_sign(x, phi, mask, spread, sign) * (1 - fluid)
     if usual is not None:
         residual = residual / (LEAST_USUAL + usual)

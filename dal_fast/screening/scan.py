@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -104,6 +104,11 @@ class Head:
     extractor: Brain
     timings: dict[str, float]
     contrast: str | None = None
+
+    def with_brain(self, mask: BrainMask, timings: dict[str, float]) -> Scan:
+        """The scan that it is once its brain was found; see :func:`scan_of`."""
+        scan = scan_of(self.volume, mask, self.name, timings)
+        return replace(scan, contrast=self.contrast)
 
     @property
     def hashes(self) -> tuple[str, str | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,6 @@ from dal_fast.screening.scan import (
     Scan,
     check_brain,
     load_scan_or_head,
-    scan_of,
     scan_or_head,
 )
 from dal_fast.screening.scoring import check_score
@@ -202,7 +200,7 @@ class Screener:
             extractor = make_extractor(head.extractor, runtime, device)
         mask = extractor.extract(head.volume)
         timings = {**head.timings, "brain extraction": time.perf_counter() - start}
-        return replace(scan_of(head.volume, mask, head.name, timings), contrast=head.contrast)
+        return head.with_brain(mask, timings)
 
     def prepare(self, scan: Scan) -> ModelInput:
         """The scan on the model's grid, normalised."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Generator
 
-from dal_fast.errors import Code, RuntimeUnavailable
+from dal_fast.extras import module_of_extra
 from dal_fast.synthesis.fields import smooth_field
 
 _FLUID, _OUTER = 24, 500  # labels: fluid around the brain; the first outside of the skull
@@ -59,14 +59,10 @@ def scipy_ndimage() -> Any:
     Raises:
         RuntimeUnavailable: ``extra-missing``.
     """
-    try:
-        from scipy import ndimage
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            Code.EXTRA_MISSING,
-            f"preparing label maps of heads needs SciPy: pip install 'dal_fast[train]' ({error})",
-        ) from None
-    return ndimage
+    return module_of_extra(
+        "scipy.ndimage",
+        "preparing label maps of heads needs SciPy: pip install 'dal_fast[train]'",
+    )
 
 
 def _shrunk(labels: NDArray[Any], share: float) -> NDArray[Any]:

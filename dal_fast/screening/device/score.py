@@ -133,7 +133,7 @@ def score(evidence: Evidence, tables: Tables, known: Tensor, name: str) -> Score
         column = SIGNS.index(sign)
         place = usual[:, column : column + 1]
         value = 1.0 if sign == BRIGHT else -1.0
-        enhanced = enhance.enhanced_by_torch(
+        enhanced = enhance.enhanced(
             e.x, e.phi, e.fluid, e.mask, spread, structure, value, sharpness, e.abnormal, place
         )
         enhanced = enhanced / _each(thresholds[:, column])
