@@ -25,6 +25,8 @@ OWN_MASK = (
     "give a mask of your own: dal-fast screen --mask, or a desc-brain_mask beside a NIfTI scan"
 )
 """The way out that is always there."""
+ODD_SHAPE = "brain-mask-shape"
+"""The flag on a mask of a shape that brains do not have."""
 SMALLEST_ML, LARGEST_ML = 150.0, 2600.0
 """Volumes beyond which a mask is refused; those of a flag are in :mod:`dal_fast.screening.qc`."""
 
@@ -79,7 +81,7 @@ def doubts(quality: MaskQuality, unusual: Sequence[str]) -> tuple[Note, ...]:
     if unusual:
         notes.append(
             Note(
-                "brain-mask-shape",
+                ODD_SHAPE,
                 f"the extracted brain mask has an unusual shape: {'; '.join(unusual)}. Is the "
                 "header's orientation right, and the whole head in view?",
             )
