@@ -14,7 +14,7 @@ from dal_fast import BrainExtractor, DalFastError, Screener
 from dal_fast.imaging.mask import MaskQuality
 from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
-from dal_fast.screening.brain_verdict import hopeless
+from dal_fast.screening.brain_verdict import doubts, hopeless
 from dal_fast.screening.scan import Head, Scan, load_scan, load_scan_or_head
 
 
@@ -177,7 +177,16 @@ def test_a_doubtful_mask_raises_a_flag(screener, tmp_path):
     path, _ = save_head(tmp_path / "sub-01_T2w.nii.gz")
     result = screener.screen(path)
     assert "brain-mask-uncertain" in [flag.code for flag in result.flags]
-    assert result.brain["Confidence"] < 0.85
+    assert result.brain["Confidence"] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("agreement", "sharpness", "uncertain"),
+    [(0.99, 0.65, False), (0.975, 0.6, False), (0.975, 0.55, True), (0.965, 0.65, True)],
+)
+def test_agreement_and_sharpness_together_raise_the_flag(agreement, sharpness, uncertain):
+    quality = MaskQuality(0.9, agreement, sharpness, sphericity=0.88)
+    assert [note.code for note in doubts(quality, ())] == ["brain-mask-uncertain"] * uncertain
 
 
 def test_where_the_mask_comes_from(tmp_path):
