@@ -204,7 +204,7 @@ def _as_cubic(quadratic: Tensor) -> Tensor:
 
 
 def _used(inside: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Which voxels a fit looks at: indices ``(N, CAPACITY)``, and bool: there is one, and it is kept.
+    """Which voxels a fit looks at: indices ``(N, CAPACITY)``, and bool, whether each is kept.
 
     Of the brain's voxels all, or evenly spaced ones, as many as
     ``inside[:: max(1, len(inside) // ENOUGH)]`` holds, fewer than ``2 ENOUGH``. Where they lie does
