@@ -23,7 +23,7 @@ constexpr int kMagnitudeRows = kSuppressRows + 2, kMagnitudeWide = kWarp + 2;
 constexpr int kPlaneRows = kSuppressRows + 4, kPlaneWide = kWarp + 4, kPlaneSize = kPlaneRows * kPlaneWide;
 constexpr int kRowWarps = kMagnitudeRows / 2;
 constexpr int kSuppressThreads = (kRowWarps + 1) * kWarp;
-constexpr int kSuppressBlocks = 264;  // two for each multiprocessor of an H200
+constexpr int kSuppressResident = 2;  // blocks of a multiprocessor
 
 // A neighbour counts as higher when it exceeds the voxel by more than this fraction.
 constexpr double kTie = 1e-4;
@@ -156,7 +156,7 @@ struct ColumnPlace {
 
 // smoothed: images x voxels; mask: per_batch images share one, or null.
 // weak, strong: images x depth x height x tiles_x words.
-__global__ void __launch_bounds__(kSuppressThreads, 2)
+__global__ void __launch_bounds__(kSuppressThreads, kSuppressResident)
     suppress(const float* __restrict__ smoothed, const uint8_t* __restrict__ mask, int64_t first_image,
              int64_t per_batch, Volume n, March march, Thresholds threshold, uint32_t* weak,
              uint32_t* strong) {
