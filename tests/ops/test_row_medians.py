@@ -1,4 +1,4 @@
-"""The kernel that selects medians, its threads played by a CPU, on rows of one and of many blocks."""
+"""The kernel that selects medians, on rows of one block and of many; a CPU plays its threads."""
 
 import pytest
 import torch
