@@ -16,7 +16,8 @@ class ModalityEncoder(nn.Module):
     The paper: a vector without spatial axes. Ours ("not specified in the paper"): four strided
     convolutions, the mean over the brain, a linear layer; no normalisation layers, which would
     remove the very contrast that v is to hold. Without them, weights must start at He's variance:
-    under torch's own the first v of two contrasts differ by 0.001, and training hardly finds v.
+    under torch's own the first v of two contrasts differ by 0.001, and training hardly finds v. A
+    tanh bounds v; without it a rate of 3e-3 lets v grow until R_D listens to nothing else.
     """
 
     def __init__(self, length: int, widths: tuple[int, ...] = (8, 16, 32, 32)) -> None:
@@ -36,7 +37,7 @@ class ModalityEncoder(nn.Module):
                 F.pad(weight, (1,) * 6), 3, stride=2
             )  # what the convolution covers
         mean = (x * weight).sum((2, 3, 4)) / weight.sum((2, 3, 4)).clamp_min(1e-6)
-        v: Tensor = self.linear(mean)
+        v: Tensor = self.linear(mean).tanh()
         return v
 
 
