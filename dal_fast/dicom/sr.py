@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import highdicom as hd
-import nibabel as nib
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -122,8 +121,8 @@ def _tracking(finding: Finding, number: int) -> Any:
 
 def _place_group(finding: Finding, number: int, region: Region) -> Any:
     """Where a region's highest value lies."""
-    place = nib.affines.apply_affine(np.linalg.inv(finding.result.scan.affine), region.centre)
-    column, row, k = (int(axis) for axis in np.round(place))
+    place = np.linalg.inv(finding.result.scan.affine) @ (*region.centre, 1.0)
+    column, row, k = (int(axis) for axis in np.round(place[:3]))
     point = [_coordinates(finding, k, "POINT", [[column + 0.5, row + 0.5]])]
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(finding, number),
