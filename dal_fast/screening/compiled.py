@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.brain_shape import shape_clauses
 from dal_fast.imaging.mask import BrainMask, MaskQuality
 from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.noisy_background import has_noisy_background, quiet_background
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
 from dal_fast.screening.chain import RUNTIME, chain_errors
@@ -57,8 +59,9 @@ class CompiledChain:
 
     def extract(self, volume: Volume) -> BrainMask:
         """As :meth:`dal_fast.screening.brain_extraction.BrainExtractor.extract`."""
+        volume, notes = quiet_background(volume)
         mask, _ = self.run(volume, None, brain_only=True)
-        return mask
+        return replace(mask, notes=notes + mask.notes)
 
     def run(
         self,
@@ -134,6 +137,8 @@ class CompiledScreener:
         known = known_contrast(scan, self.settings.contrast)
         name = None if known is None else known.name
         given = scan.mask if isinstance(scan, Scan) else None
+        if given is None and has_noisy_background(scan.volume):
+            given = self.chain.extract(scan.volume)
         mask, found = self.chain.run(scan.volume, given, name, self.settings.threshold)
         if isinstance(scan, Head):
             scan = scan.with_brain(mask, scan.timings)
