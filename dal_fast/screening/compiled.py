@@ -189,11 +189,10 @@ class _ModelVolumes:
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.affine = np.array(found["affine"]).reshape(4, 4)
-        self.mask: NDArray[np.bool_] = found["mask"][0] != 0
-        self.image: NDArray[np.float32] = np.minimum(found["image"][0], np.float32(CEILING))
-        self.bias: NDArray[np.float32] = found["bias"][0] * self.mask
-        labels = (found["tissue"].argmax(0) + 1).astype(np.uint8)
-        self.tissue: NDArray[np.uint8] = labels * self.mask
+        self.mask: NDArray[np.bool_] = found["mask"].view(np.bool_)
+        self.image: NDArray[np.float32] = np.minimum(found["image"], np.float32(CEILING))
+        self.bias: NDArray[np.float32] = found["bias"] * self.mask
+        self.tissue: NDArray[np.uint8] = found["tissue"]
 
     def edges(self) -> NDArray[np.bool_]:
         """Of the anatomical image, as :meth:`dal_fast.models.dal.DAL.recouple` finds them."""
