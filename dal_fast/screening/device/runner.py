@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import InputError
-from dal_fast.imaging.grid import voxel_ml
 from dal_fast.imaging.normalise import half_without_signal, no_signal, too_faint
+from dal_fast.imaging.orientation import voxel_ml
 from dal_fast.models import DAL, AnyModel
 from dal_fast.ops._image_stages import by_torch
 from dal_fast.screening import postprocess
