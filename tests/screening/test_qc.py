@@ -80,6 +80,13 @@ def test_tissue():
     assert codes(**nothing) == []
 
 
+@pytest.mark.parametrize(("name", "raised"), [("ce-gd_T1w", True), ("acq-ce_T1w", False)])
+def test_a_contrast_agent_in_the_name(name, raised):
+    inputs = case()
+    volume = replace(inputs["volume"], path=Path(f"sub-01_{name}.nii.gz"))
+    assert codes(**{**inputs, "volume": volume}) == ["contrast-agent"] * raised
+
+
 def test_counts():
     inputs = case()
     volume = replace(inputs["volume"], nonfinite=3)
