@@ -25,7 +25,7 @@ from dal_fast.imaging.grid import ModelGrid, plan_grid
 from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.morphology import largest_component_filled
 from dal_fast.imaging.nifti import Volume
-from dal_fast.screening.brain_verdict import OWN_MASK
+from dal_fast.screening.brain_verdict import own_mask
 from dal_fast.screening.runtimes.torch_runtime import choose_device
 from dal_fast.screening.scan import Brain
 
@@ -84,8 +84,8 @@ class HdBet:
         if not brain.any():
             raise InputError(
                 Code.BRAIN_NOT_FOUND,
-                f"HD-BET finds no brain in {volume.path}. If it shows a head, check the header's "
-                f"orientation, or {OWN_MASK}",
+                f"HD-BET finds no brain in {volume.shown}. If it shows a head, check the header's "
+                f"orientation, or {own_mask(volume)}",
             )
         return BrainMask(largest_component_filled(brain), "hd-bet")
 

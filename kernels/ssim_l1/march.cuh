@@ -132,9 +132,15 @@ __device__ __forceinline__ void filter_z(float (&f)[kRows][2], const Weights& w,
     }
 }
 
-template <int R, class Source, class Work>
+// kSingle: the volumes are float32, four voxels of which can be read at once; all else follows from their
+// storage type at run time.
+template <int R, class Source, class Work, bool kSingle>
 __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, Shape shape, Weights w) {
   using L = Layout<R, Source>;
+  if (kSingle) {
+    source.in.is_single();
+    work.inputs().is_single();
+  }
   __shared__ Shared shared;
   DAL_DYNAMIC_SHARED(float, staged);
   float* const filtered = staged + L::kStages * L::kStaged;

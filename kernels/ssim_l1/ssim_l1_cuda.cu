@@ -113,15 +113,15 @@ Inputs inputs(const void* x, const void* y, const SsimProblem& p, const Shape& s
   return {x, y, shifts(p, s), float(p.c1), float(p.c2), p.dtype, whole};
 }
 
-template <int R, class Source, class Work>
+template <int R, class Source, class Work, bool kSingle>
 void launch_march(const Source& source, const Work& work, const SsimProblem& p, const Weights& w,
                   cudaStream_t stream) {
   const int bytes = Layout<R, Source>::kFloats * int(sizeof(float));
-  check_call(
-      cudaFuncSetAttribute(march<R, Source, Work>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
-      "ssim march: shared memory");
-  DAL_LAUNCH((march<R, Source, Work>), grid_size(blocks_of(p, source.shape)), kThreads, bytes, stream,
-             source, work, source.shape, w);
+  check_call(cudaFuncSetAttribute(march<R, Source, Work, kSingle>,
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+             "ssim march: shared memory");
+  DAL_LAUNCH((march<R, Source, Work, kSingle>), grid_size(blocks_of(p, source.shape)), kThreads, bytes,
+             stream, source, work, source.shape, w);
   check_launch("ssim march");
 }
 
@@ -147,8 +147,10 @@ void launch(const Source& source, const Work& work, const SsimProblem& p, void* 
   check_launch("ssim sample_shift");
   Weights w = {};
   for (int d = 0; d <= p.radius; ++d) w.w[d] = float(p.weights[d]);
-  if (p.radius == 3) return launch_march<3>(source, work, p, w, stream);
-  if (p.radius == 5) return launch_march<5>(source, work, p, w, stream);
+  const bool single = source.in.single();
+  if (p.radius == 3) return launch_march<3, Source, Work, false>(source, work, p, w, stream);
+  if (p.radius == 5 && single) return launch_march<5, Source, Work, true>(source, work, p, w, stream);
+  if (p.radius == 5) return launch_march<5, Source, Work, false>(source, work, p, w, stream);
   launch_any(source, work, p, w, stream);
 }
 

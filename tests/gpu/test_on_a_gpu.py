@@ -8,6 +8,7 @@ from conformance.cases import CASES, logits, pair, smooth
 
 from dal_fast import ops
 from dal_fast.ops import _dispatch
+from dal_fast.ops._row_medians import row_medians
 
 pytestmark = [
     pytest.mark.gpu,
@@ -171,3 +172,12 @@ def test_auto_takes_our_kernels_and_the_reference_for_float64():
     x = torch.zeros(1, 1, 4, 4, 4, device="cuda")
     assert _dispatch.resolve("auto", x) == "cuda"
     assert _dispatch.resolve("auto", x.double()) == "reference"
+
+
+def test_medians_of_long_rows():
+    able("cuda")
+    rows = torch.randn(3, 2, 700_001, device="cuda").mul_(50).round_()
+    rows[0, 1] = torch.nan
+    rows[1:, :, ::3] = torch.nan
+    want = rows.nanmedian(dim=-1).values
+    assert torch.equal(row_medians(rows, backend="cuda").nan_to_num(-9), want.nan_to_num(-9))
