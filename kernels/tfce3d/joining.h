@@ -100,12 +100,12 @@ inline uint32_t join_saddle(const Tree& tree, const Offsets& offsets, const Sadd
   return joined;
 }
 
-// From the highest voxel to the lowest. offsets: to find a saddle's branches beyond the second one.
-inline void join(const Tree& tree, const Offsets& offsets) {
+// Ranks [begin, end), after all before. offsets: to find a saddle's branches beyond the second one.
+inline void join(const Tree& tree, const Offsets& offsets, int64_t begin, int64_t end) {
   constexpr int64_t kAhead = 16;
   Node* const nodes = tree.nodes;
-  for (uint32_t i = 0; i < tree.n; ++i) {
-    if (i + 2 * kAhead < tree.n) {
+  for (auto i = uint32_t(begin); i < end; ++i) {
+    if (i + 2 * kAhead < end) {
       __builtin_prefetch(nodes + (tree.joins[i + 2 * kAhead] & ~kFlag), 1);
       const uint32_t ahead = tree.joins[i + kAhead];
       if (ahead & kFlag) tree.prefetch(nodes[ahead & ~kFlag].saddle);

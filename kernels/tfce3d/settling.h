@@ -32,9 +32,9 @@ DAL_INLINE void settle_few(uint32_t* branches, uint32_t begin, uint32_t end) {
     if (begin >= kPrefetch)
       for (uint32_t j = 0; j < kFew; ++j)
         __builtin_prefetch(branches + (relaxed(branches[begin - kPrefetch + j]) & ~kFlag));
-    uint32_t links[kFew], open = 0;
+    uint32_t links[kFew], open = kFlag;
     for (uint32_t j = 0; j < kFew; ++j) links[j] = relaxed(branches[begin + j]);
-    for (int step = 0; step < kSteps; ++step) {
+    for (int step = 0; step < kSteps && open & kFlag; ++step) {
       open = 0;
       for (uint32_t j = 0; j < kFew; ++j) {
         const uint32_t none = (links[j] >> 31) - 1;  // all bits if the branch is known: then stay

@@ -1,9 +1,9 @@
-// One volume at a time: number, link, settle, sort, join, integrate. All but joining and the last sum is
-// shared among the threads.
+// One volume at a time: number, link, settle, sort, join, integrate. Joining and the last sum take one thread,
+// beside which the others prepare what it needs next; all else is shared.
 //
 //   number     numbering.h: the positive voxels as bits; their numbers in raster order
 //   link       links.h, linking.h: which neighbours tell the components that a voxel joins
-//   settle     joining.h: the local maximum that each voxel's links lead to
+//   settle     settling.h: the branches of the local maxima that these links lead to
 //   sort       numbers of positive voxels by falling value (a stable radix sort)
 //   join       in that order, every voxel joins the components above it. A voxel's parent is the next voxel
 //              that its component takes up; its area is the component's size when it is taken up itself
@@ -101,19 +101,43 @@ void link_planes(const Linking<T>& linking, uint8_t* windows, int threads) {
   });
 }
 
-// Calls f(begin, end) for chunks of [0, n).
-template <class F>
-void in_chunks(int64_t n, int threads, F&& f) {
-  parallel_for(ceil_div(n, kChunk), threads,
-               [&](int64_t chunk, int) { f(chunk * kChunk, std::min(n, (chunk + 1) * kChunk)); });
+// Calls f(begin, end) for chunks of [begin, end), and at the same time, in one thread, alone().
+template <class F, class G>
+void in_chunks_beside(int64_t begin, int64_t end, int threads, F&& f, G&& alone) {
+  parallel_for(ceil_div(end - begin, kChunk) + 1, threads, [&](int64_t task, int) {
+    if (task == 0) return alone();
+    const int64_t at = begin + (task - 1) * kChunk;
+    f(at, std::min(end, at + kChunk));
+  });
 }
 
-// What voxels join, in the order of their ranks.
+// Calls f(begin, end) for chunks of [begin, end).
+template <class F>
+void in_chunks(int64_t begin, int64_t end, int threads, F&& f) {
+  in_chunks_beside(begin, end, threads, f, [] {});
+}
+
+// Where part `part` of n ranks begins: while one thread works on a part, the others do so on the next one.
+constexpr int kParts = 4;
+int64_t part_begin(int64_t n, int part) { return n * part / kParts; }
+
+// From rank to rank, and, part by part ahead of that, what voxels join in the order of their ranks.
 template <class T>
-void order_by_rank(const Ranks<T>& r, int threads) {
-  in_chunks(r.tree.n, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) r.tree.joins[i] = r.tree.branches[r.items[i].number];
-  });
+void join_by_rank(const Ranks<T>& r, const Offsets& offsets, int threads) {
+  const auto order = [&](int64_t begin, int64_t end) {
+    constexpr int64_t kAhead = 64;
+    for (int64_t i = begin; i < end; ++i) {
+      __builtin_prefetch(r.tree.branches + r.items[std::min(i + kAhead, end - 1)].number);
+      r.tree.joins[i] = r.tree.branches[r.items[i].number];
+    }
+  };
+  const int64_t n = r.tree.n;
+  in_chunks(0, part_begin(n, 1), threads, order);
+  for (int part = 0; part < kParts; ++part) {
+    const int64_t begin = part_begin(n, part), end = part_begin(n, part + 1);
+    const int64_t next = part_begin(n, std::min(part + 2, kParts));
+    in_chunks_beside(end, next, threads, order, [&] { join(r.tree, offsets, begin, end); });
+  }
 }
 
 // Calls f with x^e as a function of x > 0; the usual exponents without a call of pow.
@@ -130,13 +154,14 @@ void with_power(double e, F&& f) {
   f([e](double x) { return std::pow(x, e); });
 }
 
-// total[i]: area^E (x(u)^(H+1) - x(parent)^(H+1)) of the voxel u of rank i.
-template <class T>
-void weigh(const Tfce3dProblem& p, const Ranks<T>& r, int threads) {
-  constexpr int64_t kAtOnce = 256;
+// Calls f with a function of (begin, end): total[i] becomes area^E (x(u)^(H+1) - x(parent)^(H+1)) of the voxel u
+// of rank i.
+template <class T, class F>
+void with_terms(const Tfce3dProblem& p, const Ranks<T>& r, F&& f) {
   with_power(p.height_power + 1, [&](auto height) {
     with_power(p.extent_power, [&](auto extent) {
-      in_chunks(r.tree.n, threads, [&](int64_t begin, int64_t end) {
+      f([&](int64_t begin, int64_t end) {
+        constexpr int64_t kAtOnce = 256;
         T own[kAtOnce], lower[kAtOnce];
         for (; begin < end; begin += kAtOnce) {
           const int64_t count = std::min(kAtOnce, end - begin);
@@ -157,15 +182,15 @@ void weigh(const Tfce3dProblem& p, const Ranks<T>& r, int threads) {
   });
 }
 
-// Adds up from the lowest voxel. Nearly always the parent is the next lower voxel, whose sum is at hand: it is
-// not waited for until it is stored and read again.
+// Adds up from rank end - 1 to `begin`. Nearly always the parent is the next lower voxel, whose sum is at hand:
+// it is not waited for until it is stored and read again.
 template <class T>
-void add_up(const Ranks<T>& r) {
+void add_up(const Ranks<T>& r, int64_t begin, int64_t end) {
   double* const total = r.total();
   const int64_t n = r.tree.n;
   const double none = 0;
-  double below = 0;
-  for (int64_t i = n - 1; i >= 0; --i) {
+  double below = end < n ? total[end] : none;
+  for (int64_t i = end - 1; i >= begin; --i) {
     const int64_t parent = r.tree.parent[i];
     const bool next = parent == i + 1;
     const double elsewhere = *(next | (parent == n) ? &none : total + parent);
@@ -173,11 +198,26 @@ void add_up(const Ranks<T>& r) {
   }
 }
 
+// From the lowest voxel up.
+template <class T>
+void integrate(const Tfce3dProblem& p, const Ranks<T>& r, int threads) {
+  const int64_t n = r.tree.n;
+  r.items[n] = Ranked<T>(0, 0);  // the parent of what has none
+  with_terms(p, r, [&](auto terms) {
+    in_chunks(part_begin(n, kParts - 1), n, threads, terms);
+    for (int part = kParts - 1; part >= 0; --part) {
+      const int64_t begin = part_begin(n, part), end = part_begin(n, part + 1);
+      const int64_t next = part_begin(n, std::max(part - 1, 0));
+      in_chunks_beside(next, begin, threads, terms, [&] { add_up(r, begin, end); });
+    }
+  });
+}
+
 // Sums from ranks to numbers.
 template <class T>
 void order_by_number(const Ranks<T>& r, double scale, int threads) {
   T* const result = r.result();
-  in_chunks(r.tree.n, threads, [&](int64_t begin, int64_t end) {
+  in_chunks(0, r.tree.n, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) result[r.items[i].number] = T(r.total()[i] * scale);
   });
 }
@@ -195,12 +235,9 @@ void enhance(const T* x, const uint8_t* mask, T* out, const Tfce3dProblem& p, ui
   settle_branches(r.tree, kChunk, threads);
   settle_saddles(r.tree, offsets, r.items, r.spare, p.depth, plane, threads);
   sort_descending(r.items, r.spare, n, s.counters, threads);
-  order_by_rank(r, threads);
-  join(r.tree, offsets);
+  join_by_rank(r, offsets, threads);
   end_components(r.tree, p.depth, plane);
-  r.items[n] = Ranked<A>(0, 0);  // the parent of what has none
-  weigh(p, r, threads);
-  add_up(r);
+  integrate(p, r, threads);
   order_by_number(r, 1 / (p.height_power + 1), threads);
   spread(r.result(), s.words, voxels, out, threads);
 }
