@@ -1,6 +1,6 @@
 """Weight files beside each other on the same validation sets, case by case.
 
-    python -m benchmarks.weights SET [SET ...] --weights default published --out folder/
+    python -m benchmarks.weights SET [SET ...] --weights FILE FILE --out folder/
 
 Average precision of lesions, in every column of generator, contrast and sign and by size: mean over
 cases of each file's own default score, and of the others of ``--scores``. The last columns compare
@@ -42,7 +42,7 @@ MEASURES = ("average_precision", "false_positive_rate")
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.weights", description=__doc__)
     parser.add_argument("sets", type=Path, nargs="+", help="folders of dal-fast make-validation")
-    parser.add_argument("--weights", nargs="+", default=["default", "published"])
+    parser.add_argument("--weights", nargs="+", required=True)
     parser.add_argument("--scores", nargs="+", default=["hybrid"], help="beside the default one")
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     options = parser.parse_args(arguments)
