@@ -27,8 +27,8 @@ from dal_fast.imaging.normalise import CEILING
 from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
 from dal_fast.screening.chain import RUNTIME, chain_errors
 from dal_fast.screening.contrast import GUESSED, known_contrast
-from dal_fast.screening.qc import quality_flags
-from dal_fast.screening.result import Flag, Image, Region, Result
+from dal_fast.screening.qc import quality_flags, shape_flags
+from dal_fast.screening.result import Image, Region, Result
 from dal_fast.screening.scan import Head, Scan
 from dal_fast.screening.settings import CONTRASTS, Settings
 from dal_fast.weights import read_config, weights_sha256
@@ -136,6 +136,8 @@ class CompiledScreener:
         """Screen a scan, or a head, whose brain is extracted on the way."""
         known = known_contrast(scan, self.settings.contrast)
         name = None if known is None else known.name
+        if isinstance(scan, Head) and scan.nonzero is not None:
+            scan = scan.with_brain(self.chain.extract(scan.volume), scan.timings)
         given = scan.mask if isinstance(scan, Scan) else None
         if given is None and has_noisy_background(scan.volume):
             given = self.chain.extract(scan.volume)
@@ -149,7 +151,7 @@ class CompiledScreener:
         flags = quality_flags(
             volume, mask.data, inside.tissue, inside.image, above, known, looks_like, inside.bias
         )
-        flags += [Flag(note.code, note.message) for note in mask.notes]
+        flags += shape_flags(volume, mask)
         seconds = zip(_STAGES, found["seconds"], strict=False)
         timings = {**scan.timings, **{stage: spent for stage, spent in seconds if spent}}
         timings["quality"] = time.perf_counter() - start
@@ -189,11 +191,10 @@ class _ModelVolumes:
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.affine = np.array(found["affine"]).reshape(4, 4)
-        self.mask: NDArray[np.bool_] = found["mask"][0] != 0
-        self.image: NDArray[np.float32] = np.minimum(found["image"][0], np.float32(CEILING))
-        self.bias: NDArray[np.float32] = found["bias"][0] * self.mask
-        labels = (found["tissue"].argmax(0) + 1).astype(np.uint8)
-        self.tissue: NDArray[np.uint8] = labels * self.mask
+        self.mask: NDArray[np.bool_] = found["mask"].view(np.bool_)
+        self.image: NDArray[np.float32] = np.minimum(found["image"], np.float32(CEILING))
+        self.bias: NDArray[np.float32] = found["bias"] * self.mask
+        self.tissue: NDArray[np.uint8] = found["tissue"]
 
     def edges(self) -> NDArray[np.bool_]:
         """Of the anatomical image, as :meth:`dal_fast.models.dal.DAL.recouple` finds them."""

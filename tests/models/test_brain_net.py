@@ -20,7 +20,7 @@ from dal_fast.models import (
     read_card,
     save_weights,
 )
-from dal_fast.models.blocks import InstanceNorm
+from dal_fast.models.blocks import InstanceNorm, _in_one_pass, _in_two_passes
 from dal_fast.weights import BRAIN
 
 SMALL = BrainNetConfig(shape=(16, 24, 32), widths=(4, 8))
@@ -104,6 +104,26 @@ def test_the_gradient_of_the_norm_is_that_of_torch(layout):
         found.append((y.detach(), x.grad, norm.weight.grad.clone(), norm.bias.grad.clone()))
     for ours, torchs in zip(*found, strict=True):
         assert torch.allclose(ours, torchs, rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradient_of_a_norm_that_is_not_affine():
+    x = torch.randn(2, 3, 4, 5, 6).add(2).requires_grad_()
+    outward = torch.randn_like(x)
+    ours, torchs = InstanceNorm(3, 3, affine=False), nn.GroupNorm(3, 3, affine=False)
+    for got, want in zip(
+        (ours(x), *torch.autograd.grad(ours(x), x, outward)),
+        (torchs(x), *torch.autograd.grad(torchs(x), x, outward)),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_pass_finds_the_moments_of_two(dtype):
+    rows = torch.randn(2, 5000, 3).mul(torch.tensor([0.5, 1, 30])).add(2).to(dtype)
+    for got, want in zip(_in_one_pass(rows), _in_two_passes(rows), strict=True):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-5)
 
 
 def test_without_a_gradient_the_norm_is_torch_to_the_bit():
