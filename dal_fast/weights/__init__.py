@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,15 @@ def weights_path(source: str | Path = "default") -> Path:
 
 
 def weights_sha256(source: str | Path = "default") -> str:
-    """SHA-256 of the weight file, as hexadecimal digits."""
-    with weights_path(source).open("rb") as stream:
+    """SHA-256 of the weight file, as hexadecimal digits; computed once for as long as it stays."""
+    path = weights_path(source)
+    status = path.stat()
+    return _sha256(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _sha256(path: Path, *_: int) -> str:
+    with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -62,6 +62,17 @@ def test_round_trip(model, file):
     assert next(back.parameters()).dtype == torch.float32
 
 
+def test_weights_are_hashed_once_for_as_long_as_they_stay(file, monkeypatch):
+    calls, digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: calls.append(a) or digest(*a))
+    first = weights_sha256(file)
+    assert weights_sha256(file) == first
+    assert len(calls) == 1
+    file.write_bytes(file.read_bytes() + b" ")
+    assert weights_sha256(file) != first
+    assert len(calls) == 2
+
+
 def test_saving_leaves_no_temporary_file_and_replaces(model, file):
     save_weights(file, model, {"seed": 4}, parts=("tissue",))
     assert read_card(file) == {"seed": 4}
