@@ -13,21 +13,24 @@ from dal_fast.errors import Code, InputError
 _FOLDER = Path(__file__).resolve().parent
 DEFAULT = _FOLDER / "default.safetensors"
 BRAIN = _FOLDER / "brain.safetensors"
-PACKAGED = {"default": DEFAULT, "brain": BRAIN}
-"""Weight files that come with the package, by name."""
+PACKAGED = {"default": DEFAULT, "brain": BRAIN} | {
+    path.stem: path for path in sorted(_FOLDER.glob("*.safetensors"))
+}
+"""Weight files that come with the package, by name: every one that lies here."""
 
 
 def weights_path(source: str | Path = "default") -> Path:
-    """The file behind ``"default"``, ``"brain"`` or a path.
+    """The file behind a name of ``PACKAGED``, or a path.
 
     Raises:
         InputError: ``weights-missing``.
     """
     path = PACKAGED.get(str(source), Path(source))
     if not path.is_file():
+        names = " or ".join(repr(name) for name in PACKAGED if name != "brain")
         raise InputError(
             Code.WEIGHTS_MISSING,
-            f"there is no weight file {path}; give the path of a .safetensors file, or 'default'",
+            f"there is no weight file {path}; give the path of a .safetensors file, or {names}",
         )
     return path
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from brains import structures, t1w
 
-from dal_fast import DalFastError
+from dal_fast import DalFastError, weights
 from dal_fast.models import (
     DAL,
     DALConfig,
@@ -98,8 +98,16 @@ def test_a_full_disk_is_said_and_the_old_file_stays(model, file, monkeypatch):
     assert [p.name for p in file.parent.iterdir()] == [file.name]
 
 
+def test_a_file_beside_the_shipped_ones_has_a_name(file, tmp_path, monkeypatch):
+    monkeypatch.setitem(weights.PACKAGED, "extra", file)
+    assert weights_sha256("extra") == weights_sha256(file)
+    assert set(weights.PACKAGED) - {"extra"} == {
+        path.stem for path in DEFAULT.parent.glob("*.safetensors")
+    }
+
+
 def test_missing(tmp_path):
-    with pytest.raises(DalFastError) as refused:
+    with pytest.raises(DalFastError, match="or 'default'") as refused:
         load_weights(tmp_path / "none.safetensors")
     assert refused.value.code == "weights-missing"
 
