@@ -53,8 +53,8 @@ def why_not(
     return f"there is no such backend; choose one of {', '.join(BACKENDS)} or auto"
 
 
-# What torch.compiler.assume_constant_result sets, without importing the compiler: it asks once, while
-# it compiles, and cannot look into what answers.
+# What torch.compiler.assume_constant_result sets, without importing the compiler: it asks once,
+# while it compiles, and cannot look into what answers.
 why_not._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
