@@ -1,21 +1,23 @@
 """Weight files beside each other on the same validation sets, case by case.
 
-    python -m benchmarks.weights SET [SET ...] --weights default published --out folder/
+    python -m benchmarks.weights SET [SET ...] --weights FILE FILE --out folder/
 
 Average precision of lesions, in every column of generator, contrast and sign and by size: mean over
 cases of each file's own default score, and of the others of ``--scores``. The last columns compare
 the default scores of the last file and of the first, paired by case: mean difference, its standard
 deviation, and in how many cases the last is better. Prints Markdown, for a model card;
-``OUT/<name>.csv`` has every case. The sets are those of ``dal-fast make-validation``.
+``OUT/<name>.csv`` has every case; where it is there already nothing is measured again. The sets are
+those of ``dal-fast make-validation``.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -34,12 +36,13 @@ from dal_fast.screening.screener import Screener
 Key = tuple[str, str]
 """Draw and name of a case."""
 ALL = "all"
+MEASURES = ("average_precision", "false_positive_rate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.weights", description=__doc__)
     parser.add_argument("sets", type=Path, nargs="+", help="folders of dal-fast make-validation")
-    parser.add_argument("--weights", nargs="+", default=["default", "published"])
+    parser.add_argument("--weights", nargs="+", required=True)
     parser.add_argument("--scores", nargs="+", default=["hybrid"], help="beside the default one")
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     options = parser.parse_args(arguments)
@@ -47,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     found = {}
     for weights in options.weights:
-        rows = _measure(weights, sets, options.scores)
-        name = Path(weights).stem
-        write_cases(options.out / f"{name}.csv", rows)
-        found[name] = rows
+        path = options.out / f"{Path(weights).stem}.csv"
+        if not path.is_file():
+            write_cases(path, _measure(weights, sets, options.scores))
+        found[path.stem] = list(_read(path))
     print("\n".join([*table(found), "", *healthy(found)]))
     return 0
 
@@ -64,6 +67,13 @@ def _measure(
         compare_on_set(cases, detector) for cases in track(sets, weights, console=console)
     ]
     return list(measured_cases(comparisons))
+
+
+def _read(path: Path) -> Iterator[tuple[str, CaseMetrics]]:
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            values = {name: float(row[name] or "nan") for name in MEASURES}
+            yield row["detector"], CaseMetrics(row["case"], row["participant"], row, values)
 
 
 def table(found: dict[str, list[tuple[str, CaseMetrics]]]) -> list[str]:

@@ -87,12 +87,13 @@ def test_variables_that_pages_name_are_read_somewhere():
 
 def test_every_quality_flag_is_described():
     from dal_fast.imaging import orientation
+    from dal_fast.screening import brain_verdict
 
     folders = [ROOT / "dal_fast" / name for name in ("screening", "imaging", "dicom")]
     source = "".join(path.read_text("utf-8") for f in folders for path in f.glob("*.py"))
     flags = set(re.findall(r"(?:Flag|Note)\(\s*\"([a-z-]+)\"", source))
     names = set(re.findall(r"Note\(\s*([A-Z_]+)", source))
-    flags |= {getattr(orientation, name) for name in names}
+    flags |= {getattr(orientation, name, None) or getattr(brain_verdict, name) for name in names}
     assert len(flags) > 20
     page = (DOCS / "reference/outputs.md").read_text("utf-8")
     listed = page.split("## Quality flags")[1].split("\n## ")[0]
@@ -130,11 +131,28 @@ def test_every_file_that_a_page_names_exists():
             assert exists, f"{page.name}: {name}"
 
 
-def test_links_of_the_readme_lead_somewhere():
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
-        for link in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
-            if not link.startswith("http"):
-                assert (ROOT / link).exists(), f"{page.name}: {link}"
+def anchors_of(page):
+    """What the headings of a page are linked by."""
+    headings = re.findall(r"^#+ +(.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
+
+
+def test_links_lead_somewhere():
+    folders = ("docs", "benchmarks", "kernels", "dal_fast", "examples")
+    pages = [
+        *ROOT.glob("*.md"),
+        *(page for name in folders for page in ROOT.glob(f"{name}/**/*.md")),
+    ]
+    made = {DOCS / name for name in generate.pages()}
+    for page in pages:
+        for link in re.findall(r"\]\((?!http|mailto)([^)\s]+)\)", page.read_text("utf-8")):
+            path, _, anchor = link.partition("#")
+            target = page.parent.joinpath(path).resolve() if path else page
+            if target not in made:
+                assert target.exists(), f"{page}: {link}"
+                assert not anchor or anchor in anchors_of(target), f"{page}: {link}"
 
 
 def test_the_speed_table_of_the_readme_is_the_measured_one():

@@ -18,7 +18,14 @@ from dal_fast.imaging.bids import parse_name
 from dal_fast.imaging.mask import BrainMask, NoMask, nonzero_mask
 from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.screening.result import Flag, Image
-from dal_fast.screening.scan import Brain, NonFinite, Scan, scan_of
+from dal_fast.screening.scan import (
+    Brain,
+    NonFinite,
+    Scan,
+    may_be_head,
+    scan_of,
+    stripped_or_extracted,
+)
 
 if TYPE_CHECKING:
     from dal_fast.batch.resident import AnyExtractor
@@ -108,7 +115,12 @@ class StripStages:
 
         start = time.perf_counter()
         known = nonzero_mask(volume)
-        mask: BrainMask = self.extractor.extract(volume) if isinstance(known, NoMask) else known
+        if isinstance(known, NoMask):
+            mask: BrainMask = self.extractor.extract(volume)
+        elif may_be_head(volume, known):
+            mask = stripped_or_extracted(known, self.extractor.extract(volume))
+        else:
+            mask = known
         timings = {"brain extraction": time.perf_counter() - start}
         scan = scan_of(volume, mask, parse_name(volume.path).stem, timings)
         return Stripped(scan, mask_flags(volume, mask))

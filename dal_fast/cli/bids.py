@@ -17,6 +17,8 @@ from dal_fast.cli.console import (
     Contrast,
     Device,
     Median,
+    NonFinite,
+    OnNonFinite,
     Runtime,
     Score,
     Threshold,
@@ -108,6 +110,7 @@ def bids(
     contrast: Contrast = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
+    nonfinite: NonFinite = OnNonFinite.REFUSE,
     overwrite: Overwrite = False,
     workers: Workers = 1,
     patience: Patience = 600.0,
@@ -146,6 +149,7 @@ def bids(
         "device": device,
         "runtime": runtime,
         "brain": brain.value,
+        "nonfinite": nonfinite.value,
     }
     with refusals():
         if part_id >= num_parts:

@@ -85,7 +85,7 @@ def _sort(made: Dataset, finding: Finding) -> None:
     order = np.argsort(np.array(places, np.float64) @ normal)
     if "FloatPixelData" in made:
         frames = np.frombuffer(made.FloatPixelData, "<f4").reshape(len(groups), -1)
-        made.FloatPixelData = frames[order].tobytes()
+        made.FloatPixelData = b"".join(frames[n].data for n in order)
     else:
         streams = list(generate_frames(made.PixelData, number_of_frames=len(groups)))
         made.PixelData = encapsulate([streams[n] for n in order])

@@ -15,10 +15,11 @@ from dal_fast.errors import Code, InputError
 from dal_fast.evaluation.cases import Case
 from dal_fast.evaluation.images import Grid, check_same_grid, read_unless_zero
 from dal_fast.evaluation.protocols import Protocol
-from dal_fast.imaging.grid import Mode, resample, voxel_ml
+from dal_fast.imaging.grid import Mode, resample
 from dal_fast.imaging.mask import BrainMask, brain_mask
 from dal_fast.imaging.morphology import bounding_box, dilate
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.imaging.orientation import voxel_ml
 from dal_fast.metrics import MAD_TO_SIGMA
 
 _AROUND = 5  # voxels

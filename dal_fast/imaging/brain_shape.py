@@ -27,13 +27,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dal_fast.imaging.mask import sphericity
 from dal_fast.imaging.morphology import Bool, bounding_box
 
 WIDTH, HEIGHT = (0.62, 0.98), (0.58, 1.02)
 """Limits of width and height, as shares of the length."""
 LEAST_SYMMETRY = 0.9
 LEAST_END, FOREMOST_MIDDLE = -0.003, 0.49
+ROUNDEST = 0.95
+"""Sphericity above which nothing is a brain (0.83 to 0.89)."""
 _SHARES = (0.01, 0.02, 0.05, 0.5, 0.95, 0.98, 0.99)  # of the volume
+_WORLD_MM = 3.0  # voxels of :func:`in_world`
 _SHIFTS = 3  # voxels by which the mirror's plane may be off the middle, times 2
 
 
@@ -60,6 +64,47 @@ def unusual_shape(mask: Bool) -> list[str]:
         foremost <= FOREMOST_MIDDLE,
     )
     return shape_clauses([not fine for fine in usual], symmetry)
+
+
+def odd_mask(mask: Bool, affine: NDArray[np.float64]) -> list[str]:
+    """What is unusual about the shape of a brain mask and about how it lies in the world.
+
+    Args:
+        mask: ``(I, J, K)`` bool on a scan's grid.
+        affine: of that grid, to world millimetres.
+
+    Returns:
+        A clause each; empty for a usual one.
+    """
+    world = in_world(mask, affine)
+    clauses = unusual_shape(world)
+    if world.any() and sphericity(world, (_WORLD_MM,) * 3) > ROUNDEST:
+        clauses.append("it is rounder than a brain")
+    return clauses
+
+
+def in_world(mask: Bool, affine: NDArray[np.float64]) -> Bool:
+    """A mask, its nearest voxels, on a grid of 3 mm along the axes of the world.
+
+    Args:
+        mask: ``(I, J, K)`` bool.
+        affine: of its grid, to world millimetres.
+    """
+    box = bounding_box(mask)
+    if not all(side.stop for side in box):
+        return np.zeros((0, 0, 0), bool)
+    ends = np.meshgrid(*((side.start - 0.5, side.stop - 0.5) for side in box))
+    corners = affine[:3, :3] @ np.reshape(ends, (3, 8)) + affine[:3, 3:]
+    x, y, z = (
+        np.arange(low + _WORLD_MM / 2, high, _WORLD_MM)
+        for low, high in zip(corners.min(1), corners.max(1), strict=True)
+    )
+    inside, index = np.ones((len(x), len(y), len(z)), bool), []
+    for (a, b, c, offset), size in zip(np.linalg.inv(affine)[:3], mask.shape, strict=True):
+        at = np.rint((a * x)[:, None, None] + ((b * y)[:, None] + (c * z + offset)))
+        inside &= (at >= 0) & (at < size)
+        index.append(at.clip(0, size - 1).astype(np.intp))
+    return inside & mask[tuple(index)]
 
 
 def shape_clauses(unusual: Sequence[bool], symmetry: float) -> list[str]:
@@ -92,13 +137,11 @@ def _quantiles(mask: Bool, axis: int) -> NDArray[np.float64]:
 
 def _symmetry(mask: Bool) -> float:
     """Dice of a mask with its mirror image along the first axis, across the best plane."""
-    size = mask.shape[0]
-    padded = np.pad(mask, ((size, size), (0, 0), (0, 0)))
-    mirrored = padded[::-1]
-    middle = _quantiles(padded, 0)[3]
-    offset = round(2 * middle) - len(padded)  # that brings the mirrored middle onto the middle
-    best = max(
-        int(np.count_nonzero(padded & np.roll(mirrored, offset + shift, axis=0)))
-        for shift in range(-_SHIFTS, _SHIFTS + 1)
-    )
+    size, middle = mask.shape[0], _quantiles(mask, 0)[3]
+    offset = round(2 * (middle + size)) - 3 * size  # brings the mirrored middle onto the middle
+    best = 0
+    for shift in range(offset - _SHIFTS, offset + _SHIFTS + 1):
+        low, high = max(0, shift), min(size, size + shift)
+        both = mask[low:high] & mask[::-1][low - shift : high - shift]
+        best = max(best, int(np.count_nonzero(both)))
     return best / max(1, int(np.count_nonzero(mask)))

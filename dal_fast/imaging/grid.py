@@ -164,11 +164,6 @@ def _box_points(shape: tuple[int, ...], mask: NDArray[np.bool_] | None) -> NDArr
     return voxels.astype(np.float64)
 
 
-def voxel_ml(affine: NDArray[Any]) -> float:
-    """Millilitres of a voxel, by its affine in millimetres."""
-    return float(abs(np.linalg.det(affine[:3, :3]))) / 1000
-
-
 def _empty_mask() -> InputError:
     return InputError(Code.MASK_EMPTY, "the brain mask has no voxel")
 

@@ -28,6 +28,8 @@ POSITION_UNCERTAIN = "position-uncertain"
 """The note on headers whose two affines name the same sides and different places."""
 SIZE_UNCERTAIN = "voxel-size-uncertain"
 """The note on headers whose sform and ``pixdim`` name different voxel sizes."""
+SHEARED = "sheared"
+"""The note on headers whose axes are not at right angles, which no scanner's are."""
 SFORM_UNUSABLE = "sform-unusable"
 """The note on headers whose qform had to stand in for a broken sform."""
 
@@ -35,6 +37,7 @@ Affine = NDArray[np.float64]
 
 _LAST_CODE = 5  # NIFTI_XFORM_TEMPLATE_OTHER
 _QUATERNION_EXCESS = 0.01  # by which b² + c² + d² may exceed 1: rounding of a text or of a float
+_MOST_SHEAR = 1.0  # degrees; affines that were registered and stored are a little off
 _ANOTHER_AXIS = 45.0  # degrees from which two affines disagree about which side is left
 _SAME_PLACE_DEGREES, _SAME_PLACE_MM = 10.0, 20.0
 _OTHER_UNITS = {1: "metres", 3: "micrometres"}
@@ -133,6 +136,11 @@ def affine_fault(affine: Affine, name: str) -> InputError | None:
     return None
 
 
+def voxel_ml(affine: Affine) -> float:
+    """Millilitres of a voxel, by its affine in millimetres."""
+    return float(abs(np.linalg.det(affine[:3, :3]))) / 1000
+
+
 def position_in_words(place: Sequence[float], side_known: bool = True) -> str:
     """A point in words, such as ``28 mm left, 0 mm anterior, 19 mm superior``.
 
@@ -211,6 +219,7 @@ def _without_orientation(shape: tuple[int, int, int], sizes: Affine) -> Affine:
 def _doubts(raw: Any, sform: Affine, shape: tuple[int, int, int]) -> list[Note]:
     """What is doubtful about a header whose sform is used."""
     notes = [*_code_doubts(raw), *_default_doubts(sform), *_pixdim_doubts(raw, sform, qfac=False)]
+    notes += _shear(sform)
     if int(raw["qform_code"]) > 0:
         try:
             qform = _qform(raw, "")
@@ -219,6 +228,17 @@ def _doubts(raw: Any, sform: Affine, shape: tuple[int, int, int]) -> list[Note]:
         if affine_fault(qform, "") is None:
             notes += _contradictions(raw, sform, qform, shape)
     return notes
+
+
+def _shear(affine: Affine) -> list[Note]:
+    """Axes that are not at right angles."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    across = axes.T @ axes - np.eye(3)
+    degrees = float(np.degrees(np.arcsin(np.abs(across).max().clip(0, 1))))
+    if degrees <= _MOST_SHEAR:
+        return []
+    text = f"the header's axes are {degrees:.1f}° off right angles"
+    return [Note(SHEARED, f"{text}; voxels are placed as they lie")]
 
 
 def _contradictions(

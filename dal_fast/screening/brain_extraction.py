@@ -22,6 +22,8 @@ from dal_fast.imaging.brain_shape import unusual_shape
 from dal_fast.imaging.head_grid import HeadGrid, place_head
 from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.imaging.noisy_background import quiet_background
+from dal_fast.imaging.orientation import voxel_ml
 from dal_fast.models import BrainNetConfig, load_brain_net, weights_sha256
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
 from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
@@ -90,6 +92,7 @@ class BrainExtractor:
             RuntimeUnavailable: see :meth:`load`.
         """
         volume = scan if isinstance(scan, Volume) else read_volume(scan)
+        volume, notes = quiet_background(volume)
         self.load()
         assert self._network is not None
         first, mirrored, grid = self._network.distances(volume)
@@ -103,12 +106,13 @@ class BrainExtractor:
         inside = clean[0, 0] > 0
         unusual = unusual_shape(inside.numpy())
         brain = grid.to_scan(clean) > 0
-        millilitres = float(np.count_nonzero(brain) * np.prod(volume.voxel_mm) / 1000)
+        millilitres = np.count_nonzero(brain) * voxel_ml(volume.affine)
         cut = bool((inside & (faces < voxel_mm)).any())
         reason = hopeless(quality, millilitres, unusual, cut)
         if reason is not None:
             raise not_found(volume, reason)
-        return BrainMask(brain, "dal_fast", quality=quality, notes=doubts(quality, unusual))
+        notes += doubts(quality, unusual)
+        return BrainMask(brain, "dal_fast", quality=quality, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,8 @@ ROUNDEST, ROUND = 0.95, 0.925
 """Sphericity above which a mask is refused, and above which it is if its shape is unusual too; not
 where a face of the field of view cuts it. A ball of water had 0.98; nine real heads had 0.89 to
 0.91, and one at seven tenths of its size 0.92."""
+ODD_SHAPE = "brain-mask-shape"
+"""The flag on a mask of a shape that brains do not have."""
 SMALLEST_ML, LARGEST_ML = 150.0, 2600.0
 """Volumes beyond which a mask is refused; those of a flag are in :mod:`dal_fast.screening.qc`."""
 
@@ -84,7 +86,7 @@ def doubts(quality: MaskQuality, unusual: Sequence[str]) -> tuple[Note, ...]:
     if unusual:
         notes.append(
             Note(
-                "brain-mask-shape",
+                ODD_SHAPE,
                 f"the extracted brain mask has an unusual shape: {'; '.join(unusual)}. Is the "
                 "header's orientation right, and the whole head in view?",
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,13 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.brain_shape import shape_clauses
 from dal_fast.imaging.mask import BrainMask, MaskQuality
 from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.noisy_background import has_noisy_background, quiet_background
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
 from dal_fast.screening.chain import RUNTIME, chain_errors
 from dal_fast.screening.contrast import GUESSED, known_contrast
-from dal_fast.screening.qc import quality_flags
-from dal_fast.screening.result import Flag, Image, Region, Result
+from dal_fast.screening.qc import quality_flags, shape_flags
+from dal_fast.screening.result import Image, Region, Result
 from dal_fast.screening.scan import Head, Scan
 from dal_fast.screening.settings import CONTRASTS, Settings
 from dal_fast.weights import read_config, weights_sha256
@@ -57,8 +59,9 @@ class CompiledChain:
 
     def extract(self, volume: Volume) -> BrainMask:
         """As :meth:`dal_fast.screening.brain_extraction.BrainExtractor.extract`."""
+        volume, notes = quiet_background(volume)
         mask, _ = self.run(volume, None, brain_only=True)
-        return mask
+        return replace(mask, notes=notes + mask.notes)
 
     def run(
         self,
@@ -133,7 +136,11 @@ class CompiledScreener:
         """Screen a scan, or a head, whose brain is extracted on the way."""
         known = known_contrast(scan, self.settings.contrast)
         name = None if known is None else known.name
+        if isinstance(scan, Head) and scan.nonzero is not None:
+            scan = scan.with_brain(self.chain.extract(scan.volume), scan.timings)
         given = scan.mask if isinstance(scan, Scan) else None
+        if given is None and has_noisy_background(scan.volume):
+            given = self.chain.extract(scan.volume)
         mask, found = self.chain.run(scan.volume, given, name, self.settings.threshold)
         if isinstance(scan, Head):
             scan = scan.with_brain(mask, scan.timings)
@@ -144,7 +151,7 @@ class CompiledScreener:
         flags = quality_flags(
             volume, mask.data, inside.tissue, inside.image, above, known, looks_like, inside.bias
         )
-        flags += [Flag(note.code, note.message) for note in mask.notes]
+        flags += shape_flags(volume, mask)
         seconds = zip(_STAGES, found["seconds"], strict=False)
         timings = {**scan.timings, **{stage: spent for stage, spent in seconds if spent}}
         timings["quality"] = time.perf_counter() - start
@@ -184,11 +191,10 @@ class _ModelVolumes:
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.affine = np.array(found["affine"]).reshape(4, 4)
-        self.mask: NDArray[np.bool_] = found["mask"][0] != 0
-        self.image: NDArray[np.float32] = np.minimum(found["image"][0], np.float32(CEILING))
-        self.bias: NDArray[np.float32] = found["bias"][0] * self.mask
-        labels = (found["tissue"].argmax(0) + 1).astype(np.uint8)
-        self.tissue: NDArray[np.uint8] = labels * self.mask
+        self.mask: NDArray[np.bool_] = found["mask"].view(np.bool_)
+        self.image: NDArray[np.float32] = np.minimum(found["image"], np.float32(CEILING))
+        self.bias: NDArray[np.float32] = found["bias"] * self.mask
+        self.tissue: NDArray[np.uint8] = found["tissue"]
 
     def edges(self) -> NDArray[np.bool_]:
         """Of the anatomical image, as :meth:`dal_fast.models.dal.DAL.recouple` finds them."""

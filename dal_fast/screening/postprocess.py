@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.grid import voxel_ml
+from dal_fast.imaging.orientation import voxel_ml
 from dal_fast.ops import _map_stages as stages
 from dal_fast.ops import components3d, median3d, remove_small
 from dal_fast.ops._image_stages import served

@@ -10,10 +10,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from dal_fast.imaging.bids import parse_name
+from dal_fast.imaging.brain_shape import odd_mask
 from dal_fast.imaging.defects import find_defects
 from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.orientation import voxel_ml
 from dal_fast.metrics import MAD_TO_SIGMA
+from dal_fast.screening.brain_verdict import ODD_SHAPE
 from dal_fast.screening.contrast import KnownContrast
 from dal_fast.screening.result import Flag
 
@@ -21,7 +25,7 @@ MAX_VOXEL_MM = 3.0
 MAX_ANISOTROPY = 2.5
 BRAIN_ML = (700.0, 2200.0)
 MAX_CUT_CM2 = 4.0
-MIN_CONTRAST = 0.8
+MIN_CONTRAST, MIN_OVER_NOISE = 0.8, 2.0
 TISSUE_SHARE = (0.05, 0.75)
 MAX_ABOVE = 0.15
 MAX_FIELD = 0.3
@@ -51,6 +55,7 @@ def quality_flags(
     """
     checks: list[Callable[[], Flag | None]] = [
         lambda: _replaced(volume.nonfinite),
+        lambda: _contrast_agent(volume),
         lambda: _resolution(volume),
         lambda: _anisotropy(volume),
         lambda: _cropped(volume, brain),
@@ -70,6 +75,15 @@ def _replaced(count: int) -> Flag | None:
     if count == 0:
         return None
     return Flag("nonfinite-replaced", f"{count} NaN or infinite voxels were replaced by 0")
+
+
+def _contrast_agent(volume: Volume) -> Flag | None:
+    """A BIDS name with the entity ``ce``; of DICOM series the header says it."""
+    agent = parse_name(volume.path).entities.get("ce")
+    if agent is None:
+        return None
+    message = f"a contrast agent was given (ce-{agent}), which the model has never seen"
+    return Flag("contrast-agent", message)
 
 
 def _resolution(volume: Volume) -> Flag | None:
@@ -101,7 +115,7 @@ def _cropped(volume: Volume, brain: NDArray[np.bool_]) -> Flag | None:
 
 
 def _volume(volume: Volume, brain: NDArray[np.bool_]) -> Flag | None:
-    ml = float(np.count_nonzero(brain) * np.prod(volume.voxel_mm) / 1000)
+    ml = np.count_nonzero(brain) * voxel_ml(volume.affine)
     low, high = BRAIN_ML
     if low <= ml <= high:
         return None
@@ -124,7 +138,7 @@ def _shares(tissue: NDArray[np.uint8]) -> Flag | None:
 
 
 def _contrast(tissue: NDArray[np.uint8], x: NDArray[np.float32]) -> Flag | None:
-    """The best-separated two tissues are less than 0.8 robust standard deviations apart."""
+    """The best-separated two tissues are hardly apart, by their own spread or by the noise."""
     groups = [x[tissue == label] for label in (1, 2, 3)]
     groups = [g for g in groups if g.size > 100]
     if len(groups) < 2:
@@ -133,10 +147,23 @@ def _contrast(tissue: NDArray[np.uint8], x: NDArray[np.float32]) -> Flag | None:
     spread = np.mean(
         [MAD_TO_SIGMA * np.median(np.abs(g - m)) for g, m in zip(groups, middle, strict=True)]
     )
-    contrast = float(np.ptp(middle) / max(float(spread), 1e-6))
-    if contrast >= MIN_CONTRAST:
-        return None
-    return Flag("low-contrast", f"tissues differ by only {contrast:.2f} of their own spread")
+    apart = float(np.ptp(middle))
+    contrast, over_noise = (apart / max(s, 1e-6) for s in (float(spread), _noise(tissue, x)))
+    if contrast < MIN_CONTRAST:
+        return Flag("low-contrast", f"tissues differ by only {contrast:.2f} of their own spread")
+    if over_noise < MIN_OVER_NOISE:
+        return Flag("low-contrast", f"tissues differ by only {over_noise:.2f} times the noise")
+    return None
+
+
+def _noise(tissue: NDArray[np.uint8], x: NDArray[np.float32]) -> float:
+    """Robust standard deviation of what neighbours of the same tissue differ by, over √2."""
+    one, other = (slice(start, len(x) // 3 * 3, 3) for start in (0, 1))
+    alike = (tissue[one] == tissue[other]) & (tissue[one] > 0)
+    if not alike.any():
+        return 0.0
+    between = np.abs(x[one][alike] - x[other][alike])
+    return float(MAD_TO_SIGMA * np.median(between) / np.sqrt(2))
 
 
 def _unexpected(known: KnownContrast | None, looks_like: str) -> Flag | None:
@@ -178,7 +205,7 @@ def mask_flags(volume: Volume, mask: BrainMask) -> list[Flag]:
         volume: the scan as read.
         mask: its brain.
     """
-    notes = (*volume.notes, *find_defects(volume, mask.data), *mask.notes)
+    notes = (*volume.notes, *find_defects(volume, mask.data))
     checks = (
         _replaced(volume.nonfinite),
         _resolution(volume),
@@ -186,4 +213,25 @@ def mask_flags(volume: Volume, mask: BrainMask) -> list[Flag]:
         _cropped(volume, mask.data),
         _volume(volume, mask.data),
     )
-    return [Flag(n.code, n.message) for n in notes] + [flag for flag in checks if flag is not None]
+    raised = [flag for flag in checks if flag is not None]
+    return [Flag(n.code, n.message) for n in notes] + raised + shape_flags(volume, mask)
+
+
+def shape_flags(volume: Volume, mask: BrainMask) -> list[Flag]:
+    """What is doubtful about a mask: its notes, and its shape where they say nothing of it.
+
+    Args:
+        volume: the scan as read.
+        mask: its brain, wherever it comes from.
+    """
+    flags = [Flag(note.code, note.message) for note in mask.notes]
+    if any(flag.code == ODD_SHAPE for flag in flags):
+        return flags
+    clauses = odd_mask(mask.data, volume.affine)
+    if clauses:
+        message = (
+            f"the brain mask has an unusual shape in the patient's axes: {'; '.join(clauses)}. Is "
+            "it the brain, and is the header's orientation right?"
+        )
+        flags.append(Flag(ODD_SHAPE, message))
+    return flags

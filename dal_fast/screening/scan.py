@@ -11,8 +11,10 @@ import numpy as np
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.bids import parse_name
-from dal_fast.imaging.mask import BrainMask, NoMask, find_mask, skull_present
+from dal_fast.imaging.brain_shape import odd_mask
+from dal_fast.imaging.mask import BrainMask, NoMask, find_mask, skull_present, sphericity
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.imaging.orientation import voxel_ml
 
 NonFinite = Literal["refuse", "replace"]
 Brain = Literal["auto", "given", "strip", "hd-bet"]
@@ -29,6 +31,10 @@ ORIGINS = {
     "hd-bet": "extracted by HD-BET",
 }
 """Where a mask comes from, in words, by :attr:`dal_fast.imaging.mask.BrainMask.source`."""
+ROUGH = 0.75
+"""Sphericity below which non-zero voxels of an odd shape may be a whole small head."""
+SAME_BRAIN = 0.9
+"""Dice with the extracted brain from which non-zero voxels of such a shape are one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +72,10 @@ class Scan:
 
         JSON-ready; ``Source`` is a value of :attr:`dal_fast.imaging.mask.BrainMask.source`.
         """
-        voxel_ml = float(np.prod(self.volume.voxel_mm)) / 1000
+        count = int(np.count_nonzero(self.mask.data))
         facts: dict[str, Any] = {
             "Source": self.mask.source,
-            "VolumeML": round(int(np.count_nonzero(self.mask.data)) * voxel_ml, 3),
+            "VolumeML": round(count * voxel_ml(self.volume.affine), 3),
         }
         quality = self.mask.quality
         if quality is not None:
@@ -97,6 +103,7 @@ class Head:
         extractor: ``"strip"`` or ``"hd-bet"``.
         timings: seconds spent so far, by stage.
         contrast: ``"T1w"``, ``"T2w"`` or ``"FLAIR"``, where a header says so.
+        nonzero: its non-zero voxels, where they may be a stripped brain after all.
     """
 
     name: str
@@ -104,9 +111,11 @@ class Head:
     extractor: Brain
     timings: dict[str, float]
     contrast: str | None = None
+    nonzero: BrainMask | None = None
 
     def with_brain(self, mask: BrainMask, timings: dict[str, float]) -> Scan:
         """The scan that it is once its brain was found; see :func:`scan_of`."""
+        mask = mask if self.nonzero is None else stripped_or_extracted(self.nonzero, mask)
         scan = scan_of(self.volume, mask, self.name, timings)
         return replace(scan, contrast=self.contrast)
 
@@ -218,8 +227,23 @@ def scan_or_head(
     start = time.perf_counter()
     found = find_mask(volume, mask)
     timings = {**timings, "brain mask": time.perf_counter() - start}
-    if not isinstance(found, NoMask):
-        return scan_of(volume, found, name, timings)
-    if brain == "given":
-        raise skull_present(volume, found)
-    return Head(name, volume, "strip", timings)
+    if isinstance(found, NoMask):
+        if brain == "given":
+            raise skull_present(volume, found)
+        return Head(name, volume, "strip", timings)
+    if brain == "auto" and found.source == "nonzero" and may_be_head(volume, found):
+        return Head(name, volume, "strip", timings, nonzero=found)
+    return scan_of(volume, found, name, timings)
+
+
+def may_be_head(volume: Volume, nonzero: BrainMask) -> bool:
+    """Whether non-zero voxels that pass for a stripped brain may be a small or cut head."""
+    shape = odd_mask(nonzero.data, volume.affine)
+    return bool(shape) and sphericity(nonzero.data, volume.voxel_mm) < ROUGH
+
+
+def stripped_or_extracted(nonzero: BrainMask, extracted: BrainMask) -> BrainMask:
+    """The non-zero voxels of a scan where they are the brain that was extracted from it."""
+    both = int(np.count_nonzero(nonzero.data & extracted.data))
+    total = int(np.count_nonzero(nonzero.data)) + int(np.count_nonzero(extracted.data))
+    return nonzero if 2 * both >= SAME_BRAIN * total else extracted

@@ -31,7 +31,7 @@ from dal_fast.screening.device.result import result_of
 from dal_fast.screening.device.runner import Screened, make_chain
 from dal_fast.screening.model_input import ModelInput, prepare_input
 from dal_fast.screening.model_output import ModelOutput, check_model_score
-from dal_fast.screening.qc import quality_flags
+from dal_fast.screening.qc import quality_flags, shape_flags
 from dal_fast.screening.result import Flag, Image, Result
 from dal_fast.screening.runtimes import make_runtime
 from dal_fast.screening.scan import (
@@ -313,7 +313,7 @@ class Screener:
             anomaly_map.looks_like,
             None if bias is None else bias.data,
         )
-        flags += [Flag(note.code, note.message) for note in scan.mask.notes]
+        flags += shape_flags(volume, scan.mask)
         flags += self._model_flags(model_output, model_input.mask)
         clock.lap("regions")
         return Result(

@@ -344,3 +344,16 @@ def test_standing_among_healthy_others():
     assert found["sub-00_T2w"].percentile == 0
     assert rank_scores(people, healthy[:FEWEST])["sub-05_T2w"].n == 5
     assert "sub-00_T2w" not in rank_scores(people, healthy[:FEWEST])
+
+
+def test_nonfinite_voxels_are_refused_or_replaced_as_the_refusal_says(tmp_path, weights):
+    dataset, out = tmp_path / "ds", tmp_path / "out"
+    (dataset / "sub-01/anat").mkdir(parents=True)
+    (dataset / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    data, affine, _ = phantom("LAS", (4.0, 4.0, 4.0))
+    save(dataset / "sub-01/anat/sub-01_T1w.nii.gz", np.where(data > 0, data, np.nan), affine)
+    refused = app_run(dataset, out, "participant", weights)
+    assert refused.exit_code == 1
+    assert "--nonfinite replace" in (out / "failures.tsv").read_text("utf-8")
+    assert app_run(dataset, out, "participant", weights, "--nonfinite", "replace").exit_code == 0
+    assert (out / "sub-01/anat/sub-01_desc-anomaly_T1w.nii.gz").is_file()

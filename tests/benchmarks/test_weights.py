@@ -2,6 +2,7 @@
 
 from benchmarks import weights
 from dal_fast.evaluation.case_metrics import CaseMetrics
+from dal_fast.evaluation.report.results import write_cases
 
 
 def _rows(precisions, above):
@@ -33,3 +34,11 @@ def test_the_files_are_paired_by_case():
         "| `default` | – | 0.10 (n=1) | – |",
         "| `published` | – | 0.20 (n=1) | – |",
     ]
+
+
+def test_what_was_measured_is_read_again(tmp_path):
+    rows = _rows([("small", 0.25), ("large", 0.5)], 0.001)
+    write_cases(tmp_path / "default.csv", rows)
+    again = list(weights._read(tmp_path / "default.csv"))
+    assert weights.table({"default": again}) == weights.table({"default": rows})
+    assert weights.healthy({"default": again}) == weights.healthy({"default": rows})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from heads import points_of
 
-from dal_fast.imaging.brain_shape import unusual_shape
+from dal_fast.imaging.brain_shape import in_world, odd_mask, unusual_shape
 
 TURNS = {
     "upside down": (lambda m: m[:, :, ::-1], "as if upside down"),
@@ -48,6 +48,39 @@ def test_a_ball_is_no_brain():
     assert "its width and length are not a brain's" in unusual_shape(ball)
 
 
+def turned(degrees):
+    a = np.deg2rad(degrees)
+    affine = np.diag([2.5, 2.5, 2.5, 1.0])
+    affine[1:3, 1:3] = 2.5 * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+    return affine
+
+
+def test_a_header_that_tilts_the_brain_is_noticed():
+    assert odd_mask(brain(), turned(0)) == []
+    assert odd_mask(brain(), turned(10)) == []
+    assert odd_mask(brain(), turned(40)) != []
+    assert unusual_shape(brain()) == []  # along the scan's own axes it is none
+    assert odd_mask(np.zeros((8, 8, 8), bool), turned(10)) == []
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPI", "SAL", "PIR"])
+def test_the_order_of_a_files_axes_does_not_matter(axes):
+    image = nib.Nifti1Image(brain().astype(np.uint8), turned(0))
+    order = nib.orientations.axcodes2ornt(tuple(axes))
+    image = image.as_reoriented(
+        nib.orientations.ornt_transform(nib.io_orientation(image.affine), order)
+    )
+    mask = np.asanyarray(image.dataobj) > 0
+    one, other = in_world(mask, image.affine), in_world(brain(), turned(0))
+    assert np.count_nonzero(one != other) < 0.04 * np.count_nonzero(one)  # ties of the nearest
+
+
+def test_an_egg_is_rounder_than_a_brain():
+    points = points_of((60, 70, 60), turned(0)) - 75
+    egg = np.linalg.norm(points / [62, 80, 60], axis=-1) < 1
+    assert "it is rounder than a brain" in odd_mask(egg, turned(0))
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("turn", [None, *TURNS])
 def test_real_brains(shared_data, turn):
@@ -59,3 +92,4 @@ def test_real_brains(shared_data, turn):
         if turn is not None:
             mask = TURNS[turn][0](mask)
         assert bool(unusual_shape(mask)) == (turn is not None), path.name
+        assert bool(odd_mask(mask, image.affine)) == (turn is not None), path.name

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.orientation import Note
 from dal_fast.screening.contrast import KnownContrast
-from dal_fast.screening.qc import quality_flags
+from dal_fast.screening.qc import quality_flags, shape_flags
 
 
 def case(voxel_mm=(2.0, 2.0, 2.0), side=128, radius=68):
@@ -78,6 +79,31 @@ def test_tissue():
     assert codes(**{**inputs, "normalised": flat}) == ["low-contrast"]
     nothing = {**inputs, "tissue": np.zeros_like(one)}
     assert codes(**nothing) == []
+
+
+def test_tissues_that_drown_in_noise():
+    inputs = case()
+    for scale, raised in ((0.2, False), (0.3, True)):
+        noise = np.random.default_rng(2).normal(0, scale, inputs["tissue"].shape)
+        grey = np.array([0, 0.2, 0.5, 0.7])[inputs["tissue"]] + noise
+        flags = quality_flags(**{**inputs, "normalised": grey.astype(np.float32)})
+        assert [flag.code for flag in flags] == ["low-contrast"] * raised
+        assert all("times the noise" in flag.message for flag in flags)
+
+
+def test_doubts_about_a_mask():
+    inputs = case()
+    volume, ball = inputs["volume"], BrainMask(inputs["brain"], "file")
+    assert [flag.code for flag in shape_flags(volume, ball)] == ["brain-mask-shape"]
+    notes = (Note("brain-mask-uncertain", "…"), Note("brain-mask-shape", "…"))
+    assert len(shape_flags(volume, replace(ball, notes=notes))) == 2  # it is said once
+
+
+@pytest.mark.parametrize(("name", "raised"), [("ce-gd_T1w", True), ("acq-ce_T1w", False)])
+def test_a_contrast_agent_in_the_name(name, raised):
+    inputs = case()
+    volume = replace(inputs["volume"], path=Path(f"sub-01_{name}.nii.gz"))
+    assert codes(**{**inputs, "volume": volume}) == ["contrast-agent"] * raised
 
 
 def test_counts():

@@ -7,7 +7,7 @@ from typing import Any
 
 from dal_fast.screening.contrast import KnownContrast
 from dal_fast.screening.device.runner import Screened
-from dal_fast.screening.qc import quality_flags
+from dal_fast.screening.qc import quality_flags, shape_flags
 from dal_fast.screening.result import Flag, Image, Result
 from dal_fast.screening.scan import Scan
 
@@ -43,7 +43,7 @@ def result_of(
         found.looks_like,
         found.bias,
     )
-    flags += [Flag(note.code, note.message) for note in scan.mask.notes]
+    flags += shape_flags(volume, scan.mask)
     return Result(
         name=scan.name,
         source=scan.source,
