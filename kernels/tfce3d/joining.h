@@ -22,7 +22,7 @@ struct Branch {
 // A voxel that more than one group is above, see links.h.
 struct Saddle {
   uint32_t position;  // in the volume
-  uint32_t others;  // cells that stand for groups; when it is settled, those of branches beyond the second one
+  uint32_t others;  // cells that stand for groups; once settled, for branches beyond the second one
   uint32_t first, second;  // branches that it joins; the same ones if it joins only one
 };
 
@@ -37,8 +37,8 @@ struct PlaneNodes {
   uint32_t saddles_end, maxima_begin;
 };
 
-// The component tree of n voxels. Of each voxel, by number and by rank, `branches` and `joins` have the branch
-// that it joins, or kFlag and the node of its saddle.
+// The component tree of n voxels. Of each voxel, by number and by rank, `branches` and `joins` have the
+// branch that it joins, or kFlag and the node of its saddle.
 struct Tree {
   uint32_t n;
   const Word* words;
@@ -55,7 +55,8 @@ struct Tree {
   }
 };
 
-// While planes are linked: the number of the next voxel, and the nodes of the next saddle and the last maximum.
+// While planes are linked: the number of the next voxel, and the nodes of the next saddle and the last
+// maximum.
 struct Next {
   uint32_t number, saddle, maximum;
 

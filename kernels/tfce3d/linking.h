@@ -50,7 +50,8 @@ struct Window {
     at = take(positive, plane.words, at);
     for (T* of : values) std::fill_n(of, plane.size(), T(0));
     for (auto& of_plane : later)
-      for (uint64_t* of : of_plane) std::fill_n(of, plane.words, ~uint64_t(0));  // none is below the background
+      for (uint64_t* of : of_plane)
+        std::fill_n(of, plane.words, ~uint64_t(0));  // none is below the background
   }
 
   // Of plane z, from its first cell on.
@@ -98,7 +99,8 @@ DAL_INLINE void bytes_from_bits(const uint64_t (&words)[5], uint8_t* bytes) {
 #if defined(__BMI2__)
       eight |= _pdep_u64(byte, 0x0101010101010101) << bit;
 #else
-      const uint64_t apart = byte * 0x0101010101010101 & 0x8040201008040201;  // the lowest bit in the first byte
+      const uint64_t apart =
+          byte * 0x0101010101010101 & 0x8040201008040201;  // the lowest bit in the first byte
       eight |= ((apart + 0x7f7f7f7f7f7f7f7f) >> 7 & 0x0101010101010101) << bit;
 #endif
     }
@@ -124,7 +126,8 @@ struct Linking {
       A* const row = window.value(z) + y * shape.row;
       uint32_t* const branch = window.branch(z) + y * shape.row;
       const int64_t offset = (z * p.height + y) * p.width;
-      if (z < 0 || z >= p.depth || positive_before(words, offset) == positive_before(words, offset + p.width)) {
+      if (z < 0 || z >= p.depth ||
+          positive_before(words, offset) == positive_before(words, offset + p.width)) {
         std::fill_n(row, p.width, A(0));
         continue;
       }
@@ -163,7 +166,8 @@ struct Linking {
       window.is_positive()[word] = positive;
       for (int cell = kCentre + 1; cell < kCells; ++cell)
         window.is_above(z, cell)[word] =
-            positive ? higher(centre + at, window.value(z + cell / 9 - 1) + in_plane(cell) + at) : ~uint64_t(0);
+            positive ? higher(centre + at, window.value(z + cell / 9 - 1) + in_plane(cell) + at)
+                     : ~uint64_t(0);
     }
   }
 
@@ -176,14 +180,17 @@ struct Linking {
         above.of[cell] = load_bits(window.is_above(z, cell) + at / kWord) & positive;
       else if (cell < kCentre)  // above, unless it is below as seen from there
         above.of[cell] =
-            ~bits_from(window.is_above(z + cell / 9 - 1, kCells - 1 - cell), at + in_plane(cell)) & positive;
+            ~bits_from(window.is_above(z + cell / 9 - 1, kCells - 1 - cell), at + in_plane(cell)) &
+            positive;
     above.of[kCentre] = Bits{};
     return link<connectivity>(above);
   }
 
-  // Writes what is known of word `k` of a block, whose voxels begin at `value` and `branch`, cell `at` of plane z.
-  DAL_INLINE void write(const Links& links, int k, uint64_t positive, int64_t z, int64_t at, const int64_t (&steps)[kCells],
-                        const A* value, uint32_t* branch, Next& next) const {
+  // Writes what is known of word `k` of a block, whose voxels begin at `value` and `branch`, cell `at` of
+  // plane z.
+  DAL_INLINE void write(const Links& links, int k, uint64_t positive, int64_t z, int64_t at,
+                        const int64_t (&steps)[kCells], const A* value, uint32_t* branch,
+                        Next& next) const {
     const uint64_t maxima = positive & ~links.above[k];
     for (uint64_t left = maxima; left; left &= left - 1) {
       const uint32_t own = --next.maximum;
@@ -194,7 +201,8 @@ struct Linking {
       const int i = __builtin_ctzll(left);
       uint32_t others = 0;
 #pragma GCC unroll 27
-      for (int cell = 0; cell < kCells; ++cell) others |= uint32_t(links.others.of[cell][k] >> i & 1) << cell;
+      for (int cell = 0; cell < kCells; ++cell)
+        others |= uint32_t(links.others.of[cell][k] >> i & 1) << cell;
       const auto cell = uint32_t(at + i), row = uint32_t(shape.row);
       const auto position = uint32_t(z * p.height * p.width + cell / row * p.width + cell % row);
       tree.nodes[next.saddle++].saddle = {position, others, 0, 0};
@@ -224,7 +232,8 @@ struct Linking {
       const Links links = links_at<connectivity>(z, at, positive, window);
       for (int k = 0; k < kBlockWords; ++k) {
         const int64_t first = at + k * kWord;
-        write(links, k, positive[k], z, first, steps, window.value(z) + first, window.branch(z) + first, next);
+        write(links, k, positive[k], z, first, steps, window.value(z) + first, window.branch(z) + first,
+              next);
       }
     }
     tree.planes[z] = {next.saddle, next.maximum};

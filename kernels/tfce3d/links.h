@@ -59,8 +59,8 @@ struct Offsets {
   }
 };
 
-// Cells in the order of preference. Those that come before the voxel have joined a branch when it is linked;
-// one that shares a face touches most of the others, so that a flood from there soon ends.
+// Cells in the order of preference. Those that come before the voxel have joined a branch when it is
+// linked; one that shares a face touches most of the others, so that a flood from there soon ends.
 constexpr int kPreferred[kCells - 1] = {4,  10, 12, 1,  3,  5,  7,  9,  11, 0,  2,  6,  8,
                                         14, 16, 22, 15, 17, 19, 21, 23, 25, 18, 20, 24, 26};
 

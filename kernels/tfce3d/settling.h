@@ -13,10 +13,12 @@ namespace DAL_ISA {
 // Several threads read and write the same places while branches are settled; whatever is read leads to the
 // branch.
 DAL_INLINE uint32_t relaxed(const uint32_t& place) { return __atomic_load_n(&place, __ATOMIC_RELAXED); }
-DAL_INLINE void relax(uint32_t& place, uint32_t value) { __atomic_store_n(&place, value, __ATOMIC_RELAXED); }
+DAL_INLINE void relax(uint32_t& place, uint32_t value) {
+  __atomic_store_n(&place, value, __ATOMIC_RELAXED);
+}
 
-// A voxel that was linked before the one that it leads to has kFlag and that one's number: it takes over that
-// one's branch, and so do all on the way there.
+// A voxel that was linked before the one that it leads to has kFlag and that one's number: it takes over
+// that one's branch, and so do all on the way there.
 inline void settle(uint32_t* branches, uint32_t number) {
   uint32_t end = relaxed(branches[number]);
   while (end & kFlag) end = relaxed(branches[end & ~kFlag]);
@@ -24,9 +26,12 @@ inline void settle(uint32_t* branches, uint32_t number) {
     relax(branches[number], end);
 }
 
-// Settles [begin, end): a few steps at once for all, as it cannot be foreseen who needs them; then the rest.
+constexpr int64_t kFew = 16;  // voxels that are settled at once
+
+// Settles [begin, end): a few steps at once for all, as it cannot be foreseen who needs them; then the
+// rest.
 DAL_INLINE void settle_few(uint32_t* branches, uint32_t begin, uint32_t end) {
-  constexpr int kFew = 16, kSteps = 3;
+  constexpr int kSteps = 3;
   if (end - begin == kFew) {
     constexpr uint32_t kPrefetch = 8 * kFew;
     if (begin >= kPrefetch)
@@ -53,8 +58,8 @@ inline void settle_branches(const Tree& tree, int64_t chunk, int threads) {
   const int64_t chunks = ceil_div(tree.n, chunk);
   parallel_for(chunks, threads, [&](int64_t task, int) {
     const int64_t begin = (chunks - 1 - task) * chunk;
-    for (int64_t end = std::min<int64_t>(tree.n, begin + chunk); end > begin; end -= 16)
-      settle_few(tree.branches, uint32_t(std::max(begin, end - 16)), uint32_t(end));
+    for (int64_t end = std::min<int64_t>(tree.n, begin + chunk); end > begin; end -= kFew)
+      settle_few(tree.branches, uint32_t(std::max(begin, end - kFew)), uint32_t(end));
   });
 }
 
@@ -80,14 +85,16 @@ struct Saddles {
   template <class F>
   void each(F&& f) const {
     for (int64_t z = begin; z < end; ++z)
-      for (auto node = uint32_t(positive_before(tree.words, z * plane)); node < tree.planes[z].saddles_end; ++node)
+      for (auto node = uint32_t(positive_before(tree.words, z * plane)); node < tree.planes[z].saddles_end;
+           ++node)
         f(node, tree.nodes[node].saddle);
   }
 
   uint32_t branch_at(int64_t position) const { return tree.branches[number_of(tree.words, position)]; }
   bool is_own(uint32_t branch) const { return branch >= first && branch < last; }
 
-  // Are two branches known to hang together here? If not, they do from now on; of other planes nothing is known.
+  // Are two branches known to hang together here? If not, they do from now on; of other planes nothing is
+  // known.
   bool joined(uint32_t a, uint32_t b) const {
     if (a == b || !is_own(a) || !is_own(b)) return a == b;
     a = find(tree.nodes, a);
@@ -121,7 +128,8 @@ struct Saddles {
     }
   }
 
-  // items: of all voxels, by number; spare: room for as many, of which the saddles take the part of their voxels.
+  // items: of all voxels, by number; spare: room for as many, of which the saddles take the part of their
+  // voxels.
   void settle(const Ranked<T>* items, Ranked<T>* spare) const {
     Ranked<T>*sorted = spare + first, *end_of_sorted = sorted;
     each([&](uint32_t node, Saddle& saddle) {
@@ -152,7 +160,8 @@ struct Saddles {
 
   void mark() const {
     each([&](uint32_t node, const Saddle& saddle) {
-      if (saddle.first != saddle.second) tree.branches[number_of(tree.words, saddle.position)] = kFlag | node;
+      if (saddle.first != saddle.second)
+        tree.branches[number_of(tree.words, saddle.position)] = kFlag | node;
     });
   }
 };

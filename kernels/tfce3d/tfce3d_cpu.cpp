@@ -1,5 +1,5 @@
-// One volume at a time: number, link, settle, sort, join, integrate. Joining and the last sum take one thread,
-// beside which the others prepare what it needs next; all else is shared.
+// One volume at a time: number, link, settle, sort, join, integrate. Joining and the last sum take one
+// thread, beside which the others prepare what it needs next; all else is shared.
 //
 //   number     numbering.h: the positive voxels as bits; their numbers in raster order
 //   link       links.h, linking.h: which neighbours tell the components that a voxel joins
@@ -84,8 +84,8 @@ struct Ranks {
     tree.nodes = arena.take<Node>(n);
     end = arena.at;
   }
-  // What shares its memory with what is not needed any more: sums by rank (n + 1), once they are sorted; sums
-  // by number (n + kBeyond), in the end.
+  // What shares its memory with what is not needed any more: sums by rank (n + 1), once they are sorted;
+  // sums by number (n + kBeyond), in the end.
   double* total() const { return reinterpret_cast<double*>(spare); }
   T* result() const { return reinterpret_cast<T*>(tree.parent); }
 };
@@ -154,8 +154,8 @@ void with_power(double e, F&& f) {
   f([e](double x) { return std::pow(x, e); });
 }
 
-// Calls f with a function of (begin, end): total[i] becomes area^E (x(u)^(H+1) - x(parent)^(H+1)) of the voxel u
-// of rank i.
+// Calls f with a function of (begin, end): total[i] becomes area^E (x(u)^(H+1) - x(parent)^(H+1)) of the
+// voxel u of rank i.
 template <class T, class F>
 void with_terms(const Tfce3dProblem& p, const Ranks<T>& r, F&& f) {
   with_power(p.height_power + 1, [&](auto height) {
@@ -182,8 +182,8 @@ void with_terms(const Tfce3dProblem& p, const Ranks<T>& r, F&& f) {
   });
 }
 
-// Adds up from rank end - 1 to `begin`. Nearly always the parent is the next lower voxel, whose sum is at hand:
-// it is not waited for until it is stored and read again.
+// Adds up from rank end - 1 to `begin`. Nearly always the parent is the next lower voxel, whose sum is at
+// hand: it is not waited for until it is stored and read again.
 template <class T>
 void add_up(const Ranks<T>& r, int64_t begin, int64_t end) {
   double* const total = r.total();
