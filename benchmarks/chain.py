@@ -149,12 +149,12 @@ def stock_pace(scans: list[Path], out: Path, weights: str, processes: int) -> fl
 def run_ours(scans: list[Path], out: Path, weights: str, runtime: str) -> Measured:
     from dal_fast import context
     from dal_fast.batch.resident import make_screener
-    from dal_fast.memory import keep_freed_memory
+    from dal_fast.batch.worker import choose_memory
     from dal_fast.screening.scan import load_scan
 
-    keep_freed_memory()
     context.set_threads(THREADS)
     screener = make_screener({"weights": weights, "runtime": runtime})
+    choose_memory()
     seconds, stages = [], []
     for path in (scans[0], *scans):
         start = time.perf_counter()

@@ -1,17 +1,19 @@
 """Train on a GPU for a given time, from a pack of brains, with the package's own trainer.
 
     python -m benchmarks.gpu_train --pack .carry/brains.zip --out FOLDER --seconds 400
-        [--recipe default] [--widths 16 32 96 192] [--brains 1] [--device cpu]
+        [--recipe default] [--from WEIGHTS] [--widths 16 32 96 192] [--brains 1] [--device cpu]
 
 Brains and synthesis are on the device; several threads make the samples of the steps ahead, each on
 a stream of its own, since drawing a sample waits for the device many times. A sample is a function
 of its step alone, so the threads change nothing about what is learned. On a GPU the networks run in
 bfloat16 and everything else in float32.
 
-The first steps are timed and thrown away: from their pace follows how many steps of the recipe fit,
-so that the learning rate and the samples' difficulty run through the whole schedule. Every minute,
-and at the end, the averaged weights are written to ``weights.safetensors``. They hold no thresholds
-yet: :mod:`benchmarks.gpu_finish` adds them, where time costs less.
+The first steps of each stage are timed and thrown away: from their paces follows how many steps of
+the recipe fit, so that every stage gets its share of the steps, and the learning rate and the
+samples' difficulty run through the whole schedule. Every minute, and at the end, the averaged
+weights are written to ``weights.safetensors``. They hold no thresholds yet:
+:mod:`benchmarks.gpu_finish` adds them, where time costs less. Networks that serve training only go
+to ``trained.safetensors`` with all others: ``--from`` takes either file, and starts from it.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import torch
 
 from benchmarks import gpu_pack
 from dal_fast.models import AnyModel, inference_parts, save_weights
+from dal_fast.ops._dispatch import resolve
 from dal_fast.synthesis.brains import Brain, is_held_out
 from dal_fast.training.ahead import THREADS, Ahead
 from dal_fast.training.config import LOSS_NAMES, TrainConfig, read_config
@@ -38,7 +41,7 @@ from dal_fast.training.loop import Step, Training
 from dal_fast.training.samples import Samples
 from dal_fast.training.train import build, make_fabric, needs_twins
 
-TRIAL = (12, 24)  # steps: to warm up, and to time
+TRIAL = (10, 16)  # steps of each stage: to warm up, and to time
 SAFETY = 0.97  # of the time that the steps are planned for
 EVERY = 60.0  # seconds from one writing of the weights to the next
 LINE_EVERY = 50  # steps
@@ -51,12 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = _config(options)
     fabric = make_fabric(options.device, 1, config)
     brains = [_moved(one, fabric.device) for one in brains]
-    print(f"{len(brains)} brains to learn from, on {fabric.device}, {config.precision}", flush=True)
+    kernels = resolve("auto", brains[0].structures)
+    print(
+        f"{len(brains)} brains to learn from, on {fabric.device}, {config.precision}, "
+        f"kernels: {kernels}",
+        flush=True,
+    )
     options.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        pace = _pace(config, brains, fabric, Path(folder), options)
-    config = _lasting(config, pace * SAFETY * (end - time.monotonic()))
-    print(f"{pace:.2f} steps/s: {config.steps} steps", flush=True)
+    paces = []
+    for number in range(len(config.stages)):
+        with tempfile.TemporaryDirectory() as folder:
+            paces.append(_pace(config, number, brains, fabric, Path(folder), options))
+    config = _lasting(config, paces, SAFETY * (end - time.monotonic()))
+    for stage, pace in zip(config.stages, paces, strict=True):
+        print(f"{stage.name}: {pace:.2f} steps/s, {stage.steps} steps", flush=True)
     with (
         tempfile.TemporaryDirectory() as folder,
         Run(config, brains, fabric, Path(folder), options) as run,
@@ -83,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--recipe", default="default")
+    parser.add_argument("--from", dest="init", help="weights to start from; default the recipe's")
     parser.add_argument("--widths", type=int, nargs="+", help="of E_A, finest first")
     parser.add_argument("--brains", type=int, help="of a step; default the recipe's")
     parser.add_argument("--producers", type=int, default=THREADS, help="threads that make samples")
@@ -98,6 +110,8 @@ def _config(options: argparse.Namespace) -> TrainConfig:
     if options.brains:
         samples = config.samples.model_copy(update={"brains": options.brains})
         config = config.model_copy(update={"samples": samples})
+    if options.init:
+        config = config.model_copy(update={"init": options.init})
     precision = "bf16-mixed" if options.device == "cuda" else "32-true"
     return config.model_copy(update={"precision": precision})
 
@@ -108,18 +122,24 @@ def _moved(one: Brain, device: torch.device) -> Brain:
 
 
 def _pace(
-    config: TrainConfig, brains: list[Brain], fabric: Any, folder: Path, options: argparse.Namespace
+    config: TrainConfig,
+    number: int,
+    brains: list[Brain],
+    fabric: Any,
+    folder: Path,
+    options: argparse.Namespace,
 ) -> float:
-    """Steps a second of the first stage at full difficulty, of a training that is thrown away."""
+    """Steps a second of one stage at full difficulty, of a training that is thrown away."""
     warm, timed = (2, 3) if options.device == "cpu" else TRIAL
-    short = _with_steps(
-        config, [warm + timed + 1] * len(config.stages), easy_until=0.0, hard_from=0.0
-    )
-    with Run(short, brains, fabric, folder, options) as run:
+    steps = [1] * len(config.stages)
+    steps[number] = warm + timed + 1
+    first = number + warm  # a step of each stage before it
+    with Run(_with_steps(config, steps, easy_until=0.0, hard_from=0.0), brains, fabric, folder,
+             options) as run:  # fmt: skip
         for step in run.training.steps():
-            if step.number == warm:
+            if step.number == first:
                 start = time.monotonic()
-            if step.number == warm + timed:
+            if step.number == first + timed:
                 return timed / (time.monotonic() - start)
     raise AssertionError("a stage has more steps than that")
 
@@ -130,10 +150,11 @@ def _with_steps(config: TrainConfig, steps: Sequence[int], **others: float) -> T
     return config.model_copy(update={"stages": stages})
 
 
-def _lasting(config: TrainConfig, steps: float) -> TrainConfig:
-    """The recipe with so many steps in all, shared among its stages as before; the trainer's own
-    checkpoints, which nobody reads here, at their ends only."""
-    shares = [max(1, round(stage.steps / config.steps * steps)) for stage in config.stages]
+def _lasting(config: TrainConfig, paces: Sequence[float], seconds: float) -> TrainConfig:
+    """The recipe for so many seconds, its steps shared among its stages as before; the trainer's
+    own checkpoints, which nobody reads here, at their ends only."""
+    whole = sum(stage.steps / pace for stage, pace in zip(config.stages, paces, strict=True))
+    shares = [max(1, round(stage.steps * seconds / whole)) for stage in config.stages]
     return _with_steps(config, shares).model_copy(update={"checkpoint_every": sum(shares)})
 
 
@@ -213,8 +234,10 @@ def _write(folder: Path, training: Training, config: TrainConfig) -> None:
         "torch": torch.__version__,
         "use": "research use, not a medical device",
     }
-    parts = inference_parts(config.model)
-    save_weights(folder / "weights.safetensors", model, card, parts=parts)
+    needed = inference_parts(config.model)
+    save_weights(folder / "weights.safetensors", model, card, parts=needed)
+    if set(model.parts) > set(needed):
+        save_weights(folder / "trained.safetensors", model, card, parts=model.parts)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ evidence() {
   installed
   if [ -z "$rehearsal" ]; then
     export DAL_FAST_ENGINES=cuda,triton
-    step conformance 100 "${pytest[@]}" -n 8 tests/conformance/test_conformance.py
+    step conformance 100 "${pytest[@]}" -n 12 tests/conformance/test_conformance.py
     step gpu 70 "${pytest[@]}" tests/gpu
   else
     export DAL_FAST_ENGINES=portable
@@ -123,6 +123,13 @@ evidence() {
   fi
   step kernels 120 "$python" -m benchmarks.gpu_run --device "$device" --out "$out" "${kernels[@]}"
   step chain 120 "$python" -m benchmarks.gpu_chain --device "$device" --out "$out" --pack "$pack" "${chain[@]}"
+  if [ -z "$rehearsal" ]; then
+    step profile 45 ncu --profile-from-start off --clock-control none --csv --page details \
+      --section SpeedOfLight --section LaunchStats --section Occupancy --section WarpStateStats \
+      --section MemoryWorkloadAnalysis "$python" -m benchmarks.gpu_profile
+  else
+    skip profile 'needs a GPU'
+  fi
   export DAL_FAST_ENGINES=cuda PYTORCH_NO_CUDA_MEMORY_CACHING=1
   if [ -z "$rehearsal" ]; then # our kernels alone, where this release can be asked for that
     filter=(--kernel-regex kns=dal)

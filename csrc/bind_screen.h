@@ -205,21 +205,30 @@ class PythonChain {
     }
     found["regions"] = regions;
   }
-  // Copies of what lies on the model's grid, (D, H, W).
+  // Copies of what lies on the model's grid, (D, H, W). tissue: 1 more than the most probable one's index,
+  // 0 outside the brain.
   void show_inside(py::dict& found) const {
     const Inside& inside = session_->inside;
     const Shape s = inside.shape;
-    const auto volume = [&](const auto* values, py::ssize_t channels) {
+    const auto volume = [&](const auto* values) {
       using T = std::decay_t<decltype(*values)>;
-      py::array_t<T> copy({channels, py::ssize_t(s.depth), py::ssize_t(s.height), py::ssize_t(s.width)});
-      std::copy_n(values, channels * s.voxels(), copy.mutable_data());
+      py::array_t<T> copy({py::ssize_t(s.depth), py::ssize_t(s.height), py::ssize_t(s.width)});
+      std::copy_n(values, s.voxels(), copy.mutable_data());
       return copy;
     };
+    auto tissue = volume(inside.mask);
+    uint8_t* const labels = tissue.mutable_data();
+    for (int64_t i = 0; i < s.voxels(); ++i) {
+      int most = 0;
+      for (int t = 1; t < kTissues; ++t)
+        if (inside.tissue[t * s.voxels() + i] > inside.tissue[most * s.voxels() + i]) most = t;
+      labels[i] = labels[i] ? uint8_t(most + 1) : uint8_t(0);
+    }
     found["affine"] = std::vector<double>(inside.affine, inside.affine + 16);
-    found["image"] = volume(inside.image, 1);
-    found["tissue"] = volume(inside.tissue, kTissues);
-    found["bias"] = volume(inside.bias, 1);
-    found["mask"] = volume(inside.mask, 1);
+    found["image"] = volume(inside.image);
+    found["tissue"] = tissue;
+    found["bias"] = volume(inside.bias);
+    found["mask"] = volume(inside.mask);
   }
 
   std::unique_ptr<dal_engine, Leave> engine_;

@@ -317,6 +317,10 @@ class CudaKernels(Kernels[tuple[int, int]], Protocol):
 
     device_type: str
     def why_not(self, device: int) -> str: ...
+    def row_medians_workspace(self, *, rows: int, n: int) -> int: ...
+    def row_medians(
+        self, *, x: int, rows: int, n: int, medians: int, workspace: int, where: tuple[int, int]
+    ) -> None: ...  # fmt: skip
     def tfce3d_workspace(self, *, problem: Tfce3dProblem) -> int: ...
     def tfce3d_branches(
         self, *, x: int, order: int, branches: int, workspace: int,

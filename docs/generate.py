@@ -211,11 +211,17 @@ def _escaped(text: str) -> str:
     return re.sub(r"(?<!\*)\*(?!\*)", r"\\*", text).replace("<", "&lt;")
 
 
+def model_card() -> str:
+    """The card of the default weights; its links lead from its folder."""
+    card = (ROOT / "dal_fast/weights/default.md").read_text("utf-8")
+    return card.replace("](../../docs/explanation/", "](")
+
+
 def pages() -> dict[str, str]:
     """Generated pages by their path below docs/."""
     made = {
         "reference/cli.md": command_line(),
-        "explanation/model-card.md": (ROOT / "dal_fast/weights/default.md").read_text("utf-8"),
+        "explanation/model-card.md": model_card(),
     }
     for readme in sorted(ROOT.glob("kernels/*/README.md")):
         made[f"reference/kernels/{readme.parent.name}.md"] = readme.read_text("utf-8")

@@ -41,8 +41,8 @@ SYNC_FREE = """
     linalg_norm linalg_solve_triangular linalg_vector_norm log logical_and logical_or_ lt
     masked_fill masked_fill_ max maximum mean min minimum mm mul mul_ nanmedian
     native_group_norm native_group_norm_backward ne neg new_empty new_empty_strided new_full
-    new_zeros nll_loss2d_backward nll_loss2d_forward ones ones_like permute pow promote_types
-    reciprocal relu remainder repeat roll round rsub scalar_tensor scatter_add scatter_reduce
+    new_zeros nll_loss2d_backward nll_loss2d_forward ones ones_like permute pow pow_ promote_types
+    reciprocal relu remainder repeat roll round rsqrt_ rsub scalar_tensor scatter_add scatter_reduce
     searchsorted select select_backward sgn sigmoid sigmoid_backward sign slice slice_backward
     sort split split_with_sizes sqrt sqrt_ square squeeze stack sub sum t tanh tanh_backward
     topk transpose unbind unsqueeze upsample_trilinear3d upsample_trilinear3d_backward view

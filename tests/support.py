@@ -24,7 +24,7 @@ SHAPES = [
 def _sliced(x):
     """The same values inside a larger buffer whose rest is NaN: reading beyond shows."""
     n, c, *space = x.shape
-    big = torch.full((n, c, *(s + 2 for s in space)), float("nan"), dtype=x.dtype)
+    big = torch.full((n, c, *(s + 2 for s in space)), float("nan"), dtype=x.dtype, device=x.device)
     inner = big[..., 1:-1, 1:-1, 1:-1]
     inner.copy_(x)
     return inner.detach()

@@ -260,6 +260,34 @@ def test_demo_without_nilearn_says_how_to_get_it(tmp_path, monkeypatch):
     assert not (tmp_path / "demo").exists()
 
 
+HOLES = """
+import sys
+import numpy as np
+from dal_fast.memory import return_freed_volumes
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+if sys.argv[1] == "return":
+    return_freed_volumes()
+kept = []
+np.ones(30 << 20, np.uint8)
+before = resident()
+for size in range(5, 15):  # none fits where the one before was
+    volume = np.ones(size << 20, np.uint8)
+    kept.append(bytearray(2000))
+    del volume
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_freed_volumes_leave_no_holes():
+    def growth(how):
+        call = [sys.executable, "-c", HOLES, how]
+        return int(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
+
+    assert growth("return") < 4 << 20 < growth("leave")
+
+
 FAULTS = """
 import resource, sys
 import numpy as np

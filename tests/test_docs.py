@@ -131,11 +131,28 @@ def test_every_file_that_a_page_names_exists():
             assert exists, f"{page.name}: {name}"
 
 
-def test_links_of_the_readme_lead_somewhere():
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
-        for link in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
-            if not link.startswith("http"):
-                assert (ROOT / link).exists(), f"{page.name}: {link}"
+def anchors_of(page):
+    """What the headings of a page are linked by."""
+    headings = re.findall(r"^#+ +(.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
+
+
+def test_links_lead_somewhere():
+    folders = ("docs", "benchmarks", "kernels", "dal_fast", "examples")
+    pages = [
+        *ROOT.glob("*.md"),
+        *(page for name in folders for page in ROOT.glob(f"{name}/**/*.md")),
+    ]
+    made = {DOCS / name for name in generate.pages()}
+    for page in pages:
+        for link in re.findall(r"\]\((?!http|mailto)([^)\s]+)\)", page.read_text("utf-8")):
+            path, _, anchor = link.partition("#")
+            target = page.parent.joinpath(path).resolve() if path else page
+            if target not in made:
+                assert target.exists(), f"{page}: {link}"
+                assert not anchor or anchor in anchors_of(target), f"{page}: {link}"
 
 
 def test_the_speed_table_of_the_readme_is_the_measured_one():

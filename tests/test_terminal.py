@@ -116,6 +116,27 @@ def test_a_run_that_is_stopped_says_so_and_leaves_nothing_half_done(tmp_path, wo
         os.killpg(run.pid, 0)  # no worker is left
 
 
+def test_a_run_that_is_stopped_waits_for_no_thread(tmp_path):
+    """One that opens the chain may be in the middle of it, or never come to an end."""
+    left = tmp_path / "to be removed"
+    left.write_text("")
+    script = f"""
+import atexit, os, threading
+from dal_fast.cli.terminal import terminal
+atexit.register(os.remove, {str(left)!r})
+threading.Thread(target=threading.Event().wait).start()
+with terminal():
+    print("said before")
+    raise SystemExit(130)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "said before\n")
+    assert "stopped by SIGINT" in done.stderr
+    assert not left.exists()
+
+
 def test_a_hangup_under_nohup_stops_nothing(tmp_path, words):
     script = 'trap "" HUP; "$@" & sleep 2; kill -HUP $!; wait $!'
     done = shell(script, *words, tmp_path / "out")

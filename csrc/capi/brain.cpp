@@ -4,6 +4,7 @@
 
 #include "chain/evidence.h"
 #include "chain/topmean.h"
+#include "checkpoint.h"
 #include "nearby/nearby.h"
 #include "recouple/recouple.h"
 #include "spread/spread.h"
@@ -42,6 +43,7 @@ void Brain::recouple() const {
   DAL_DISPATCH(tissue_probabilities, settings_.sees_evidence ? b_.first : nullptr, b_.output, b_.mask,
                kTissues, voxels, CombineSettings(), nullptr, b_.p, b_.fluid, threads_);
   if (!settings_.sees_evidence) add_place();
+  checkpoint();
   float means[kTissues];
   DAL_DISPATCH(closed_form, b_.x, b_.p, b_.mask, kTissues, box_, RecoupleSettings(), b_.phi, b_.bias, means,
                b_.stage, threads_);
@@ -58,6 +60,7 @@ void Brain::find_abnormal() const {
   float spreads[kTissues];
   DAL_DISPATCH(usual_spread, b.x, b.phi, b.p, b.signal, kTissues, voxels, SpreadSettings(), b.spread,
                spreads, b_.stage, threads_);
+  checkpoint();
   const Compared scan{b.x, b.phi, b.fluid, b.highest, b.lowest, b.spread, b.mask};
   residual_evidence(scan, b.p, b.evidence, box_, b_.stage, threads_);
   networks_.residual_head->run(volume(b.evidence, kResidualChannels, box_), volume(b.logit, 1, box_),
@@ -73,6 +76,7 @@ LooksLike Brain::look() const {
   uncrop(b_.fluid, crop_, model_, 1, m_.fluid, threads_);
   uncrop(b_.p, crop_, model_, kTissues, m_.p, threads_);
   each(model_.voxels(), threads_, [&](int64_t i) { m_.x[i] = std::min(m_.image[i], kCeiling); });
+  checkpoint();
   return guess_contrast(m_.x, m_.phi, m_.bias, m_.p, m_.fluid, m_.view, ContrastSettings(), model_,
                         m_.stage, threads_);
 }
@@ -82,11 +86,13 @@ SignsWeighed Brain::score(Contrast contrast, double* score) const {
   const int64_t voxels = model_.voxels();
   DAL_DISPATCH(highest_nearby, m_.phi, m_.view, 1.f, m_.highest, model_, m_.stage, threads_);
   DAL_DISPATCH(highest_nearby, m_.phi, m_.view, -1.f, m_.lowest, model_, m_.stage, threads_);
+  checkpoint();
   float spreads[kTissues];
   DAL_DISPATCH(usual_spread, m_.x, m_.phi, m_.p, m_.view, kTissues, voxels, SpreadSettings(), m_.spread,
                spreads, m_.stage, threads_);
   const Compared scan{m_.x, m_.phi, m_.fluid, m_.highest, m_.lowest, m_.spread, m_.view};
   const Calibrated healthy = laid_out(contrast);
+  checkpoint();
   const float* const abnormal = settings_.residual_head ? m_.abnormal : nullptr;
   const SignsWeighed signs = anomaly_map(scan, abnormal, healthy, EnhanceSettings(), WeighingSettings(),
                                          m_.anomaly, model_, m_.stage, threads_);

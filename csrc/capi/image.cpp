@@ -359,10 +359,19 @@ void check_output(const dal_output& output, const ScanGrid& grid) {
     fail(DAL_ARGUMENT, "value", "the strides of output %d lay voxels over each other", output.what);
 }
 
+void* packed_memory(const dal_output& output, const ScanGrid& grid) {
+  const int64_t element = output_bytes(output.what), none[3] = {};
+  const Strides given = strides_of(output.stride, grid.shape, element);
+  const Strides packed = strides_of(none, grid.shape, element);
+  const bool same = std::equal(given.bytes, given.bytes + 3, packed.bytes);
+  return same && reinterpret_cast<uintptr_t>(output.data) % uintptr_t(element) == 0 ? output.data : nullptr;
+}
+
 void write_output(const dal_output& output, const ScanGrid& grid, const void* values, int threads) {
   const int64_t element = output_bytes(output.what), rows = grid.shape[1], columns = grid.shape[0];
   const Strides strides = strides_of(output.stride, grid.shape, element);
   const char* const from = static_cast<const char*>(values);
+  if (from == output.data) return;
   char* const to = static_cast<char*>(output.data);
   parallel_for(grid.shape[2], threads, [&](int64_t k, int) {
     for (int64_t j = 0; j < rows; ++j) {

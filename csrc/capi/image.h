@@ -33,5 +33,7 @@ int64_t read_mask(const dal_image& image, const ScanGrid& grid, uint8_t* inside,
 // Throws Failure for an output that cannot be written.
 void check_output(const dal_output& output, const ScanGrid& grid);
 void write_output(const dal_output& output, const ScanGrid& grid, const void* values, int threads);
+// Its memory where that is laid out as volumes are inside the library, else null.
+void* packed_memory(const dal_output& output, const ScanGrid& grid);
 
 }  // namespace dal

@@ -12,6 +12,7 @@
 #include "chain/grid.h"
 #include "chain/head.h"
 #include "chain/normalise.h"
+#include "checkpoint.h"
 
 namespace dal {
 namespace {
@@ -79,7 +80,7 @@ class Run {
         found_(found),
         inside_(inside),
         clock_(found.seconds) {
-    check_request();
+    take_request();
   }
 
   void run(Until until, Regions& regions) {
@@ -114,7 +115,7 @@ class Run {
       if (output(i).what == what) return true;
     return false;
   }
-  void check_request() const;
+  void take_request();
   void read();
   void read_given_mask();
   void extract();
@@ -145,14 +146,15 @@ class Run {
   const ScanGrid grid_;
   const Shape shape_;
   const int64_t least_;
-  const ScanBuffers scan_;
+  ScanBuffers scan_;
   int64_t kept_;  // bytes of the session's memory that hold what is still wanted
   dal_summary& found_;
   Inside& inside_;
   Clock clock_;
 };
 
-void Run::check_request() const {
+// Packed outputs hold what they are for all the while: the session's memory is not touched for it.
+void Run::take_request() {
   if (request_.contrast < DAL_GUESS || request_.contrast > DAL_FLAIR)
     fail(DAL_ARGUMENT, "value", "there is no contrast %d", request_.contrast);
   if (request_.threshold != 0 && !(request_.threshold > 0 && std::isfinite(request_.threshold)))
@@ -162,7 +164,14 @@ void Run::check_request() const {
   if (request_.outputs_count < 0 || request_.outputs_count > 64)
     fail(DAL_ARGUMENT, "value", "outputs_count is %d", request_.outputs_count);
   if (request_.outputs_count && !request_.outputs) fail(DAL_ARGUMENT, "value", "outputs is NULL");
-  for (int32_t i = 0; i < request_.outputs_count; ++i) check_output(output(i), grid_);
+  for (int32_t i = 0; i < request_.outputs_count; ++i) {
+    const dal_output to = output(i);
+    check_output(to, grid_);
+    void* const memory = packed_memory(to, grid_);
+    if (memory && to.what == DAL_ANOMALY_MAP) scan_.map = scan_.scan = static_cast<float*>(memory);
+    if (memory && to.what == DAL_ANOMALY_MASK) scan_.above = static_cast<uint8_t*>(memory);
+    if (memory && to.what == DAL_BRAIN_MASK) scan_.brain = static_cast<uint8_t*>(memory);
+  }
 }
 
 void Run::read() {
@@ -206,9 +215,10 @@ void Run::extract() {
   const int64_t workspace = resample_workspace(there, threads_);
   HeadBuffers b = arena_.place<HeadBuffers>(scan_.bytes, settings_, shape_, covered, workspace, threads_);
   resample(there, scan_.scan, Voxel::f32, b.whole, b.stage, threads_);
+  checkpoint();
   double affine[16];
   place_head(b.whole, cover, voxel_mm, seen, b.head, affine, b.stage, threads_);
-  watch_.check();
+  checkpoint();
   const auto distances = [&](float* from, float* to) {
     const auto volume = [&](float* data) {
       return engine::Volume{data, {1, 1, seen.depth, seen.height, seen.width}};
@@ -222,16 +232,19 @@ void Run::extract() {
   mirror_head(b.clean, b.second, seen);
   distances(b.head, b.first);
   distance_to_faces(affine, seen, grid_.shape, grid_.affine, b.faces);
+  checkpoint();
   const BrainFound brain =
       brain_distance(b.first, b.second, b.faces, voxel_mm, b.clean, seen, b.stage, threads_);
   inside_.brain = brain;
   if (!brain.any) check_verdict(BrainVerdict::none, brain, 0);
+  checkpoint();
   lift_distance(b.clean, seen.voxels());
   const ResamplePlan back = to_scan(seen, affine);
   const int64_t needed = resample_workspace(back, threads_);
   b = arena_.place<HeadBuffers>(scan_.bytes, settings_, shape_, covered, std::max(workspace, needed),
                                 threads_);
   resample(back, b.clean, Voxel::f32, b.distance, b.stage, threads_);
+  checkpoint();
   const int64_t voxels = brain_mask(b.distance, scan_.brain, shape_.voxels(), threads_);
   found_.brain_ml = double(voxels) * voxel_ml(grid_.affine);
   found_.brain_confidence = brain.confidence;
@@ -255,10 +268,12 @@ void Run::screen() {
   const int64_t voxels = grid.shape.voxels();
   resample(there, scan_.brain, Voxel::u8, m.x, m.stage, threads_);
   each(voxels, threads_, [&](int64_t i) { m.mask[i] = m.x[i] >= 0.5f; });
+  checkpoint();
   inside_.shape = grid.shape;
   std::copy(grid.affine, grid.affine + 16, inside_.affine);
   inside_.image = m.image, inside_.tissue = m.p, inside_.bias = m.bias, inside_.mask = m.mask;
   resample(there, scan_.scan, Voxel::f32, m.x, m.stage, threads_);
+  checkpoint();
   const Normalised normalised =
       checked(normalise(m.x, m.mask, NormaliseSettings(), m.image, m.view, grid.shape, m.stage, threads_));
   const Crop crop = plan_crop(m.mask, grid.shape, kNetworkMargin, settings_.stride);
@@ -289,6 +304,7 @@ void Run::screen() {
     each(voxels, threads_, [&](int64_t i) { m.x[i] = m.mask[i] ? m.phi[i] / scale + offset : 0.f; });
     show(back, m.x, m.stage);
     write(DAL_PSEUDO_HEALTHY, scan_.map);
+    checkpoint();
   }
   show(back, m.anomaly, m.stage);
   done(DAL_SECONDS_SCAN_GRID);
@@ -307,6 +323,7 @@ void Run::find_regions(Regions& regions) {
   const float threshold = static_cast<float>(found_.threshold);
   void* const stage = arena_.place<RegionBuffers>(kept_, shape_, least_, threads_).stage;
   anomaly_mask(scan_.map, threshold, least_, scan_.above, shape_, stage, threads_);
+  checkpoint();
   const int64_t count = region_table(scan_.map, scan_.above, grid_.affine, least_, scan_.regions,
                                      kMostRegions, shape_, stage, threads_);
   regions.table = scan_.found;
@@ -373,6 +390,7 @@ dal_summary run_chain(const dal_engine& engine, const Limits& limits, engine::Re
          "no mask was given; give one, or open the session with dal_limits.extraction = 1");
   dal_summary found{};
   const Arena arena(memory.start, static_cast<int64_t>(memory.bytes));
+  const UseCheckpoint use(&watch, [](const void* own) { static_cast<const Watch*>(own)->check(); });
   Run(engine, requests, request, watch, arena, found, inside).run(until, regions);
   return found;
 }

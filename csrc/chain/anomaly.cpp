@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "chain/topmean.h"
+#include "checkpoint.h"
 
 namespace dal {
 namespace {
@@ -56,11 +57,13 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
   const int64_t voxels = shape.voxels();
   structural_difference(scan.x, scan.phi, scan.fluid, scan.mask, settings, s.structure, shape, s.stage,
                         threads);
+  checkpoint();
   DAL_DISPATCH(combine_signs, s.structure, nullptr, s.structure, {1, 1, 0, float(healthy.structure)},
                s.structure, voxels, threads);
   const auto score = [&](float sign, const SignCalibration& of, float* to) {
     enhanced(scan, s.structure, evidence, {sign, healthy.smoothed, float(of.threshold), of.usual}, settings,
              to, shape, s.stage, threads);
+    checkpoint();
     return outstanding(to, scan.mask, of, voxels, s.top, weighing);
   };
   const double bright = score(1, healthy.bright, s.bright), dark = score(-1, healthy.dark, s.dark);

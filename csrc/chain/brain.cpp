@@ -5,6 +5,7 @@
 
 #include "chain/brainshape.h"
 #include "chain/chunks.h"
+#include "checkpoint.h"
 #include "components3d/components3d.h"
 
 namespace dal {
@@ -72,6 +73,7 @@ bool fill(const float* mean, float* clean, Shape s, const Scratch& scratch, int 
   const int64_t voxels = s.voxels();
   for (int64_t i = 0; i < voxels; ++i) scratch.mask[i] = mean[i] > 0;
   DAL_DISPATCH(components3d, scratch.mask, scratch.labels, scratch.components, faces_joined(s), threads);
+  checkpoint();
   const int32_t largest = largest_of(scratch.labels, voxels, scratch.sizes);
   if (largest == 0) return false;
   const Shape wide = padded(s);
@@ -82,6 +84,7 @@ bool fill(const float* mean, float* clean, Shape s, const Scratch& scratch, int 
       for (int64_t w = 0; w < s.width; ++w)
         scratch.mask[place(d, h) + w] = scratch.labels[(d * s.height + h) * s.width + w] != largest;
   DAL_DISPATCH(components3d, scratch.mask, scratch.labels, scratch.components, faces_joined(wide), threads);
+  checkpoint();
   const int32_t outside = scratch.labels[0];
   for (int64_t d = 0; d < s.depth; ++d)
     for (int64_t h = 0; h < s.height; ++h)
@@ -143,10 +146,12 @@ BrainFound brain_distance(float* first, float* mirrored, const float* faces, dou
   BrainFound found{};
   found.any = fill(scratch.mean, clean, s, scratch, threads);
   if (!found.any) return found;
+  checkpoint();
   found.agreement = dice(first, mirrored, voxels);
   found.sharpness = slope(scratch.mean, clean, voxel_mm, s, scratch.lengths);
   for (int64_t i = 0; i < voxels; ++i) scratch.mask[i] = clean[i] > 0;
   found.sphericity = sphericity(scratch.mask, voxel_mm, s);
+  checkpoint();
   found.confidence = std::min(kAgreement(found.agreement),
                               std::min(kSharpness(found.sharpness), kSphericity(found.sphericity)));
   found.unusual = unusual_shape(scratch.mask, s, scratch.outline, found.symmetry);

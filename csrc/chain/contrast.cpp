@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "chain/chunks.h"
+#include "checkpoint.h"
 #include "selection/selection.h"
 
 namespace dal {
@@ -68,6 +69,7 @@ LooksLike guess_contrast(const float* x, const float* phi, const float* bias, co
   const int64_t voxels = shape.voxels();
   const Chooser chooser{scratch, bias, mask, settings, voxels, threads};
   const double grey = chooser.median(phi, p + voxels), white = chooser.median(phi, p + 2 * voxels);
+  checkpoint();
   const int64_t wet = chooser.choose(x, fluid);
   if (wet >= settings.enough) {
     const auto rank = static_cast<int64_t>(settings.fluid_quantile * double(wet - 1));

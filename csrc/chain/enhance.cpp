@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "boxmean/boxmean.h"
+#include "checkpoint.h"
 #include "tfce3d/tfce3d.h"
 
 namespace dal {
@@ -57,6 +58,7 @@ void structural_difference(const float* x, const float* phi, const float* fluid,
   const int64_t voxels = shape.voxels();
   DAL_DISPATCH(box_dissimilarity, x, phi, mask, settings.windows, scratch.total, shape, scratch.kernel,
                threads);
+  checkpoint();
   DAL_DISPATCH(gate_dissimilarity, scratch.total, settings.windows.count, fluid, mask, voxels, threads);
   // nine voxels are three times three
   DAL_DISPATCH(box_mean, scratch.total, 1, scratch.mean, shape, scratch.kernel, threads);
@@ -81,6 +83,7 @@ void enhanced(const Compared& scan, const float* structure, const float* evidenc
   }
   DAL_DISPATCH(cluster_heights, scratch.residual, sign.smoothed ? scratch.smooth : nullptr, structure,
                settings.least_structure, evidence, voxels, threads);
+  checkpoint();
   DAL_DISPATCH(tfce3d, scratch.residual, scan.mask, out, scratch.kernel, problem, DType::f32, threads);
   DAL_DISPATCH(cluster_scores, out, sign.level, voxels, threads);
 }

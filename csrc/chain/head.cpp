@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "chain/rounding.h"
+#include "checkpoint.h"
 #include "integers.h"
 #include "parallel.h"
 
@@ -226,6 +227,7 @@ void place_head(const float* whole, const HeadCover& cover, double voxel_mm, Sha
   const Scratch scratch(workspace, cover, s);
   int64_t first[3];
   window(whole, cover, voxel_mm, s, scratch, first);
+  checkpoint();
   std::copy_n(cover.affine, 16, affine);
   for (int r = 0; r < 3; ++r)
     for (int axis = 0; axis < 3; ++axis)

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "chain/chunks.h"
+#include "checkpoint.h"
 #include "components3d/components3d.h"
 
 namespace dal {
@@ -111,6 +112,7 @@ int64_t region_table(const float* anomaly, const uint8_t* mask, const double aff
                      Region* out, int64_t capacity, Shape shape, void* workspace, int threads) {
   const RegionScratch s(workspace, shape, least, threads);
   DAL_DISPATCH(components3d, mask, s.labels, s.components, connected(shape), threads);
+  checkpoint();
   const int64_t count = sum_up(anomaly, s.labels, shape.voxels(), s.most, s.sums);
   std::sort(s.sums, s.sums + count, [](const Sums& a, const Sums& b) {
     return a.peak != b.peak ? a.peak > b.peak : a.label < b.label;

@@ -22,6 +22,7 @@ from dal_fast.batch.ledger import IN_FLIGHT
 from dal_fast.batch.pool import WorkerPool
 from dal_fast.batch.ray_cluster import ray_cluster
 from dal_fast.errors import Code, DalFastError, InputError, RuntimeUnavailable, error_of
+from dal_fast.weights import PACKAGED
 
 _BATCH = 4 * IN_FLIGHT  # most jobs that a machine takes at once
 
@@ -66,7 +67,7 @@ class RayPool:
         self._workers = workers
         self._device = settings.get("device", "auto")
         weights = settings.get("weights", "default")
-        if weights != "default":  # Ray's workers have a working directory of their own
+        if weights not in PACKAGED:  # Ray's workers have a working directory of their own
             settings = {**settings, "weights": str(Path(weights).absolute())}
         self._cluster = ExitStack()
         self._options = {"settings": settings, "overwrite": overwrite, "patience": patience}

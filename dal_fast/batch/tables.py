@@ -13,8 +13,10 @@ from dal_fast.batch.job import Outcome
 from dal_fast.batch.outputs import output_names
 from dal_fast.batch.records import BRAIN_COLUMNS, Record, read_record
 from dal_fast.errors import Code
-from dal_fast.imaging.atomic import write_text
+from dal_fast.imaging.atomic import refusal, write_text
 from dal_fast.imaging.bids import LeftOut
+from dal_fast.imaging.lock import locked
+from dal_fast.imaging.text import one_line
 from dal_fast.report.index import Failure, index_page
 
 T = TypeVar("T")
@@ -121,10 +123,39 @@ def write_failures(path: Path, failures: Sequence[Failure]) -> None:
     write_tsv(path, ("scan", "code", "message"), failures)
 
 
+def update_failures(path: Path, failures: Sequence[Failure], seen: Iterable[str]) -> list[Failure]:
+    """Put the failures of a run into a table that other runs share, one after the other.
+
+    Args:
+        path: of the table; its folder must exist.
+        failures: of this run.
+        seen: paths of all that this run looked at; rows of everything else stay.
+
+    Returns:
+        The rows of the table.
+
+    Raises:
+        OutputError: ``output-unwritable``, ``disk-full``.
+    """
+    anew = {one_line(name) for name in seen}
+    with locked(path.parent):
+        before = read_failures(path) if path.exists() else []
+        rows = sorted([*failures, *(row for row in before if row[0] not in anew)])
+        write_failures(path, rows)
+    return rows
+
+
 def read_failures(path: Path) -> list[Failure]:
-    """The rows of a table of scans without a result; none where it is not ours."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    """The rows of a table of scans without a result; none where it is not ours.
+
+    Raises:
+        OutputError: ``output-unwritable`` where it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except OSError as error:
+        raise refusal(path, error) from error
     return [
         (row["scan"], row["code"], row["message"])
         for row in rows

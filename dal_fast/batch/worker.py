@@ -6,8 +6,9 @@ Messages are lines of JSON. The worker reads its settings, then jobs:
 ``{"job": 7, "scan": …, "folder": …}``. It answers once with ``{"ready": parameters}`` or
 ``{"refused": [code, message]}``. It says when a stage of a job begins and ends,
 ``{"job": 7, "stage": "read", "begun": true}``, and ends each job with
-``{"job": 7, "outcome": […], "peak_bytes": …}``. While one scan is computed, the next one is read
-and the one before is written. When its input ends, the pool is gone, and the worker ends at once.
+``{"job": 7, "outcome": […], "peak_bytes": …}``. While one scan is computed, the one before is
+written, and then the next one is read: two scans are in memory at most. When its input ends, the
+pool is gone, and the worker ends at once.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from dal_fast.batch.job import STAGES, AnyStages, Job, Outcome, Stages, failure
 from dal_fast.batch.threads import share_threads
 from dal_fast.errors import DalFastError
 
+_SCANS_IN_MEMORY = 2
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -52,6 +54,8 @@ class Channel:
 class Pipeline:
     """The three stages of a worker, each in a thread of its own.
 
+    A scan is read when no more than one other is in memory, and leaves it when its job has ended.
+
     Args:
         stages: what to do.
         channel: hears when a stage begins and ends, and how each job ended.
@@ -61,14 +65,20 @@ class Pipeline:
         self._stages = stages
         self._channel = channel
         self._threads = {stage: ThreadPoolExecutor(1, stage) for stage in STAGES}
+        self._room = threading.Semaphore(_SCANS_IN_MEMORY)
 
     def submit(self, job_id: int, job: Job) -> None:
         """Let a job pass through the stages; its outcome is sent whatever happens in them."""
         s = self._stages
-        scan = self._then("read", job_id, lambda: job, s.read)
+        scan = self._then("read", job_id, lambda: self._admitted(job), s.read)
         work = self._then("compute", job_id, scan.result, lambda scan: s.compute(job, scan))
         end = self._then("write", job_id, work.result, lambda result: s.write(job, result))
         end.add_done_callback(lambda done: self._end(job_id, job, done))
+
+    def _admitted(self, job: Job) -> Job:
+        """The job, once there is room for its scan."""
+        self._room.acquire()
+        return job
 
     def _then(
         self, stage: str, job_id: int, before: Callable[[], A], call: Callable[[A], B]
@@ -88,6 +98,7 @@ class Pipeline:
         outcome = done.result() if error is None else failure(job, error)
         ending = (outcome.status, outcome.code, outcome.message)
         self._channel.send(job=job_id, outcome=ending, peak_bytes=peak_bytes())
+        self._room.release()
 
 
 def peak_bytes() -> int:
@@ -121,6 +132,7 @@ def serve(
         stages = (make_stages or _stages)(
             settings["task"], settings["settings"], settings["overwrite"]
         )
+        choose_memory()
     except DalFastError as error:
         channel.send(refused=(error.code, error.message))
         return
@@ -141,14 +153,23 @@ def _stages(task: str, settings: dict[str, Any], overwrite: bool) -> AnyStages:
     return Stages(make_screener(settings), overwrite)
 
 
+def choose_memory() -> None:
+    """Torch frees what it needs again at once; the compiled chain has its memory already."""
+    from dal_fast.memory import keep_freed_memory, return_freed_volumes
+
+    if "torch" in sys.modules:
+        keep_freed_memory()
+    else:
+        return_freed_volumes()
+
+
 def main(
     make_stages: Callable[[str, dict[str, Any], bool], AnyStages] | None = None,
 ) -> None:
     """Serve the process that started this one; see :func:`serve`."""
-    from dal_fast.memory import collect_rarely, keep_freed_memory
+    from dal_fast.memory import collect_rarely
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool decides
-    keep_freed_memory()
     collect_rarely()
     channel = Channel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is no message

@@ -17,6 +17,8 @@ from dal_fast.cli.console import (
     Contrast,
     Device,
     Median,
+    NonFinite,
+    OnNonFinite,
     Runtime,
     Score,
     Threshold,
@@ -108,6 +110,7 @@ def bids(
     contrast: Contrast = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
+    nonfinite: NonFinite = OnNonFinite.REFUSE,
     overwrite: Overwrite = False,
     workers: Workers = 1,
     patience: Patience = 600.0,
@@ -146,6 +149,7 @@ def bids(
         "device": device,
         "runtime": runtime,
         "brain": brain.value,
+        "nonfinite": nonfinite.value,
     }
     with refusals():
         if part_id >= num_parts:
@@ -161,7 +165,8 @@ def bids(
         chosen = _choose(dataset.absolute(), out.absolute(), labels, num_parts, part_id)
         part = f"_part-{part_id}of{num_parts}" if num_parts > 1 else ""
         options = PoolOptions(workers, patience, overwrite, engine)
-        failed = _participant(dataset, out, chosen, settings, options, f"failures{part}.tsv")
+        table = out / f"failures{part}.tsv"
+        failed = _participant(dataset, out, chosen, settings, options, table, any(labels))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -198,13 +203,22 @@ def _participant(
     chosen: FoundScans,
     settings: dict[str, Any],
     options: PoolOptions,
-    failures_name: str,
+    table: Path,
+    some: bool,
 ) -> int:
-    """Screen scans and write the pages of their subjects; returns the number that failed."""
+    """Screen scans and write the pages of their subjects; returns the number that failed.
+
+    ``some`` says that labels chose the scans: rows of others in the table of failures stay.
+    """
     from dal_fast.batch.derivative import write_derivative, write_subject
     from dal_fast.batch.job import jobs_of
     from dal_fast.batch.records import collect_records
-    from dal_fast.batch.tables import count_failures, list_failures, write_failures
+    from dal_fast.batch.tables import (
+        count_failures,
+        list_failures,
+        update_failures,
+        write_failures,
+    )
     from dal_fast.imaging.bids import parse_name
 
     if not chosen.scans:
@@ -216,9 +230,15 @@ def _participant(
     names = [parse_name(scan) for scan in chosen.scans]
     write_derivative(out, dataset, {name.suffix for name in names if name.suffix})
     failures = list_failures(source, outcomes, chosen.left_out)
-    write_failures(out / failures_name, failures)
+    listed = failures
+    if some:
+        looked_at = [*chosen.scans, *(left.path for left in chosen.left_out)]
+        seen = [str(path.relative_to(source)) for path in looked_at]
+        listed = update_failures(table, failures, seen)
+    else:
+        write_failures(table, failures)
     for label in sorted({name.entities["sub"] for name in names}):
-        own = [failure for failure in failures if _participant_of(Path(failure[0])) == label]
+        own = [failure for failure in listed if _participant_of(Path(failure[0])) == label]
         write_subject(out, label, collect_records(out, label), own)
     typer.echo(
         f"one page for each participant: {out / 'sub-*.html'}; tables and an overview of all: run "

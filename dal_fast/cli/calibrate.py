@@ -24,8 +24,8 @@ def calibrate(
 
     Scores, thresholds and signs rest on what held-out healthy brains show under the model, which
     training measures at its end. Here it is measured again, for the way maps are made today; the
-    networks stay as they are. How large residuals usually are where is taken from 40 brains of
-    training. OUT may be WEIGHTS.
+    networks stay as they are. How large residuals usually are at each place is taken from 40
+    brains of training. OUT may be WEIGHTS.
     """
     with refusals():
         from dal_fast.imaging.atomic import check_folder

@@ -35,7 +35,7 @@ Research software. Not a medical device.""",
 )
 
 
-class NonFinite(StrEnum):
+class OnNonFinite(StrEnum):
     """What to do with NaN and infinite voxels."""
 
     REFUSE = "refuse"
@@ -89,6 +89,9 @@ Brain = Annotated[
         "a scan that is skull-stripped already; else the brain is extracted. given: the same, and "
         "a head without a mask is refused. strip: always extracted. hd-bet: always, by HD-BET."
     ),
+]
+NonFinite = Annotated[
+    OnNonFinite, typer.Option(help="Scans with NaN or infinite voxels: refuse, or replace by 0.")
 ]
 Contrast = Annotated[
     str | None,

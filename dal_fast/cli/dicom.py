@@ -114,7 +114,7 @@ def dicom(
     Of each study, one T1w, T2w and FLAIR series of the brain is chosen by how it was acquired;
     OUT/study-.../selection.json says why, for every series. A study of which none is chosen ends
     with a reason. Of a folder with several studies, what fails is listed in OUT/failures.tsv, and
-    the status is then 1. Run the same command again to resume.
+    the status is then 1, as it is of list. Run the same command again to resume.
     """
     settings: dict[str, Any] = {
         "weights": weights,
@@ -143,21 +143,21 @@ def dicom(
         with status("reading headers"):
             studies = find_studies(study, series or (), allow_contrast_agent, show_names)
         if show_list or out is None:
-            _list(studies, show_names)
-            return
-        options = PoolOptions(workers, patience, overwrite, task="dicom")
-        failed = _screen(studies, out, settings, kinds, label_map, options, show_names, opening)
+            failed = _list(studies, show_names)
+        else:
+            options = PoolOptions(workers, patience, overwrite, task="dicom")
+            failed = _screen(studies, out, settings, kinds, label_map, options, show_names, opening)
     raise typer.Exit(1 if failed else 0)
 
 
-def _list(studies: Studies, show_names: bool) -> None:
-    """Every series, whether it would be screened, and why."""
+def _list(studies: Studies, show_names: bool) -> int:
+    """Show every series, whether it would be screened, and why; returns how many would fail."""
     for study in studies.studies:
         shown = f" ({study.patient})" if show_names else ""
         typer.echo(one_line(f"{study.name}{shown}"))
         for verdict in study.selection.verdicts:
             typer.echo(one_line(studies.names.hide(_line(verdict))))
-    _say_left_out(studies)
+    return _say_left_out(studies)
 
 
 def _line(verdict: Verdict) -> str:
@@ -172,14 +172,16 @@ def _line(verdict: Verdict) -> str:
     ).rstrip()
 
 
-def _say_left_out(studies: Studies) -> None:
-    files = studies.files
-    for name, code, reason in studies.left_out():
+def _say_left_out(studies: Studies) -> int:
+    """Name studies and files that are left out; returns the number of those that failed."""
+    files, failures = studies.files, studies.left_out()
+    for name, code, reason in failures:
         typer.echo(one_line(f"failed [{code}] {name}: {reason}"), err=True)
     others = [f"{count} of {name}" for name, count in sorted(files.others.items())]
     others += [f"{files.foreign} not DICOM"] if files.foreign else []
     if others:
         typer.echo(f"left out: {', '.join(others)}", err=True)
+    return len(failures)
 
 
 def _screen(

@@ -14,6 +14,7 @@ from dal_fast.cli.console import (
     Device,
     Median,
     NonFinite,
+    OnNonFinite,
     Runtime,
     Score,
     Threshold,
@@ -62,9 +63,7 @@ def screen(
     contrast: Contrast = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
-    nonfinite: Annotated[
-        NonFinite, typer.Option(help="Scans with NaN or infinite voxels: refuse, or replace by 0.")
-    ] = NonFinite.REFUSE,
+    nonfinite: NonFinite = OnNonFinite.REFUSE,
     overwrite: Overwrite = False,
     workers: Workers = 1,
     patience: Patience = 600.0,

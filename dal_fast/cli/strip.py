@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dal_fast.cli.console import Device, NonFinite, Runtime, app, refusals, say_flags, status
+from dal_fast.cli.console import (
+    Device,
+    NonFinite,
+    OnNonFinite,
+    Runtime,
+    app,
+    refusals,
+    say_flags,
+    status,
+)
 from dal_fast.cli.pool import (
     Overwrite,
     Patience,
@@ -45,9 +54,7 @@ def strip(
     ] = Extractor.STRIP,
     device: Device = "auto",
     runtime: Runtime = "auto",
-    nonfinite: Annotated[
-        NonFinite, typer.Option(help="Scans with NaN or infinite voxels: refuse, or replace by 0.")
-    ] = NonFinite.REFUSE,
+    nonfinite: NonFinite = OnNonFinite.REFUSE,
     overwrite: Overwrite = False,
     workers: Workers = 1,
     patience: Patience = 600.0,

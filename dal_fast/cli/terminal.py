@@ -6,6 +6,7 @@ scan and no table: what cannot be shown is dropped.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import io
@@ -22,6 +23,9 @@ _INTERRUPTED = _BY_SIGNAL + signal.SIGINT
 @contextlib.contextmanager
 def terminal() -> Iterator[None]:
     """Run a command in this block; it ends with ``SystemExit``.
+
+    A command that a signal stopped ends without waiting for its threads, which may be compiling a
+    network, or wait for a lock of an import that the signal broke off.
 
     Output that was lost for another reason than that nobody reads it is one line on stderr, and
     the status is then 2 if it would have been 0.
@@ -44,6 +48,8 @@ def terminal() -> Iterator[None]:
         refused = refusal("standard output", output.lost)
         print(f"error [{refused.code}]: {refused.message}", file=sys.stderr)
         status = status or 2
+    if isinstance(status, int) and status > _BY_SIGNAL:
+        _end_without_threads(status)
     raise SystemExit(status)
 
 
@@ -108,6 +114,13 @@ def _exit_on_signals() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, stop)
+
+
+def _end_without_threads(status: int) -> None:
+    """End this process now, after what was registered to be cleaned up at its end."""
+    atexit._run_exitfuncs()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _say_stopped(number: int) -> None:

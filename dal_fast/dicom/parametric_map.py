@@ -1,4 +1,4 @@
-"""The parametric map: the anomaly map of the slices that hold brain.
+"""The parametric map: the anomaly map, a frame for every slice of the source.
 
 In 32-bit floating point, exactly; or in 16-bit whole numbers, a tenth of the size or less, with the
 step in the real-world value mapping.
@@ -32,8 +32,7 @@ def make_parametric_map(finding: Finding, stored_bits: int = 32) -> Dataset:
             threshold (more where a value would not fit), compressed without further loss.
     """
     result = finding.result
-    held = np.flatnonzero(result.brain_mask.data.any((0, 1)))
-    frames = slices_of(result.anomaly.data)[held].astype(np.float32)
+    frames = slices_of(result.anomaly.data).astype(np.float32)
     top = WINDOW_TOP * result.threshold
     slope, window, largest = 1.0, top, max(float(frames.max()), top)
     value_range: tuple[float, float] = (float(min(frames.min(), 0.0)), largest)
@@ -42,7 +41,7 @@ def make_parametric_map(finding: Finding, stored_bits: int = 32) -> Dataset:
         frames = np.clip(np.round(frames / slope), 0, _MOST).astype(np.uint16)
         window, value_range = top / slope, (0, _MOST)
     made = hd.pm.ParametricMap(
-        source_images=[finding.sources[k] for k in held],
+        source_images=finding.sources,
         pixel_array=np.ascontiguousarray(frames),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[
@@ -86,7 +85,7 @@ def _sort(made: Dataset, finding: Finding) -> None:
     order = np.argsort(np.array(places, np.float64) @ normal)
     if "FloatPixelData" in made:
         frames = np.frombuffer(made.FloatPixelData, "<f4").reshape(len(groups), -1)
-        made.FloatPixelData = frames[order].tobytes()
+        made.FloatPixelData = b"".join(frames[n].data for n in order)
     else:
         streams = list(generate_frames(made.PixelData, number_of_frames=len(groups)))
         made.PixelData = encapsulate([streams[n] for n in order])

@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS, Finding, slices_of
 from dal_fast.report import colour
-from dal_fast.report.outline import white_level
+from dal_fast.report.outline import scan_window
 from dal_fast.report.page import SCALE_TOP, plane_pictures
 
 _RIM, _LINE = 8, 16
@@ -39,10 +39,10 @@ def make_overlays(finding: Finding) -> list[Dataset]:
     """One colour picture for each slice that holds brain: the scan, and the map over it."""
     result = finding.result
     scan, anomaly = slices_of(result.scan.data), slices_of(result.anomaly.data)
-    white = white_level(result.scan, result.brain_mask)
+    window = scan_window(result.scan, result.brain_mask)
     made = []
     for k in np.flatnonzero(result.brain_mask.data.any((0, 1))).tolist():
-        background = colour.grey(scan[k], white)
+        background = colour.grey(scan[k], window)
         top = SCALE_TOP * result.threshold
         pixels = colour.overlay(background, anomaly[k], result.threshold, top)
         identity = finding.identity("overlay") | {

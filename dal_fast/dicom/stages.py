@@ -138,7 +138,8 @@ class DicomStages:
                 return Outcome(job.scan, job.folder, "kept")
             volume = read_stack(verdict.stack, job.scan)
             notes = dict.fromkeys((*verdict.notes, *volume.notes))
-            volume = replace(volume, notes=tuple(notes))
+            title = f"{verdict.series.title} of {job.scan.parent.parent}"
+            volume = replace(volume, notes=tuple(notes), title=title)
             scan = scan_or_head(volume, verdict.name, None, self.screener.brain, {})
             return Ready(verdict, scan, instances)
 

@@ -3,8 +3,8 @@
 Held-out healthy brains, as real T1w and bent into the other contrasts, degraded but without
 lesions; the median over scans, after the default smoothing, and for the default score one voxel in
 a thousand of brains that the level does not know, each being left out once. How large residuals
-usually are where is taken from other healthy brains, those of training, so that neither thresholds
-nor validation on held-out brains profit from it. All is kept in the weight file (card,
+usually are at each place is taken from other healthy brains, those of training, so that neither
+thresholds nor validation on held-out brains profit from it. All is kept in the weight file (card,
 ``healthy``), because it is the model's own.
 """
 
@@ -65,7 +65,7 @@ def calibrate(
         brains: held-out, with real scans.
         seed: of the degradations.
         others: healthy brains with real scans, of training: ``USUAL_FROM`` of them say how large
-            residuals usually are where; none, and maps go without.
+            residuals usually are at each place; none, and maps go without.
     """
     if isinstance(model, Autoencoder):
         return _calibrate_autoencoder(model, brains, seed)

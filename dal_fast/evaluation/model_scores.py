@@ -14,7 +14,7 @@ from dal_fast.evaluation.images import Grid
 from dal_fast.models import Autoencoder
 from dal_fast.screening.calibration import AnomalyMap
 from dal_fast.screening.contrast import known_contrast
-from dal_fast.screening.model_output import PLAIN_MEDIAN
+from dal_fast.screening.model_output import PLAIN_MEDIAN, usual_score
 from dal_fast.screening.postprocess import choose_median, smooth
 from dal_fast.screening.scan import Scan
 from dal_fast.screening.scoring import ENHANCED, NAMED, WITHOUT_TISSUE
@@ -43,8 +43,9 @@ class ModelScores:
         self, screener: Screener, scores: Collection[str] | None = None, atlas: bool = True
     ) -> None:
         self.screener, self.atlas = screener, atlas and scores is None
+        others = ENHANCED[1:] if usual_score(screener.model) == ENHANCED[0] else ENHANCED
         plain = isinstance(screener.model, Autoencoder)
-        of_model = WITHOUT_TISSUE if plain else (*ENHANCED[1:], *NAMED)
+        of_model = WITHOUT_TISSUE if plain else (*others, *NAMED)
         self.scores = tuple(name for name in of_model if scores is None or name in scores)
         self.baselines: tuple[str, ...] = ()
         if scores is None:

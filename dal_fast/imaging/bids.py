@@ -20,6 +20,9 @@ STRUCTURAL = frozenset(
 """Suffixes of the images that can be screened."""
 OUR_DESCRIPTIONS = frozenset(("anomaly", "pseudohealthy", "anomalyZ", "anomalyPercentile"))
 
+NOT_MAGNITUDE = frozenset(("phase", "real", "imag"))
+"""Parts of a complex image, by the entity ``part``, that show no anatomy as its magnitude does."""
+
 _NOT_SCANS = frozenset(
     ("mask", "brainmask", "seg", "dseg", "aseg", "probseg", "label", "labels", "lesion", "roi",
      "gt", "groundtruth")
@@ -110,7 +113,9 @@ def is_scan(path: str | Path) -> bool:
     name = parse_name(path)
     if name.suffix is not None:
         ours = name.entities.get("desc") in OUR_DESCRIPTIONS
-        return name.suffix in STRUCTURAL and "label" not in name.entities and not ours
+        no_magnitude = name.entities.get("part") in NOT_MAGNITUDE
+        other = "label" in name.entities or ours or no_magnitude
+        return name.suffix in STRUCTURAL and not other
     words = re.split(r"[-_.]", name.stem)
     return words[-1].lower() not in _NOT_SCANS and not (
         len(words) > 1 and words[-2] == "desc" and words[-1] in OUR_DESCRIPTIONS
@@ -186,8 +191,7 @@ def find_scans(folder: str | Path) -> FoundScans:
     for path in _files(root, (os.path.realpath(root),), left_out, set()):
         if not is_scan(path):
             others.add(path)
-            if (suffix := _misspelt_suffix(path)) is not None:
-                reason = f"its suffix is no BIDS suffix; is it meant to be {suffix}?"
+            if (reason := _why_no_scan(path)) is not None:
                 left_out.append(LeftOut(path, Code.LEFT_OUT, reason))
             continue
         result = path.with_name(output_name(path, "anomaly"))
@@ -208,13 +212,17 @@ def find_scans(folder: str | Path) -> FoundScans:
     return FoundScans(sorted(chosen.values()), sorted(left_out))
 
 
-def _misspelt_suffix(path: Path) -> str | None:
-    """The suffix of a structural image that a NIfTI file's name nearly has, as in ``_T1.nii``."""
+def _why_no_scan(path: Path) -> str | None:
+    """Of a NIfTI file that is no scan but is named nearly as one: not magnitude, or ``_T1.nii``."""
     name = parse_name(path)
-    if name.suffix in STRUCTURAL or not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
         return None
+    if name.suffix in STRUCTURAL:
+        part = name.entities.get("part")
+        return f"it is no magnitude image (part-{part})" if part in NOT_MAGNITUDE else None
     near = (name.suffix or "").lower().removesuffix("w")
-    return next((s for s in sorted(STRUCTURAL) if s.lower().removesuffix("w") == near), None)
+    suffix = next((s for s in sorted(STRUCTURAL) if s.lower().removesuffix("w") == near), None)
+    return suffix and f"its suffix is no BIDS suffix; is it meant to be {suffix}?"
 
 
 def _files(

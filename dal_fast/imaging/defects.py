@@ -18,6 +18,7 @@ from dal_fast.imaging.morphology import (
     thin_slices,
 )
 from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.noisy_background import has_noisy_background
 from dal_fast.imaging.normalise import STANDARDISED_SHARE
 from dal_fast.imaging.orientation import Note
 
@@ -70,7 +71,10 @@ def find_defects(volume: Volume, brain: Bool) -> list[Note]:
         clipped,
         _few_levels(values),
     )
-    return [note for note in checks if note is not None]
+    notes = [note for note in checks if note is not None]
+    if _INVERTED in notes and has_noisy_background(volume):  # it says nothing about the head
+        notes.remove(_INVERTED)
+    return notes
 
 
 def _thinned(data: Values, signal: Bool) -> Values:

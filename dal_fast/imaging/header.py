@@ -22,6 +22,7 @@ SMALLEST_SIDE, LARGEST_SIDE, MOST_VOXELS = 8, 1024, 1 << 28
 """Voxels a side, and in all: 2^28 (645 a side) is 1 GiB once it is float32."""
 MOST_EXTENSION_BYTES = 16 << 20
 _OFFSET_NOISE = 0.01  # bytes
+_CONVERT_AGAIN = "Copy or convert it again"
 
 _DTYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8",
@@ -153,18 +154,26 @@ def _check_shape(dim: NDArray[Any], name: str) -> tuple[int, int, int]:
     """Three sizes; further axes may have the size 1, or 0 where a writer left it unset."""
     count, *sizes = (int(d) for d in dim)
     if not 1 <= count <= 7:
-        raise InputError(Code.DIMENSIONS, f"{name} declares {count} dimensions; NIfTI has 1 to 7")
+        raise InputError(
+            Code.DIMENSIONS,
+            f"{name} declares {count} dimensions; NIfTI has 1 to 7. {_CONVERT_AGAIN}",
+        )
     sizes = [size or 1 if axis > 2 else size for axis, size in enumerate(sizes[:count])]
     if min(sizes) <= 0:
-        raise InputError(Code.SIZE_NONPOSITIVE, f"{name} declares the sizes {sizes}")
+        raise InputError(
+            Code.SIZE_NONPOSITIVE, f"{name} declares the sizes {sizes}. {_CONVERT_AGAIN}"
+        )
     if count < 3:
-        raise InputError(Code.NOT_3D, f"{name} has {count} dimensions {sizes}; a volume has 3")
+        few = f"the size {sizes[0]}" if count == 1 else f"the sizes {sizes}"
+        raise InputError(
+            Code.NOT_3D, f"{name} has {few}; a volume has three axes: pass the whole scan"
+        )
     i, j, k = sizes[:3]
     if max(i, j, k) > LARGEST_SIDE or i * j * k > MOST_VOXELS:
         raise InputError(
             Code.SIZE_TOO_LARGE,
             f"{name} declares {i}×{j}×{k} voxels; "
-            f"at most {LARGEST_SIDE} a side and {MOST_VOXELS} in all are read",
+            f"at most {LARGEST_SIDE} a side and {MOST_VOXELS} in all are read: resample or crop it",
         )
     if max(sizes[3:], default=1) > 1:
         raise InputError(
@@ -173,7 +182,8 @@ def _check_shape(dim: NDArray[Any], name: str) -> tuple[int, int, int]:
     if min(i, j, k) < SMALLEST_SIDE:
         raise InputError(
             Code.TOO_SMALL,
-            f"{name} is {i}×{j}×{k} voxels; a brain volume has at least {SMALLEST_SIDE} a side",
+            f"{name} is {i}×{j}×{k} voxels; a brain volume has at least {SMALLEST_SIDE} a side: "
+            "pass the whole scan",
         )
     return i, j, k
 
@@ -184,7 +194,10 @@ def _check_dtype(code: int, order: str, name: str) -> np.dtype[Any]:
             Code.DTYPE_COMPLEX, f"{name} holds complex numbers (datatype {code}); pass magnitudes"
         )
     if code in _COLOUR:
-        raise InputError(Code.DTYPE_COLOUR, f"{name} is a colour image (datatype {code})")
+        raise InputError(
+            Code.DTYPE_COLOUR,
+            f"{name} is a colour image (datatype {code}); pass the scan, not a picture of it",
+        )
     if code not in _DTYPES:
         kind = _UNREAD.get(code, "an unknown type")
         raise InputError(

@@ -115,9 +115,17 @@ def skull_present(volume: Volume, missing: NoMask) -> InputError:
     """The refusal of a whole head where its brain must be given."""
     return InputError(
         Code.SKULL_PRESENT,
-        f"{volume.path} does not look skull-stripped: {missing.reason}. Let dal-fast screen find "
-        "the brain (--brain auto) or write its mask with dal-fast strip, pass a mask (--mask), or "
-        f"save one as ..._desc-brain_mask.nii.gz beside the scan{missing.not_taken}",
+        f"{volume.shown} does not look skull-stripped: {missing.reason}. {_ways_out(volume)}"
+        f"{missing.not_taken}",
+    )
+
+
+def _ways_out(volume: Volume) -> str:
+    if volume.title:  # no file, so that no mask can lie beside it
+        return "Let its brain be found (--brain auto)"
+    return (
+        "Let dal-fast screen find the brain (--brain auto) or write its mask with dal-fast strip, "
+        "pass a mask (--mask), or save one as ..._desc-brain_mask.nii.gz beside the scan"
     )
 
 

@@ -88,6 +88,8 @@ class Volume:
         sha256: of the file's bytes, hexadecimal.
         nonfinite: how many voxels were NaN or infinite and are now 0.
         notes: what the header leaves in doubt.
+        title: what messages call it where it is no file, such as ``series 5 of /data/study``; its
+            name alone is then taken from ``path``.
     """
 
     data: NDArray[np.float32]
@@ -97,12 +99,18 @@ class Volume:
     sha256: str
     nonfinite: int
     notes: tuple[Note, ...] = ()
+    title: str = ""
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
         """Size of a voxel along the three stored axes, millimetres."""
         a, b, c = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(a), float(b), float(c)
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return self.title or str(self.path)
 
 
 def read_volume(path: str | Path, nonfinite: Literal["refuse", "replace"] = "refuse") -> Volume:

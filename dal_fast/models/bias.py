@@ -203,22 +203,23 @@ def _as_cubic(quadratic: Tensor) -> Tensor:
     return torch.cat(rows, dim=1)
 
 
-def _used(kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of the voxels kept a fit looks at, all or evenly spaced: indices ``(N, CAPACITY)``,
-    and bool, whether there are so many.
+def _used(inside: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Which voxels a fit looks at: indices ``(N, CAPACITY)``, and bool, whether each is kept.
 
-    As many as ``used[:: max(1, len(used) // ENOUGH)]`` holds, fewer than ``2 ENOUGH``.
+    Of the brain's voxels all, or evenly spaced ones, as many as
+    ``inside[:: max(1, len(inside) // ENOUGH)]`` holds, fewer than ``2 ENOUGH``. Where they lie does
+    not depend on what is kept: else a voxel more or less would exchange all those after it.
     """
-    total = kept.sum(1, keepdim=True)
+    total = inside.sum(1, keepdim=True)
     stride = (total // _ENOUGH).clamp_min(1)
-    rank = torch.arange(_CAPACITY, device=kept.device) * stride
-    index = torch.searchsorted(kept.cumsum(1), rank + 1)
-    return index.clamp_max(kept.shape[1] - 1), rank < total
+    rank = torch.arange(_CAPACITY, device=inside.device) * stride
+    index = torch.searchsorted(inside.cumsum(1), rank + 1).clamp_max(inside.shape[1] - 1)
+    return index, (rank < total) & kept.gather(1, index)
 
 
 def _fit(samples: _Samples, degree: int, kept: Tensor, log_field: Tensor, rounds: int) -> Tensor:
     """Coefficients ``(N, T)``: means and field in turn, from ``log_field (N, V)`` on."""
-    index, valid = _used(kept)
+    index, valid = _used(samples.inside, kept)
     values, log_field = samples.values.gather(1, index), log_field.gather(1, index)
     tissues = samples.shares.shape[1]
     shares = samples.shares.gather(2, index[:, None].expand(-1, tissues, -1))

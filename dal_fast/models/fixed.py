@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dal_fast.metrics import MAD_TO_SIGMA
+from dal_fast.ops._row_medians import row_medians
 
 
 def masked_median(values: Tensor, mask: Tensor) -> Tensor:
@@ -25,7 +26,7 @@ def masked_median(values: Tensor, mask: Tensor) -> Tensor:
 
     The lower of two middle values, as :meth:`torch.Tensor.median`.
     """
-    return values.masked_fill(~mask, torch.nan).nanmedian(dim=-1).values
+    return row_medians(values.masked_fill(~mask, torch.nan))
 
 
 def masked_spread(deviations: Tensor, mask: Tensor) -> Tensor:

@@ -53,6 +53,11 @@ def why_not(
     return f"there is no such backend; choose one of {', '.join(BACKENDS)} or auto"
 
 
+# What torch.compiler.assume_constant_result sets, without importing the compiler: it asks once,
+# while it compiles, and cannot look into what answers.
+why_not._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def _why_not_cuda(device: torch.device) -> str | None:
     if _CUDA is None:
         return context.extension_problem() or (

@@ -53,7 +53,7 @@ def _range(bias: Image) -> tuple[float, float]:
 
 
 def _picture(bias: Image, box: Box, peak: NDArray[np.float64]) -> str:
-    pixels = colour.grey(sample(bias, plane(AXIAL, peak, box)), _WHITE)
+    pixels = colour.grey(sample(bias, plane(AXIAL, peak, box)), colour.Window(_WHITE))
     height, width = pixels.shape[:2]
     return (
         f'<figure style="max-width:180px;margin-top:10px"><img src="{data_uri(pixels)}" '

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,29 @@ _STOPS = np.array(
 _OPAQUE = 0.85  # of the overlay at its strongest
 
 
-def grey(values: NDArray[Any], top: float) -> Pixels:
-    """Grey levels, 0 black and ``top`` white: ``(H, W)``."""
-    scaled = np.clip(np.nan_to_num(values) / max(top, 1e-12), 0, 1)
+class Window(NamedTuple):
+    """The values that are drawn white and black."""
+
+    white: float
+    black: float = 0.0
+
+
+def window_of(inside: NDArray[Any]) -> Window:
+    """From black to white for the intensities of a brain.
+
+    White is the 99.5th percentile. Black is 0, or the 0.5th percentile where that is negative, as
+    in a standardised scan.
+    """
+    if not inside.size:
+        return Window(1.0)
+    black, white = np.percentile(inside, [0.5, 99.5])
+    return Window(float(white), min(0.0, float(black)))
+
+
+def grey(values: NDArray[Any], window: Window) -> Pixels:
+    """Grey levels: ``(H, W)``."""
+    span = max(window.white - window.black, 1e-12)
+    scaled = np.clip((np.nan_to_num(values) - window.black) / span, 0, 1)
     pixels: Pixels = (scaled * 255 + 0.5).astype(np.uint8)
     return pixels
 

@@ -18,20 +18,22 @@ _THINNED = 5  # a percentile of so many voxels needs no more than every fifth
 _TILE_GAP = 4  # pixels between the tiles of a picture
 
 
-def outlines(scan: Image, mask: Image, white: float) -> list[tuple[View, NDArray[np.uint8]]]:
+def outlines(
+    scan: Image, mask: Image, window: colour.Window
+) -> list[tuple[View, NDArray[np.uint8]]]:
     """Slices of three planes with the mask's outline, each ``(H, W, 3)``, three a plane.
 
     Args:
         scan: as read.
         mask: bool, on the same grid.
-        white: the intensity that is drawn white.
+        window: of the scan's grey levels.
     """
     inner, box = world_box(mask, 0.0), world_box(mask, MARGIN_MM)
     pictures = []
     for view in VIEWS:
         for place in _PLACES:
             here = plane(view, inner.low + place * (inner.high - inner.low), box)
-            pixels = np.repeat(colour.grey(sample(scan, here), white)[..., None], 3, axis=-1)
+            pixels = np.repeat(colour.grey(sample(scan, here), window)[..., None], 3, axis=-1)
             pixels[_edge(sample(mask, here) > 0.5)] = LINE
             pictures.append((view, pixels))
     return pictures
@@ -39,7 +41,7 @@ def outlines(scan: Image, mask: Image, white: float) -> list[tuple[View, NDArray
 
 def outline_picture(scan: Image, mask: Image) -> NDArray[np.uint8]:
     """The middle slice of each plane side by side, ``(H, W, 3)``: one picture for an overview."""
-    pictures = outlines(scan, mask, white_level(scan, mask))
+    pictures = outlines(scan, mask, scan_window(scan, mask))
     tiles = [pixels for _, pixels in pictures[len(_PLACES) // 2 :: len(_PLACES)]]
     height = max(tile.shape[0] for tile in tiles)
     width = sum(tile.shape[1] + _TILE_GAP for tile in tiles) - _TILE_GAP
@@ -52,10 +54,9 @@ def outline_picture(scan: Image, mask: Image) -> NDArray[np.uint8]:
     return picture
 
 
-def white_level(scan: Image, mask: Image) -> float:
-    """The scan intensity drawn white: the 99.5th percentile inside the brain."""
-    inside = scan.data.T[mask.data.T][::_THINNED]
-    return float(np.percentile(inside, 99.5)) if inside.size else 1.0
+def scan_window(scan: Image, mask: Image) -> colour.Window:
+    """The scan's grey levels, by its intensities inside the brain."""
+    return colour.window_of(scan.data.T[mask.data.T][::_THINNED])
 
 
 def _edge(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from dal_fast.imaging.orientation import position_in_words
 from dal_fast.report import colour
 from dal_fast.report.basis import basis_card
+from dal_fast.report.colour import Window
 from dal_fast.report.html import NOTICE, card, document, fact, pairs
-from dal_fast.report.outline import outlines, white_level
+from dal_fast.report.outline import outlines, scan_window
 from dal_fast.report.planes import (
     AXIAL,
     VIEWS,
@@ -45,16 +46,16 @@ def scan_pictures(result: Result) -> tuple[str, NDArray[np.uint8]]:
         ``(H, W, 3)``.
     """
     box, peak = world_box(result.brain_mask), peak_of(result)
-    white = white_level(result.scan, result.brain_mask)
-    thumbnail = _anomaly(result, plane(AXIAL, peak, box), white)[::2, ::2]
+    window = scan_window(result.scan, result.brain_mask)
+    thumbnail = _anomaly(result, plane(AXIAL, peak, box), window)[::2, ::2]
     page = document(
         f"{result.name}: anomaly report",
         "\n".join(
             [
                 _header(result),
-                card("Where the anomaly map is highest", _panels(result, box, peak, white)),
-                _outline(result, white),
-                card("Axial slices, from inferior to superior", _strip(result, box, white)),
+                card("Where the anomaly map is highest", _panels(result, box, peak, window)),
+                _outline(result, window),
+                card("Axial slices, from inferior to superior", _strip(result, box, window)),
                 basis_card(result, box, peak),
                 _details(result),
             ]
@@ -70,10 +71,10 @@ def plane_pictures(result: Result) -> list[tuple[NDArray[np.uint8], NDArray[np.u
         result: of the screening; the planes go through the map's maximum.
     """
     box, peak = world_box(result.brain_mask), peak_of(result)
-    white = white_level(result.scan, result.brain_mask)
+    window = scan_window(result.scan, result.brain_mask)
     planes = [plane(view, peak, box) for view in VIEWS]
     return [
-        (colour.grey(sample(result.scan, here), white), _anomaly(result, here, white))
+        (colour.grey(sample(result.scan, here), window), _anomaly(result, here, window))
         for here in planes
     ]
 
@@ -109,13 +110,13 @@ def _header(result: Result) -> str:
     )
 
 
-def _panels(result: Result, box: Box, peak: NDArray[np.float64], white: float) -> str:
+def _panels(result: Result, box: Box, peak: NDArray[np.float64], window: Window) -> str:
     cells: list[str] = []
     count = 0
     widest = max(plane(view, peak, box).shape[1] for view in VIEWS)
     for view in VIEWS:
         here = plane(view, peak, box)
-        pictures = _pictures(result, here, white)
+        pictures = _pictures(result, here, window)
         if not cells:
             count = len(pictures)
             cells = [f'<div class="head">{name}</div>' for name in pictures]
@@ -135,24 +136,24 @@ def _letters(view: View, side_known: bool) -> tuple[str, ...]:
     )
 
 
-def _pictures(result: Result, here: Plane, white: float) -> dict[str, NDArray[np.uint8]]:
+def _pictures(result: Result, here: Plane, window: Window) -> dict[str, NDArray[np.uint8]]:
     """One plane of everything that the model made, by name."""
-    pictures = {"Scan": colour.grey(sample(result.scan, here), white)}
+    pictures = {"Scan": colour.grey(sample(result.scan, here), window)}
     if result.tissue is not None:
         pictures["Tissue"] = colour.tissue(sample(result.tissue, here, "nearest"))
     if result.edges is not None:
-        pictures["Edges"] = colour.grey(sample(result.edges, here, "nearest"), 1.0)
-    pictures["Pseudo-healthy"] = colour.grey(sample(result.pseudo_healthy, here), white)
-    pictures["Anomaly"] = _anomaly(result, here, white)
+        pictures["Edges"] = colour.grey(sample(result.edges, here, "nearest"), Window(1.0))
+    pictures["Pseudo-healthy"] = colour.grey(sample(result.pseudo_healthy, here), window)
+    pictures["Anomaly"] = _anomaly(result, here, window)
     return pictures
 
 
-def _strip(result: Result, box: Box, white: float) -> str:
+def _strip(result: Result, box: Box, window: Window) -> str:
     heights = np.linspace(*_bulk(result.brain_mask), _STRIP_SLICES)
     letters = _letters(AXIAL, result.side_known)
     cells = []
     for z in heights:
-        pixels = _anomaly(result, plane(AXIAL, np.array([0.0, 0.0, z]), box), white)
+        pixels = _anomaly(result, plane(AXIAL, np.array([0.0, 0.0, z]), box), window)
         height = f"{abs(round(z))} mm {'S' if round(z) >= 0 else 'I'}"
         label = f'<i class="mm">{height}</i>'
         cells.append(_figure(pixels, letters, f"axial at {height}", label))
@@ -168,8 +169,8 @@ def _bulk(brain: Image) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _anomaly(result: Result, here: Plane, white: float) -> NDArray[np.uint8]:
-    background = colour.grey(sample(result.scan, here), white)
+def _anomaly(result: Result, here: Plane, window: Window) -> NDArray[np.uint8]:
+    background = colour.grey(sample(result.scan, here), window)
     values = sample(result.anomaly, here)
     return colour.overlay(background, values, result.threshold, SCALE_TOP * result.threshold)
 
@@ -224,13 +225,13 @@ def _legend(result: Result) -> str:
     )
 
 
-def _outline(result: Result, white: float) -> str:
+def _outline(result: Result, window: Window) -> str:
     """The mask over the scan, where that shows more than the brain."""
     if result.brain["Source"] == "nonzero":
         return ""
     cells = [
         _figure(pixels, _letters(view, result.side_known), f"outline, {view.name}", "")
-        for view, pixels in outlines(result.scan, result.brain_mask, white)
+        for view, pixels in outlines(result.scan, result.brain_mask, window)
     ]
     title = f"Brain mask: {ORIGINS[result.brain['Source']]}"
     outline = f'<div class="outlines">{"".join(cells)}</div>'

@@ -22,6 +22,7 @@ from dal_fast.imaging.brain_shape import unusual_shape
 from dal_fast.imaging.head_grid import HeadGrid, place_head
 from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.imaging.noisy_background import quiet_background
 from dal_fast.imaging.orientation import voxel_ml
 from dal_fast.models import BrainNetConfig, load_brain_net, weights_sha256
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
@@ -91,6 +92,7 @@ class BrainExtractor:
             RuntimeUnavailable: see :meth:`load`.
         """
         volume = scan if isinstance(scan, Volume) else read_volume(scan)
+        volume, notes = quiet_background(volume)
         self.load()
         assert self._network is not None
         first, mirrored, grid = self._network.distances(volume)
@@ -109,7 +111,8 @@ class BrainExtractor:
         reason = hopeless(quality, millilitres, unusual, cut)
         if reason is not None:
             raise not_found(volume, reason)
-        return BrainMask(brain, "dal_fast", quality=quality, notes=doubts(quality, unusual))
+        notes += doubts(quality, unusual)
+        return BrainMask(brain, "dal_fast", quality=quality, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)

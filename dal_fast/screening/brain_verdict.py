@@ -24,10 +24,6 @@ ROUNDEST, ROUND = 0.95, 0.925
 """Sphericity above which a mask is refused, and above which it is if its shape is unusual too; not
 where a face of the field of view cuts it. A ball of water had 0.98; nine real heads had 0.89 to
 0.91, and one at seven tenths of its size 0.92."""
-OWN_MASK = (
-    "give a mask of your own: dal-fast screen --mask, or a desc-brain_mask beside a NIfTI scan"
-)
-"""The way out that is always there."""
 ODD_SHAPE = "brain-mask-shape"
 """The flag on a mask of a shape that brains do not have."""
 SMALLEST_ML, LARGEST_ML = 150.0, 2600.0
@@ -65,8 +61,17 @@ def not_found(volume: Volume, reason: str) -> InputError:
     """The refusal of a scan in which there is no brain, for a reason."""
     return InputError(
         Code.BRAIN_NOT_FOUND,
-        f"no brain was found in {volume.path}: {reason}. If it shows a head, check the header's "
-        f"orientation, try --brain hd-bet, or {OWN_MASK}",
+        f"no brain was found in {volume.shown}: {reason}. If it shows a head, check the header's "
+        f"orientation, try --brain hd-bet, or {own_mask(volume)}",
+    )
+
+
+def own_mask(volume: Volume) -> str:
+    """The way out that is always there."""
+    first = "bring the series to NIfTI (dcm2niix) and " if volume.title else ""
+    return (
+        f"{first}give a mask of your own: dal-fast screen --mask, or a desc-brain_mask beside a "
+        "NIfTI scan"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.brain_shape import shape_clauses
 from dal_fast.imaging.mask import BrainMask, MaskQuality
 from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.noisy_background import has_noisy_background, quiet_background
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
 from dal_fast.screening.chain import RUNTIME, chain_errors
@@ -57,8 +59,9 @@ class CompiledChain:
 
     def extract(self, volume: Volume) -> BrainMask:
         """As :meth:`dal_fast.screening.brain_extraction.BrainExtractor.extract`."""
+        volume, notes = quiet_background(volume)
         mask, _ = self.run(volume, None, brain_only=True)
-        return mask
+        return replace(mask, notes=notes + mask.notes)
 
     def run(
         self,
@@ -136,6 +139,8 @@ class CompiledScreener:
         if isinstance(scan, Head) and scan.nonzero is not None:
             scan = scan.with_brain(self.chain.extract(scan.volume), scan.timings)
         given = scan.mask if isinstance(scan, Scan) else None
+        if given is None and has_noisy_background(scan.volume):
+            given = self.chain.extract(scan.volume)
         mask, found = self.chain.run(scan.volume, given, name, self.settings.threshold)
         if isinstance(scan, Head):
             scan = scan.with_brain(mask, scan.timings)
@@ -186,11 +191,10 @@ class _ModelVolumes:
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.affine = np.array(found["affine"]).reshape(4, 4)
-        self.mask: NDArray[np.bool_] = found["mask"][0] != 0
-        self.image: NDArray[np.float32] = np.minimum(found["image"][0], np.float32(CEILING))
-        self.bias: NDArray[np.float32] = found["bias"][0] * self.mask
-        labels = (found["tissue"].argmax(0) + 1).astype(np.uint8)
-        self.tissue: NDArray[np.uint8] = labels * self.mask
+        self.mask: NDArray[np.bool_] = found["mask"].view(np.bool_)
+        self.image: NDArray[np.float32] = np.minimum(found["image"], np.float32(CEILING))
+        self.bias: NDArray[np.float32] = found["bias"] * self.mask
+        self.tissue: NDArray[np.uint8] = found["tissue"]
 
     def edges(self) -> NDArray[np.bool_]:
         """Of the anatomical image, as :meth:`dal_fast.models.dal.DAL.recouple` finds them."""

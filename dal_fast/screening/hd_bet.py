@@ -25,7 +25,8 @@ from dal_fast.imaging.grid import ModelGrid, plan_grid
 from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.morphology import largest_component_filled
 from dal_fast.imaging.nifti import Volume
-from dal_fast.screening.brain_verdict import OWN_MASK
+from dal_fast.imaging.noisy_background import quiet_background
+from dal_fast.screening.brain_verdict import own_mask
 from dal_fast.screening.runtimes.torch_runtime import choose_device
 from dal_fast.screening.scan import Brain
 
@@ -77,6 +78,7 @@ class HdBet:
             InputError: ``brain-not-found``.
             RuntimeUnavailable: see :meth:`load`.
         """
+        volume, notes = quiet_background(volume)
         self.load()
         grid = plan_grid(volume.data.shape, volume.affine, None, VOXEL_MM)
         probability = grid.to_scan(self._probability(_prepared(volume, grid)))
@@ -84,10 +86,10 @@ class HdBet:
         if not brain.any():
             raise InputError(
                 Code.BRAIN_NOT_FOUND,
-                f"HD-BET finds no brain in {volume.path}. If it shows a head, check the header's "
-                f"orientation, or {OWN_MASK}",
+                f"HD-BET finds no brain in {volume.shown}. If it shows a head, check the header's "
+                f"orientation, or {own_mask(volume)}",
             )
-        return BrainMask(largest_component_filled(brain), "hd-bet")
+        return BrainMask(largest_component_filled(brain), "hd-bet", notes=notes)
 
     def _probability(self, head: Tensor) -> Tensor:
         """``(1, 1, D, H, W)``, the mean of the networks, from a head of that shape."""

@@ -12,6 +12,7 @@ from dal_fast.imaging.morphology import erode
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.models import AnyModel, AnyOutput, Autoencoder, DALOutput
 from dal_fast.screening.calibration import (
+    COMBINED,
     AnomalyMap,
     Calibration,
     Evidence,
@@ -24,6 +25,8 @@ PLAIN = "absolute"
 """What ``"auto"`` is where the model makes no tissue maps: |x - phi|, as in Luo et al. 2023."""
 PLAIN_MEDIAN = 5
 """Their median filter, in voxels."""
+PAPERS = "hybrid"
+"""What ``"auto"`` is where R_D makes phi, as in the paper."""
 EDGE_MM = 2.0
 """Width of the outermost layer of the brain, which is not evaluated without tissue maps: where a
 mask ends a voxel too early or too late, any pseudo-healthy image is wrong. Luo et al. erode
@@ -39,12 +42,14 @@ class ModelOutput:
         field_of_view: where the scan is evaluated, bool, the same shape.
         prediction: what the model returned.
         contrast: that the model was trained on; None for DAL, which takes any.
+        usual: what the score ``"auto"`` is, see :func:`usual_score`.
     """
 
     image: Tensor
     field_of_view: Tensor
     prediction: AnyOutput
     contrast: str | None
+    usual: str
 
     @classmethod
     def of(
@@ -58,13 +63,13 @@ class ModelOutput:
             prediction: of ``model`` for ``image``.
             model: an autoencoder is not evaluated at the edge of the brain, see ``EDGE_MM``.
         """
-        image = image.clamp_max(CEILING)
+        image, usual = image.clamp_max(CEILING), usual_score(model)
         if not isinstance(model, Autoencoder):
-            return cls(image, field_of_view, prediction, None)
+            return cls(image, field_of_view, prediction, None, usual)
         assert not isinstance(prediction, DALOutput)
         covered = field_of_view & prediction.field_of_view
         inside = erode(covered, round(EDGE_MM / model.config.voxel_mm))
-        return cls(image, inside, prediction, model.config.contrast)
+        return cls(image, inside, prediction, model.config.contrast, usual)
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -104,9 +109,10 @@ class ModelOutput:
             score: of ``SCORES``.
             contrast: of the scan, where it is known.
         """
+        name = self.usual if score == "auto" else score
         if isinstance(self.prediction, DALOutput):
-            return score_scan(self.evidence, calibration, score, contrast)
-        name, trained_on = PLAIN if score == "auto" else score, str(self.contrast)
+            return score_scan(self.evidence, calibration, name, contrast)
+        trained_on = str(self.contrast)
         level = calibration.threshold(trained_on, name)
         return AnomalyMap(
             self.score_map(name), name, trained_on, sign_of(name), PLAIN_MEDIAN, level, trained_on
@@ -118,6 +124,14 @@ class ModelOutput:
             return 0.0
         covered = int(torch.count_nonzero(self.prediction.field_of_view))
         return 1 - covered / max(1, int(torch.count_nonzero(mask)))
+
+
+def usual_score(model: AnyModel) -> str:
+    """What the score ``"auto"`` is: the paper's ``"hybrid"`` for the paper's path, ``PLAIN`` for an
+    autoencoder, else ``"enhanced"``."""
+    if isinstance(model, Autoencoder):
+        return PLAIN
+    return PAPERS if model.config.recoupler == "film" else COMBINED
 
 
 def check_model_score(score: str, model: AnyModel) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from dal_fast.imaging.bids import parse_name
 from dal_fast.imaging.brain_shape import odd_mask
 from dal_fast.imaging.defects import find_defects
 from dal_fast.imaging.mask import BrainMask
@@ -54,6 +55,7 @@ def quality_flags(
     """
     checks: list[Callable[[], Flag | None]] = [
         lambda: _replaced(volume.nonfinite),
+        lambda: _contrast_agent(volume),
         lambda: _resolution(volume),
         lambda: _anisotropy(volume),
         lambda: _cropped(volume, brain),
@@ -73,6 +75,15 @@ def _replaced(count: int) -> Flag | None:
     if count == 0:
         return None
     return Flag("nonfinite-replaced", f"{count} NaN or infinite voxels were replaced by 0")
+
+
+def _contrast_agent(volume: Volume) -> Flag | None:
+    """A BIDS name with the entity ``ce``; of DICOM series the header says it."""
+    agent = parse_name(volume.path).entities.get("ce")
+    if agent is None:
+        return None
+    message = f"a contrast agent was given (ce-{agent}), which the model has never seen"
+    return Flag("contrast-agent", message)
 
 
 def _resolution(volume: Volume) -> Flag | None:

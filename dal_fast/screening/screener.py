@@ -265,11 +265,15 @@ class Screener:
         """Screen a scan, or a head of :func:`dal_fast.screening.scan.load_scan_or_head`."""
         if isinstance(scan, Head):
             scan = self.find_brain(scan)
-        if self.chain is not None:
-            [found] = self.screen_batch([scan])
-            if isinstance(found, InputError):
-                raise found
-            return found
+        if self.chain is None:
+            return self._screen_on_host(scan)
+        [found] = self.screen_batch([scan])
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    def _screen_on_host(self, scan: Scan) -> Result:
+        """Of networks that run in the runtime, and everything else on the CPU."""
         clock = Clock(scan.timings)
         volume, brain = scan.volume, scan.mask.data
         model_input = self.prepare(scan)
@@ -300,14 +304,12 @@ class Screener:
         above = postprocess.anomaly_mask(anomaly, threshold)
         regions = postprocess.regions(anomaly, above)
         tissue, edges = _anatomy(model_input, model_output)
-        image = Image(volume.data, volume.affine)
         bias = _bias(model_input, model_output)
-        labels, normalised = None if tissue is None else tissue.data, model_output.image[0, 0]
         flags = quality_flags(
             volume,
             brain,
-            labels,
-            normalised.numpy(),
+            None if tissue is None else tissue.data,
+            model_output.image[0, 0].numpy(),
             above,
             known,
             anomaly_map.looks_like,
@@ -320,7 +322,7 @@ class Screener:
             name=scan.name,
             source=scan.source,
             brain=scan.brain,
-            scan=image,
+            scan=Image(volume.data, volume.affine),
             anomaly=anomaly,
             pseudo_healthy=Image(phi, volume.affine),
             brain_mask=Image(brain, volume.affine),

@@ -1,4 +1,4 @@
-"""How large residuals usually are where: what healthy brains show, place by place.
+"""How large residuals of healthy brains usually are, place by place.
 
 The tissue network errs at the same places in most brains: white matter of the internal capsule and
 the thalamus of a T1w are taken for grey matter, the cisterns of a T2w for tissue. With r_s as in

@@ -153,7 +153,8 @@ class TrainConfig(_Table):
 
     Attributes:
         model: what is trained.
-        init: weight file, or ``"default"``, whose networks training starts from.
+        init: weight file, or the name of one that comes with the package, whose networks training
+            starts from.
         samples: what the model is trained on.
         stages: one after the other.
         seed: of weights and samples; the same seed, data, and device give the same weights.

@@ -210,4 +210,4 @@ def _labels(tissue: Tensor, mask: Tensor) -> NDArray[np.uint8]:
 
 
 def _grey(plane: Tensor) -> NDArray[np.uint8]:
-    return np.repeat(colour.grey(plane.cpu().numpy(), 1.0)[..., None], 3, axis=2)
+    return np.repeat(colour.grey(plane.cpu().numpy(), colour.Window(1.0))[..., None], 3, axis=2)

@@ -4,7 +4,7 @@
 //   suppress        s -> weak and strong bits       suppress.cuh
 //   unite_tiles, unite_borders, mark_strong_roots, write_edges            bits -> edges: hysteresis.cuh
 //
-// Images are taken a few at a time, so that s stays in the L2 cache between its two kernels.
+// Images are taken several at a time: the hysteresis waits for memory, and its launches cost.
 // Built with -fmad=false: the bits of the CPU, but for the order in which Sobel sums.
 #include <algorithm>
 #include <limits>
@@ -20,7 +20,8 @@ namespace dal {
 namespace cuda {
 namespace {
 
-constexpr int64_t kPassVoxels = int64_t(1) << 23;  // 32 MB of s
+constexpr int64_t kPassVoxels = int64_t(1) << 25;  // 134 MB of s
+constexpr int kMultiprocessors = 132;  // of an H100
 
 // How many images go together, and where everything lies in the workspace.
 struct Plan {
@@ -102,9 +103,11 @@ WideTaps wide_taps(const CannyParameters& parameters, Volume n, float* numbers, 
 template <class T, class F>
 void smooth(const Images<T>& images, const Plan& plan, const SmallTaps& taps, int64_t count,
             float* smoothed, cudaStream_t stream) {
-  const March march(plan.n, kSmoothRows, count, kSmoothBlocks);
+  const bool usual = taps.radius == kUsualRadius;
+  const int resident = usual ? kResident<F, kUsualRadius> : kResident<F, kSmallRadius>;
+  const March march(plan.n, kSmoothRows, count, kMultiprocessors * resident, 2 * int(taps.radius));
   const unsigned blocks = grid_size(march.blocks(count));
-  if (taps.radius == kUsualRadius)
+  if (usual)
     DAL_LAUNCH((smooth_volume<T, F, kUsualRadius>), blocks, kSmoothThreads, 0, stream, images, plan.n,
                march, taps, smoothed);
   else
@@ -144,7 +147,7 @@ void find_edges(const CannyInput& in, const CannyParameters& parameters, const P
       smooth<T, Weighted>(images, plan, taps, count, smoothed, stream);
     else
       smooth<T, float>(images, plan, taps, count, smoothed, stream);
-    const March march(plan.n, kSuppressRows, count, kSuppressBlocks);
+    const March march(plan.n, kSuppressRows, count, kMultiprocessors * kSuppressResident, 4);
     DAL_LAUNCH(suppress, grid_size(march.blocks(count)), kSuppressThreads, 0, stream, smoothed, in.mask,
                images.first, images.per_batch, plan.n, march, threshold, weak, strong);
     check_launch("suppress");

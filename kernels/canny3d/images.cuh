@@ -77,25 +77,53 @@ __device__ __forceinline__ Weighted operator+(Weighted a, Weighted b) {
 __device__ __forceinline__ Weighted operator*(float tap, Weighted a) {
   return {tap * a.value, tap * a.weight};
 }
+// sum + tap a, rounded once.
+__device__ __forceinline__ float add(float sum, float tap, float a) { return fmaf(tap, a, sum); }
+__device__ __forceinline__ Weighted add(Weighted sum, float tap, Weighted a) {
+  return {fmaf(tap, a.value, sum.value), fmaf(tap, a.weight, sum.weight)};
+}
 
-// The field at voxels first + at[j], 0 where at[j] < 0. Values outside the mask are not even read.
-template <class T, int N>
-__device__ __forceinline__ void take(const Image<T>& image, int64_t first, const int (&at)[N],
-                                     float (&out)[N]) {
-  image.read(first, at, out);
-}
-template <class T, int N>
-__device__ __forceinline__ void take(const Image<T>& image, int64_t first, const int (&at)[N],
-                                     Weighted (&out)[N]) {
-  const uint8_t* const mask = image.mask + first;
-  int inside[N];
+// The fields of N voxels as they are loaded; no load waits for another, and nothing waits for a load until
+// a field is asked for. Values outside the mask are read and dropped.
+template <class F, int N>
+struct Fetched;
+
+template <int N>
+struct Fetched<float, N> {
   float value[N];
+
+  // Voxels first + at[j]; 0 where at[j] < 0.
+  template <class T>
+  __device__ __forceinline__ void take(const Image<T>& image, int64_t first, const int (&at)[N]) {
+    image.read(first, at, value);
+  }
+  __device__ void clear() {
 #pragma unroll
-  for (int j = 0; j < N; ++j) inside[j] = at[j] >= 0 && mask[at[j]] ? at[j] : -1;
-  image.read(first, inside, value);
+    for (int j = 0; j < N; ++j) value[j] = 0.f;
+  }
+  __device__ float operator[](int j) const { return value[j]; }
+};
+
+template <int N>
+struct Fetched<Weighted, N> {
+  float value[N];
+  uint32_t inside[N];
+
+  template <class T>
+  __device__ __forceinline__ void take(const Image<T>& image, int64_t first, const int (&at)[N]) {
+    const uint8_t* const mask = image.mask + first;
 #pragma unroll
-  for (int j = 0; j < N; ++j) out[j] = {value[j], inside[j] >= 0 ? 1.f : 0.f};
-}
+    for (int j = 0; j < N; ++j) inside[j] = at[j] >= 0 ? mask[at[j]] : 0;
+    image.read(first, at, value);
+  }
+  __device__ void clear() {
+#pragma unroll
+    for (int j = 0; j < N; ++j) inside[j] = 0;
+  }
+  __device__ Weighted operator[](int j) const {
+    return inside[j] ? Weighted{value[j], 1.f} : Weighted{0.f, 0.f};
+  }
+};
 
 // False if this voxel adds nothing to any sum.
 __device__ __forceinline__ bool counts(float v) { return !(v == 0.f); }
@@ -114,16 +142,25 @@ __device__ __forceinline__ float normalise(Weighted sum, float) {
 struct March {
   int tiles_x, tiles_y, chunks, rows, planes;
 
-  // At most `wanted_blocks` blocks, if that many columns; chunks of at least 16 planes.
-  March(Volume n, int tile_rows, int64_t images, int64_t wanted_blocks)
+  // Chunks for the shortest way through, where `resident` blocks run at a time and a block marches over
+  // `margin` planes more than it is asked for.
+  March(Volume n, int tile_rows, int64_t images, int64_t resident, int margin)
       : tiles_x(int(ceil_div(n.width, kWarp))),
         tiles_y(int(ceil_div(n.height, tile_rows))),
-        rows(tile_rows) {
-    constexpr int64_t kThinnest = 16;
+        chunks(1),
+        rows(tile_rows),
+        planes(n.depth) {
+    constexpr int kMostChunks = 64;
     const int64_t columns = int64_t(tiles_x) * tiles_y * images;
-    planes = int(ceil_div(n.depth, columns < wanted_blocks ? wanted_blocks / columns : 1));
-    if (planes < kThinnest) planes = int(kThinnest);
-    chunks = int(ceil_div(n.depth, planes));
+    int64_t shortest = ceil_div(columns, resident) * (n.depth + margin);
+    for (int count = 2; count <= kMostChunks && count <= n.depth; ++count) {
+      const int each = int(ceil_div(n.depth, count));
+      const int64_t way = ceil_div(columns * ceil_div(n.depth, each), resident) * (each + margin);
+      if (way >= shortest) continue;
+      shortest = way;
+      planes = each;
+      chunks = int(ceil_div(n.depth, each));
+    }
   }
   int64_t blocks(int64_t images) const { return images * chunks * tiles_y * tiles_x; }
 };

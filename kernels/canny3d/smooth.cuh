@@ -3,12 +3,12 @@
 // A block smooths 32 x 16 columns and marches along z. R is the radius, 4, or 8 for any other.
 //
 //   plane of A          y blur, 4 a thread     x blur, 2 a thread          z blur, 2 a thread
-//   32+2R x 16+2R   ->  32+2R x 16         ->  32 x 16, in registers   ->  from the last 2R+1 planes
-//   shared, two         shared, two            a ring of 2R+1 planes       of the thread's ring
+//   32+2R x 16+2R   ->  32+2R x 16         ->  32 x 16, in registers   ->  2R sums under way for each,
+//   shared, two         shared, two                                        in registers
 //
 // While a plane is blurred the next one is on its way from memory; two buffers of each make do with one
 // barrier a plane. Planes of nothing but zeros (background, outside the mask) are not blurred.
-// The order of the sums is that of the CPU: the same bits.
+// Sums in z are added up plane by plane, so that the thread moves and filters them at once.
 #pragma once
 #include "canny3d/images.cuh"
 
@@ -19,7 +19,6 @@ namespace {
 constexpr int kUsualRadius = 4, kSmallRadius = 8;  // sigma = 1, sigma up to 2
 constexpr int kSmoothRows = 16, kStrip = 4;  // rows of a tile; rows that a thread blurs in y
 constexpr int kSmoothThreads = kSmoothRows * kWarp / 2;
-constexpr int kSmoothBlocks = 396;  // three for each multiprocessor of an H200
 
 // By value with the launch. scale[a][b] = 1 / sum_{-a <= k <= b} g(k): a and b voxels lie on either side.
 struct SmallTaps {
@@ -30,14 +29,33 @@ struct SmallTaps {
   __device__ float scale_at(int i, int n) const { return scale[min(i, radius)][min(n - 1 - i, radius)]; }
 };
 
+template <int R>
+__device__ __forceinline__ bool reaches(const SmallTaps& taps, int distance) {
+  return R == kUsualRadius || distance <= taps.radius;
+}
+
 // taps[0] line[R] + sum_k taps[k] (line[R - k] + line[R + k]).
 template <int R, class F>
 __device__ __forceinline__ F blur(const SmallTaps& taps, const F* line) {
   F sum = taps.tap[0] * line[R];
 #pragma unroll
   for (int k = 1; k <= R; ++k)
-    if (R == kUsualRadius || k <= taps.radius) sum = sum + taps.tap[k] * (line[R - k] + line[R + k]);
+    if (reaches<R>(taps, k)) sum = add(sum, taps.tap[k], line[R - k] + line[R + k]);
   return sum;
+}
+
+// Along z, transposed: sum[k] is what plane z - R + k has got so far. Takes the values of plane z and gives
+// back the finished ones of plane z - R: moves and filters in one multiply-add.
+template <int R, class F>
+__device__ __forceinline__ F blur_z(const SmallTaps& taps, F v, F (&sum)[2 * R]) {
+  const F finished = reaches<R>(taps, R) ? add(sum[0], taps.tap[R], v) : sum[0];
+#pragma unroll
+  for (int k = 0; k < 2 * R - 1; ++k) {
+    const int distance = k < R ? R - 1 - k : k + 1 - R;
+    sum[k] = reaches<R>(taps, distance) ? add(sum[k + 1], taps.tap[distance], v) : sum[k + 1];
+  }
+  sum[2 * R - 1] = reaches<R>(taps, R) ? taps.tap[R] * v : F{};
+  return finished;
 }
 
 // Two neighbours in x.
@@ -55,7 +73,7 @@ struct PlaneLoader {
   const Image<T>& image;
   const Volume n;
   int at[kLoads];  // voxel in its plane, -1 beyond the volume
-  F next[kLoads];
+  Fetched<F, kLoads> next;
 
   __device__ PlaneLoader(const Image<T>& source, Volume volume, const Tile& tile)
       : image(source), n(volume) {
@@ -68,12 +86,10 @@ struct PlaneLoader {
     }
   }
   __device__ void fetch(int z) {
-    if (z >= 0 && z < n.depth) {
-      take(image, int64_t(z) * n.height * n.width, at, next);
-      return;
-    }
-#pragma unroll
-    for (int j = 0; j < kLoads; ++j) next[j] = F{};
+    if (z >= 0 && z < n.depth)
+      next.take(image, int64_t(z) * n.height * n.width, at);
+    else
+      next.clear();
   }
   // True if this thread's voxels count for anything.
   __device__ bool store(F* plane) const {
@@ -81,8 +97,9 @@ struct PlaneLoader {
 #pragma unroll
     for (int j = 0; j < kLoads; ++j) {
       const int i = int(threadIdx.x) + j * kSmoothThreads;
-      if (i < kSize) plane[i] = next[j];
-      any |= counts(next[j]);
+      const F field = next[j];
+      if (i < kSize) plane[i] = field;
+      any |= counts(field);
     }
     return any;
   }
@@ -135,7 +152,7 @@ __global__ void __launch_bounds__(kSmoothThreads, (kResident<F, R>))
   const float scale_right = inside && both ? taps.scale_at(x + 1, n.width) : 0.f;
   smoothed += tile.image * n.voxels() + (inside ? int64_t(y) * n.width + x : 0);
 
-  F left[2 * R + 1] = {}, right[2 * R + 1] = {};  // blurred in y and x, of planes z - 2R ... z
+  F left[2 * R] = {}, right[2 * R] = {};  // sums of planes z - R ... z + R - 1
   unsigned live = 0;  // bit k: plane z - k holds anything
   loader.fetch(tile.z0 - R);
   bool any = __syncthreads_or(loader.store(loaded[0]));
@@ -146,20 +163,15 @@ __global__ void __launch_bounds__(kSmoothThreads, (kResident<F, R>))
     const bool next = __syncthreads_or(loader.store(loaded[now ^ 1]));
     const Two<F> two = any ? blur_x<F, R>(taps, blurred[now] + row * kWide + column) : Two<F>{};
     any = next;
-#pragma unroll
-    for (int k = 0; k < 2 * R; ++k) {
-      left[k] = left[k + 1];
-      right[k] = right[k + 1];
-    }
-    left[2 * R] = two.left;
-    right[2 * R] = two.right;
+    const bool alive = live & ((2u << 2 * R) - 1);  // else all sums are 0
+    Two<F> sum{};
+    if (alive) sum = {blur_z<R>(taps, two.left, left), blur_z<R>(taps, two.right, right)};
     const int centre = z - R;
     if (centre < tile.z0 || !inside) continue;
     Two<float> s{};
-    if (live & ((2u << 2 * R) - 1)) {
+    if (alive) {
       const float scale = taps.scale_at(centre, n.depth) * scale_y;
-      s = {normalise(blur<R>(taps, left), scale * scale_left),
-           normalise(blur<R>(taps, right), scale * scale_right)};
+      s = {normalise(sum.left, scale * scale_left), normalise(sum.right, scale * scale_right)};
     }
     float* const out = smoothed + int64_t(centre) * n.height * n.width;
     out[0] = s.left;

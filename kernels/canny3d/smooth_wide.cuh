@@ -60,8 +60,8 @@ __global__ void __launch_bounds__(kWideThreads, 4)
   const Image<T> image(images, v.image, n.voxels());
   out[v.image * n.voxels() + v.at] = blur_axis(taps, v.y, n.height, [&](int k) {
     const int at[1] = {int(v.at) + k * n.width};
-    F field[1];
-    take(image, 0, at, field);
+    Fetched<F, 1> field;
+    field.take(image, 0, at);
     return field[0];
   });
 }

@@ -23,7 +23,7 @@ constexpr int kMagnitudeRows = kSuppressRows + 2, kMagnitudeWide = kWarp + 2;
 constexpr int kPlaneRows = kSuppressRows + 4, kPlaneWide = kWarp + 4, kPlaneSize = kPlaneRows * kPlaneWide;
 constexpr int kRowWarps = kMagnitudeRows / 2;
 constexpr int kSuppressThreads = (kRowWarps + 1) * kWarp;
-constexpr int kSuppressBlocks = 264;  // two for each multiprocessor of an H200
+constexpr int kSuppressResident = 2;  // blocks of a multiprocessor
 
 // A neighbour counts as higher when it exceeds the voxel by more than this fraction.
 constexpr double kTie = 1e-4;
@@ -156,7 +156,7 @@ struct ColumnPlace {
 
 // smoothed: images x voxels; mask: per_batch images share one, or null.
 // weak, strong: images x depth x height x tiles_x words.
-__global__ void __launch_bounds__(kSuppressThreads, 2)
+__global__ void __launch_bounds__(kSuppressThreads, kSuppressResident)
     suppress(const float* __restrict__ smoothed, const uint8_t* __restrict__ mask, int64_t first_image,
              int64_t per_batch, Volume n, March march, Thresholds threshold, uint32_t* weak,
              uint32_t* strong) {
@@ -169,12 +169,21 @@ __global__ void __launch_bounds__(kSuppressThreads, 2)
 
   SmoothedLoader loader(smoothed + tile.image * n.voxels(), n, tile);
   Column columns[2];
+  uint32_t masked[2] = {1, 1}, next_masked[2] = {1, 1};  // of the plane being suppressed, of that after it
   unsigned live = 0;  // bit k: plane z - k of s is not all 0
   loader.fetch(tile.z0 - 2);
   bool any = __syncthreads_or(loader.store(planes[0]));
   for (int z = tile.z0 - 2, now = 0; z < tile.z1 + 2; ++z, now ^= 1) {
     live = live << 1 | unsigned(any);
     loader.fetch(z + 1);
+    if (mask) {
+      const uint8_t* const plane = mask + int64_t(min(max(z - 1, 0), n.depth - 1)) * n.height * n.width;
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        masked[j] = next_masked[j];
+        next_masked[j] = plane[at.y[j] * n.width];
+      }
+    }
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int centre = (at.y[j] - tile.y0 + 2) * kPlaneWide + at.x - tile.x0 + 2;
@@ -193,8 +202,7 @@ __global__ void __launch_bounds__(kSuppressThreads, 2)
       const int own = j * kMagnitudeWide;
       const int64_t row = int64_t(done) * n.height + at.y[j];
       const float magnitude = here[own];
-      bool kept = at.inner[j] && magnitude >= threshold.low;
-      if (kept && mask) kept = mask[row * n.width] != 0;
+      bool kept = at.inner[j] && magnitude >= threshold.low && masked[j];
       if (kept) kept = is_maximum(before + own, here + own, after + own, columns[j].behind);
       const uint32_t is_weak = __ballot_sync(0xffffffffu, kept);
       const uint32_t is_strong = __ballot_sync(0xffffffffu, kept && magnitude >= threshold.high);

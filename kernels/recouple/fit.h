@@ -21,14 +21,15 @@ DAL_INLINE double ridge_of(Term term, bool first, const RecoupleSettings& settin
   return third ? settings.third : 0.0;
 }
 
-// Every so manieth of the kept samples, so that there are enough.
-inline void choose(const Samples& s, const uint8_t* kept, int64_t many, const float* log_field,
+// Every so manieth sample, so that there are enough, if it is kept. Which they are does not depend on what
+// is kept: else a sample more or less would exchange all those after it.
+inline void choose(const Samples& s, const uint8_t* kept, const float* log_field,
                    const RecoupleSettings& settings, Fit& fit) {
-  const int64_t every = std::max<int64_t>(1, many / settings.enough_to_fit);
+  const int64_t every = std::max<int64_t>(1, s.count / settings.enough_to_fit);
   float *const u = fit.corrected, *const v = fit.healthy, *const w = fit.ratio;  // for the moment
   fit.count = 0;
-  for (int64_t i = 0, seen = 0; i < s.count && fit.count < fit.capacity; ++i) {
-    if (!kept[i] || seen++ % every != 0) continue;
+  for (int64_t i = 0; i < s.count && fit.count < fit.capacity; i += every) {
+    if (!kept[i]) continue;
     const int64_t n = fit.count++;
     fit.values[n] = s.values[i], fit.log_field[n] = log_field[i];
     u[n] = s.u[i], v[n] = s.v[i], w[n] = s.w[i];
@@ -96,10 +97,9 @@ inline void lay_ratios(Fit& fit, int64_t tissues, const RecoupleSettings& settin
 
 // Coefficients (kTerms), those beyond `terms` being 0. Means and field are found in turn, from log_field
 // on.
-inline void fit_field(const Samples& s, const uint8_t* kept, int64_t many, const float* log_field,
-                      int terms, int rounds, const RecoupleSettings& settings, Fit& fit,
-                      float* coefficients) {
-  choose(s, kept, many, log_field, settings, fit);
+inline void fit_field(const Samples& s, const uint8_t* kept, const float* log_field, int terms, int rounds,
+                      const RecoupleSettings& settings, Fit& fit, float* coefficients) {
+  choose(s, kept, log_field, settings, fit);
   double ridge[kTerms];
   for (int t = 0; t < terms; ++t) ridge[t] = ridge_of(kTable.at[t], terms < kTerms, settings);
   std::fill_n(coefficients, kTerms, 0.f);

@@ -102,15 +102,13 @@ void find_field(const Scan& scan, const RecoupleSettings& settings, Scratch& s, 
   std::fill_n(s.log_field, samples.count, 0.f);
   std::fill_n(s.kept, samples.count, uint8_t(1));
   count_neighbours(samples, s.clusters);
-  int64_t many = samples.count;
-  fit_field(samples, s.kept, many, s.log_field, kQuadratic, 2, settings, s.fit, coefficients);
+  fit_field(samples, s.kept, s.log_field, kQuadratic, 2, settings, s.fit, coefficients);
   for (int refit = 0; refit < settings.refits; ++refit) {
     log_field_at(samples, coefficients, settings.largest, s.log_field);
     const int64_t left = find_clusters(samples, s.log_field, s.kept, settings, s.clusters, s.keep);
     if (float(left) / float(samples.count) < 1.f - settings.most) break;
     std::swap(s.kept, s.keep);
-    many = left;
-    fit_field(samples, s.kept, many, s.log_field, kTerms, 1, settings, s.fit, coefficients);
+    fit_field(samples, s.kept, s.log_field, kTerms, 1, settings, s.fit, coefficients);
   }
   for (int64_t i = 0; i < samples.count; ++i) s.suspicious[samples.place[i]] = !s.kept[i];
 }

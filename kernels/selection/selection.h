@@ -24,4 +24,11 @@ DAL_DECLARE(SelectionCounts selection_counts(const float* x, const uint8_t* mask
 DAL_DECLARE(float selection_kth(const float* x, const uint8_t* mask, int64_t n, int64_t k, bool positive,
                                 void* workspace, int threads))
 
+// The lower median of the numbers of each row, NaN for a row without any, on a GPU: device pointers, the
+// caller's stream; neither allocates nor synchronises. x: (rows, n), n below 2^31; medians: (rows).
+namespace cuda {
+int64_t row_medians_workspace(int64_t rows, int64_t n);  // bytes
+void row_medians(const float* x, int64_t rows, int64_t n, float* medians, void* workspace, void* stream);
+}  // namespace cuda
+
 }  // namespace dal

@@ -85,6 +85,7 @@ struct MapWork {
   void* out;
   bool hybrid;
 
+  __device__ Inputs& inputs() { return half.in; }
   __device__ void fill(Shared&) const {}
   __device__ void load(const Tile& tile, const Place& place, int z, uint32_t (&v)[kRows]) const {
     if (hybrid) half.load(tile, place, z, v);
@@ -102,7 +103,7 @@ struct MapWork {
       const float o1 = second ? b.first : a.first, o2 = second ? b.second : a.second;
       const float x1 = other(second ? a.first : b.first), x2 = other(second ? a.second : b.second);
       const float above = hybrid ? 2.0f * (o1 * x2 + x1 * o2) : (o1 - x1) * (o2 - x2);
-      const float ratio = above / ((o1 + x1) * (o2 + x2));
+      const float ratio = __fdividef(above, (o1 + x1) * (o2 + x2));
       if (place.inside(tile, half.shape, half.row(place) + r))
         store(hybrid ? half.distance(v, r) * ratio : ratio, out, corner, at, half.in.dtype);
     }
@@ -119,6 +120,7 @@ struct FieldWork {
   int padded;
   double* partial;  // (blocks, 2): the sums of each block, when there is no g
 
+  __device__ Inputs& inputs() { return half.in; }
   __device__ void fill(Shared&) const {}
   // g at the four rows, or x and y at half of them
   __device__ void load(const Tile& tile, const Place& place, int z, uint32_t (&v)[kRows]) const {
@@ -193,6 +195,7 @@ struct GradientWork {
   double scale, l1;
   void *grad_x, *grad_y;  // null: not wanted
 
+  __device__ Inputs& inputs() { return in; }
   __device__ void fill(Shared& shared) const {
     const double up = upstream ? *upstream : 1.0;
     shared.by_ssim = float(up * scale);

@@ -29,12 +29,10 @@ struct Layout {
   static constexpr int kStagedRow = (kGroups | 1) * 4;
   static constexpr int kStagedPlane = kHeight * kStagedRow;
   static constexpr int kStaged = Source::kPlanes * kStagedPlane;
-  static constexpr int kStages =
-      Source::kPlanes == 2 ? 2 : 1;  // two of four planes are more than sm_120 has
   static constexpr int kFilteredRow = 2 * kSide + 4;  // (column, field)
   static constexpr int kFilteredPlane = kHeight * kFilteredRow;
   static constexpr int kFiltered = 2 * kFilteredPlane;  // (pair, row, column, field)
-  static constexpr int kFloats = kStages * kStaged + 2 * kFiltered + kGroups * 4 + kHeight;
+  static constexpr int floats(int stages) { return stages * kStaged + 2 * kFiltered + kGroups * 4 + kHeight; }
   static_assert(kHeight * kGroups <= kThreads, "one group a thread");
   static_assert(kHeight * 2 * (kSide / kColumns) <= kThreads, "one x task a thread");
 };
@@ -132,12 +130,18 @@ __device__ __forceinline__ void filter_z(float (&f)[kRows][2], const Weights& w,
     }
 }
 
-template <int R, class Source, class Work>
+// kStages: staged planes; with two, one barrier a plane is enough. kSingle: the volumes are float32, four
+// voxels of which can be read at once; else all follows from their storage type at run time.
+template <int R, class Source, class Work, int kStages, bool kSingle>
 __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, Shape shape, Weights w) {
   using L = Layout<R, Source>;
+  if (kSingle) {
+    source.in.is_single();
+    work.inputs().is_single();
+  }
   __shared__ Shared shared;
   DAL_DYNAMIC_SHARED(float, staged);
-  float* const filtered = staged + L::kStages * L::kStaged;
+  float* const filtered = staged + kStages * L::kStaged;
   int* const columns = reinterpret_cast<int*>(filtered + 2 * L::kFiltered);
   int* const rows = columns + 4 * L::kGroups;
 
@@ -159,21 +163,21 @@ __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, S
   for (int z = first; z <= last + 1; ++z) {
     const int parity = (z - first) % 2;
     if (z <= last)
-      filter_x<R, Source>(thread(), staged + parity % L::kStages * L::kStaged, w,
+      filter_x<R, Source>(thread(), staged + parity % kStages * L::kStaged, w,
                           filtered + parity * L::kFiltered);
     if (z < last) stager.fetch(thread(), source, tile, z + 1, rows, columns);
     const int done = z - 1 - R;  // the plane that is finished
     uint32_t voxels[kRows] = {};
+    if (done >= tile.z0) work.load(tile, Place(thread()), done, voxels);
     float f[kRows][2] = {};
     if (z > first) {
       filter_y<R, Source>(filtered + (1 - parity) * L::kFiltered, Place(thread()), w, f);
       filter_z<R>(f, w, sum);
     }
-    if (done >= tile.z0) work.load(tile, Place(thread()), done, voxels);
-    if (L::kStages == 1) __syncthreads();
-    if (z < last)
-      stager.put(thread(), source, shared.shift, staged + (1 - parity) % L::kStages * L::kStaged);
     if (done >= tile.z0) work.combine(tile, Place(thread()), done, shared, voxels, f, totals);
+    if (kStages == 1) __syncthreads();
+    if (z < last)
+      stager.put(thread(), source, shared.shift, staged + (1 - parity) % kStages * L::kStaged);
     __syncthreads();
   }
   work.finish(totals);

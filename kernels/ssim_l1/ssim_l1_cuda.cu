@@ -113,16 +113,29 @@ Inputs inputs(const void* x, const void* y, const SsimProblem& p, const Shape& s
   return {x, y, shifts(p, s), float(p.c1), float(p.c2), p.dtype, whole};
 }
 
+// False where the GPU has too little shared memory for so many stages; `needed`: that is an error.
+template <int R, class Source, class Work, int kStages, bool kSingle>
+bool launch_march(const Source& source, const Work& work, const SsimProblem& p, const Weights& w,
+                  cudaStream_t stream, bool needed) {
+  const int bytes = Layout<R, Source>::floats(kStages) * int(sizeof(float));
+  const cudaError_t room = cudaFuncSetAttribute(march<R, Source, Work, kStages, kSingle>,
+                                                cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (room != cudaSuccess && !needed) {
+    cudaGetLastError();
+    return false;
+  }
+  check_call(room, "ssim march: shared memory");
+  DAL_LAUNCH((march<R, Source, Work, kStages, kSingle>), grid_size(blocks_of(p, source.shape)), kThreads,
+             bytes, stream, source, work, source.shape, w);
+  check_launch("ssim march");
+  return true;
+}
+
+// Of stages that every kind of GPU has room for: two of four planes are more than sm_120 has.
 template <int R, class Source, class Work>
 void launch_march(const Source& source, const Work& work, const SsimProblem& p, const Weights& w,
                   cudaStream_t stream) {
-  const int bytes = Layout<R, Source>::kFloats * int(sizeof(float));
-  check_call(
-      cudaFuncSetAttribute(march<R, Source, Work>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
-      "ssim march: shared memory");
-  DAL_LAUNCH((march<R, Source, Work>), grid_size(blocks_of(p, source.shape)), kThreads, bytes, stream,
-             source, work, source.shape, w);
-  check_launch("ssim march");
+  launch_march<R, Source, Work, Source::kPlanes == 2 ? 2 : 1, false>(source, work, p, w, stream, true);
 }
 
 template <class Source, class Work>
@@ -148,7 +161,11 @@ void launch(const Source& source, const Work& work, const SsimProblem& p, void* 
   Weights w = {};
   for (int d = 0; d <= p.radius; ++d) w.w[d] = float(p.weights[d]);
   if (p.radius == 3) return launch_march<3>(source, work, p, w, stream);
-  if (p.radius == 5) return launch_march<5>(source, work, p, w, stream);
+  if (p.radius == 5) {
+    const bool single = source.in.single();
+    if (single && launch_march<5, Source, Work, 2, true>(source, work, p, w, stream, false)) return;
+    return launch_march<5>(source, work, p, w, stream);
+  }
   launch_any(source, work, p, w, stream);
 }
 

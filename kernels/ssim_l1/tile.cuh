@@ -146,6 +146,13 @@ struct Inputs {
   float c1, c2;
   DType dtype;
   bool aligned;  // four neighbouring voxels from a multiple of four can be read at once
+
+  bool single() const { return dtype == DType::f32 && aligned; }
+  // Tells the compiler that they are.
+  __device__ void is_single() {
+    dtype = DType::f32;
+    aligned = true;
+  }
 };
 
 // What is filtered, as two fields `a` and `b` of each pair. Forward: u and u^2, v and v^2.

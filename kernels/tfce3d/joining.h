@@ -1,4 +1,7 @@
 // The component tree: voxels in falling order join the components that they touch.
+//
+// A component is known by the branch of one local maximum. Which branch a voxel hangs together with when it
+// is reached is settled before, in raster order, so that joining takes the voxels as a stream.
 #pragma once
 #include <cstdint>
 
@@ -18,15 +21,49 @@ struct Branch {
 
 // A voxel that more than one group is above, see links.h.
 struct Saddle {
-  uint32_t number, position;
-  uint32_t others;  // bits of the neighbours that stand for all groups but the first
-  uint32_t second;  // number of the first one of these
+  uint32_t position;  // in the volume
+  uint32_t others;  // cells that stand for groups; once settled, for branches beyond the second one
+  uint32_t first, second;  // branches that it joins; the same ones if it joins only one
 };
 
 // A voxel is a maximum, a saddle, or neither: one table holds both.
 union Node {
   Branch branch;
   Saddle saddle;
+};
+
+// Of a plane, nodes begin at its first number; saddles come first, and maxima end at its last number.
+struct PlaneNodes {
+  uint32_t saddles_end, maxima_begin;
+};
+
+// The component tree of n voxels. Of each voxel, by number and by rank, `branches` and `joins` have the
+// branch that it joins, or kFlag and the node of its saddle.
+struct Tree {
+  uint32_t n;
+  const Word* words;
+  PlaneNodes* planes;
+  Node* nodes;
+  uint32_t* branches;
+  uint32_t* joins;
+  uint32_t* parent;  // by rank: of the next voxel that the same component takes up; n for the lowest
+  uint32_t* area;  // by rank: voxels of the component when it takes up this one. In the place of `joins`
+
+  void prefetch(const Saddle& saddle) const {
+    __builtin_prefetch(nodes + saddle.first, 1);
+    __builtin_prefetch(nodes + saddle.second, 1);
+  }
+};
+
+// While planes are linked: the number of the next voxel, and the nodes of the next saddle and the last
+// maximum.
+struct Next {
+  uint32_t number, saddle, maximum;
+
+  Next(const Word* words, int64_t first, int64_t end)
+      : number(uint32_t(positive_before(words, first))),
+        saddle(number),
+        maximum(uint32_t(positive_before(words, end))) {}
 };
 
 // The branch that b belongs to now. All on the way are made to point there, so that nearly always the first
@@ -41,67 +78,56 @@ DAL_INLINE uint32_t find(Node* nodes, uint32_t b) {
   return root;
 }
 
-// The component tree of n voxels.
-struct Tree {
-  Node* nodes;
-  uint32_t* parent;  // by rank: of the next voxel that the same component takes up; n for the lowest
-  uint32_t* area;  // by rank: voxels of the component when it takes up this one
-};
-
-// The number of a voxel, or that of another voxel that its component is found by; from the item of a sort.
-// Chosen by address, as which items are saddles cannot be foreseen.
-DAL_INLINE uint32_t number_in(const uint32_t& item, const Node* nodes) {
-  const uint32_t* const number = item & kFlag ? &nodes[item & ~kFlag].saddle.number : &item;
-  return *number;
+// Two components become one, of which the voxel of rank i is the parent; returns the branch that goes on.
+DAL_INLINE uint32_t unite(const Tree& tree, uint32_t a, uint32_t b, uint32_t i) {
+  Node* const nodes = tree.nodes;
+  a = find(nodes, a);
+  b = find(nodes, b);
+  if (a == b) return a;
+  const bool smaller = nodes[a].branch.size < nodes[b].branch.size;
+  Branch &goes_on = nodes[smaller ? b : a].branch, &ends = nodes[smaller ? a : b].branch;
+  tree.parent[ends.last] = i;
+  goes_on.size += ends.size;
+  return ends.parent = goes_on.parent;
 }
 
-// up, by number, of a local maximum: kFlag and its branch; of others: the number of a voxel that is above
-// them and that they hang together with. Once a voxel has joined, its branch takes the place of that: links
-// only lead to voxels that have.
-// words, offsets: to find the other neighbours of a saddle.
-template <class T>
-void join(const Ranked<T>* ranked, int64_t n, uint32_t* up, const Word* words, const Offsets& offsets,
-          const Tree& tree) {
-  constexpr int64_t kAhead = 20;  // ranks between one look-up that is made ahead and the next
-  Node* const nodes = tree.nodes;
-  for (int64_t i = 0; i < n; ++i) {
-    if (i + 3 * kAhead < n) {
-      const uint32_t far = ranked[i + 3 * kAhead].number;
-      __builtin_prefetch(nodes + (far & kFlag ? far & ~kFlag : 0));
-      __builtin_prefetch(up + number_in(ranked[i + 2 * kAhead].number, nodes), 1);
-      const uint32_t near = ranked[i + kAhead].number;
-      const uint32_t link = up[number_in(near, nodes)] & ~kFlag;
-      __builtin_prefetch(up + link);
-      __builtin_prefetch(up + *(near & kFlag ? &nodes[near & ~kFlag].saddle.second : &link));
-    }
-    const uint32_t item = ranked[i].number, number = number_in(item, nodes), link = up[number];
-    uint32_t joined = find(nodes, link & kFlag ? link & ~kFlag : up[link]);
-    tree.parent[nodes[joined].branch.last] = uint32_t(i);
-    uint32_t size = nodes[joined].branch.size + 1;
-    if (item & kFlag) {
-      const Saddle saddle = nodes[item & ~kFlag].saddle;
-      uint32_t next = saddle.second;
-      for (uint32_t left = saddle.others;;) {
-        uint32_t other = find(nodes, up[next]);
-        if (other != joined) {
-          tree.parent[nodes[other].branch.last] = uint32_t(i);
-          size += nodes[other].branch.size;
-          if (nodes[other].branch.size > nodes[joined].branch.size) {
-            const uint32_t smaller = joined;
-            joined = other;
-            other = smaller;
-          }
-          nodes[other].branch.parent = joined;
-        }
-        if (!(left &= left - 1)) break;
-        next = number_of(words, saddle.position + offsets.of[__builtin_ctz(left)]);
-      }
-    }
-    nodes[joined].branch.last = uint32_t(i);
-    nodes[joined].branch.size = size;
-    up[number] = joined;
-    tree.area[i] = size;
+inline uint32_t join_saddle(const Tree& tree, const Offsets& offsets, const Saddle& saddle, uint32_t i) {
+  uint32_t joined = unite(tree, saddle.first, saddle.second, i);
+  for (uint32_t left = saddle.others; left; left &= left - 1) {
+    const int64_t position = saddle.position + offsets.of[__builtin_ctz(left)];
+    const uint32_t other = tree.branches[number_of(tree.words, position)];
+    joined = unite(tree, joined, other & kFlag ? tree.nodes[other & ~kFlag].saddle.first : other, i);
   }
+  return joined;
+}
+
+// Ranks [begin, end), after all before. offsets: to find a saddle's branches beyond the second one.
+inline void join(const Tree& tree, const Offsets& offsets, int64_t begin, int64_t end) {
+  constexpr int64_t kAhead = 16;
+  Node* const nodes = tree.nodes;
+  for (auto i = uint32_t(begin); i < end; ++i) {
+    if (i + 2 * kAhead < end) {
+      __builtin_prefetch(nodes + (tree.joins[i + 2 * kAhead] & ~kFlag), 1);
+      const uint32_t ahead = tree.joins[i + kAhead];
+      if (ahead & kFlag) tree.prefetch(nodes[ahead & ~kFlag].saddle);
+    }
+    const uint32_t to = tree.joins[i];
+    const uint32_t joined =
+        to & kFlag ? join_saddle(tree, offsets, nodes[to & ~kFlag].saddle, i) : find(nodes, to);
+    Branch& branch = nodes[joined].branch;
+    tree.parent[branch.last] = i;
+    branch.last = i;
+    tree.area[i] = ++branch.size;
+  }
+}
+
+// The lowest voxel of every component has no parent: that is rank n.
+inline void end_components(const Tree& tree, int64_t depth, int64_t plane) {
+  for (int64_t z = 0; z < depth; ++z)
+    for (int64_t b = tree.planes[z].maxima_begin; b < positive_before(tree.words, (z + 1) * plane); ++b) {
+      const Branch branch = tree.nodes[b].branch;
+      if (branch.parent == b) tree.parent[branch.last] = tree.n;
+    }
 }
 
 }  // namespace DAL_ISA

@@ -1,4 +1,4 @@
-// Where a voxel joins what is higher than it.
+// Where a voxel joins what is higher than it, for as many voxels at a time as a vector has bits.
 //
 // Voxels are ordered by value, and by raster position among equals: u is above v when x(u) > x(v), or when
 // the values are equal and u comes first. Seen from a voxel, the voxels above it in its 3 x 3 x 3
@@ -6,8 +6,8 @@
 // tell which components the voxel joins when it is reached: none of them (a local maximum), one (nearly
 // every voxel of a smooth map), or several (a saddle).
 //
-// A neighbourhood is a word of 27 bits, bit 13 + 9 dz + 3 dy + dx for the voxel that is (-dz, -dy, -dx)
-// away. The lowest bits are those of the voxels that come last in a volume: they are chosen first.
+// A neighbourhood has 27 cells: cell 13 + 9 dz + 3 dy + dx is the voxel that is (dz, dy, dx) away. A bit of
+// the vector of a cell stands for one voxel, so that a step of a flood takes one instruction for all.
 #pragma once
 #include <cstdint>
 
@@ -16,90 +16,163 @@
 namespace dal {
 namespace DAL_ISA {
 
-constexpr uint32_t kWhole = (1u << 27) - 1, kCentre = 1u << 13;
-constexpr uint32_t kFirstColumn = 0x1249249, kFirstRows = 0x1C0E07;  // dx == 0; dy == 0
+constexpr int kCells = 27, kCentre = 13;
+constexpr uint32_t kFlag = uint32_t(1) << 31;  // a bit that neither positions nor numbers of voxels need
 
-// The neighbours of the centre under a connectivity of 6, 18 or 26.
-constexpr uint32_t neighbours(int connectivity) {
-  uint32_t cells = 0;
-  for (int bit = 0; bit < 27; ++bit) {
-    const int x = bit % 3 != 1, y = bit / 3 % 3 != 1, z = bit / 9 != 1;
-    const int reach = connectivity == 6 ? 1 : connectivity == 18 ? 2 : 3;
-    if (bit != 13 && x + y + z <= reach) cells |= 1u << bit;
-  }
-  return cells;
+// One bit for each voxel.
+typedef uint64_t Bits __attribute__((vector_size(kVectorBytes)));
+constexpr int64_t kBlock = 8 * kVectorBytes;  // voxels of a vector
+constexpr int kBlockWords = kVectorBytes / 8;
+
+DAL_INLINE Bits load_bits(const uint64_t* words) {
+  Bits bits;
+  __builtin_memcpy(&bits, words, sizeof(bits));
+  return bits;
 }
 
-constexpr uint32_t kFlag = uint32_t(1) << 31;  // a bit that neither positions nor numbers of voxels need
+template <class W>
+DAL_INLINE bool any(W bits) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(W) == 64) return _mm512_test_epi64_mask((__m512i)bits, (__m512i)bits) != 0;
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(W) == 32) return !_mm256_testz_si256((__m256i)bits, (__m256i)bits);
+#endif
+  uint64_t all = 0;
+  for (int i = 0; i < kBlockWords; ++i) all |= bits[i];
+  return all != 0;
+}
+
+// How many axes a cell is off the centre, and is it a neighbour under a connectivity of 6, 18 or 26?
+constexpr int axes_off(int cell) { return (cell % 3 != 1) + (cell / 3 % 3 != 1) + (cell / 9 != 1); }
+constexpr bool is_neighbour(int cell, int connectivity) {
+  return cell != kCentre && axes_off(cell) <= (connectivity == 6 ? 1 : connectivity == 18 ? 2 : 3);
+}
 
 // How far the cells of a neighbourhood are from its voxel in a volume.
 struct Offsets {
-  int64_t of[27];
+  int64_t of[kCells];
 
   Offsets(int64_t plane, int64_t row) {
-    for (int bit = 0; bit < 27; ++bit)
-      of[bit] = (1 - bit / 9) * plane + (1 - bit / 3 % 3) * row + 1 - bit % 3;
+    for (int cell = 0; cell < kCells; ++cell)
+      of[cell] = (cell / 9 - 1) * plane + (cell / 3 % 3 - 1) * row + cell % 3 - 1;
   }
 };
 
-template <class W>
-DAL_INLINE W along_x(W m) {
-  return m | ((m & (kWhole & ~(kFirstColumn << 2))) << 1) | ((m & (kWhole & ~kFirstColumn)) >> 1);
-}
-template <class W>
-DAL_INLINE W along_y(W m) {
-  return m | ((m & (kWhole & ~(kFirstRows << 6))) << 3) | ((m & (kWhole & ~kFirstRows)) >> 3);
-}
-template <class W>
-DAL_INLINE W along_z(W m) {
-  return m | ((m << 9) & kWhole) | (m >> 9);
-}
+// Cells in the order of preference. Those that come before the voxel have joined a branch when it is
+// linked; one that shares a face touches most of the others, so that a flood from there soon ends.
+constexpr int kPreferred[kCells - 1] = {4,  10, 12, 1,  3,  5,  7,  9,  11, 0,  2,  6,  8,
+                                        14, 16, 22, 15, 17, 19, 21, 23, 25, 18, 20, 24, 26};
 
-// The cells of a neighbourhood that are among `cells` or touch one of them.
-template <int connectivity, class W>
-DAL_INLINE W touching(W cells) {
-  const W x = along_x(cells);
-  if constexpr (connectivity == 26) return along_z(along_y(x));
-  const W y = along_y(cells);
-  if constexpr (connectivity == 6) return x | y | along_z(cells);
-  return along_y(x) | along_z(x) | along_z(y);
-}
+struct Cells {
+  Bits of[kCells];
 
-// Is a bit set in any lane?
-template <class W>
-DAL_INLINE bool any(W w) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(W) == 64) return _mm512_test_epi64_mask((__m512i)w, (__m512i)w) != 0;
-#endif
-#if defined(__AVX2__)
-  if constexpr (sizeof(W) == 32) return !_mm256_testz_si256((__m256i)w, (__m256i)w);
-#endif
-  uint64_t words[sizeof(W) / 8], bits = 0;
-  __builtin_memcpy(words, &w, sizeof(W));
-  for (uint64_t word : words) bits |= word;
-  return bits != 0;
-}
-
-// One neighbour of the centre from each group of `above` (one neighbourhood a lane).
-template <int connectivity, class W>
-DAL_INLINE W representatives(W above) {
-  W chosen{};
-  W left = above & neighbours(connectivity);
-  for (;;) {
-    if (!any(left)) return chosen;
-    // one that shares a face, if there is one: it touches most of the others
-    const W faces = left & neighbours(6), first = faces != 0 ? faces : left;
-    W group = first & (~first + 1u);
-    chosen |= group;
-    for (;;) {
-      const W grown = touching<connectivity>(group) & above;
-      // a lane is done when nothing joined its group, or when no other neighbour is left
-      const bool complete = !any((grown != group) & ((left & ~grown) != 0));
-      group = grown;
-      if (complete) break;
+  // The cells and those beside them along the axis of this stride: 1, 3 or 9.
+  template <int stride>
+  DAL_INLINE Cells along() const {
+    Cells wide;
+#pragma GCC unroll 27
+    for (int cell = 0; cell < kCells; ++cell) {
+      if (cell / stride % 3 != 0) continue;
+      const Bits first = of[cell] | of[cell + stride], last = of[cell + stride] | of[cell + 2 * stride];
+      wide.of[cell] = first;
+      wide.of[cell + stride] = first | of[cell + 2 * stride];
+      wide.of[cell + 2 * stride] = last;
     }
-    left &= ~group;
+    return wide;
   }
+  DAL_INLINE Cells operator|(const Cells& other) const {
+    Cells both;
+#pragma GCC unroll 27
+    for (int cell = 0; cell < kCells; ++cell) both.of[cell] = of[cell] | other.of[cell];
+    return both;
+  }
+};
+
+// The cells that are among these or touch one of them.
+template <int connectivity>
+DAL_INLINE Cells touching(const Cells& cells) {
+  const Cells x = cells.along<1>();
+  if constexpr (connectivity == 26) return x.along<3>().along<9>();
+  const Cells y = cells.along<3>();
+  if constexpr (connectivity == 6) return x | y | cells.along<9>();
+  return x.along<3>() | x.along<9>() | y.along<9>();
+}
+
+// Of every voxel, the preferred one among the cells that are its neighbours.
+template <int connectivity>
+DAL_INLINE Cells preferred(const Cells& cells) {
+  Cells chosen{};
+  Bits found{};
+#pragma GCC unroll 26
+  for (int i = 0; i < kCells - 1; ++i) {
+    const int cell = kPreferred[i];
+    if (!is_neighbour(cell, connectivity)) continue;
+    chosen.of[cell] = cells.of[cell] & ~found;
+    found |= cells.of[cell];
+  }
+  return chosen;
+}
+
+// Takes from `left` all that hangs together with `group` within `above`; is anything left?
+template <int connectivity>
+DAL_INLINE bool take_group(Cells group, const Cells& above, Cells& left) {
+  for (;;) {
+    Cells grown = group;
+    for (int step = 0; step < 2; ++step) {
+      grown = touching<connectivity>(grown);
+#pragma GCC unroll 27
+      for (int cell = 0; cell < kCells; ++cell) grown.of[cell] &= above.of[cell];
+    }
+    // a voxel is done when nothing joined its group, or when none of its neighbours is left
+    Bits growing{}, remaining{};
+#pragma GCC unroll 27
+    for (int cell = 0; cell < kCells; ++cell) {
+      if (cell == kCentre) continue;
+      growing |= grown.of[cell] ^ group.of[cell];
+      if (is_neighbour(cell, connectivity)) remaining |= left.of[cell] & ~grown.of[cell];
+    }
+    group = grown;
+    if (any(growing & remaining)) continue;
+#pragma GCC unroll 27
+    for (int cell = 0; cell < kCells; ++cell) left.of[cell] &= ~group.of[cell];
+    return any(remaining);
+  }
+}
+
+// Where voxels link to: one cell of each group of those above them.
+struct Links {
+  Bits above;  // which voxels have any
+  Bits more;  // which have several
+  Bits first[5];  // the number of the cell chosen from the first group, by its bits
+  Cells others;  // those of the other groups
+};
+
+template <int connectivity>
+DAL_INLINE Links link(const Cells& above) {
+  Links links{};
+  Cells left{};
+#pragma GCC unroll 27
+  for (int cell = 0; cell < kCells; ++cell)
+    if (is_neighbour(cell, connectivity)) {
+      left.of[cell] = above.of[cell];
+      links.above |= above.of[cell];
+    }
+  Cells chosen = preferred<connectivity>(left);
+#pragma GCC unroll 27
+  for (int cell = 0; cell < kCells; ++cell)
+#pragma GCC unroll 5
+    for (int bit = 0; bit < 5; ++bit)
+      if (cell >> bit & 1) links.first[bit] |= chosen.of[cell];
+  while (take_group<connectivity>(chosen, above, left)) {
+    chosen = preferred<connectivity>(left);
+#pragma GCC unroll 27
+    for (int cell = 0; cell < kCells; ++cell) {
+      links.others.of[cell] |= chosen.of[cell];
+      links.more |= chosen.of[cell];
+    }
+  }
+  return links;
 }
 
 }  // namespace DAL_ISA

@@ -22,8 +22,8 @@ constexpr int64_t sort_counters(int64_t n, int threads) {
   return sort_parts(n, threads) << (n < kMany ? kFewBits : kManyBits);
 }
 
-// A value as a key that rises where values fall, and its voxel's number (numbering.h); for a saddle kFlag
-// (links.h) and where it is found among the nodes (joining.h).
+// A value as a key that rises where values fall, and its voxel's number (numbering.h); while saddles are
+// settled, where one is found among the nodes (joining.h).
 template <class T>
 struct Ranked {
   using Key = typename std::conditional<sizeof(T) == 4, uint32_t, uint64_t>::type;

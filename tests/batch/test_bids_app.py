@@ -143,6 +143,51 @@ def test_a_second_run_keeps_and_a_bad_scan_is_listed(dataset, weights, tmp_path)
     assert "not-gzip" in (out / "index.html").read_text()
 
 
+def test_a_run_of_some_keeps_the_failures_of_others(dataset, weights, tmp_path):
+    root, out = tmp_path / "ds", tmp_path / "out"
+    shutil.copytree(dataset, root)
+    bad = [
+        root / "sub-01/anat/sub-01_T2w.nii.gz",
+        root / "sub-02/ses-a/anat/sub-02_ses-a_T2w.nii.gz",
+    ]
+    good = [path.read_bytes() for path in bad]
+    for path in bad:
+        path.write_bytes(b"poison")
+    names = [str(path.relative_to(root)) for path in bad]
+
+    def failed(*more):
+        done = app_run(root, out, "participant", weights, *more)
+        return done.exit_code, [row["scan"] for row in rows(out / "failures.tsv")]
+
+    assert failed() == (1, names)
+    assert failed("--participant-label", "01") == (1, names)
+    assert failed("--participant-label", "01", "--suffix", "FLAIR") == (0, names)
+    assert "not-gzip" in (out / "sub-01.html").read_text()
+    bad[0].write_bytes(good[0])
+    assert failed("--participant-label", "01") == (0, names[1:])
+    assert "not-gzip" not in (out / "sub-01.html").read_text()
+    assert failed("--participant-label", "02") == (1, names[1:])
+    bad[1].write_bytes(good[1])
+    assert failed() == (0, [])
+
+
+def test_runs_at_once_lose_no_row(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from dal_fast.batch.tables import read_failures, update_failures
+
+    table = tmp_path / "failures.tsv"
+
+    def run_one(number):
+        for _ in range(5):
+            update_failures(table, [(f"sub-{number:02}", "not-gzip", "bad")], [f"sub-{number:02}"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(run_one, range(16)))
+    assert [name for name, _, _ in read_failures(table)] == [f"sub-{n:02}" for n in range(16)]
+    assert [path.name for path in tmp_path.iterdir()] == ["failures.tsv"]
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [
@@ -299,3 +344,16 @@ def test_standing_among_healthy_others():
     assert found["sub-00_T2w"].percentile == 0
     assert rank_scores(people, healthy[:FEWEST])["sub-05_T2w"].n == 5
     assert "sub-00_T2w" not in rank_scores(people, healthy[:FEWEST])
+
+
+def test_nonfinite_voxels_are_refused_or_replaced_as_the_refusal_says(tmp_path, weights):
+    dataset, out = tmp_path / "ds", tmp_path / "out"
+    (dataset / "sub-01/anat").mkdir(parents=True)
+    (dataset / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    data, affine, _ = phantom("LAS", (4.0, 4.0, 4.0))
+    save(dataset / "sub-01/anat/sub-01_T1w.nii.gz", np.where(data > 0, data, np.nan), affine)
+    refused = app_run(dataset, out, "participant", weights)
+    assert refused.exit_code == 1
+    assert "--nonfinite replace" in (out / "failures.tsv").read_text("utf-8")
+    assert app_run(dataset, out, "participant", weights, "--nonfinite", "replace").exit_code == 0
+    assert (out / "sub-01/anat/sub-01_desc-anomaly_T1w.nii.gz").is_file()

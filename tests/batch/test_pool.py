@@ -148,6 +148,21 @@ def test_a_stage_begins_when_the_one_before_has_ended(tmp_path):
         assert own[-1]["outcome"] == ("done", "", "")
 
 
+def test_two_scans_are_in_memory_at_most(tmp_path):
+    """Reading is the fastest stage, and every scan that waits to be computed takes memory."""
+    notes = Notes()
+    pipeline = Pipeline(Slow(), notes)
+    for job_id in range(5):
+        pipeline.submit(job_id, Job(Path(str(job_id)), tmp_path))
+    notes.wait_for_outcomes(5)
+    held = most = 0
+    for note in notes:
+        held += note.get("stage") == "read" and note["begun"]
+        held -= "outcome" in note
+        most = max(most, held)
+    assert most == 2  # while one is written, the next one is computed
+
+
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_an_exit_out_of_a_stage_is_an_outcome(tmp_path, monkeypatch, stage, end):

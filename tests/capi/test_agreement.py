@@ -1,5 +1,8 @@
 """Every brain and head of ../shared/data through Python and through the C interface.
 
+Some of the brains also by the reference instead of the compiled kernels; there voxels are joined by
+``tests/chain/exact_tfce.py`` instead of the reference of ``tfce3d``, which would take hours.
+
 For minutes: ``pytest tests/capi/test_agreement.py -m long -n0 -s`` prints how far each is apart.
 """
 
@@ -9,8 +12,9 @@ import numpy as np
 import pytest
 from capi import native
 from capi.native import ABOVE, BRAIN, HEALTHY, MAP
+from chain.exact_tfce import instead_of_the_reference
 
-from dal_fast import Screener, context
+from dal_fast import Screener, context, reference
 from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.nifti import read_volume
 from dal_fast.screening.scan import Head, scan_of
@@ -24,6 +28,9 @@ SCANS = sorted(
     if not path.name.endswith("_mask.nii.gz")
 )
 SIDE = 256
+BY_REFERENCE = [name for name in SCANS if not name.startswith("heads")][:10] + [
+    name for name in SCANS if name.startswith("mslub")
+][:1]
 
 
 @pytest.fixture(scope="module")
@@ -81,4 +88,17 @@ def test_python_and_c_agree(screener, session, name):
     assert apart["map"] <= 1e-3
     assert apart["score"] <= 1e-4
     assert apart["pseudo-healthy"] <= 1e-4
+    assert (apart["anomaly mask"], apart["brain mask"], apart["regions"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("name", BY_REFERENCE)
+def test_the_reference_and_c_agree(session, engine_path, monkeypatch, name):
+    """The same networks, and nothing else in common; torch's own kernels sum in float32."""
+    monkeypatch.setattr(reference, "tfce3d", instead_of_the_reference)
+    with context.use(backend="reference", threads=1):
+        screener = Screener(runtime="openvino", device="cpu")
+        apart = differences(*both(screener, session, name))
+    print(name, *(f"{what} {value:.2g}" for what, value in apart.items()), sep=", ", flush=True)
+    assert apart["map"] <= 1e-3
+    assert apart["score"] <= 1e-4
     assert (apart["anomaly mask"], apart["brain mask"], apart["regions"]) == (0, 0, 0)

@@ -176,6 +176,83 @@ def test_cancelling_at_any_moment_and_deadlines(lib, session, brain):
     assert ended(session, brain, deadline_ms=600_000) == whole.score
 
 
+MOST_CALLS = 24  # of parallel loops between two looks at dal_cancel
+
+
+@pytest.mark.parametrize("extraction", [0, 1])
+def test_no_long_stretch_looks_at_no_cancel(lib, bundle, engine_path, brain, extraction):
+    """Counted in parallel loops, whose executor is ours: a busy machine changes no count."""
+    scan, mask, affine = brain
+    calls, cancelled_at = 0, -1
+
+    @native.RUN
+    def run(user, tasks, threads, task, context):
+        nonlocal calls
+        if calls == cancelled_at:
+            lib.dal_cancel(session.handle)
+        calls += 1
+        for index in range(tasks):
+            task(context, index, 0)
+
+    executor = native.Executor(run=run)
+    options = {"threads": 2, "executor": c.pointer(executor)}
+    engine = native.Engine(lib, bundle, engine_path, **options)
+    session = native.Session(engine, max_shape=(96, 96, 96), extraction=extraction)
+    given = scan, None if extraction else mask, affine
+    ended(session, given)
+    whole = calls
+    assert whole > 40
+    for place in range(0, whole, max(1, whole // 20)):
+        calls, cancelled_at = 0, place
+        if ended(session, given) == (native.CANCELLED, "cancelled"):
+            assert calls - place <= MOST_CALLS, place
+    session.close()
+    engine.close()
+
+
+class Marked:
+    """An allocator whose memory says which of it has been written to."""
+
+    def __init__(self):
+        self.blocks = {}
+
+        @native.ALLOCATE
+        def allocate(user, size, alignment):
+            block = np.full(size + alignment, 0xA5, np.uint8)
+            start = -block.ctypes.data % alignment
+            self.blocks[block.ctypes.data + start] = block[start : start + size]
+            return block.ctypes.data + start
+
+        @native.RELEASE
+        def release(user, memory, size):
+            del self.blocks[memory]
+
+        self.hooks = native.Allocator(allocate=allocate, release=release)
+
+    def written(self):
+        """Bytes of the largest block, which is a session's."""
+        return int(np.count_nonzero(max(self.blocks.values(), key=len) != 0xA5))
+
+
+def test_an_output_holds_its_volume_all_the_while(lib, bundle, engine_path, brain):
+    """Packed outputs spare the session's memory for the scan, the map and both masks."""
+    scan, mask, affine = brain
+    written, maps = {}, {}
+    for layout in ("F", "C"):
+        memory = Marked()
+        hooks = c.pointer(memory.hooks)
+        engine = native.Engine(lib, bundle, engine_path, threads=1, allocator=hooks)
+        session = native.Session(engine, max_shape=(96, 96, 96))
+        outputs = (native.MAP, native.ABOVE, native.BRAIN)
+        maps[layout] = session.run(scan, affine, mask, outputs, layout=layout)[1]
+        written[layout] = memory.written()
+        session.close()
+        engine.close()
+    assert written["C"] - written["F"] > 4 * scan.size  # of 6; equal bytes count as not written
+    for what, found in maps["F"].items():
+        assert np.array_equal(found, maps["C"][what])
+
+
 def test_sessions_at_once_and_two_runs_in_one(engine, session, brain):
     scan, mask, affine = brain
     wanted = session.run(scan, affine, mask)[0].score

@@ -14,6 +14,7 @@ from dal_fast import ops, reference
 from dal_fast.imaging.oblique import sample_oblique
 from dal_fast.imaging.selection import Selection
 from dal_fast.imaging.separable import linear_taps, sample_separable
+from dal_fast.ops._row_medians import row_medians
 
 SSIM_TOLERANCE = {k: 2 * v for k, v in TOLERANCE.items()}
 # against gradients of size 1: what the storage type and, for float32, 1 / c2 cost
@@ -233,6 +234,14 @@ def ranked_exactly(x, mask):
     )
 
 
+def with_gaps(shape, dtype):
+    """Awkward values, a third of them NaN; of several scans the first has no number at all."""
+    x = awkward(shape, dtype).masked_fill(noise(shape, dtype, 3) > 0.4, torch.nan)
+    if len(x) > 1:
+        x[0] = torch.nan
+    return (x,)
+
+
 CASES = [
     Case(
         "onehot_ste", lambda s, t: (logits(s, t),), differentiable=1, tolerance=TOLERANCE,
@@ -302,6 +311,10 @@ CASES = [
     Case(
         "selection", lambda s, t: (awkward(s, t), mask_of(s)), ranked, ranked_exactly,
         backends=("cpu",),
+    ),
+    Case(
+        "row_medians", with_gaps, lambda b, x: row_medians(x.flatten(2), backend=b),
+        lambda x: x.flatten(2).nanmedian(dim=-1).values, backends=("cuda",),
     ),
     Case(
         "VoxelMetrics",

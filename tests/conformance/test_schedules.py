@@ -6,6 +6,8 @@ from conformance.cases import CASES
 from cuda_on_host.build import why_not
 from engines import ORDERS, host_cuda
 
+from dal_fast import ops
+
 MEETING = ("canny3d masked", "components3d 6", "components3d 26", "remove_small", "VoxelMetrics")
 MEETING += ("l1_ssim_loss", "anatomy_edges", "tfce3d 18")
 BY_NAME = {case.name: case for case in CASES}
@@ -35,3 +37,22 @@ def test_result_does_not_depend_on_the_schedule(name, order, seed, poisoned):
     with host_cuda("fast", order, seed):
         got = case.ours("cuda", *inputs)
     assert torch.equal(got, want)
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "")
+def test_edges_follow_a_strong_voxel_through_many_tiles():
+    """A sheet of weak voxels over six tiles, strong at one end; the same without that end."""
+    height = torch.full((170,), 0.1)
+    height[:30] = torch.linspace(0.4, 0.1, 30)
+    image = torch.zeros(1, 1, 10, 18, 170)
+    image[:, :, :, 9:] = height
+    lone = image.clone()
+    lone[..., 9:, :30] = 0.1
+    for volume, follows in ((image, True), (lone, False)):
+        weak = ops.canny3d(volume, 1.0, 0.02, 0.02, backend="cpu")
+        want = ops.canny3d(volume, 1.0, 0.02, 0.06, backend="cpu")
+        with host_cuda("fast", "random"):
+            got = ops.canny3d(volume, 1.0, 0.02, 0.06, backend="cuda")
+        assert torch.equal(got[..., 1:], want[..., 1:])  # before that there are ties
+        assert weak[..., 165].any()
+        assert bool(got[..., 165].any()) == follows

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 pytest.importorskip("highdicom", reason="needs dal_fast[dicom]")
@@ -214,6 +215,20 @@ def test_a_study_without_a_scan_of_the_brain_ends_with_the_reason(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["selection.json"]
 
 
+def test_a_list_ends_with_1_where_something_would_fail(study, tmp_path):
+    assert run("list", study).exit_code == 0
+    shutil.copytree(study, tmp_path / "cut")
+    file = sorted((tmp_path / "cut" / "SER5").iterdir())[-1]
+    file.write_bytes(file.read_bytes()[:300])
+    listed = run("list", tmp_path / "cut")
+    assert "failed [dicom-damaged]" in listed.output
+    assert listed.exit_code == 1
+    scanner.write(scanner.classic(scanner.small_head(), scanner.turned())[:3], tmp_path / "few")
+    listed = run("list", tmp_path / "few")
+    assert "failed [dicom-unselected]" in listed.output
+    assert listed.exit_code == 1
+
+
 def test_a_series_that_is_named_is_screened(tmp_path):
     folder = brain_series(tmp_path / "in", EchoTime=300)
     uid = str(dcmread(next(folder.iterdir())).SeriesInstanceUID)
@@ -245,6 +260,26 @@ def test_when_writing_fails_nothing_is_left(study, tmp_path, monkeypatch):
     assert result.exit_code == 1
     (folder,) = (tmp_path / "out").glob("study-*")
     assert [path.name for path in folder.iterdir()] == ["selection.json"]
+
+
+def test_a_refusal_names_the_series_and_what_exists(tmp_path):
+    shape = (64, 64, 64)
+    i, j, k = np.indices(shape) - 31.5
+    noise = np.random.default_rng(0).integers(1, 20, shape)
+    ball = np.where(i**2 + j**2 + k**2 < 25**2, 500, 0) + noise
+    images = scanner.classic(ball, scanner.turned(voxel=(3, 3, 3), shape=shape))
+    scanner.write(images, tmp_path / "in")
+    for brain, code in (("auto", "brain-not-found"), ("given", "skull-present")):
+        result = run(tmp_path / "in", tmp_path / "out", "--brain", brain)
+        assert result.exit_code == 1
+        assert f"series-5_T1w: failed [{code}]" in result.output
+        assert f"series 5 of {tmp_path / 'in'}" in result.output
+        assert f"{tmp_path / 'in'}/" not in result.output
+        with (tmp_path / "out" / "failures.tsv").open() as file:
+            (row,) = csv.DictReader(file, delimiter="\t")
+        assert row["code"] == code
+        assert "desc-brain_mask beside a NIfTI scan" in row["message"] or brain == "given"
+        assert "dcm2niix" in row["message"] or brain == "given"
 
 
 def test_a_contrast_that_the_pixels_contradict_is_flagged(tmp_path):

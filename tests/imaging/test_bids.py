@@ -59,6 +59,8 @@ def test_names_of_results(scan, anomaly, mask):
     [
         ("sub-01_T1w.nii.gz", True),
         ("sub-01_desc-brain_FLAIR.nii", True),
+        ("sub-01_part-mag_T1w.nii.gz", True),
+        ("sub-01_part-phase_T1w.nii.gz", False),
         ("sub-01_bold.nii.gz", False),
         ("sub-01_dseg.nii.gz", False),
         ("sub-01_label-lesion_mask.nii.gz", False),
@@ -173,13 +175,15 @@ def test_one_of_two_versions_is_left_out_and_named(tmp_path):
 def test_a_suffix_that_is_misspelt_is_named(tmp_path):
     touch(
         tmp_path, "sub-01_T1w.nii.gz", "sub-02_T1.nii.gz", "sub-03_flair.NII", "sub-04_bold.nii.gz",
-        "sub-05_T1map.nii.gz", "sub-06_T1.json", "sub-07_T2star.nii.gz",
+        "sub-05_T1map.nii.gz", "sub-05_part-phase_T1w.nii.gz", "sub-06_T1.json",
+        "sub-07_T2star.nii.gz",
     )  # fmt: skip
     found = find_scans(tmp_path)
     assert [path.name for path in found.scans] == ["sub-01_T1w.nii.gz", "sub-07_T2star.nii.gz"]
     assert [(one.path.name, one.reason.split()[-1]) for one in found.left_out] == [
         ("sub-02_T1.nii.gz", "T1w?"),
         ("sub-03_flair.NII", "FLAIR?"),
+        ("sub-05_part-phase_T1w.nii.gz", "(part-phase)"),
     ]
     for path in found.scans:
         path.unlink()

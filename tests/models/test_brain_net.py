@@ -20,7 +20,7 @@ from dal_fast.models import (
     read_card,
     save_weights,
 )
-from dal_fast.models.blocks import InstanceNorm
+from dal_fast.models.blocks import InstanceNorm, _in_one_pass, _in_two_passes
 from dal_fast.weights import BRAIN
 
 SMALL = BrainNetConfig(shape=(16, 24, 32), widths=(4, 8))
@@ -106,11 +106,44 @@ def test_the_gradient_of_the_norm_is_that_of_torch(layout):
         assert torch.allclose(ours, torchs, rtol=1e-5, atol=1e-5)
 
 
-def test_without_a_gradient_the_norm_is_torch_to_the_bit():
-    norm = InstanceNorm(4, 4)
-    x = torch.rand(1, 4, 5, 6, 7)
+def test_the_gradient_of_a_norm_that_is_not_affine():
+    x = torch.randn(2, 3, 4, 5, 6).add(2).requires_grad_()
+    outward = torch.randn_like(x)
+    ours, torchs = InstanceNorm(3, 3, affine=False), nn.GroupNorm(3, 3, affine=False)
+    for got, want in zip(
+        (ours(x), *torch.autograd.grad(ours(x), x, outward)),
+        (torchs(x), *torch.autograd.grad(torchs(x), x, outward)),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_pass_finds_the_moments_of_two(dtype):
+    rows = torch.randn(2, 5000, 3).mul(torch.tensor([0.5, 1, 30])).add(2).to(dtype)
+    for got, want in zip(_in_one_pass(rows), _in_two_passes(rows), strict=True):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-5)
+
+
+def test_the_norm_of_many_voxels_is_exact_in_any_batch():
+    """Torch's own errs by .005 here, differently in another batch."""
+    norm = InstanceNorm(4, 4).to(memory_format=torch.channels_last_3d)
+    x = torch.randn(1, 4, 64, 64, 64, generator=torch.Generator().manual_seed(0)).add(3).relu()
+    x = x.contiguous(memory_format=torch.channels_last_3d)
     with torch.no_grad():
-        assert torch.equal(norm(x), nn.functional.group_norm(x, 4, norm.weight, norm.bias))
+        want = nn.functional.group_norm(x.double(), 4)
+        for batch in (x, torch.cat([x, x])):
+            assert (norm(batch)[:1] - want).abs().max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_an_exported_norm_is_torchs_own():
+    norm, x = InstanceNorm(4, 4), torch.rand(1, 4, 5, 6, 7)
+    with torch.no_grad():
+        traced = torch.jit.trace(norm, x)
+        assert "aten::group_norm" in str(traced.inlined_graph)
+        assert torch.equal(traced(x), nn.functional.group_norm(x, 4, norm.weight, norm.bias))
 
 
 @needs_brain_weights

@@ -6,6 +6,7 @@ from brains import probabilities, structures, t1w
 
 from dal_fast import DalFastError
 from dal_fast.models import DAL, DALConfig, create_model, model_names
+from dal_fast.models.networks import ModalityEncoder
 from dal_fast.models.unet import UNet
 
 PUBLISHED = ("tissue", "code", "modality", "restorer", "decoder")
@@ -94,6 +95,17 @@ def test_recouple_with_true_tissue_returns_the_scan():
     out = _model().recouple(x, mask, logits)
     assert (out.pseudo_healthy - x)[mask].abs().max() < 0.01
     assert out.edges.any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@torch.inference_mode()
+def test_a_fresh_modality_vector_tells_contrasts_apart(seed):
+    torch.manual_seed(seed)
+    encoder = ModalityEncoder(8)
+    maps = structures()
+    mask, x = maps > 0, t1w(maps)
+    first, second = encoder(x, mask), encoder((1 - x) * mask, mask)
+    assert (first - second).norm() > 0.04
 
 
 def test_the_published_path_reaches_every_network_with_a_gradient():

@@ -12,10 +12,13 @@ from tiny import needs_default_weights
 from dal_fast.imaging.normalise import normalise
 from dal_fast.models import load_weights, read_card
 from dal_fast.synthesis.brains import bids_sources, load_brains
+from dal_fast.training.config import read_config, recipe_names
 from dal_fast.training.losses import tissue_dice
 from dal_fast.weights import DEFAULT
 
-OF_TISSUE = "ef9c4ebd717d81885a8ed23c277fc60876dd60099c239f00f42354d87e98442a"
+OF_TISSUE = "0ded6501f7c880ab71d8968b37a8d92ebac1aa7170adcebf0df35276afe92c6b"
+
+STARTING_HERE = [name for name in recipe_names() if read_config(name).init == "default"]
 
 
 @needs_default_weights
@@ -27,6 +30,13 @@ def test_the_tissue_network_is_still_the_one_that_the_card_measured():
             if name.startswith(("tissue.", "evidence.")):
                 content.update(name.encode() + file.get_tensor(name).tobytes())
     assert content.hexdigest() == OF_TISSUE
+
+
+@needs_default_weights
+@pytest.mark.parametrize("recipe", STARTING_HERE)
+def test_recipes_that_start_from_it_let_it_see_as_much(recipe):
+    config = load_weights().config
+    assert read_config(recipe).model.input_ceiling == config.input_ceiling
 
 
 @pytest.mark.shared

@@ -10,7 +10,7 @@ import pytest
 import torch
 from brains import structures, t1w
 
-from dal_fast import DalFastError
+from dal_fast import DalFastError, weights
 from dal_fast.models import (
     DAL,
     DALConfig,
@@ -62,6 +62,17 @@ def test_round_trip(model, file):
     assert next(back.parameters()).dtype == torch.float32
 
 
+def test_weights_are_hashed_once_for_as_long_as_they_stay(file, monkeypatch):
+    calls, digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: calls.append(a) or digest(*a))
+    first = weights_sha256(file)
+    assert weights_sha256(file) == first
+    assert len(calls) == 1
+    file.write_bytes(file.read_bytes() + b" ")
+    assert weights_sha256(file) != first
+    assert len(calls) == 2
+
+
 def test_saving_leaves_no_temporary_file_and_replaces(model, file):
     save_weights(file, model, {"seed": 4}, parts=("tissue",))
     assert read_card(file) == {"seed": 4}
@@ -87,8 +98,16 @@ def test_a_full_disk_is_said_and_the_old_file_stays(model, file, monkeypatch):
     assert [p.name for p in file.parent.iterdir()] == [file.name]
 
 
+def test_a_file_beside_the_shipped_ones_has_a_name(file, tmp_path, monkeypatch):
+    monkeypatch.setitem(weights.PACKAGED, "extra", file)
+    assert weights_sha256("extra") == weights_sha256(file)
+    assert set(weights.PACKAGED) - {"extra"} == {
+        path.stem for path in DEFAULT.parent.glob("*.safetensors")
+    }
+
+
 def test_missing(tmp_path):
-    with pytest.raises(DalFastError) as refused:
+    with pytest.raises(DalFastError, match="or 'default'") as refused:
         load_weights(tmp_path / "none.safetensors")
     assert refused.value.code == "weights-missing"
 

@@ -6,6 +6,7 @@ import numpy as np
 from heads import head, points_of
 
 from dal_fast.report.brains import BrainEntry, brains_page
+from dal_fast.report.colour import Window
 from dal_fast.report.outline import LINE, outline_picture, outlines
 from dal_fast.screening.result import Image
 
@@ -29,7 +30,7 @@ def size_of_line(pixels):
 
 def test_the_line_surrounds_the_mask_in_every_plane():
     for axes in ((0, 1, 2), (2, 0, 1)):
-        pictures = outlines(*boxed(axes), white=600)
+        pictures = outlines(*boxed(axes), window=Window(600))
         assert len(pictures) == 9
         want = {"axial": (77, 57), "coronal": (37, 57), "sagittal": (37, 77)}  # pixels of 1 mm
         for view, pixels in pictures:
@@ -48,7 +49,7 @@ def test_the_overview_has_three_planes_side_by_side():
 
 def test_a_mask_that_fills_the_view_has_an_outline_too():
     data, affine, _ = head((6.0, 6.0, 6.0))
-    pictures = outlines(Image(data, affine), Image(np.ones(data.shape, bool), affine), 600)
+    pictures = outlines(Image(data, affine), Image(np.ones(data.shape, bool), affine), Window(600))
     assert all((pixels == LINE).all(axis=-1).any() for _, pixels in pictures)
 
 

@@ -10,7 +10,7 @@ from phantom import phantom
 
 from dal_fast.report import colour, index_page, png, scan_pictures
 from dal_fast.report.index import IndexEntry
-from dal_fast.report.page import peak_of
+from dal_fast.report.page import peak_of, plane_pictures
 from dal_fast.report.planes import (
     AXIAL,
     CORONAL,
@@ -269,3 +269,17 @@ def test_the_page_says_what_the_map_rests_on():
     assert "FLAIR, guessed by the intensities" in page
     assert re.search(r"TFCE\)</\w+>\s*<\w+[^>]*>no", page)
     assert "bias field" not in page
+
+
+@pytest.mark.parametrize("factor", [1, -1], ids=["standardised", "negated"])
+def test_a_scan_with_negative_intensities_is_not_drawn_black(factor):
+    """Standardised scans are screened like any other."""
+    result, _ = make_result()
+    brain = result.brain_mask.data
+    inside = result.scan.data[brain]
+    data = np.where(brain, factor * (result.scan.data - inside.mean()) / inside.std(), 0)
+    drawn, _ = plane_pictures(replace(result, scan=Image(np.float32(data), result.scan.affine)))[0]
+    plain, _ = plane_pictures(result)[0]
+    values = plain[plain > 50].astype(float), drawn[plain > 50].astype(float)
+    assert factor * np.corrcoef(*values)[0, 1] > 0.9
+    assert np.ptp(np.percentile(values[1], [1, 99])) > 100

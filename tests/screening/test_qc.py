@@ -99,6 +99,13 @@ def test_doubts_about_a_mask():
     assert len(shape_flags(volume, replace(ball, notes=notes))) == 2  # it is said once
 
 
+@pytest.mark.parametrize(("name", "raised"), [("ce-gd_T1w", True), ("acq-ce_T1w", False)])
+def test_a_contrast_agent_in_the_name(name, raised):
+    inputs = case()
+    volume = replace(inputs["volume"], path=Path(f"sub-01_{name}.nii.gz"))
+    assert codes(**{**inputs, "volume": volume}) == ["contrast-agent"] * raised
+
+
 def test_counts():
     inputs = case()
     volume = replace(inputs["volume"], nonfinite=3)

@@ -163,7 +163,8 @@ def _extremes(detectors: Sequence[DetectorResults], pictures: bool) -> str:
     return (
         f'<p class="notice">By the AP of {escape(first.name)}. From left to right: '
         f"{escape(order)}.</p>"
-        f"<h2>Worst</h2>{_gallery(worst, pictures)}<h2>Best</h2>{_gallery(best, pictures)}"
+        f"<h2>Worst</h2>{_gallery(worst, pictures)}"
+        + (f"<h2>Best</h2>{_gallery(best, pictures)}" if best else "")
     )
 
 

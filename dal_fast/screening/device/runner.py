@@ -29,6 +29,7 @@ from dal_fast.screening.device.graph import Graphs
 from dal_fast.screening.device.plan import Bucket, Inputs, Plan, plan, stack
 from dal_fast.screening.device.regions import CAPACITY
 from dal_fast.screening.device.score import SIGNS, Tables
+from dal_fast.screening.model_output import usual_score
 from dal_fast.screening.result import Image, Region
 from dal_fast.screening.runtimes import Runtime
 from dal_fast.screening.runtimes.precision import full_precision
@@ -188,9 +189,9 @@ def make_chain(
     the enhanced one, or a model without tissue maps. Then the networks alone run on the GPU.
     """
     on_gpu = runtime.name == "torch" and runtime.device.startswith("cuda")
-    if not on_gpu or not isinstance(model, DAL) or score not in ("auto", *ENHANCED):
+    name = usual_score(model) if score == "auto" else score
+    if not on_gpu or not isinstance(model, DAL) or name not in ENHANCED:
         return None
-    name = COMBINED if score == "auto" else score
     options = chain.Options(name, median or 0, threshold or 1.0)
     return DeviceChain(model, calibration, runtime.device, options)
 

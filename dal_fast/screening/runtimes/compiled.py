@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from dal_fast import __version__
 from dal_fast.cache import cache_home
 from dal_fast.errors import Code, RuntimeUnavailable
-from dal_fast.models import AnyOutput, Autoencoder, BrainNet, Trainable
+from dal_fast.models import Autoencoder, BrainNet, Trainable
 from dal_fast.models.residual_head import CHANNELS as RESIDUAL_CHANNELS
+from dal_fast.screening.runtimes.base import Runtime
 from dal_fast.screening.runtimes.precision import full_precision
 
 Engine = Callable[[tuple[Tensor, ...]], Tensor]
@@ -39,7 +40,7 @@ TOLERANCE = 1e-3  # of the eager output's largest magnitude
 _SHORTEST = 24  # voxels of the volume that an engine is built with; exporters fix sides of 1
 
 
-class CompiledRuntime:
+class CompiledRuntime(Runtime):
     """Runs every network of a model through engines.
 
     Args:
@@ -70,18 +71,6 @@ class CompiledRuntime:
                 _check_parity(f"{name} engine of {part}", net, served, on_device)
             setattr(model, part, served)
         self.model.to(device)
-
-    @torch.inference_mode()
-    def run(self, x: Tensor, mask: Tensor) -> AnyOutput:
-        with full_precision():
-            output = self.model(x.to(self.device), mask.to(self.device))
-        return output.map(torch.Tensor.cpu)
-
-    @torch.inference_mode()
-    def distance(self, head: Tensor) -> Tensor:
-        with full_precision():
-            distance: Tensor = self.model(head.to(self.device))
-        return distance.cpu()
 
 
 def check_fork(name: str) -> None:

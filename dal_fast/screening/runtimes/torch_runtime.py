@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.extras import isolate
-from dal_fast.models import AnyOutput, Trainable
-from dal_fast.screening.runtimes.precision import full_precision
+from dal_fast.models import Trainable
+from dal_fast.screening.runtimes.base import Runtime
 
 
-class TorchRuntime:
+class TorchRuntime(Runtime):
     """Runs the model as it is, without a build step.
 
     Args:
@@ -27,21 +26,9 @@ class TorchRuntime:
     def __init__(self, model: Trainable, device: str = "auto") -> None:
         self.device = choose_device(device)
         # channels last: a fifth faster on a CPU
-        self.model: Trainable = model.eval().to(  # type: ignore[call-overload]
+        self.model = model.eval().to(  # type: ignore[call-overload]
             self.device, memory_format=torch.channels_last_3d
         )
-
-    @torch.inference_mode()
-    def run(self, x: Tensor, mask: Tensor) -> AnyOutput:
-        with full_precision():
-            output = self.model(x.to(self.device), mask.to(self.device))
-        return output.map(torch.Tensor.cpu)
-
-    @torch.inference_mode()
-    def distance(self, head: Tensor) -> Tensor:
-        with full_precision():
-            distance: Tensor = self.model(head.to(self.device))
-        return distance.cpu()
 
 
 def choose_device(device: str) -> str:
