@@ -12,60 +12,11 @@ pytest.importorskip("highdicom", reason="needs dal_fast[dicom]")
 
 from dicom_lab import findings, scanner, tools
 from dicom_lab.compare import canonical, corners_apart
+from dicom_lab.findings import write_all
 from pydicom import dcmread
 
 from dal_fast.dicom import quiet
-from dal_fast.dicom.derived import make_derived_series
 from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS
-from dal_fast.dicom.parametric_map import make_parametric_map
-from dal_fast.dicom.pdf import make_page
-from dal_fast.dicom.pictures import make_overlays, make_secondary_capture
-from dal_fast.dicom.seg import make_segmentation
-from dal_fast.dicom.sr import make_report
-
-CASES = [
-    ("classic", {}),
-    ("classic", {"shear": 4.0}),
-    ("classic", {"degrees": (0, 90, 0)}),
-    ("enhanced", {}),
-    ("shuffled", {"shear": 4.0}),
-    ("concatenated", {}),
-]
-IDS = [
-    f"{kind}, {'sheared' if 'shear' in w else 'sagittal' if w else 'oblique'}" for kind, w in CASES
-]
-
-
-def write_all(finding, folder, label_map=False):
-    """Every object of a finding, in files; by kind."""
-    folder.mkdir()
-    with quiet():
-        seg = make_segmentation(finding, label_map)
-        made = {
-            "seg": [seg],
-            "map": [make_parametric_map(finding)],
-            "map16": [make_parametric_map(finding, 16)],
-            "mr": make_derived_series(finding),
-            "sc": [make_secondary_capture(finding)],
-            "overlay": make_overlays(finding),
-            "sr": [make_report(finding, seg)],
-            "pdf": [make_page(finding)],
-        }
-        paths = {}
-        for kind, objects in made.items():
-            paths[kind] = [folder / f"{kind}{number:03d}.dcm" for number in range(len(objects))]
-            for path, one in zip(paths[kind], objects, strict=True):
-                one.save_as(path, enforce_file_format=True)
-    return paths
-
-
-@pytest.fixture(scope="module", params=CASES, ids=IDS)
-def written(request, tmp_path_factory):
-    kind, where = request.param
-    folder = tmp_path_factory.mktemp("written")
-    findings.write_study(folder / "study", kind, **where)
-    finding = findings.make_finding(folder / "study")
-    return finding, write_all(finding, folder / "objects"), folder
 
 
 def on_grid(file, finding):
@@ -209,58 +160,6 @@ def test_every_frame_lies_at_its_own_place(written):
         assert np.array_equal(read != 0, mask.data)
     read = frames_in_place(pm, pm.pixel_array, finding)
     assert np.array_equal(read, finding.result.anomaly.data)
-
-
-def test_the_map_has_a_frame_for_every_slice_in_their_order(written):
-    finding, paths, _ = written
-    # The OHIF viewer 3.13 goes by nothing else.
-    for kind in ("map", "map16"):
-        ds = dcmread(paths[kind][0])
-        groups = ds.PerFrameFunctionalGroupsSequence
-        places = [g.PlanePositionSequence[0].ImagePositionPatient for g in groups]
-        assert len(places) == len(finding.verdict.stack.frames)
-        slices = [frame.position for frame in finding.verdict.stack.frames]
-        assert np.allclose(np.array(places, float), np.array(slices, float), atol=1e-3)
-    assert np.array_equal(dcmread(paths["map"][0]).pixel_array, finding.result.anomaly.data.T)
-
-
-def test_all_that_the_report_says_is_somewhere(written):
-    finding, paths, folder = written
-    sources = {str(ds.SOPInstanceUID): ds for ds in map(dcmread, (folder / "study").iterdir())}
-    report = next(
-        item for item in dcmread(paths["sr"][0]).ContentSequence
-        if item.ConceptNameCodeSequence[0].CodeValue == "126010"
-    )  # fmt: skip
-    points = {}  # by tracking identifier
-    for group in report.ContentSequence:
-        items = group.ContentSequence
-        (tracked,) = (str(item.UID) for item in items if item.ValueType == "UIDREF"
-                      and item.ConceptNameCodeSequence[0].CodeValue == "112040")  # fmt: skip
-        own = points.setdefault(tracked, [])
-        own += [
-            inner for item in items if item.ValueType == "NUM"
-            for inner in item.get("ContentSequence", ()) if inner.ValueType == "SCOORD"
-        ]  # fmt: skip
-    assert all(len(own) == 1 for own in points.values())
-    assert len(points) == 1 + len(finding.result.regions) == 3
-    for number, region in enumerate(finding.result.regions, 1):
-        (point,) = points[finding.uid(f"region {number}")]
-        (seen,) = point.ContentSequence[0].ReferencedSOPSequence
-        ds = sources[seen.ReferencedSOPInstanceUID]
-        place = ds
-        if "NumberOfFrames" in ds:
-            group = ds.PerFrameFunctionalGroupsSequence[int(seen.ReferencedFrameNumber) - 1]
-            place = group.PlanePositionSequence[0]
-        first = np.array(place.ImagePositionPatient, float) * (-1, -1, 1)
-        column, row = np.array(point.GraphicData) - 0.5
-        axes = finding.result.scan.affine[:3]
-        where = first + axes[:, 0] * column + axes[:, 1] * row
-        assert np.allclose(where, region.centre, atol=1e-2)
-    (box,) = points[finding.uid("scan group")]
-    left, top = np.array(box.GraphicData).reshape(-1, 2).min(0)
-    right, bottom = np.array(box.GraphicData).reshape(-1, 2).max(0)
-    inside = finding.result.brain_mask.data[int(left) : int(right), int(top) : int(bottom)]
-    assert inside.sum((0, 1)).max() == finding.result.brain_mask.data.sum((0, 1)).max()
 
 
 def test_every_frame_names_the_frame_that_it_was_made_of(written):

@@ -6,11 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
+from dal_fast.dicom import quiet
+from dal_fast.dicom.derived import make_derived_series
 from dal_fast.dicom.files import find_files
 from dal_fast.dicom.objects import Finding
+from dal_fast.dicom.parametric_map import make_parametric_map
+from dal_fast.dicom.pdf import make_page
+from dal_fast.dicom.pictures import make_overlays, make_secondary_capture
 from dal_fast.dicom.pixels import read_stack, same_pixels
+from dal_fast.dicom.seg import make_segmentation
 from dal_fast.dicom.select import select_series
 from dal_fast.dicom.series import find_series
+from dal_fast.dicom.sr import make_report
 from dal_fast.screening.postprocess import regions
 from dal_fast.screening.result import Flag, Image, Result
 from dicom_lab import scanner
@@ -65,3 +72,26 @@ def make_finding(folder: Path, empty=False) -> Finding:
         flags=[Flag("anisotropic", "voxels are long"), Flag("slice-order-uncertain", "in doubt")],
     )
     return Finding(verdict, result, volume.sha256)
+
+
+def write_all(finding, folder, label_map=False):
+    """Every object of a finding, in files; by kind."""
+    folder.mkdir()
+    with quiet():
+        seg = make_segmentation(finding, label_map)
+        made = {
+            "seg": [seg],
+            "map": [make_parametric_map(finding)],
+            "map16": [make_parametric_map(finding, 16)],
+            "mr": make_derived_series(finding),
+            "sc": [make_secondary_capture(finding)],
+            "overlay": make_overlays(finding),
+            "sr": [make_report(finding, seg)],
+            "pdf": [make_page(finding)],
+        }
+        paths = {}
+        for kind, objects in made.items():
+            paths[kind] = [folder / f"{kind}{number:03d}.dcm" for number in range(len(objects))]
+            for path, one in zip(paths[kind], objects, strict=True):
+                one.save_as(path, enforce_file_format=True)
+    return paths
