@@ -31,7 +31,7 @@ class InstanceNorm(nn.GroupNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        exported = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        exported = torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
         if not exported or x.is_cuda or (torch.is_grad_enabled() and x.requires_grad):
             normed: Tensor = _Normalised.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
             return normed

@@ -32,7 +32,9 @@ struct Layout {
   static constexpr int kFilteredRow = 2 * kSide + 4;  // (column, field)
   static constexpr int kFilteredPlane = kHeight * kFilteredRow;
   static constexpr int kFiltered = 2 * kFilteredPlane;  // (pair, row, column, field)
-  static constexpr int floats(int stages) { return stages * kStaged + 2 * kFiltered + kGroups * 4 + kHeight; }
+  static constexpr int floats(int stages) {
+    return stages * kStaged + 2 * kFiltered + kGroups * 4 + kHeight;
+  }
   static_assert(kHeight * kGroups <= kThreads, "one group a thread");
   static_assert(kHeight * 2 * (kSide / kColumns) <= kThreads, "one x task a thread");
 };
@@ -176,8 +178,7 @@ __global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, S
     }
     if (done >= tile.z0) work.combine(tile, Place(thread()), done, shared, voxels, f, totals);
     if (kStages == 1) __syncthreads();
-    if (z < last)
-      stager.put(thread(), source, shared.shift, staged + (1 - parity) % kStages * L::kStaged);
+    if (z < last) stager.put(thread(), source, shared.shift, staged + (1 - parity) % kStages * L::kStaged);
     __syncthreads();
   }
   work.finish(totals);
