@@ -1,9 +1,9 @@
 // Medians of rows on a GPU: the digits of selection.h, the highest first.
 //
-//   a short row    select_row       one block: all digits, counted in shared memory
-//   a long one     clear_rows       counts of every row set to 0
-//                  count_digit      many blocks a row: how often each digit occurs among the values in question
-//                  choose_digit     a block a row: the digit that holds the rank, and the rank among its values
+//   a short row    select_row     one block: all digits, counted in shared memory
+//   a long one     clear_rows     counts of every row set to 0
+//                  count_digit    many blocks a row: how often each digit occurs among what is in question
+//                  choose_digit   a block a row: the digit that holds the rank, and the rank within it
 //
 // Counts are integers, so that the order in which blocks add theirs changes nothing.
 #include "gpu.h"
@@ -90,7 +90,8 @@ __device__ __forceinline__ float median_of(const Place& place) {
   return place.numbers ? value_of(place.prefix) : __uint_as_float(0x7fc00000u);
 }
 
-__global__ void __launch_bounds__(kThreads) select_row(const float* __restrict__ x, int64_t n, float* medians) {
+__global__ void __launch_bounds__(kThreads)
+    select_row(const float* __restrict__ x, int64_t n, float* medians) {
   __shared__ uint32_t counts[kBins], sums[kWarps];
   __shared__ Place place;
   const float* row = x + int64_t(blockIdx.x) * n;
@@ -159,7 +160,8 @@ void row_medians(const float* x, int64_t rows, int64_t n, float* medians, void* 
   DAL_LAUNCH(clear_rows, grid_size(rows), kThreads, 0, stream, counts);
   check_launch("clear_rows");
   for (int digit = 0; digit < kDigits; ++digit) {
-    DAL_LAUNCH(count_digit, grid_size(rows * blocks), kThreads, 0, stream, x, n, blocks, digit, places, counts);
+    DAL_LAUNCH(count_digit, grid_size(rows * blocks), kThreads, 0, stream, x, n, blocks, digit, places,
+               counts);
     check_launch("count_digit");
     DAL_LAUNCH(choose_digit, grid_size(rows), kThreads, 0, stream, counts, digit, places, medians);
     check_launch("choose_digit");
