@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from dal_fast import reference
 from dal_fast.imaging.grid import ModelGrid, plan_grid
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.models import DAL, DALOutput
 from dal_fast.models.residuals import CERTAIN, LEAST_SPREAD
 from dal_fast.screening.calibration import (
@@ -56,9 +57,9 @@ def screen(path: Path, out: Path, model: DAL, healthy: Calibration) -> Array:
     mask = _to_grid(brain.astype(np.float32), start, grid, step) >= 0.5
     scanned = mask & (x > 0)
     scale = 0.5 / float(torch.from_numpy(x[scanned]).median())  # of an even number, the lower one
-    x = np.clip(x * scale, 0, 1) * scanned
-    output = _network(model, x, mask)
-    anomaly = _anomaly(x, scanned, output, healthy)
+    x = np.maximum(x * scale, 0) * scanned
+    output = _network(model, x, mask)  # which cuts off for itself
+    anomaly = _anomaly(np.minimum(x, CEILING), scanned, output, healthy)
     phi = output.pseudo_healthy[0, 0].numpy() / scale * mask
     on_scan, restored = (_back(one, start, data.shape, step) * brain for one in (anomaly, phi))
     above = _without_specks(on_scan >= 1, abs(np.linalg.det(image.affine)) / 1000)
