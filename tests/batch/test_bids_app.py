@@ -273,12 +273,13 @@ def test_a_killed_run_goes_on_where_it_was(weights, tmp_path):
     words = ["bids", str(root), str(out), "participant", "--weights", weights, "--runtime", "torch"]
     process = subprocess.Popen([sys.executable, "-m", "dal_fast.cli", *words])
     deadline = time.monotonic() + 120
-    while len(list(out.rglob("*.json"))) < 2:
+    finished = "sub-*/anat/*_desc-anomaly_*.json"  # none of a hidden folder, which may go meanwhile
+    while not list(out.glob(finished)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.kill()
     process.wait()
-    before = len(list(out.glob("sub-*/anat/*_desc-anomaly_*.json")))  # not in a hidden folder
+    before = len(list(out.glob(finished)))
     assert before < 8
     again = app_run(root, out, "participant", weights)
     done, kept = map(int, re.match(r"(\d+) screened, (\d+) already there", again.stdout).groups())
