@@ -3,6 +3,7 @@
 #include <string>
 
 #include "bind_ops.h"
+#include "selection/selection.h"
 
 namespace dal {
 namespace {
@@ -35,12 +36,25 @@ std::string why_not(int device) {
          "." + std::to_string(minor) + "; 8.0 is the oldest that the kernels are built for";
 }
 
+// What only a GPU has; a CPU selects from one volume at a time.
+void register_row_medians(py::module_& m) {
+  m.def("row_medians_workspace", &cuda::row_medians_workspace, py::kw_only(), "rows"_a, "n"_a);
+  m.def(
+      "row_medians",
+      [](address x, int64_t rows, int64_t n, address medians, address workspace, Where where) {
+        DAL_CALL(row_medians, where, pointer<float>(x), rows, n, pointer<float>(medians),
+                 pointer<void>(workspace));
+      },
+      py::kw_only(), "x"_a, "rows"_a, "n"_a, "medians"_a, "workspace"_a, "where"_a, NoGil());
+}
+
 }  // namespace
 
 void register_cuda(py::module_& m) {
   m.attr("device_type") = "cuda";
   m.def("why_not", &why_not);
   cuda::register_ops(m);
+  register_row_medians(m);
 }
 
 }  // namespace dal

@@ -6,7 +6,6 @@
 #include "components3d/components3d.h"
 #include "median3d/median3d.h"
 #include "onehot/onehot.h"
-#include "selection/selection.h"
 #include "ssim_l1/ssim_l1.h"
 #include "tfce3d/tfce3d.h"
 #include "voxel_metrics/voxel_metrics.h"
@@ -142,17 +141,6 @@ inline void register_ssim_l1(py::module_& m) {
 }
 
 #ifdef DAL_BIND_CUDA
-inline void register_row_medians(py::module_& m) {
-  m.def("row_medians_workspace", &row_medians_workspace, py::kw_only(), "rows"_a, "n"_a);
-  m.def(
-      "row_medians",
-      [](address x, int64_t rows, int64_t n, address medians, address workspace, Where where) {
-        DAL_CALL(row_medians, where, pointer<float>(x), rows, n, pointer<float>(medians),
-                 pointer<void>(workspace));
-      },
-      py::kw_only(), "x"_a, "rows"_a, "n"_a, "medians"_a, "workspace"_a, "where"_a, NoGil());
-}
-
 inline void register_tfce3d(py::module_& m) {
   using Problem = const Tfce3dProblem&;
   m.def("tfce3d_workspace", &tfce3d_workspace, py::kw_only(), "problem"_a);
@@ -228,9 +216,6 @@ inline void register_ops(py::module_& m) {
   register_median3d(m);
   register_components3d(m);
   register_tfce3d(m);
-#ifdef DAL_BIND_CUDA
-  register_row_medians(m);
-#endif
   register_voxel_metrics(m);
 }
 

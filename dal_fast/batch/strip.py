@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +15,10 @@ from dal_fast.batch.outputs import strip_names
 from dal_fast.batch.resume import is_unchanged
 from dal_fast.imaging.atomic import staged_files, write_bytes, write_json, write_volume
 from dal_fast.imaging.bids import parse_name
-from dal_fast.imaging.mask import BrainMask, NoMask, nonzero_mask
+from dal_fast.imaging.mask import nonzero_mask
 from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.screening.result import Flag, Image
-from dal_fast.screening.scan import (
-    Brain,
-    NonFinite,
-    Scan,
-    may_be_head,
-    scan_of,
-    stripped_or_extracted,
-)
+from dal_fast.screening.scan import Brain, Head, NonFinite, Scan, brain_or_head
 
 if TYPE_CHECKING:
     from dal_fast.batch.resident import AnyExtractor
@@ -114,16 +107,11 @@ class StripStages:
         from dal_fast.screening.qc import mask_flags
 
         start = time.perf_counter()
-        known = nonzero_mask(volume)
-        if isinstance(known, NoMask):
-            mask: BrainMask = self.extractor.extract(volume)
-        elif may_be_head(volume, known):
-            mask = stripped_or_extracted(known, self.extractor.extract(volume))
-        else:
-            mask = known
-        timings = {"brain extraction": time.perf_counter() - start}
-        scan = scan_of(volume, mask, parse_name(volume.path).stem, timings)
-        return Stripped(scan, mask_flags(volume, mask))
+        scan = brain_or_head(volume, nonzero_mask(volume), parse_name(volume.path).stem, {})
+        if isinstance(scan, Head):
+            scan = scan.with_brain(self.extractor.extract(volume), {})
+        scan = replace(scan, timings={"brain extraction": time.perf_counter() - start})
+        return Stripped(scan, mask_flags(volume, scan.mask))
 
 
 def write_brain(stripped: Stripped, parameters: dict[str, Any], folder: Path) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.brain_shape import ROUNDEST
 from dal_fast.imaging.mask import MaskQuality
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.orientation import Note
@@ -20,9 +21,9 @@ OFFSET, OF_AGREEMENT, OF_SHARPNESS, LEAST_EXPECTED = -0.18, 1.1, 0.11, 0.9555
 a flag: a straight line through 137 synthetic heads of held-out maps."""
 UNLIKELY = 0.7
 """Confidence below which a mask of an unusual shape is refused."""
-ROUNDEST, ROUND = 0.95, 0.925
-"""Sphericity above which a mask is refused, and above which it is if its shape is unusual too; not
-where a face of the field of view cuts it. A ball of water had 0.98; nine real heads had 0.89 to
+ROUND = 0.925
+"""Sphericity above which a mask of an unusual shape is refused, as every one is above ``ROUNDEST``;
+not where a face of the field of view cuts it. A ball of water had 0.98; nine real heads had 0.89 to
 0.91, and one at seven tenths of its size 0.92."""
 ODD_SHAPE = "brain-mask-shape"
 """The flag on a mask of a shape that brains do not have."""

@@ -136,11 +136,9 @@ class CompiledScreener:
         """Screen a scan, or a head, whose brain is extracted on the way."""
         known = known_contrast(scan, self.settings.contrast)
         name = None if known is None else known.name
-        if isinstance(scan, Head) and scan.nonzero is not None:
+        if isinstance(scan, Head) and (scan.nonzero or has_noisy_background(scan.volume)):
             scan = scan.with_brain(self.chain.extract(scan.volume), scan.timings)
         given = scan.mask if isinstance(scan, Scan) else None
-        if given is None and has_noisy_background(scan.volume):
-            given = self.chain.extract(scan.volume)
         mask, found = self.chain.run(scan.volume, given, name, self.settings.threshold)
         if isinstance(scan, Head):
             scan = scan.with_brain(mask, scan.timings)

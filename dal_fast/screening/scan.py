@@ -115,7 +115,7 @@ class Head:
 
     def with_brain(self, mask: BrainMask, timings: dict[str, float]) -> Scan:
         """The scan that it is once its brain was found; see :func:`scan_of`."""
-        mask = mask if self.nonzero is None else stripped_or_extracted(self.nonzero, mask)
+        mask = mask if self.nonzero is None else _stripped_or_extracted(self.nonzero, mask)
         scan = scan_of(self.volume, mask, self.name, timings)
         return replace(scan, contrast=self.contrast)
 
@@ -227,22 +227,31 @@ def scan_or_head(
     start = time.perf_counter()
     found = find_mask(volume, mask)
     timings = {**timings, "brain mask": time.perf_counter() - start}
+    if brain == "auto":
+        return brain_or_head(volume, found, name, timings)
     if isinstance(found, NoMask):
-        if brain == "given":
-            raise skull_present(volume, found)
+        raise skull_present(volume, found)
+    return scan_of(volume, found, name, timings)
+
+
+def brain_or_head(
+    volume: Volume, found: BrainMask | NoMask, name: str, timings: dict[str, float]
+) -> Scan | Head:
+    """A volume with the mask that was found; a head where there is none, or may be none."""
+    if isinstance(found, NoMask):
         return Head(name, volume, "strip", timings)
-    if brain == "auto" and found.source == "nonzero" and may_be_head(volume, found):
+    if found.source == "nonzero" and _may_be_head(volume, found):
         return Head(name, volume, "strip", timings, nonzero=found)
     return scan_of(volume, found, name, timings)
 
 
-def may_be_head(volume: Volume, nonzero: BrainMask) -> bool:
+def _may_be_head(volume: Volume, nonzero: BrainMask) -> bool:
     """Whether non-zero voxels that pass for a stripped brain may be a small or cut head."""
     shape = odd_mask(nonzero.data, volume.affine)
     return bool(shape) and sphericity(nonzero.data, volume.voxel_mm) < ROUGH
 
 
-def stripped_or_extracted(nonzero: BrainMask, extracted: BrainMask) -> BrainMask:
+def _stripped_or_extracted(nonzero: BrainMask, extracted: BrainMask) -> BrainMask:
     """The non-zero voxels of a scan where they are the brain that was extracted from it."""
     both = int(np.count_nonzero(nonzero.data & extracted.data))
     total = int(np.count_nonzero(nonzero.data)) + int(np.count_nonzero(extracted.data))

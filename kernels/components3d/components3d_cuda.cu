@@ -53,16 +53,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Inclusive sum over the lanes up to this one.
-__device__ __forceinline__ uint32_t warp_scan(uint32_t value, int lane) {
-#pragma unroll
-  for (int step = 1; step < kWord; step *= 2) {
-    const uint32_t below = __shfl_up_sync(kAllLanes, value, step);
-    if (lane >= step) value += below;
-  }
-  return value;
-}
-
 // A warp a word, in raster order.
 __global__ void __launch_bounds__(kRankWords* kWord)
     mark_roots(const uint32_t* __restrict__ bits, uint32_t* forest, RankWord* ranks, uint32_t* counts,

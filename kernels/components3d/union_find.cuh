@@ -19,7 +19,6 @@ namespace dal {
 namespace cuda {
 namespace {
 
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kWord = 32;  // voxels a word: one a lane
 constexpr int kTileY = 8, kTileZ = 8;  // rows a tile: a warp takes those of one y
 constexpr int kThreads = kTileY * kWord;

@@ -18,7 +18,6 @@ constexpr int kBins = int(kSelectionDigits), kBinsAThread = kBins / kThreads;
 constexpr int kDigits = 3;
 constexpr int64_t kShortRow = int64_t(1) << 15;
 constexpr int64_t kValuesABlock = int64_t(1) << 14;
-constexpr unsigned kAllLanes = 0xffffffffu;
 
 // Where the search of a row stands.
 struct Place {
@@ -64,12 +63,7 @@ __device__ __forceinline__ void choose(const uint32_t* counts, int digit, Place*
   uint32_t mine = 0;
 #pragma unroll
   for (int j = 0; j < kBinsAThread; ++j) mine += counts[first + j];
-  uint32_t up_to = mine;
-#pragma unroll
-  for (int step = 1; step < kLanes; step *= 2) {
-    const uint32_t below = __shfl_up_sync(kAllLanes, up_to, step);
-    if (lane >= step) up_to += below;
-  }
+  uint32_t up_to = warp_scan(mine, lane);
   if (lane == kLanes - 1) sums[warp] = up_to;
   __syncthreads();
   for (int w = 0; w < warp; ++w) up_to += sums[w];

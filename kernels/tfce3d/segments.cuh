@@ -12,7 +12,6 @@ namespace cuda {
 namespace {
 
 constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int kCarryThreads = 1024;
 
 // The sum of some neighbouring elements since the last beginning among them.
