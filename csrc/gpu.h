@@ -91,6 +91,7 @@ __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float v) {
 }
 
 constexpr unsigned kAllLanes = 0xffffffffu;
+constexpr int kMultiprocessors = 132;  // of an H100 and of an H200
 
 // Inclusive sum over the lanes of a warp up to this one.
 __device__ __forceinline__ uint32_t warp_scan(uint32_t value, int lane) {

@@ -21,7 +21,6 @@ namespace cuda {
 namespace {
 
 constexpr int64_t kPassVoxels = int64_t(1) << 25;  // 134 MB of s
-constexpr int kMultiprocessors = 132;  // of an H100
 
 // How many images go together, and where everything lies in the workspace.
 struct Plan {

@@ -9,7 +9,6 @@ namespace dal {
 namespace cuda {
 namespace {
 
-constexpr int kMultiprocessors = 132;  // of an H200; one block fills one
 constexpr int64_t kMaxAxis = int64_t(1) << 23;  // offsets inside a tile of `fields` are 32-bit
 
 // Sum over the block's 512 threads, in a fixed order; only thread 0 gets it.
@@ -66,7 +65,7 @@ bool marches(int radius) { return radius == 3 || radius == 5; }
 bool empty(const SsimProblem& p) { return p.volumes * p.depth * p.height * p.width == 0; }
 
 // Planes a block: fewest planes on the longest way through, a plane of the run-up costing about 0.6 of one
-// that is finished. Depends on shape and radius only: the sums are the same bits on every GPU.
+// that is finished; one block fills a multiprocessor. Depends on shape and radius only: the sums are the same bits on every GPU.
 int planes_per_block(const SsimProblem& p, int64_t tiles) {
   if (!marches(p.radius)) return 1;
   double best = 0;
