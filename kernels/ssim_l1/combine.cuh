@@ -23,7 +23,7 @@ struct Totals {
   double l1 = 0, dissimilarity = 0;  // sums of |x - y| and 1 - SSIM
 };
 
-__device__ __forceinline__ float other(float own) { return __shfl_xor_sync(kFullMask, own, 16); }
+__device__ __forceinline__ float other(float own) { return __shfl_xor_sync(kAllLanes, own, 16); }
 
 // What differs between the pairs: of u  s - t, 0, 0, s;  of v  s + t, c1, c2, t.
 struct alignas(16) PairConstants {
@@ -169,8 +169,8 @@ struct FieldWork {
     __shared__ double sums[kThreads / 32][2];
     if (grad) return;
     for (int distance = 16; distance > 0; distance /= 2) {
-      t.l1 += __shfl_down_sync(kFullMask, t.l1, distance);
-      t.dissimilarity += __shfl_down_sync(kFullMask, t.dissimilarity, distance);
+      t.l1 += __shfl_down_sync(kAllLanes, t.l1, distance);
+      t.dissimilarity += __shfl_down_sync(kAllLanes, t.dissimilarity, distance);
     }
     if (threadIdx.x % 32 == 0) {
       sums[threadIdx.x / 32][0] = t.l1;

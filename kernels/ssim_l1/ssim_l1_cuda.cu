@@ -14,7 +14,7 @@ constexpr int64_t kMaxAxis = int64_t(1) << 23;  // offsets inside a tile of `fie
 // Sum over the block's 512 threads, in a fixed order; only thread 0 gets it.
 __device__ double block_sum(double v) {
   __shared__ double sums[kThreads / 32];
-  for (int distance = 16; distance > 0; distance /= 2) v += __shfl_down_sync(kFullMask, v, distance);
+  for (int distance = 16; distance > 0; distance /= 2) v += __shfl_down_sync(kAllLanes, v, distance);
   if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = v;
   __syncthreads();
   double sum = 0;
@@ -65,7 +65,8 @@ bool marches(int radius) { return radius == 3 || radius == 5; }
 bool empty(const SsimProblem& p) { return p.volumes * p.depth * p.height * p.width == 0; }
 
 // Planes a block: fewest planes on the longest way through, a plane of the run-up costing about 0.6 of one
-// that is finished; one block fills a multiprocessor. Depends on shape and radius only: the sums are the same bits on every GPU.
+// that is finished; one block fills a multiprocessor. Depends on shape and radius only: the sums are the
+// same bits on every GPU.
 int planes_per_block(const SsimProblem& p, int64_t tiles) {
   if (!marches(p.radius)) return 1;
   double best = 0;

@@ -23,7 +23,6 @@ constexpr int kSide = 32;  // of a tile, voxels
 constexpr int kThreads = 512;
 constexpr int kRows = 4;  // filtered together along y by one thread
 constexpr int kMaxRadius = 16;
-constexpr unsigned kFullMask = 0xffffffffu;
 
 // The volumes and their cut into tiles_x * tiles_y * chunks tiles of `chunk` planes each.
 struct Shape {
