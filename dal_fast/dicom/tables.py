@@ -47,9 +47,7 @@ def write_tables(studies: Studies, out: Path, outcomes: Sequence[Outcome]) -> in
         for name, code, reason in studies.left_out()
     ]
     own = [*left_out, *failed]
-    looked_at = study_names | {
-        f"{job.folder.name}/{job.scan.name}" for job in studies.jobs(out)
-    }
+    looked_at = study_names | {f"{job.folder.name}/{job.scan.name}" for job in studies.jobs(out)}
 
     def seen(name: str) -> bool:
         ours = name in looked_at or name.endswith(tag)
