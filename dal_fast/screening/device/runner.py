@@ -1,13 +1,15 @@
 """Brings scans to the chain in batches, and takes the results home.
 
 Each scan's volume is uploaded once, from pinned memory, and the results of a batch are fetched
-together after everything has been launched; in between the host waits for nothing. On a GPU the
-chain of each bucket is recorded once as a CUDA graph and replayed from then on.
+together after everything has been launched; in between the host waits for nothing. While a GPU
+computes a batch, the next one is gathered and uploaded and the one before is fetched and taken
+apart. The chain of each bucket is recorded once as a CUDA graph and replayed from then on.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +28,10 @@ from dal_fast.screening import postprocess
 from dal_fast.screening.calibration import BRIGHT, COMBINED, Calibration
 from dal_fast.screening.device import chain, normalise
 from dal_fast.screening.device.graph import Graphs
-from dal_fast.screening.device.plan import Bucket, Inputs, Plan, plan, stack
+from dal_fast.screening.device.plan import Bucket, Inputs, Plan, plan, stack, tree
 from dal_fast.screening.device.regions import CAPACITY
 from dal_fast.screening.device.score import SIGNS, Tables
+from dal_fast.screening.device.transfer import Arriving, Transfers
 from dal_fast.screening.model_output import usual_score
 from dal_fast.screening.result import Image, Region
 from dal_fast.screening.runtimes import Runtime
@@ -38,6 +41,7 @@ from dal_fast.screening.scoring import ENHANCED
 from dal_fast.screening.settings import CONTRASTS
 
 BATCH = 8  # scans at a time
+AHEAD = 1  # batches that are begun before the oldest is waited for
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +101,9 @@ class DeviceChain:
         model = model.eval().to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.model = in_bfloat16(model) if half else model
         self.tables = Tables.of(calibration, self.device)
-        self._graphs = Graphs(self._chain) if self.device.type == "cuda" else None
+        on_gpu = self.device.type == "cuda"
+        self._graphs = Graphs(self._chain) if on_gpu else None
+        self._transfers = Transfers(self.device) if on_gpu else None
         self._lock = threading.Lock()
 
     def plan(self, scan: Scan, contrast: str | None) -> Plan:
@@ -119,12 +125,13 @@ class DeviceChain:
             plans: of scans, any number of any bucket.
         """
         found: list[Screened | InputError | None] = [None] * len(plans)
-        for bucket, places in _buckets(plans).items():
-            for first in range(0, len(places), BATCH):
-                batch = places[first : first + BATCH]
-                outputs = self._run([plans[place] for place in batch], bucket)
-                for n, place in enumerate(batch):
-                    found[place] = self._screened(outputs, n, plans[place])
+        begun: deque[tuple[Arriving, list[int]]] = deque()
+        for bucket, places in _batches(plans):
+            begun.append((self._begin([plans[place] for place in places], bucket), places))
+            if len(begun) > AHEAD:
+                self._finish(*begun.popleft(), plans, found)
+        while begun:
+            self._finish(*begun.popleft(), plans, found)
         return [one for one in found if one is not None]
 
     def launch(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
@@ -137,18 +144,27 @@ class DeviceChain:
         with torch.inference_mode(), full_precision(), by_torch():
             return chain.run(self.model, self.tables, self.options, bucket, inputs)
 
-    def _run(self, plans: Sequence[Plan], bucket: Bucket) -> chain.Outputs:
-        inputs = stack([one.inputs for one in plans])
-        if self.device.type != "cuda":
+    def _begin(self, plans: Sequence[Plan], bucket: Bucket) -> Arriving:
+        """Everything that a batch needs, launched."""
+        inputs = stack([one.inputs for one in plans], pinned=self._transfers is not None)
+        if self._transfers is None:
             with self._lock:
-                return self.launch(bucket, inputs)
-        pinned = tree(torch.Tensor.pin_memory, inputs)
+                return Arriving(self.launch(bucket, inputs))
         with self._lock, torch.cuda.device(self.device):
-            here = tree(lambda t: t.to(self.device, non_blocking=True), pinned)
-            outputs = self.launch(bucket, here)
-            home = tree(_fetched, outputs)
-            torch.cuda.current_stream().synchronize()
-        return home
+            outputs = self.launch(bucket, self._transfers.upload(inputs))
+            return self._transfers.download(outputs)
+
+    def _finish(
+        self,
+        arriving: Arriving,
+        places: Sequence[int],
+        plans: Sequence[Plan],
+        found: list[Screened | InputError | None],
+    ) -> None:
+        """The scans of a batch in their places, once they have arrived."""
+        outputs = arriving.wait()
+        for n, place in enumerate(places):
+            found[place] = self._screened(outputs, n, plans[place])
 
     def _screened(self, outputs: chain.Outputs, n: int, of: Plan) -> Screened | InputError:
         one = tree(lambda t: t[n].numpy(), outputs)
@@ -196,26 +212,16 @@ def make_chain(
     return DeviceChain(model, calibration, runtime.device, options)
 
 
-def _buckets(plans: Sequence[Plan]) -> dict[Bucket, list[int]]:
-    """Which plans each bucket has."""
+def _batches(plans: Sequence[Plan]) -> list[tuple[Bucket, list[int]]]:
+    """Which plans go through together: of one bucket, at most ``BATCH``."""
     places: dict[Bucket, list[int]] = {}
     for place, one in enumerate(plans):
         places.setdefault(one.bucket, []).append(place)
-    return places
-
-
-def tree(change: Any, parts: Any) -> Any:
-    """The tensors of nested named tuples changed alike."""
-    if isinstance(parts, Tensor):
-        return change(parts)
-    made = [tree(change, part) for part in parts]
-    return type(parts)(*made) if hasattr(parts, "_fields") else tuple(made)
-
-
-def _fetched(tensor: Tensor) -> Tensor:
-    """On its way to pinned memory on the host."""
-    home = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return home.copy_(tensor, non_blocking=True)
+    return [
+        (bucket, all_of[first : first + BATCH])
+        for bucket, all_of in places.items()
+        for first in range(0, len(all_of), BATCH)
+    ]
 
 
 def _error(problem: int, median: float) -> InputError | None:
