@@ -70,6 +70,10 @@ def test_nothing_waits_for_the_gpu(scan, config):
     assert outputs.tissue.shape == (3, *bucket.model)
     assert calls["tfce3d"] == 2
     assert calls["remove_small"] >= 1
+    assert calls["signed_residual"] == calls["cluster_heights"] == 2
+    assert calls["box_mean"] == 6  # twice of the structure, and of each sign
+    assert calls["highest_nearby"] == (4 if config is FULL else 2)
+    assert calls["instance_norm"] >= 6
     assert sum(calls.values()) > 1000
 
 
