@@ -29,6 +29,7 @@ from dal_fast.screening.calibration import BRIGHT, COMBINED, Calibration
 from dal_fast.screening.device import chain, normalise
 from dal_fast.screening.device.graph import Graphs
 from dal_fast.screening.device.plan import Bucket, Inputs, Plan, plan, stack, tree
+from dal_fast.screening.device.precision import Precision, in_precision
 from dal_fast.screening.device.regions import CAPACITY
 from dal_fast.screening.device.score import SIGNS, Tables
 from dal_fast.screening.device.transfer import Arriving, Transfers
@@ -86,7 +87,7 @@ class DeviceChain:
         calibration: what it shows of healthy brains.
         device: ``"cuda"``, ``"cuda:N"``, or ``"cpu"``, where tests compare.
         options: of the screener.
-        half: run the networks, and nothing else, in bfloat16.
+        precision: of the networks; everything else is float32.
     """
 
     def __init__(
@@ -95,14 +96,17 @@ class DeviceChain:
         calibration: Calibration,
         device: str,
         options: chain.Options,
-        half: bool = False,
+        precision: Precision = "float32",
     ) -> None:
         self.device, self.options = torch.device(device), options
-        model = model.eval().to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.model = in_bfloat16(model) if half else model
-        self.tables = Tables.of(calibration, self.device)
         on_gpu = self.device.type == "cuda"
-        self._graphs = Graphs(self._chain) if on_gpu else None
+        # where cuDNN keeps all bits of float32, it has kernels for the channels-first layout only
+        channels_first = on_gpu and precision == "float32"
+        layout = torch.contiguous_format if channels_first else torch.channels_last_3d
+        model = in_precision(model.eval(), precision)
+        self.model = model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        self.tables = Tables.of(calibration, self.device)
+        self._graphs = Graphs(self.by_kernels) if on_gpu else None
         self._transfers = Transfers(self.device) if on_gpu else None
         self._lock = threading.Lock()
 
@@ -138,9 +142,10 @@ class DeviceChain:
         """The chain of inputs that are on the device; nothing is waited for."""
         if self._graphs is not None:
             return self._graphs.run(bucket, inputs)
-        return self._chain(bucket, inputs)
+        return self.by_kernels(bucket, inputs)
 
-    def _chain(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
+    def by_kernels(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
+        """The same, launched kernel by kernel."""
         with torch.inference_mode(), full_precision(), by_torch():
             return chain.run(self.model, self.tables, self.options, bucket, inputs)
 
@@ -246,27 +251,3 @@ def _regions(one: Any, image: Image) -> list[Region]:
         for n, p, m, c in zip(size, peak, mean, image.world(voxels), strict=True)
     ]
     return sorted(found, key=lambda region: -region.peak)
-
-
-class _InBfloat16(torch.nn.Module):
-    """A network that computes in bfloat16, and answers in float32."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
-        self.network = network.to(torch.bfloat16)
-
-    def forward(self, *args: Tensor) -> Tensor:
-        rounded = [x.bfloat16() if x.is_floating_point() else x for x in args]
-        output: Tensor = self.network(*rounded)
-        return output.float()
-
-
-def in_bfloat16(model: DAL) -> DAL:
-    """The model, changed: its networks compute in bfloat16, and all else stays as it is."""
-    for name in model.parts:
-        network = model.part(name)
-        if name == "residual_head":  # its gains meet the evidence in float32
-            network.unet = _InBfloat16(network.get_submodule("unet"))
-        elif name != "evidence":
-            model.add_module(name, _InBfloat16(network))
-    return model
