@@ -12,6 +12,7 @@ from benchmarks.gpu_timing import AnyStopwatch
 from dal_fast.models import load_screening_model
 from dal_fast.screening.device import DeviceChain
 from dal_fast.screening.device.chain import Options
+from dal_fast.screening.device.precision import Precision
 from dal_fast.screening.screener import Screener
 from dal_fast.synthesis.brains import Brain
 
@@ -67,13 +68,15 @@ class Bench:
     folder: Path
     brains: list[Brain]
 
-    def screener(self, half: bool = False) -> Screener:
-        """With the chain that stays on the device, the networks in bfloat16 or float32.
+    def screener(self, precision: Precision = "float32") -> Screener:
+        """With the chain that stays on the device, the networks in ``precision``.
 
         A rehearsal runs that chain on the CPU.
         """
         screener = Screener(self.weights, runtime="torch", device=self.device)
-        if half or self.device == "cpu":
+        if precision != "float32" or self.device == "cpu":
             model, options = load_screening_model(self.weights), Options("enhanced", 0, 1.0)
-            screener.chain = DeviceChain(model, screener.calibration, self.device, options, half)
+            screener.chain = DeviceChain(
+                model, screener.calibration, self.device, options, precision
+            )
         return screener

@@ -9,9 +9,10 @@ kept in ``chain-<gpu>.csv`` as soon as it is known:
 
 - *compare*: the default model's maps on the GPU against those on the CPU, at 2 mm;
 - *resident*: the chain that stays on the device, of a batch in pinned memory: pace from there to
-  the maps in host memory, in float32 and with networks in bfloat16, and the time of each stage
+  the maps in host memory, of one batch and of several in a row, whose copies overlap, with
+  networks in float32, TF32 and bfloat16, and the time of each stage
   (:mod:`benchmarks.gpu_resident`);
-- *equality*: average precision of maps made on the CPU, on the GPU, and in bfloat16;
+- *equality*: average precision of maps made on the CPU, on the GPU, in TF32 and in bfloat16;
 - *one by one*: one screener, one scan after the other: seconds by stage;
 - *networks*: the tissue network alone, by batch and precision;
 - *floors*: the upload of a scan from pinned memory, and the rate of a large bfloat16 matrix

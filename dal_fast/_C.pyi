@@ -317,6 +317,30 @@ class CudaKernels(Kernels[tuple[int, int]], Protocol):
 
     device_type: str
     def why_not(self, device: int) -> str: ...
+    def highest_nearby(
+        self, *, x: int, mask: int, sign: float, out: int, volumes: int, depth: int, height: int,
+        width: int, where: tuple[int, int],
+    ) -> None: ...  # fmt: skip
+    def box_mean(
+        self, *, x: int, step: int, out: int, volumes: int, depth: int, height: int, width: int,
+        where: tuple[int, int],
+    ) -> None: ...  # fmt: skip
+    def signed_residual(
+        self, *, x: int, phi: int, limit: int, fluid: int, spread: int, usual: int, mask: int,
+        sign: float, usual_least: float, out: int, voxels: int, where: tuple[int, int],
+    ) -> None: ...  # fmt: skip
+    def cluster_heights(
+        self, *, r: int, smooth: int, structure: int, evidence: int, sharpness: int, least: float,
+        out: int, volumes: int, voxels: int, where: tuple[int, int],
+    ) -> None: ...  # fmt: skip
+    def instance_norm_workspace(
+        self, *, volumes: int, channels: int, voxels: int, channels_last: bool
+    ) -> int: ...  # fmt: skip
+    def instance_norm(
+        self, *, x: int, gain: int, shift: int, y: int, workspace: int, volumes: int,
+        channels: int, voxels: int, channels_last: bool, eps: float, slope: float, dtype: int,
+        where: tuple[int, int],
+    ) -> None: ...  # fmt: skip
     def row_medians_workspace(self, *, rows: int, n: int) -> int: ...
     def row_medians(
         self, *, x: int, rows: int, n: int, medians: int, workspace: int, where: tuple[int, int]

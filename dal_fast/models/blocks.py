@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dal_fast.ops import _gpu_stages as gpu
+
 SLOPE = 0.01  # of the leaky rectifier
 
 
-def instance_norm(channels: int, affine: bool = True) -> nn.Module:
+def instance_norm(channels: int, affine: bool = True) -> InstanceNorm:
     """Instance normalisation, as a group normalisation with one channel a group.
 
     The same numbers; torch's own InstanceNorm3d leaves the channels-last layout and costs a third
@@ -26,16 +28,30 @@ class InstanceNorm(nn.GroupNorm):
     Torch's gradient of a group normalisation takes more than half of a training step on a CPU, and
     its statistics are plain float32 sums of values and squares there: they err by up to
     .005, differently for each batch and number of threads. On a GPU they come from one block
-    a channel, and the layout is changed to and fro. A network that is exported has torch's own,
-    which every runtime knows.
+    a channel, and the layout is changed to and fro; without a gradient, a kernel of ours does both,
+    and the rectifier that follows. A network that is exported has torch's own, which every runtime
+    knows.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._has_kernel(x):
+            return gpu.instance_norm(x, self.weight, self.bias, self.eps, 1.0)
         exported = torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
         if not exported or x.is_cuda or (torch.is_grad_enabled() and x.requires_grad):
             normed: Tensor = _Normalised.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
             return normed
         return super().forward(x)
+
+    def rectified(self, x: Tensor) -> Tensor:
+        """The normalised x through the leaky rectifier."""
+        if self._has_kernel(x):
+            return gpu.instance_norm(x, self.weight, self.bias, self.eps, SLOPE)
+        return F.leaky_relu(self(x), SLOPE)
+
+    def _has_kernel(self, x: Tensor) -> bool:
+        own = (t for t in (self.weight, self.bias) if t is not None)
+        traced = torch._C._get_tracing_state() is not None
+        return not traced and x.dim() == 5 and gpu.served(x, *own)
 
 
 class _Normalised(torch.autograd.Function):
@@ -99,8 +115,8 @@ class ConvBlock(nn.Module):
         self.norm2 = instance_norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.leaky_relu(self.norm1(self.conv1(x)), SLOPE)
-        return F.leaky_relu(self.norm2(self.conv2(x)), SLOPE)
+        x = self.norm1.rectified(self.conv1(x))
+        return self.norm2.rectified(self.conv2(x))
 
 
 class FiLMBlock(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.models import fixed
+from dal_fast.ops import _gpu_stages as gpu
 from dal_fast.ops import _image_stages as stages
 
 CERTAIN, ENOUGH = 0.8, 50  # probability and number of the voxels that a spread is taken from
@@ -20,6 +21,8 @@ def highest_nearby(phi: Tensor, mask: Tensor) -> Tensor:
     """Largest phi inside the mask among a voxel and its 26 neighbours, ``(N, 1, D, H, W)``."""
     if stages.served(phi, mask):
         return stages.highest_nearby(phi, mask)
+    if gpu.served(phi, mask):
+        return gpu.highest_nearby(phi, mask)
     highest = phi.masked_fill(~mask, -torch.inf)
     for axis in (2, 3, 4):
         before, size = highest, highest.shape[axis]

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from dal_fast.models.residuals import highest_nearby
+from dal_fast.ops import _gpu_stages as gpu
 from dal_fast.ops import _map_stages as stages
 from dal_fast.ops import ssim3d, tfce3d
 from dal_fast.ops._image_stages import served
@@ -93,6 +94,13 @@ def enhanced(
     factors = tuple(volume for volume in (evidence, usual) if volume is not None)
     if not isinstance(sharpness, Tensor) and sharpness in (0.5, 1.0) and served(*given, *factors):
         return stages.enhanced(*given, sign, sharpness < 1, evidence, usual)
+    if isinstance(sharpness, Tensor) and gpu.served(*given, *factors):
+        residual = gpu.signed_residual(x, phi, fluid, mask, spread, sign, usual, LEAST_USUAL)
+        smooth = mean3(mean3(residual))
+        heights = gpu.cluster_heights(
+            residual, smooth, structure, evidence, sharpness, LEAST_STRUCTURE
+        )
+        return tfce3d(heights, mask, EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY).sqrt_()
     residual = residual_of_sign(x, phi, mask, spread, sign) * (1 - fluid)
     if usual is not None:
         residual = residual / (LEAST_USUAL + usual)
@@ -107,6 +115,8 @@ def enhanced(
 
 def mean3(x: Tensor, step: int = 1) -> Tensor:
     """Over 3^3 voxels that lie ``step`` apart; beyond the volume there are zeros."""
+    if gpu.served(x):
+        return gpu.box_mean(x, step)
     for axis in (2, 3, 4):
         total, inner = x.clone(), x.shape[axis] - step
         if inner > 0:

@@ -19,4 +19,11 @@ DAL_DECLARE(int64_t highest_nearby_workspace(Shape shape, int threads))  // byte
 DAL_DECLARE(void highest_nearby(const float* x, const uint8_t* mask, float sign, float* out, Shape shape,
                                 void* workspace, int threads))
 
+// The same of `volumes` of that shape on a GPU: device pointers, the caller's stream; no workspace, and
+// neither allocates nor synchronises. mask: one for each volume.
+namespace cuda {
+void highest_nearby(const float* x, const uint8_t* mask, float sign, float* out, int64_t volumes,
+                    Shape shape, void* stream);
+}  // namespace cuda
+
 }  // namespace dal

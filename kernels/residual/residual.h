@@ -72,4 +72,25 @@ DAL_DECLARE(void combine_signs(const float* a, const float* b, const float* stru
 DAL_DECLARE(void tissue_labels(const float* p, const uint8_t* mask, uint8_t* out, int64_t voxels,
                                int threads))
 
+// Of `volumes` scans on a GPU: device pointers, the caller's stream; neither allocates nor synchronises.
+namespace cuda {
+
+// signed_residual above. `limit`: highest nearby of sign phi; `usual` may be null.
+struct Signs {
+  const float *x, *phi, *limit, *fluid, *spread, *usual;
+  const uint8_t* mask;
+  float sign, usual_least;
+};
+void signed_residual(const Signs& scans, float* out, int64_t voxels, void* stream);
+
+// cluster_heights above, out = r^a smooth^(1 - a) (least + structure) sqrt(evidence), with an a for each
+// scan (`sharpness`, 0 to 1) and `voxels` in each; `evidence` may be null.
+struct Heights {
+  const float *r, *smooth, *structure, *evidence, *sharpness;
+  float least;
+};
+void cluster_heights(const Heights& given, float* out, int64_t volumes, int64_t voxels, void* stream);
+
+}  // namespace cuda
+
 }  // namespace dal

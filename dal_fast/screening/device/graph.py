@@ -60,7 +60,8 @@ class Graphs:
             self._chain(bucket, inputs)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # other threads may ask for pinned memory meanwhile, which would spoil a global capture
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             outputs = self._chain(bucket, inputs)
         return _Recorded(graph, inputs, outputs)
 

@@ -185,16 +185,30 @@ def _matrix(taps: Taps, size: int) -> Tensor:
     return torch.zeros(len(index), size).scatter_add_(1, index, taps.weight.T)[None]
 
 
-def stack(inputs: Sequence[Inputs]) -> Inputs:
-    """One batch of several scans of a bucket."""
-    return Inputs(*(_stacked(list(part)) for part in zip(*inputs, strict=True)))
+def stack(inputs: Sequence[Inputs], pinned: bool = False) -> Inputs:
+    """One batch of several scans of a bucket, each copied once.
+
+    Args:
+        inputs: of the scans.
+        pinned: into memory from which a GPU can copy by itself.
+    """
+    return Inputs(*(_stacked(list(part), pinned) for part in zip(*inputs, strict=True)))
 
 
-def _stacked(parts: list[Any]) -> Any:
+def _stacked(parts: list[Any], pinned: bool) -> Any:
     if isinstance(parts[0], Tensor):
-        return torch.cat(parts)
-    inner = [_stacked(list(part)) for part in zip(*parts, strict=True)]
+        sides = (sum(len(part) for part in parts), *parts[0].shape[1:])
+        return torch.cat(parts, out=torch.empty(sides, dtype=parts[0].dtype, pin_memory=pinned))
+    inner = [_stacked(list(part), pinned) for part in zip(*parts, strict=True)]
     return Taken(*inner) if isinstance(parts[0], Taken) else tuple(inner)
+
+
+def tree(change: Any, parts: Any) -> Any:
+    """The tensors of nested named tuples changed alike."""
+    if isinstance(parts, Tensor):
+        return change(parts)
+    made = [tree(change, part) for part in parts]
+    return type(parts)(*made) if hasattr(parts, "_fields") else tuple(made)
 
 
 def bytes_of(bucket: Bucket) -> int:

@@ -1,13 +1,15 @@
 """Brings scans to the chain in batches, and takes the results home.
 
 Each scan's volume is uploaded once, from pinned memory, and the results of a batch are fetched
-together after everything has been launched; in between the host waits for nothing. On a GPU the
-chain of each bucket is recorded once as a CUDA graph and replayed from then on.
+together after everything has been launched; in between the host waits for nothing. While a GPU
+computes a batch, the next one is gathered and uploaded and the one before is fetched and taken
+apart. The chain of each bucket is recorded once as a CUDA graph and replayed from then on.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +28,11 @@ from dal_fast.screening import postprocess
 from dal_fast.screening.calibration import BRIGHT, COMBINED, Calibration
 from dal_fast.screening.device import chain, normalise
 from dal_fast.screening.device.graph import Graphs
-from dal_fast.screening.device.plan import Bucket, Inputs, Plan, plan, stack
+from dal_fast.screening.device.plan import Bucket, Inputs, Plan, plan, stack, tree
+from dal_fast.screening.device.precision import Precision, in_precision
 from dal_fast.screening.device.regions import CAPACITY
 from dal_fast.screening.device.score import SIGNS, Tables
+from dal_fast.screening.device.transfer import Arriving, Transfers
 from dal_fast.screening.model_output import usual_score
 from dal_fast.screening.result import Image, Region
 from dal_fast.screening.runtimes import Runtime
@@ -38,6 +42,7 @@ from dal_fast.screening.scoring import ENHANCED
 from dal_fast.screening.settings import CONTRASTS
 
 BATCH = 8  # scans at a time
+AHEAD = 1  # batches that are begun before the oldest is waited for
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +87,7 @@ class DeviceChain:
         calibration: what it shows of healthy brains.
         device: ``"cuda"``, ``"cuda:N"``, or ``"cpu"``, where tests compare.
         options: of the screener.
-        half: run the networks, and nothing else, in bfloat16.
+        precision: of the networks; everything else is float32.
     """
 
     def __init__(
@@ -91,13 +96,18 @@ class DeviceChain:
         calibration: Calibration,
         device: str,
         options: chain.Options,
-        half: bool = False,
+        precision: Precision = "float32",
     ) -> None:
         self.device, self.options = torch.device(device), options
-        model = model.eval().to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.model = in_bfloat16(model) if half else model
+        on_gpu = self.device.type == "cuda"
+        # where cuDNN keeps all bits of float32, it has kernels for the channels-first layout only
+        channels_first = on_gpu and precision == "float32"
+        layout = torch.contiguous_format if channels_first else torch.channels_last_3d
+        model = in_precision(model.eval(), precision)
+        self.model = model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.tables = Tables.of(calibration, self.device)
-        self._graphs = Graphs(self._chain) if self.device.type == "cuda" else None
+        self._graphs = Graphs(self.by_kernels) if on_gpu else None
+        self._transfers = Transfers(self.device) if on_gpu else None
         self._lock = threading.Lock()
 
     def plan(self, scan: Scan, contrast: str | None) -> Plan:
@@ -119,36 +129,47 @@ class DeviceChain:
             plans: of scans, any number of any bucket.
         """
         found: list[Screened | InputError | None] = [None] * len(plans)
-        for bucket, places in _buckets(plans).items():
-            for first in range(0, len(places), BATCH):
-                batch = places[first : first + BATCH]
-                outputs = self._run([plans[place] for place in batch], bucket)
-                for n, place in enumerate(batch):
-                    found[place] = self._screened(outputs, n, plans[place])
+        begun: deque[tuple[Arriving, list[int]]] = deque()
+        for bucket, places in _batches(plans):
+            begun.append((self._begin([plans[place] for place in places], bucket), places))
+            if len(begun) > AHEAD:
+                self._finish(*begun.popleft(), plans, found)
+        while begun:
+            self._finish(*begun.popleft(), plans, found)
         return [one for one in found if one is not None]
 
     def launch(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
         """The chain of inputs that are on the device; nothing is waited for."""
         if self._graphs is not None:
             return self._graphs.run(bucket, inputs)
-        return self._chain(bucket, inputs)
+        return self.by_kernels(bucket, inputs)
 
-    def _chain(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
+    def by_kernels(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
+        """The same, launched kernel by kernel."""
         with torch.inference_mode(), full_precision(), by_torch():
             return chain.run(self.model, self.tables, self.options, bucket, inputs)
 
-    def _run(self, plans: Sequence[Plan], bucket: Bucket) -> chain.Outputs:
-        inputs = stack([one.inputs for one in plans])
-        if self.device.type != "cuda":
+    def _begin(self, plans: Sequence[Plan], bucket: Bucket) -> Arriving:
+        """Everything that a batch needs, launched."""
+        inputs = stack([one.inputs for one in plans], pinned=self._transfers is not None)
+        if self._transfers is None:
             with self._lock:
-                return self.launch(bucket, inputs)
-        pinned = tree(torch.Tensor.pin_memory, inputs)
+                return Arriving(self.launch(bucket, inputs))
         with self._lock, torch.cuda.device(self.device):
-            here = tree(lambda t: t.to(self.device, non_blocking=True), pinned)
-            outputs = self.launch(bucket, here)
-            home = tree(_fetched, outputs)
-            torch.cuda.current_stream().synchronize()
-        return home
+            outputs = self.launch(bucket, self._transfers.upload(inputs))
+            return self._transfers.download(outputs)
+
+    def _finish(
+        self,
+        arriving: Arriving,
+        places: Sequence[int],
+        plans: Sequence[Plan],
+        found: list[Screened | InputError | None],
+    ) -> None:
+        """The scans of a batch in their places, once they have arrived."""
+        outputs = arriving.wait()
+        for n, place in enumerate(places):
+            found[place] = self._screened(outputs, n, plans[place])
 
     def _screened(self, outputs: chain.Outputs, n: int, of: Plan) -> Screened | InputError:
         one = tree(lambda t: t[n].numpy(), outputs)
@@ -196,26 +217,16 @@ def make_chain(
     return DeviceChain(model, calibration, runtime.device, options)
 
 
-def _buckets(plans: Sequence[Plan]) -> dict[Bucket, list[int]]:
-    """Which plans each bucket has."""
+def _batches(plans: Sequence[Plan]) -> list[tuple[Bucket, list[int]]]:
+    """Which plans go through together: of one bucket, at most ``BATCH``."""
     places: dict[Bucket, list[int]] = {}
     for place, one in enumerate(plans):
         places.setdefault(one.bucket, []).append(place)
-    return places
-
-
-def tree(change: Any, parts: Any) -> Any:
-    """The tensors of nested named tuples changed alike."""
-    if isinstance(parts, Tensor):
-        return change(parts)
-    made = [tree(change, part) for part in parts]
-    return type(parts)(*made) if hasattr(parts, "_fields") else tuple(made)
-
-
-def _fetched(tensor: Tensor) -> Tensor:
-    """On its way to pinned memory on the host."""
-    home = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return home.copy_(tensor, non_blocking=True)
+    return [
+        (bucket, all_of[first : first + BATCH])
+        for bucket, all_of in places.items()
+        for first in range(0, len(all_of), BATCH)
+    ]
 
 
 def _error(problem: int, median: float) -> InputError | None:
@@ -240,27 +251,3 @@ def _regions(one: Any, image: Image) -> list[Region]:
         for n, p, m, c in zip(size, peak, mean, image.world(voxels), strict=True)
     ]
     return sorted(found, key=lambda region: -region.peak)
-
-
-class _InBfloat16(torch.nn.Module):
-    """A network that computes in bfloat16, and answers in float32."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
-        self.network = network.to(torch.bfloat16)
-
-    def forward(self, *args: Tensor) -> Tensor:
-        rounded = [x.bfloat16() if x.is_floating_point() else x for x in args]
-        output: Tensor = self.network(*rounded)
-        return output.float()
-
-
-def in_bfloat16(model: DAL) -> DAL:
-    """The model, changed: its networks compute in bfloat16, and all else stays as it is."""
-    for name in model.parts:
-        network = model.part(name)
-        if name == "residual_head":  # its gains meet the evidence in float32
-            network.unet = _InBfloat16(network.get_submodule("unet"))
-        elif name != "evidence":
-            model.add_module(name, _InBfloat16(network))
-    return model

@@ -37,6 +37,22 @@ def full_precision() -> Iterator[None]:
                 _set(_before)
 
 
+@contextmanager
+def tf32_convolutions() -> Iterator[None]:
+    """Have torch's convolutions on GPUs round what they multiply to TF32, for a network that is to
+    be fast rather than exact; inside :func:`full_precision`, which is for everything else.
+
+    One thread at a time: the setting is the process's.
+    """
+    place, name = _places()[0]
+    before = getattr(place, name)
+    setattr(place, name, "tf32" if _by_name() else True)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
+
+
 def _by_name() -> bool:
     """Whether this torch (2.9 or later) names precisions; the older flags must not be mixed in."""
     return hasattr(torch.backends.cudnn, "conv")

@@ -10,17 +10,19 @@ from dal_fast import InputError, Screener
 from dal_fast.models import DAL, DALConfig, load_screening_model, save_weights
 from dal_fast.screening.device import DeviceChain, regions, runner
 from dal_fast.screening.device.chain import Options
+from dal_fast.screening.device.precision import in_precision
 from dal_fast.screening.postprocess import regions as regions_on_host
 from dal_fast.screening.result import Image
+from dal_fast.screening.runtimes import precision
 from dal_fast.screening.scan import load_scan
 
 MOST = 0.01  # of the threshold
 
 
-def chain_of(screener, weights, score="enhanced", median=0, threshold=1.0, half=False):
+def chain_of(screener, weights, score="enhanced", median=0, threshold=1.0, precision="float32"):
     options = Options(score, median, threshold)
     model = load_screening_model(weights)
-    return DeviceChain(model, screener.calibration, "cpu", options, half)
+    return DeviceChain(model, screener.calibration, "cpu", options, precision)
 
 
 @pytest.fixture
@@ -146,10 +148,66 @@ def test_networks_in_bfloat16(tmp_path):
     screener = Screener(weights, runtime="torch", device="cpu")
     data, affine, _ = phantom("LAS", (3.0, 3.0, 4.0))
     scan = load_scan(save(tmp_path / "sub-1_T2w.nii.gz", data, affine))
-    full, half = (chain_of(screener, weights, half=h) for h in (False, True))
+    full, half = (chain_of(screener, weights, precision=p) for p in ("float32", "bfloat16"))
     a, b = (chain.run([chain.plan(scan, "T2w")])[0] for chain in (full, half))
     assert not np.array_equal(a.anomaly, b.anomaly)
     assert np.abs(a.anomaly - b.anomaly).mean() < 0.05 * a.anomaly[a.anomaly > 0].mean()
+
+
+def test_added_input_channels_change_nothing(tmp_path):
+    """TF32 is a GPU's: on a CPU the networks differ by their added channels alone."""
+    weights = full_weights(tmp_path)
+    plain, wide = load_screening_model(weights), load_screening_model(weights)
+    in_precision(wide, "tf32")
+    inputs = {"tissue": 7, "residual_head": 11}
+    for name, channels in inputs.items():
+        x = torch.rand(2, channels, 16, 16, 24, generator=torch.Generator().manual_seed(0))
+        ours, theirs = (m.part(name) for m in (wide, plain))
+        network = ours.unet if name == "residual_head" else ours
+        assert network.more == -channels % 8 > 0
+        with torch.inference_mode():
+            torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-5)
+
+
+def test_precisions_are_set_back(tmp_path):
+    place, name = precision._places()[0]
+    with precision.full_precision():
+        exact = getattr(place, name)
+        with precision.tf32_convolutions():
+            assert getattr(place, name) != exact
+        assert getattr(place, name) == exact
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_batches_come_home_while_others_are_computed(tmp_path, monkeypatch, ahead):
+    """Every scan's result in its place, and the next batch begun before the oldest is waited for."""
+    monkeypatch.setattr(runner, "BATCH", 2)
+    monkeypatch.setattr(runner, "AHEAD", ahead)
+    events = []
+
+    class Chain(runner.DeviceChain):
+        def __init__(self):
+            self._transfers = None
+
+        def _begin(self, plans, bucket):
+            events.append(f"begin {len(plans)} of {bucket}")
+            return runner.Arriving([plan.name for plan in plans])
+
+        def _screened(self, outputs, n, of):
+            events.append(f"take {outputs[n]}")
+            assert outputs[n] == of.name
+            return of.name
+
+    class Planned:
+        def __init__(self, name):
+            self.name, self.bucket = name, name[0]
+
+    names = ["a1", "b1", "a2", "a3", "b2"]
+    assert Chain().run([Planned(name) for name in names]) == names
+    begun = [i for i, event in enumerate(events) if event.startswith("begin")]
+    first_taken = events.index("take a1")
+    assert sum(i < first_taken for i in begun) == 1 + ahead
+    assert [events[i] for i in begun] == ["begin 2 of a", "begin 1 of a", "begin 2 of b"]
 
 
 def test_a_scan_that_cannot_be_screened_is_its_own_error(tmp_path):

@@ -23,7 +23,8 @@ from dal_fast.models import DAL, DALConfig
 from dal_fast.screening.calibration import Calibration
 from dal_fast.screening.device import chain
 from dal_fast.screening.device.plan import plan
-from dal_fast.screening.device.runner import in_bfloat16, tree
+from dal_fast.screening.device.precision import in_precision
+from dal_fast.screening.device.runner import tree
 from dal_fast.screening.device.score import Tables
 from dal_fast.screening.scan import load_scan
 
@@ -70,6 +71,10 @@ def test_nothing_waits_for_the_gpu(scan, config):
     assert outputs.tissue.shape == (3, *bucket.model)
     assert calls["tfce3d"] == 2
     assert calls["remove_small"] >= 1
+    assert calls["signed_residual"] == calls["cluster_heights"] == 2
+    assert calls["box_mean"] == 6  # twice of the structure, and of each sign
+    assert calls["highest_nearby"] == (4 if config is FULL else 2)
+    assert calls["instance_norm"] >= 6
     assert sum(calls.values()) > 1000
 
 
@@ -88,8 +93,9 @@ def test_nor_of_an_oblique_scan(tmp_path):
     assert calls["grid_sampler_3d"] == 3
 
 
-def test_nor_in_bfloat16(scan):
-    model = in_bfloat16(DAL(FULL))
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_nor_in_fewer_bits(scan, precision):
+    model = in_precision(DAL(FULL), precision)
     calls, outputs, _ = launch(scan, model)
     assert outputs.anomaly.dtype == torch.float32
     assert calls["convolution"] > 10
