@@ -25,7 +25,7 @@ from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.noisy_background import has_noisy_background, quiet_background
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
-from dal_fast.screening.chain import RUNTIME, chain_errors
+from dal_fast.screening.chain import chain_errors, engine_of
 from dal_fast.screening.contrast import GUESSED, known_contrast
 from dal_fast.screening.qc import quality_flags, shape_flags
 from dal_fast.screening.result import Image, Region, Result
@@ -130,7 +130,9 @@ class CompiledScreener:
         self.chain = CompiledChain(chain)
         given = settings.brain == "given"
         extractor = {} if given else {"brain_weights_sha256": weights_sha256("brain")}
-        self.parameters = settings.parameters(self.chain.voxel_mm, RUNTIME, "cpu", extractor)
+        self.parameters = settings.parameters(
+            self.chain.voxel_mm, engine_of(settings.runtime), "cpu", extractor
+        )
 
     def screen_scan(self, scan: Scan | Head) -> Result:
         """Screen a scan, or a head, whose brain is extracted on the way."""
