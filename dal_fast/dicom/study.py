@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dal_fast.batch.job import Job
 from dal_fast.dicom.files import StudyFiles, find_files
 from dal_fast.dicom.frames import header_value
+from dal_fast.dicom.geometry import FEWEST_SLICES
 from dal_fast.dicom.names import Names
 from dal_fast.dicom.pixels import same_pixels
 from dal_fast.dicom.select import Selection, Verdict, select_named, select_series
@@ -180,15 +181,21 @@ def unselected(selection: Selection) -> str:
         for verdict in selection.verdicts[:_LISTED]
     ]
     more = len(selection.verdicts) - _LISTED
-    short = all(verdict.rule == Code.DICOM_FEW_SLICES for verdict in selection.verdicts)
-    hint = (
-        "give the folder that holds all images of the study"
-        if short
-        else "dal-fast dicom list shows them all; name one with --series UID"
-    )
     return (
         "no series is known to be a T1w, T2w or FLAIR scan of a brain ("
         + "; ".join(reasons)
         + (f"; {more} more" if more > 0 else "")
-        + f"); {hint}"
+        + f"); {_hint(selection.verdicts)}"
     )
+
+
+def _hint(verdicts: Sequence[Verdict]) -> str:
+    """What to do about a study of which nothing was chosen."""
+    if any(verdict.rule != Code.DICOM_FEW_SLICES for verdict in verdicts):
+        return "dal-fast dicom list shows them all; name one with --series UID"
+    if len(verdicts) >= FEWEST_SLICES and all(len(v.part.frames) == 1 for v in verdicts):
+        return (
+            "each image bears a series UID of its own: export or anonymise it again, so that the "
+            "images of a series keep one"
+        )
+    return "give the folder that holds all images of the study"
