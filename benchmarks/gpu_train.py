@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
         Run(config, brains, fabric, Path(folder), options) as run,
-        Log(options.out / "log.csv", config) as log,
+        Log(options.log or options.out / "log.csv", config) as log,
     ):
         written = time.monotonic()
         for step in run.training.steps():
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--log", type=Path, help="a line a step; default OUT/log.csv")
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--from", dest="init", help="weights to start from; default the recipe's")
     parser.add_argument("--widths", type=int, nargs="+", help="of E_A, finest first")

@@ -7,9 +7,10 @@
 #   benchmarks/on_gpu_host.sh training OUT [SECONDS [ARGUMENT...]]   there: 530 seconds; gpu_train's arguments
 #   benchmarks/on_gpu_host.sh rehearse OUT                       here: both of them, on a CPU, tiny
 #
-# OUT gets table.txt, logs.tar.gz, *.csv and weights.safetensors, brought up to date after every
-# step; the exit status is the number of steps that failed. BENCHMARK_COMMIT names the commit where
-# there is no repository; PYTHON is the interpreter.
+# OUT gets results.tar.gz (logs, tables, rows), table.txt, *.csv and the weights, brought up to date
+# after every step; both parts together are at most 8 files, none in a folder of OUT. The exit status
+# is the number of steps that failed. BENCHMARK_COMMIT names the commit where there is no repository;
+# PYTHON is the interpreter.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-python3}
@@ -22,6 +23,7 @@ begin() { # out seconds
   scratch=$(mktemp -d)
   logs=$scratch/logs table=$out/table.txt
   mkdir "$logs" && : >"$table"
+  pack_results
   trap 'rm -rf "$scratch"' EXIT
   # the installed package goes before the checkout, which has no compiled half; a second call on the
   # same host finds it, and what was compiled, again
@@ -31,9 +33,15 @@ begin() { # out seconds
   export PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 PYTHONPATH=$site:$PWD
 }
 
+pack_results() { # all but the weights in one file, whole whenever it is looked at
+  cp "$table" "$out"/*.csv "$logs" 2>/dev/null
+  tar -czf "$scratch/results.tar.gz" -C "$scratch" logs && cp "$scratch/results.tar.gz" "$out/results.new" &&
+    mv "$out/results.new" "$out/results.tar.gz"
+}
+
 note() { # name result seconds remark
   printf '%-12s %-10s %5ss  %s\n' "$1" "$2" "$3" "$4" | tee -a "$table"
-  tar -czf "$scratch/logs.tar.gz" -C "$scratch" logs && cp "$scratch/logs.tar.gz" "$out/logs.tar.gz"
+  pack_results
 }
 
 left() { echo $((deadline - SECONDS)); }
@@ -67,6 +75,7 @@ finish() { # log...: the logs' ends, then the table
     [ ! -f "$logs/$log.log" ] || { printf '\n== %s\n' "$log" && tail -n 45 "$logs/$log.log"; }
   done
   printf '%s seconds, %s steps failed\n' "$SECONDS" "$failures" >>"$table"
+  pack_results
   printf '\n' && cat "$table"
   exit "$failures"
 }
@@ -109,9 +118,8 @@ evidence() {
   fi
   installed
   if [ -z "$rehearsal" ]; then
-    export DAL_FAST_ENGINES=cuda,triton
-    step conformance 100 "${pytest[@]}" -n 12 tests/conformance/test_conformance.py
-    step gpu 70 "${pytest[@]}" tests/gpu
+    DAL_FAST_ENGINES=cuda step conformance 75 "${pytest[@]}" -n 12 tests/conformance/test_conformance.py
+    DAL_FAST_ENGINES=cuda,triton step gpu 70 "${pytest[@]}" tests/gpu
   else
     export DAL_FAST_ENGINES=portable
     step conformance 90 "${pytest[@]}" tests/conformance/test_conformance.py -k "$selection"
@@ -123,6 +131,11 @@ evidence() {
   fi
   step kernels 120 "$python" -m benchmarks.gpu_run --device "$device" --out "$out" "${kernels[@]}"
   step chain 120 "$python" -m benchmarks.gpu_chain --device "$device" --out "$out" --pack "$pack" "${chain[@]}"
+  if [ -z "$rehearsal" ]; then # whose kernels are compiled now: neighbours in the table go to one process
+    DAL_FAST_ENGINES=triton step triton 60 "${pytest[@]}" -n 12 --dist worksteal tests/conformance/test_conformance.py
+  else
+    skip triton 'needs a GPU'
+  fi
   if [ -z "$rehearsal" ]; then
     step profile 45 ncu --profile-from-start off --clock-control none --csv --page details \
       --section SpeedOfLight --section LaunchStats --section Occupancy --section WarpStateStats \
@@ -154,7 +167,7 @@ training() { # gpu_train's arguments...
   fi
   installed
   step training $(($(left) - 2)) "$python" -m benchmarks.gpu_train --pack "$pack" --out "$out" --device "$device" \
-    --seconds $(($(left) - reserve)) "$@"
+    --log "$logs/log.csv" --seconds $(($(left) - reserve)) "$@"
   finish training
 }
 

@@ -58,8 +58,8 @@ void register_scoring(py::module_& m) {
       "highest_nearby",
       [](address x, address mask, float sign, address out, int64_t volumes, int64_t depth, int64_t height,
          int64_t width, Where where) {
-        DAL_CALL(highest_nearby, where, pointer<float>(x), pointer<uint8_t>(mask), sign, pointer<float>(out),
-                 volumes, Shape{depth, height, width});
+        DAL_CALL(highest_nearby, where, pointer<float>(x), pointer<uint8_t>(mask), sign,
+                 pointer<float>(out), volumes, Shape{depth, height, width});
       },
       py::kw_only(), "x"_a, "mask"_a, "sign"_a, "out"_a, "volumes"_a, "depth"_a, "height"_a, "width"_a,
       "where"_a, NoGil());
@@ -76,9 +76,15 @@ void register_scoring(py::module_& m) {
       "signed_residual",
       [](address x, address phi, address limit, address fluid, address spread, address usual, address mask,
          float sign, float usual_least, address out, int64_t voxels, Where where) {
-        const cuda::Signs scans{pointer<float>(x),      pointer<float>(phi),    pointer<float>(limit),
-                                pointer<float>(fluid),  pointer<float>(spread), pointer<float>(usual),
-                                pointer<uint8_t>(mask), sign,                   usual_least};
+        const cuda::Signs scans{pointer<float>(x),
+                                pointer<float>(phi),
+                                pointer<float>(limit),
+                                pointer<float>(fluid),
+                                pointer<float>(spread),
+                                pointer<float>(usual),
+                                pointer<uint8_t>(mask),
+                                sign,
+                                usual_least};
         DAL_CALL(signed_residual, where, scans, pointer<float>(out), voxels);
       },
       py::kw_only(), "x"_a, "phi"_a, "limit"_a, "fluid"_a, "spread"_a, "usual"_a, "mask"_a, "sign"_a,
@@ -87,7 +93,7 @@ void register_scoring(py::module_& m) {
       "cluster_heights",
       [](address r, address smooth, address structure, address evidence, address sharpness, float least,
          address out, int64_t volumes, int64_t voxels, Where where) {
-        const cuda::Heights given{pointer<float>(r),        pointer<float>(smooth),
+        const cuda::Heights given{pointer<float>(r),         pointer<float>(smooth),
                                   pointer<float>(structure), pointer<float>(evidence),
                                   pointer<float>(sharpness), least};
         DAL_CALL(cluster_heights, where, given, pointer<float>(out), volumes, voxels);

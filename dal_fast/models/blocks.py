@@ -51,7 +51,8 @@ class InstanceNorm(nn.GroupNorm):
     def _has_kernel(self, x: Tensor) -> bool:
         own = (t for t in (self.weight, self.bias) if t is not None)
         traced = torch._C._get_tracing_state() is not None
-        return not traced and x.dim() == 5 and gpu.served(x, *own)
+        fits = x.dim() == 5 and x.shape[1] <= gpu.MOST_CHANNELS
+        return fits and not traced and gpu.served(x, *own, halves=True)
 
 
 class _Normalised(torch.autograd.Function):

@@ -15,24 +15,30 @@ from dal_fast.ops._dispatch import cuda_kernels, resolve
 from dal_fast.ops._register import op
 
 _REMEDY = "pass x.detach()"
-MOST_UNEVEN = 256
-"""Channels that need not make whole vectors of 16 bytes, of :func:`instance_norm`."""
+MOST_CHANNELS = 256  # of :func:`instance_norm`
+_WHOLE = (torch.float32, torch.bool)
+_ANY = (*_WHOLE, torch.float16, torch.bfloat16)
 
 
-def served(*tensors: Tensor) -> bool:
-    """Whether the kernels take these tensors: on a GPU, no float64, no derivative wanted."""
-    first = tensors[0]
+def served(*tensors: Tensor, halves: bool = False) -> bool:
+    """Whether the kernels take these tensors: on a GPU, no derivative wanted, float32 and bool.
+
+    Args:
+        tensors: the first decides for the device.
+        halves: also float16 and bfloat16, for :func:`instance_norm`.
+    """
+    types = _ANY if halves else _WHOLE
     return (
-        first.device.type == "cuda"
+        tensors[0].device.type == "cuda"
         and not torch.compiler.is_compiling()
-        and not any(t.dtype == torch.float64 or wants_derivative(t) for t in tensors)
-        and resolve("auto", first) == "cuda"
+        and not any(t.dtype not in types or wants_derivative(t) for t in tensors)
+        and resolve("auto", tensors[0]) == "cuda"
     )
 
 
 def highest_nearby(x: Tensor, mask: Tensor, sign: float = 1.0) -> Tensor:
     """See :func:`dal_fast.models.residuals.highest_nearby`; of ``-x`` for a ``sign`` of -1."""
-    return _highest_nearby(x, mask, sign)  # type: ignore[no-any-return]
+    return _highest_nearby(x, mask.expand_as(x), sign)  # type: ignore[no-any-return]
 
 
 def box_mean(x: Tensor, step: int = 1) -> Tensor:
@@ -86,7 +92,7 @@ def instance_norm(
     """Instance normalisation and leaky rectifier of ``(N, C, D, H, W)``, in the layout of ``x``.
 
     Args:
-        x: float32, float16 or bfloat16.
+        x: float32, float16 or bfloat16, of at most ``MOST_CHANNELS``.
         gain, shift: ``(C,)``.
         eps: added to the variance.
         slope: of the rectifier below 0; 1 for none.
@@ -225,8 +231,6 @@ def _(
 
 
 @_instance_norm.register_fake
-def _(
-    x: Tensor, gain: Tensor | None, shift: Tensor | None, eps: float, slope: float
-) -> Tensor:
+def _(x: Tensor, gain: Tensor | None, shift: Tensor | None, eps: float, slope: float) -> Tensor:
     last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d)
     return torch.empty_like(x if last else x.contiguous())

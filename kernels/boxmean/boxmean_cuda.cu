@@ -24,7 +24,8 @@ __device__ __forceinline__ float three_planes(const float* __restrict__ x, const
 }
 
 __global__ void __launch_bounds__(kThreads)
-    box_mean_kernel(const float* __restrict__ x, int step, float* __restrict__ out, Shape s, Shape blocks) {
+    box_mean_kernel(const float* __restrict__ x, int step, float* __restrict__ out, Shape s, int64_t voxels,
+                    Shape blocks) {
   __shared__ float planes[kMostHigh * kMostWide], rows[kHigh * kMostWide];
   const int wide = kWide + 2 * step, high = kHigh + 2 * step;
   int64_t block = blockIdx.x;
@@ -34,7 +35,7 @@ __global__ void __launch_bounds__(kThreads)
   block /= blocks.height;
   const int64_t plane = block % blocks.depth;
   block /= blocks.depth;
-  x += block * s.voxels(), out += block * s.voxels();
+  x += block * voxels, out += block * voxels;
 
   for (int i = int(threadIdx.x); i < high * wide; i += kThreads)
     planes[i] = three_planes(x, s, plane, step, row + i / wide - step, column + i % wide - step);
@@ -58,7 +59,7 @@ void box_mean(const float* x, int64_t step, float* out, int64_t volumes, Shape s
   if (volumes * s.voxels() == 0) return;
   const Shape blocks{s.depth, ceil_div(s.height, kHigh), ceil_div(s.width, kWide)};
   DAL_LAUNCH(box_mean_kernel, grid_size(volumes * blocks.voxels()), kThreads, 0, as_stream(stream), x,
-             int(step), out, s, blocks);
+             int(step), out, s, s.voxels(), blocks);
   check_launch("box_mean_kernel");
 }
 

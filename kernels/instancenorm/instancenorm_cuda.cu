@@ -1,13 +1,14 @@
 // Instance normalisation and rectifier on a GPU.
 //
-//   sum_channels    a block a stretch of voxels: for each channel the sum of x - x0 and of its square, x0 being
+//   sum_channels    a block a stretch of voxels: for each channel the sum of x - x0 and of its square, x0
+//   being
 //                   the channel's first voxel, so that the variance is no small difference of large numbers
 //   find_scales     a warp a channel: stretches are added in their order, in double; mean, scale and shift
 //   apply_scales    y = f((x - mean) scale + shift) on the way through
 //
-// A thread takes 16 bytes at a time where whole vectors fit, else one value. Channels-last, its vector holds
-// neighbouring channels and always the same ones; channel-major, neighbouring voxels of one channel, and a
-// stretch lies within it.
+// A thread takes 16 bytes at a time where whole vectors fit, else one value. Channels-last, its vector
+// holds neighbouring channels and always the same ones; channel-major, neighbouring voxels of one channel,
+// and a stretch lies within it.
 #include "gpu.h"
 #include "instancenorm/instancenorm.h"
 
@@ -174,11 +175,11 @@ void run(const T* x, const float* gain, const float* shift, T* y, void* workspac
   const int64_t all = p.volumes * p.channels;
   Scale* const scales = static_cast<Scale*>(workspace);
   Sums* const sums = reinterpret_cast<Sums*>(scales + all);
-  DAL_LAUNCH((sum_channels<T, kVector, kLast>), grid_size(l.rows * l.stretches), kThreads, 0, stream, x, sums,
-             l);
+  DAL_LAUNCH((sum_channels<T, kVector, kLast>), grid_size(l.rows * l.stretches), kThreads, 0, stream, x,
+             sums, l);
   check_launch("sum_channels");
-  DAL_LAUNCH(find_scales<T>, grid_size(ceil_div(all * kLanes, kThreads)), kThreads, 0, stream, x, sums, gain,
-             shift, scales, l, all, p.channels);
+  DAL_LAUNCH(find_scales<T>, grid_size(ceil_div(all * kLanes, kThreads)), kThreads, 0, stream, x, sums,
+             gain, shift, scales, l, all, p.channels);
   check_launch("find_scales");
   DAL_LAUNCH((apply_scales<T, kVector, kLast>), grid_size(l.rows * l.stretches), kThreads, 0, stream, x,
              scales, y, l);

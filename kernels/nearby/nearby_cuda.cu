@@ -25,8 +25,7 @@ __device__ __forceinline__ void load_plane(const float* __restrict__ x, const ui
                                            float* tile) {
   for (int i = int(threadIdx.x); i < kTile; i += kThreads) {
     const int64_t h = at.row + i / kRow - 1, w = at.column + i % kRow - 1;
-    const bool inside =
-        plane >= 0 && plane < s.depth && h >= 0 && h < s.height && w >= 0 && w < s.width;
+    const bool inside = plane >= 0 && plane < s.depth && h >= 0 && h < s.height && w >= 0 && w < s.width;
     const int64_t voxel = (plane * s.height + h) * s.width + w;
     tile[i] = inside && mask[voxel] ? sign * x[voxel] : kNothingNearby;
   }
@@ -44,14 +43,14 @@ __device__ __forceinline__ float highest_of_nine(const float* tile) {
 
 __global__ void __launch_bounds__(kThreads)
     highest_nearby_kernel(const float* __restrict__ x, const uint8_t* __restrict__ mask, float sign,
-                          float* __restrict__ out, Shape s, Shape blocks) {
+                          float* __restrict__ out, Shape s, int64_t voxels, Shape blocks) {
   __shared__ float tiles[2][kTile];  // two, so that one barrier a plane is enough
   int64_t block = blockIdx.x;
   Column at;
   at.column = block % blocks.width * kWide, block /= blocks.width;
   at.row = block % blocks.height * kHigh, block /= blocks.height;
   at.first_plane = block % blocks.depth * kPlanes, block /= blocks.depth;
-  x += block * s.voxels(), mask += block * s.voxels(), out += block * s.voxels();
+  x += block * voxels, mask += block * voxels, out += block * voxels;
 
   const int64_t h = at.row + int(threadIdx.x) / kWide, w = at.column + int(threadIdx.x) % kWide;
   float before = kNothingNearby, here = kNothingNearby;
@@ -74,7 +73,7 @@ void highest_nearby(const float* x, const uint8_t* mask, float sign, float* out,
   if (volumes * s.voxels() == 0) return;
   const Shape blocks{ceil_div(s.depth, kPlanes), ceil_div(s.height, kHigh), ceil_div(s.width, kWide)};
   DAL_LAUNCH(highest_nearby_kernel, grid_size(volumes * blocks.voxels()), kThreads, 0, as_stream(stream), x,
-             mask, sign, out, s, blocks);
+             mask, sign, out, s, s.voxels(), blocks);
   check_launch("highest_nearby_kernel");
 }
 

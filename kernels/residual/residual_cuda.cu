@@ -56,8 +56,8 @@ void signed_residual(const Signs& scans, float* out, int64_t voxels, void* strea
 void cluster_heights(const Heights& given, float* out, int64_t volumes, int64_t voxels, void* stream) {
   if (volumes * voxels == 0) return;
   const int64_t blocks = ceil_div(voxels, kVoxelsABlock);
-  DAL_LAUNCH(cluster_heights_kernel, grid_size(volumes * blocks), kThreads, 0, as_stream(stream), given, out,
-             voxels, blocks);
+  DAL_LAUNCH(cluster_heights_kernel, grid_size(volumes * blocks), kThreads, 0, as_stream(stream), given,
+             out, voxels, blocks);
   check_launch("cluster_heights_kernel");
 }
 

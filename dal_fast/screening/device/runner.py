@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dal_fast.errors import InputError
 from dal_fast.imaging.normalise import half_without_signal, no_signal, too_faint

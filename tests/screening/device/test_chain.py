@@ -180,7 +180,7 @@ def test_precisions_are_set_back(tmp_path):
 
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_batches_come_home_while_others_are_computed(tmp_path, monkeypatch, ahead):
-    """Every scan's result in its place, and the next batch begun before the oldest is waited for."""
+    """Every result in its place, and the next batch begun before the oldest is waited for."""
     monkeypatch.setattr(runner, "BATCH", 2)
     monkeypatch.setattr(runner, "AHEAD", ahead)
     events = []
