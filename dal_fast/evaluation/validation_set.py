@@ -42,8 +42,8 @@ from dal_fast.imaging.atomic import write_bytes, write_json
 from dal_fast.imaging.bids import collect_scans, parse_name
 from dal_fast.imaging.mask_files import find_lesion_masks
 from dal_fast.imaging.nifti import read_volume
-from dal_fast.imaging.orientation import voxel_ml
 from dal_fast.imaging.normalise import CEILING
+from dal_fast.imaging.orientation import voxel_ml
 from dal_fast.report.index import Failure
 from dal_fast.synthesis.brains import SCANS, Brain
 from dal_fast.synthesis.sample import Sample
