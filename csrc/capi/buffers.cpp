@@ -62,7 +62,7 @@ HeadBuffers::HeadBuffers(void* memory, const Settings& settings, Shape scan, Sha
   const Shape seen{settings.brain_shape[0], settings.brain_shape[1], settings.brain_shape[2]};
   whole = parts.take<float>(cover.voxels());
   distance = parts.take<float>(scan.voxels());
-  take(parts, seen.voxels(), {&head, &mirrored, &first, &second, &faces, &clean});
+  take(parts, seen.voxels(), {&head, &altered, &first, &second, &faces, &clean});
   const HeadCover about{{cover.depth, cover.height, cover.width}, {}};
   stage = take_stage(
       parts, {place_head_workspace(about, seen), brain_distance_workspace(seen, threads), resampling});

@@ -65,7 +65,7 @@ struct HeadBuffers {
   HeadBuffers(void* memory, const Settings& settings, Shape scan, Shape cover, int64_t resampling,
               int threads);
 
-  float *whole, *head, *mirrored, *first, *second, *faces, *clean;
+  float *whole, *head, *altered, *first, *second, *faces, *clean;
   float* distance;  // on the scan's grid
   void* stage;
   int64_t bytes;

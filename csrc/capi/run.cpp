@@ -227,10 +227,14 @@ void Run::extract() {
     const float reach = static_cast<float>(settings_.brain_reach_mm);
     each(seen.voxels(), threads_, [&](int64_t i) { to[i] *= reach; });
   };
-  mirror_head(b.head, b.mirrored, seen);
-  distances(b.mirrored, b.clean);
+  mirror_head(b.head, b.altered, seen);
+  distances(b.altered, b.clean);
   mirror_head(b.clean, b.second, seen);
+  move_head(b.head, b.altered, seen, 1);
+  distances(b.altered, b.clean);
+  move_head(b.clean, b.altered, seen, -1);
   distances(b.head, b.first);
+  each(seen.voxels(), threads_, [&](int64_t i) { b.first[i] = (b.first[i] + b.altered[i]) / 2.f; });
   distance_to_faces(affine, seen, grid_.shape, grid_.affine, b.faces);
   checkpoint();
   const BrainFound brain =

@@ -294,4 +294,14 @@ void mirror_head(const float* x, float* out, Shape s) {
   for (int64_t d = 0; d < s.depth; ++d) std::copy_n(x + (s.depth - 1 - d) * plane, plane, out + d * plane);
 }
 
+void move_head(const float* x, float* out, Shape s, int step) {
+  const auto source = [step](int64_t i, int64_t size) { return ((i - step) % size + size) % size; };
+  const int64_t first = source(0, s.width);
+  for (int64_t d = 0; d < s.depth; ++d)
+    for (int64_t h = 0; h < s.height; ++h, out += s.width) {
+      const float* const row = x + (source(d, s.depth) * s.height + source(h, s.height)) * s.width;
+      std::rotate_copy(row, row + first, row + s.width, out);
+    }
+}
+
 }  // namespace dal

@@ -4,7 +4,7 @@
 //
 //   cover_head      the grid over the whole scan, along the scan's own axes; the caller resamples onto it
 //   place_head      the network's part of it, normalised to [0, 1.5]
-//   distance_to_faces, mirror_head
+//   distance_to_faces, mirror_head, move_head
 #pragma once
 #include "chain/shape.h"
 
@@ -30,5 +30,9 @@ void distance_to_faces(const double affine[16], Shape shape, const int64_t scan_
 
 // out = x with its first axis turned round; not the same memory.
 void mirror_head(const float* x, float* out, Shape shape);
+
+// out = x moved on by `step` voxels along every axis, what leaves at a face coming in at the other; not the
+// same memory.
+void move_head(const float* x, float* out, Shape shape, int step);
 
 }  // namespace dal

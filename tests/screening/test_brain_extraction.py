@@ -11,9 +11,12 @@ from phantom import phantom, save
 from tiny import tiny_weights
 
 from dal_fast import BrainExtractor, DalFastError, Screener
+from dal_fast.imaging.head_grid import place_head
 from dal_fast.imaging.mask import MaskQuality
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.models import BrainNetConfig
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
+from dal_fast.screening.brain_extraction import _Network
 from dal_fast.screening.brain_verdict import doubts, hopeless
 from dal_fast.screening.scan import Head, Scan, load_scan, load_scan_or_head
 
@@ -94,6 +97,27 @@ def test_confidence_falls_with_disagreement_blur_and_roughness():
         quality(lambda d: d + rough),
     ):
         assert worse.confidence < 0.6
+
+
+def test_the_network_sees_a_head_a_moved_one_and_a_mirrored_one():
+    seen = []
+
+    class Ones:
+        def distance(self, x):
+            seen.append(x)
+            return x * (1.0, 2.0, 4.0)[len(seen) - 1]
+
+    data, affine, _ = head()
+    volume = read_volume_of(data, affine)
+    network = _Network(BrainNetConfig(), Ones())
+    first, mirrored, _ = network.distances(volume)
+    shape = network.config.shape
+    placed, _ = place_head(volume, network.config.voxel_mm, shape)
+    assert torch.equal(seen[0], placed.flip(2))
+    assert torch.equal(seen[1][..., 1:, 1:, 1:], placed[..., :-1, :-1, :-1])
+    assert torch.equal(seen[2], placed)
+    assert torch.equal(mirrored, placed)  # both are where the head is
+    assert torch.equal(first, placed * 3)
 
 
 def read_volume_of(data, affine):
