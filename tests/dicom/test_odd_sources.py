@@ -5,13 +5,14 @@ import pytest
 
 pytest.importorskip("highdicom", reason="needs dal_fast[dicom]")
 
-from dicom_lab import edits, findings, scanner, tools
+from dicom_lab import findings, more_edits, scanner, tools
+from dicom_lab.edits import each
 from pydicom import dcmread
 
 ODD = {
-    "rounded-positions": edits.each(edits.rounded_positions),
-    "reference-replaced": edits.own_uid("FrameOfReferenceUID"),
-    "odd-slices": edits.screenshot,
+    "rounded-positions": each(more_edits.rounded_positions),
+    "reference-replaced": more_edits.own_uid("FrameOfReferenceUID"),
+    "odd-slices": more_edits.screenshot,
 }
 
 

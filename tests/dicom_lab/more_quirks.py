@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dicom_lab import edits, scanner
-from dicom_lab.edits import each, put
+from dicom_lab import more_edits as edits
+from dicom_lab import scanner
+from dicom_lab.edits import each, named, put, twice
 from dicom_lab.pixel_edits import overlay_in_upper_bits
 from dicom_lab.quirk import BOTH, E, Quirk
 
@@ -39,9 +40,9 @@ MORE = [
     Quirk("decimal commas", "dicom-no-geometry", put(PixelSpacing=["4.5", "4.5"]), write=edits.decimal_commas),
     Quirk("numbers with blanks around them", "same", put(SliceThickness=" 5.0 ", EchoTime=" 2.98 ")),
     Quirk("an unknown character set", "same", put(SpecificCharacterSet="ISO-8859-1"), BOTH),
-    Quirk("name in ISO 2022 IR 13", "same", edits.named(["ISO_IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎")),
-    Quirk("name in GB18030", "same", edits.named("GB18030", "王^小东"), BOTH),
+    Quirk("name in ISO 2022 IR 13", "same", named(["ISO_IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎")),
+    Quirk("name in GB18030", "same", named("GB18030", "王^小东"), BOTH),
     Quirk("no description, no protocol", "same", put(SeriesDescription=None, ProtocolName=None), BOTH),
     Quirk("a modality that is another", "dicom-not-mr", put(Modality="SEG")),
-    Quirk("a repeated slice with the same UID and number", "same", edits.twice(), BOTH),
+    Quirk("a repeated slice with the same UID and number", "same", twice(), BOTH),
 ]  # fmt: skip
