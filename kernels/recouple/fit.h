@@ -31,7 +31,7 @@ inline void choose(const Samples& s, const float* say, const float* log_field,
   for (int64_t i = 0; i < s.count && fit.count < fit.capacity; i += every) {
     const int64_t n = fit.count++;
     fit.values[n] = s.values[i], fit.log_field[n] = log_field[i];
-    fit.say[n] = say[i], fit.used[n] = say[i] > kHalf;
+    fit.say[n] = say[i], fit.used[n] = say[i] >= kHalf;
     u[n] = s.u[i], v[n] = s.v[i], w[n] = s.w[i];
     for (int64_t k = 0; k < s.tissues; ++k) fit.shares[k * fit.capacity + n] = s.shares[k * s.capacity + i];
   }
