@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from dal_fast import reference
 from dal_fast.imaging.grid import ModelGrid, plan_grid
-from dal_fast.imaging.normalise import CEILING
+from dal_fast.imaging.normalise import CEILING, WIDEST
 from dal_fast.models import DAL, DALOutput
 from dal_fast.models.residuals import CERTAIN, LEAST_SPREAD
 from dal_fast.screening.calibration import (
@@ -59,8 +59,11 @@ def screen(path: Path, out: Path, model: DAL, healthy: Calibration) -> Array:
     scale = 0.5 / float(torch.from_numpy(x[scanned]).median())  # of an even number, the lower one
     x = np.maximum(x * scale, 0) * scanned
     output = _network(model, x, mask)  # which cuts off for itself
-    anomaly = _anomaly(np.minimum(x, CEILING), scanned, output, healthy)
-    phi = output.pseudo_healthy[0, 0].numpy() / scale * mask
+    phi, bias = (v[0, 0].numpy() for v in (output.pseudo_healthy, output.bias))
+    field = np.where(bias > 0, bias, 1)
+    even = np.minimum(np.minimum(x, WIDEST) / field, CEILING)
+    anomaly = _anomaly(even, phi / field, scanned, output, healthy)
+    phi = phi / scale * mask
     on_scan, restored = (_back(one, start, data.shape, step) * brain for one in (anomaly, phi))
     above = _without_specks(on_scan >= 1, abs(np.linalg.det(image.affine)) / 1000)
     out.mkdir(parents=True, exist_ok=True)
@@ -114,10 +117,10 @@ def _network(model: DAL, x: Array, mask: NDArray[np.bool_]) -> DALOutput:
 
 
 def _anomaly(
-    x: Array, scanned: NDArray[np.bool_], output: DALOutput, healthy: Calibration
+    x: Array, phi: Array, scanned: NDArray[np.bool_], output: DALOutput, healthy: Calibration
 ) -> Array:
     """The default score."""
-    p, phi = output.probabilities[0].numpy(), output.pseudo_healthy[0, 0].numpy()
+    p = output.probabilities[0].numpy()
     volumes = (torch.from_numpy(v)[None] for v in (x[None], phi[None], p))
     scanned_tensor = torch.from_numpy(scanned)[None, None]
     contrast = guess_contrast(*volumes, output.fluid, scanned_tensor)

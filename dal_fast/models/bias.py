@@ -4,9 +4,11 @@
 
 A large lesion is as smooth as a bias field, so that a polynomial follows it and the residual is
 gone. Three things keep them apart. A receiver's field is nearly the same on the left and on the
-right, a lesion is not: terms that are odd in u are held back by a ridge. Clusters that stand out
-from a first fit are left out of the next ones. And Tukey's weights leave out single voxels. Ours,
-not specified in the paper; the fit in log space is that of N3 and N4.
+right, a lesion is not: terms that are odd in u are held back by a ridge, less so the stronger the
+field. Clusters that stand out from a first fit weigh less in the next ones, the less the further
+they stand out. And Tukey's weights leave out single voxels. Nothing is decided about a cluster as a
+whole: a field moves by rounding where the tissue does. Ours, not specified in the paper; the fit in
+log space is that of N3 and N4.
 
 Every scan of a batch is fitted at once, in shapes that do not depend on a mask
 (:mod:`dal_fast.models.fixed`): nothing waits for a value. On a CPU, compiled code does the same
@@ -30,14 +32,17 @@ FEWEST = 200
 _ODD, _ODD_LATER, _THIRD, _ODD_THIRD = 0.02, 0.005, 0.003, 0.01
 """Ridges, in shares of the voxels' weight: of odd terms in the first fit and in later ones, of
 terms of third degree, and of those that are odd too."""
+_STRONG = 0.15  # standard deviation of a log field whose ridges are half of these
 _REFITS = 3
-_STRONG = 0.15
 _ENOUGH = 4000  # voxels for twenty terms
 _TUKEY = 4.0  # residuals beyond this many sigmas have no say
 _LARGEST = 1.1  # of the log field, and 1.6 of a voxel's own log ratio
 _LARGEST_RATIO = 1.6
-_STANDS_OUT = (2.0, 3.0)  # robust SDs of the smoothed log residual: has its full say, has none
-_MOST = (0.5, 0.75)  # of the brain left out: up to the first all of it is, from the second on nothing
+_STANDS_OUT = (2.0, 3.0)
+"""Robust SDs of the smoothed log residual up to which a voxel has its full say, from which none."""
+_MOST = (0.5, 0.75)
+"""Of the brain: shares up to which all that stands out is left out, from which nothing is."""
+_HALF = 0.5  # of a weight, from which a voxel counts where none can be weighed
 CERTAIN = 0.8  # probability from which a voxel counts for its tissue's mean
 KEEP_MADS = 2.5  # voxels further from the tissue's median than this do not count
 _FEWEST_CERTAIN = 20  # voxels of a tissue that a mean is taken of
@@ -50,7 +55,7 @@ class Field:
 
     Attributes:
         bias: b, ``(N, D, H, W)``, over the whole volume, its mean inside 1.
-        suspicious: bool, the same shape: the clusters that were left out of the fit.
+        suspicious: bool, the same shape: what has less than half of its say in the fit.
     """
 
     bias: Tensor
@@ -177,7 +182,7 @@ def bias_field(x: Tensor, p: Tensor, inside: Tensor, step: int) -> Field:
         coefficients = _fit(samples, 3, say, log_field, rounds=1)
     field = samples.field(coefficients, 3, 1).exp()
     mean = fixed.masked_mean(field.flatten(1), inside.flatten(1))
-    left_out = (samples.inside & (say < 0.5)).view(-1, *samples.shape)
+    left_out = (samples.inside & (say < _HALF)).view(-1, *samples.shape)
     return Field(field / mean.view(-1, 1, 1, 1), _enlarged(left_out, step, x.shape[1:]))
 
 
@@ -215,14 +220,14 @@ def _fit(samples: _Samples, degree: int, say: Tensor, log_field: Tensor, rounds:
     Args:
         samples: of the scans.
         degree: of the polynomial.
-        say: weight of every voxel, ``(N, V)``; medians are taken of those with half of it.
+        say: weight of every voxel, ``(N, V)``; medians are taken of those with half of it and more.
         log_field: of the field before.
         rounds: of means and field.
     """
     index, valid = _used(samples.inside)
     values, log_field = samples.values.gather(1, index), log_field.gather(1, index)
     say = say.gather(1, index) * valid
-    valid = say > 0.5
+    valid = say >= _HALF
     tissues = samples.shares.shape[1]
     shares = samples.shares.gather(2, index[:, None].expand(-1, tissues, -1))
     basis = samples.terms(index, degree)
@@ -232,9 +237,9 @@ def _fit(samples: _Samples, degree: int, say: Tensor, log_field: Tensor, rounds:
         healthy = torch.einsum("nk,nkv->nv", means, shares)
         ratio = (values.clamp_min(1e-12) / healthy.clamp_min(1e-3)).log()
         ratio = ratio.clamp(-_LARGEST_RATIO, _LARGEST_RATIO)
-        spread = fixed.masked_mean(log_field.square(), valid) - fixed.masked_mean(log_field, valid).square()
-        eased = ridge / (1 + spread[:, None].clamp_min(0).double() / _STRONG**2)
-        solved = _solve(basis, ratio, healthy * say, valid, eased)
+        off = log_field - fixed.masked_mean(log_field, valid)[:, None]
+        strength = fixed.masked_mean(off.square(), valid)[:, None].double() / _STRONG**2
+        solved = _solve(basis, ratio, healthy * say, valid, ridge / (1 + strength))
         log_field = torch.einsum("nvt,nt->nv", basis, solved).clamp(-_LARGEST, _LARGEST)
         log_field = log_field - fixed.masked_mean(log_field, valid)[:, None]
     return solved
@@ -256,8 +261,13 @@ def _ridge(term: tuple[int, int, int], first: bool) -> float:
 def _solve(basis: Tensor, ratio: Tensor, first: Tensor, valid: Tensor, ridge: Tensor) -> Tensor:
     """Coefficients c of ``ratio ~ basis @ c``, ``(N, T)``, by Tukey's biweight.
 
-    A voxel counts for as much as its tissue is bright, because noise makes the logarithm of dark
-    ones uncertain.
+    Args:
+        basis: terms at the voxels, ``(N, V, T)``.
+        ratio: log ratios, ``(N, V)``.
+        first: weights without Tukey's, ``(N, V)``: for as much as its tissue is bright, because
+            noise makes the logarithm of dark voxels uncertain, and its say.
+        valid: voxels that the residual's spread is taken of, bool ``(N, V)``.
+        ridge: of every term, ``(N, T)``.
     """
     weight, penalty = first, torch.diag_embed(ridge + 1e-7)
     for _ in range(4):
@@ -281,7 +291,7 @@ def _say(samples: _Samples, log_field: Tensor, before: Tensor) -> Tensor:
     grey-scale opening.
     """
     values, shares = samples.values * (-log_field).exp(), samples.shares
-    means = robust_means(values, shares, before > 0.5)
+    means = robust_means(values, shares, before >= _HALF)
     healthy = torch.einsum("nk,nkv->nv", means, shares)
     residual = (values.clamp_min(0.02) / healthy.clamp_min(0.05)).log() * (1 - shares[:, 0])
     inside = samples.inside

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dal_fast.imaging.normalise import CEILING
+from dal_fast.imaging.normalise import CEILING, WIDEST
 from dal_fast.models import fixed
 from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
@@ -131,7 +131,8 @@ class DAL(Model):
         Args:
             x: ``(N, 1, D, H, W)`` on a ``config.voxel_mm`` grid, axes right, anterior, superior,
                 median of the brain 0.5 (:func:`dal_fast.imaging.normalise.normalise`). E_A sees it
-                to ``config.input_ceiling``, all else to 1.
+                to ``config.input_ceiling``, the closed form to ``WIDEST``, and what is compared
+                with phi, without the bias field, is cut off at 1.
             mask: brain, bool ``(N, 1, D, H, W)``.
         """
         pads = self.pads(mask)
@@ -161,7 +162,7 @@ class DAL(Model):
 
     def recouple(self, x: Tensor, mask: Tensor, logits: Tensor) -> DALOutput:
         """All that follows E_A, so that another runtime may serve the logits."""
-        config, wide, x = self.config, x, x.clamp_max(CEILING)
+        config, wide, x = self.config, x.clamp_max(WIDEST), x.clamp_max(CEILING)
         p = probabilities(logits, mask)
         anatomy = anatomy_image(logits, config.levels, mask)
         edges = canny3d(anatomy, config.canny_sigma, config.canny_low, config.canny_high, mask)

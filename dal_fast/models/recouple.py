@@ -43,7 +43,8 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
     """Recouple each scan of a batch, in the scan's own precision also under autocast.
 
     Args:
-        x: scan, not cut off, ``(N, 1, D, H, W)``; voxels at or below 0 are taken as outside the field of view.
+        x: scan, not cut off, ``(N, 1, D, H, W)``; voxels at or below 0 are taken as outside the
+            field of view.
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: brain, bool ``(N, 1, D, H, W)``.
     """

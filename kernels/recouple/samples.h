@@ -176,7 +176,7 @@ inline void weigh_clusters(const Samples& s, const float* log_field, const Recou
   const float credible = std::min(std::max((settings.too_much - share) / between, 0.f), 1.f);
   for (int64_t i = 0; i < s.count; ++i) {
     say[i] = 1.f - high[s.place[i]] * credible;
-    kept[i] = say[i] > kHalf;
+    kept[i] = say[i] >= kHalf;
   }
 }
 
