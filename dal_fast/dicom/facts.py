@@ -20,6 +20,8 @@ _FAST_SPIN_ECHO = re.compile(
 """In the name of a sequence; GE calls PROPELLER's kind ``RM`` (research mode)."""
 _OPERATOR = ("SeriesDescription", "ProtocolName")
 """Names that people give."""
+_CONTRASTS = {"T1": "T1w", "T2": "T2w", "FLUID_ATTENUATED": "FLAIR"}
+"""Values of AcquisitionContrast."""
 _UNIFORM = frozenset(("UNI", "UNIFORM", "UNIDEN", "UNIT1"))
 _DENOISED = frozenset(("DEN", "UNIDEN", "DENOISED"))
 _WHITE_MATTER_T1 = 850.0
@@ -33,7 +35,8 @@ class Facts:
     Attributes:
         words: of its names (description, protocol, sequence), in capitals without accents.
         text: the same, not taken apart.
-        named: the contrast that description and protocol name; empty where none, or several.
+        named: the contrast that description and protocol name, or the header in a word; empty
+            where none, or several.
         study_words: of the study's and the requested procedure's descriptions.
         body_part: in capitals.
         image_type: in capitals.
@@ -118,7 +121,8 @@ def facts_of(frames: tuple[Frame, ...], echoes: int, voxel_mm: tuple[float, floa
     return Facts(
         words=words_of(text),
         text=text,
-        named=named_contrast(folded(" ".join(frame.text(n) for n in _OPERATOR))),
+        named=named_contrast(folded(" ".join(frame.text(n) for n in _OPERATOR)))
+        or _CONTRASTS.get(frame.text("AcquisitionContrast").upper(), ""),
         study_words=words_of(folded(study)),
         body_part=folded(frame.text("BodyPartExamined")),
         image_type=frame.image_type,

@@ -202,8 +202,6 @@ CONTRAST_AGENT = Rule(
     "a contrast agent was given, which the model has never seen (--allow-contrast-agent)",
     lambda f: f.agent,
 )
-BY_NAME = "contrast-by-name"
-"""Code of the flag of a series whose contrast its names alone tell."""
 
 
 AFTER_AGENT = Rule(
@@ -318,7 +316,7 @@ CONTRASTS = (
             Rule(
                 f"{contrast.lower()}-by-name",
                 f"its names say {contrast}; times or the kind of echo are not stated, and what is "
-                f"does not contradict (flag {BY_NAME})",
+                f"does not contradict (flag contrast-by-name)",
                 _NAMED[contrast],
             ),
         )

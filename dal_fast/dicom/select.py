@@ -16,7 +16,6 @@ from dal_fast.dicom.frames import Frame, header_value
 from dal_fast.dicom.geometry import Stack
 from dal_fast.dicom.rules import (
     AFTER_AGENT,
-    BY_NAME,
     CONTRAST_AGENT,
     CONTRASTS,
     EXCLUSIONS,
@@ -201,7 +200,9 @@ def _judge(series: Series, part: Part, facts: Facts, allow_contrast_agent: bool)
         reason = f"it fits no rule ({_in_words(facts)})"
         return Verdict(series, part, facts, None, "no-rule", reason, notes=notes)
     if known.name.endswith("-by-name"):
-        notes += (Note(BY_NAME, "the header does not say how it was acquired; its names do"),)
+        notes += (
+            Note("contrast-by-name", "names tell the contrast; the header does not say enough"),
+        )
     return Verdict(series, part, facts, contrast, known.name, known.reason, notes=notes)
 
 

@@ -305,3 +305,9 @@ def test_names_hide_words_and_not_uids():
     )
     assert names.hide("Nothing") == "Nothing"
     assert names.hide_in({"a": ["Mueller", 1]}) == {"a": [HIDDEN, 1]}
+
+
+def test_words_of_our_own_messages_stay():
+    """Anonymised studies have them in the place of names."""
+    message = "series 12 holds images of 2 patients; dal-fast dicom list shows them all, name one"
+    assert Names(["patient", "Name", "DICOM", "Series"]).hide(message) == message

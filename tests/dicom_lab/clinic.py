@@ -52,8 +52,14 @@ CLINIC = {
     "no times": ("siemens", [("localizer", "loc", UNTIMED), ("t1_mprage_sag", "t1 3d", UNTIMED), ("t2_tse_tra", "t2 2d", UNTIMED), ("t2_flair_tra", "flair 2d", UNTIMED), ("ep2d_diff", "dwi", UNTIMED), ("head", "t1 3d", UNTIMED)], {"T1w": 2, "T2w": 3, "FLAIR": 4}),
     "no kinds of echo": ("siemens", [("t1_mprage_sag", "t1 3d", UNKIND), ("t2_tse_tra", "t2 2d", UNKIND), ("flair_tra", "flair 2d", UNKIND), ("unknown", "t2 2d", UNKIND)], {"T1w": 1, "T2w": 2, "FLAIR": 3}),
     "no inversion times": ("siemens", [("anat", (T1_3D["siemens"], "iso", {}), {"InversionTime": None}), ("dark-fluid", "flair 2d", {"InversionTime": None}), ("dark", "flair 2d", {"InversionTime": None})], {"T1w": 1, "FLAIR": 2}),
+    "a contrast that the header states in a word": ("united imaging", [("scan", "flair 2d", {"InversionTime": None, "AcquisitionContrast": "FLUID_ATTENUATED"})], {"FLAIR": 1}),
     "names that the times contradict": ("siemens", [("T1", "flair 2d", {"EchoTime": None}), ("T2", "t1 3d", {"RepetitionTime": None}), ("FLAIR", "stir", {"RepetitionTime": None})], {}),
     "no times, computed": ("siemens", [("t1", "t1 3d", UNTIMED | {"ImageType": ["DERIVED", "SECONDARY"]})], {}),
 }  # fmt: skip
-BY_NAME = ("no times", "no kinds of echo")
+BY_NAME = (
+    "no times",
+    "no kinds of echo",
+    "no inversion times",
+    "a contrast that the header states in a word",
+)
 """Studies of which names decide."""
