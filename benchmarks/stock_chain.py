@@ -30,6 +30,7 @@ from dal_fast.screening.calibration import (
     DARK,
     STRUCTURE,
     STRUCTURE_SHARE,
+    SURROUNDINGS,
     USUAL,
     Calibration,
 )
@@ -151,6 +152,8 @@ def _anomaly(
     doubt = BENEFIT + stands[0] - stands[1]
     weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
     both = np.maximum(weights[0] * maps[0], weights[1] * maps[1])
+    around = ndimage.uniform_filter(both, 9, mode="constant")
+    both = (both + SURROUNDINGS[contrast] * around) * scanned
     return (both / healthy.threshold(contrast, COMBINED)).astype(np.float32)
 
 

@@ -104,7 +104,6 @@ SignsWeighed Brain::score(Contrast contrast, double* score) const {
   const float* const abnormal = settings_.residual_head ? m_.abnormal : nullptr;
   const SignsWeighed signs = anomaly_map(scan, abnormal, healthy, EnhanceSettings(), WeighingSettings(),
                                          m_.anomaly, model_, m_.stage, threads_);
-  DAL_DISPATCH(keep_inside, m_.anomaly, m_.view, voxels, threads_);
   *score = top_mean(m_.anomaly, m_.mask, voxels, m_.stage);
   return signs;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "boxmean/boxmean.h"
 #include "chain/topmean.h"
 #include "checkpoint.h"
 
@@ -21,8 +22,10 @@ struct Scratch {
     bright = parts.take<float>(voxels);
     dark = parts.take<float>(voxels);
     top = reinterpret_cast<float*>(parts.take<char>(top_mean_workspace(voxels)));
-    stage = parts.take<char>(std::max(structural_difference_workspace(shape, settings, threads),
-                                      enhanced_workspace(shape, settings, threads)));
+    stage = parts.take<char>(std::max({structural_difference_workspace(shape, settings, threads),
+                                       enhanced_workspace(shape, settings, threads),
+                                       DAL_DISPATCH(box_mean_workspace, shape, 1, threads),
+                                       DAL_DISPATCH(box_mean_workspace, shape, 3, threads)}));
     bytes = parts.used();
   }
 };
@@ -73,8 +76,13 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
   const SignsWeighed signs = weigh(bright, dark, healthy.usually_dark, weighing.benefit);
   DAL_DISPATCH(
       combine_signs, s.bright, s.dark, s.structure,
-      {float(signs.bright), float(signs.dark), float(healthy.structure_share), float(healthy.combined)},
-      out, voxels, threads);
+      {float(signs.bright), float(signs.dark), float(healthy.structure_share), 1.f}, s.bright, voxels,
+      threads);
+  DAL_DISPATCH(box_mean, s.bright, 1, out, shape, s.stage, threads);
+  DAL_DISPATCH(box_mean, out, 3, s.dark, shape, s.stage, threads);
+  DAL_DISPATCH(combine_signs, s.bright, nullptr, s.dark,
+               {1, 1, float(healthy.surroundings), float(healthy.combined)}, out, voxels, threads);
+  DAL_DISPATCH(keep_inside, out, scan.mask, voxels, threads);
   return signs;
 }
 

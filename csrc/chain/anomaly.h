@@ -19,17 +19,19 @@ struct Calibrated {
   SignCalibration bright, dark;
   bool usually_dark, smoothed;
   double structure_share;  // what g / g_0, or what of g is unusual, adds to a map
+  double surroundings;  // what the mean over 9^3 adds to a voxel
   const float* usual_structure = nullptr;  // g that is usual at a place, (depth, height, width), or null
 
   // Of a model that was never calibrated.
   explicit Calibrated(Contrast contrast)
       : usually_dark(contrast == Contrast::t1w),
         smoothed(contrast != Contrast::flair),
-        structure_share(contrast == Contrast::t1w ? 0.5 : 0) {}
+        structure_share(contrast == Contrast::t1w ? 0.5 : 0),
+        surroundings(contrast == Contrast::flair ? 0.25 : 0.5) {}
 };
 
 struct WeighingSettings {
-  double benefit = 2;  // of the doubt, that the usual sign has, in standard deviations
+  double benefit = 1;  // of the doubt, that the usual sign has, in standard deviations
   double least_sd = 0.05, least_peak = 1e-6;
 };
 

@@ -97,7 +97,7 @@ def calibrate(
         for scan, structure, signs in zip(scans, structures, by_sign, strict=True):
             weights = weigh_signs(signs, scan.field_of_view, healthy, contrast)
             excess = structural_excess(structure, scan.field_of_view, healthy, contrast)
-            combined.append(combine(signs, excess, weights, contrast))
+            combined.append(combine(signs, excess, weights, scan.field_of_view, contrast))
         levels[COMBINED] = _common_level(combined, scans)
     return Calibration(thresholds=thresholds, peaks=peaks, usual=usual)
 

@@ -5,12 +5,15 @@ Lesions are usually bright in a T2w or FLAIR and dark in a T1w, but not always. 
 thousand exceeds; E is the mean of their highest thousandth
 (:func:`dal_fast.screening.postprocess.scan_score`). How far E is above that of healthy scans says
 which sign stands out, z = (log E - mean) / SD over healthy scans of the contrast. With
-d = 2 + z_usual - z_other the map is
+d = 1 + z_usual - z_other the map is
 
-    max(min(1, exp(d / 2)) S_usual, min(1, exp(-d / 2)) S_other) / level
+    M = max(min(1, exp(d / 2)) S_usual, min(1, exp(-d / 2)) S_other)
+    (M + c mean of M over 9^3) / level
 
 so that a clear case shows one sign, a doubtful one both, and the usual sign has the benefit of the
-doubt: two standard deviations. S is e, and in a T1w e + max(g - u_g, 0) / (2 g_0), because what is
+doubt: one standard deviation. What lies in the midst of much that is abnormal, such as the core of
+a tumour or a cavity, counts by its surroundings, too: c is a half, and a quarter in a FLAIR, where
+small lesions are many. S is e, and in a T1w e + max(g - u_g, 0) / (2 g_0), because what is
 abnormal there is the structure more often than the intensity; u_g is how large g usually is at that
 place of a healthy brain, 0 for a model that was never calibrated. ``level`` is what one voxel in a
 thousand of all healthy scans exceeds, so that the threshold is 1. Ours, not specified in the paper.
@@ -30,6 +33,7 @@ from dal_fast.screening.contrast import guess_contrast
 from dal_fast.screening.enhance import (
     SHARPNESS,
     enhanced,
+    mean3,
     residual_of_sign,
     structural_difference,
 )
@@ -43,7 +47,9 @@ USUAL = {"T1w": DARK, "T2w": BRIGHT, "FLAIR": BRIGHT}
 """By contrast: the map of the usual sign of lesions."""
 STRUCTURE_SHARE = {"T1w": 0.5, "T2w": 0.0, "FLAIR": 0.0}
 """By contrast: what (g - u_g) / g_0 adds to a map."""
-BENEFIT = 2.0  # of the doubt, in SD
+SURROUNDINGS = {"T1w": 0.5, "T2w": 0.5, "FLAIR": 0.25}
+"""c, by contrast."""
+BENEFIT = 1.0  # of the doubt, in SD
 LEAST_SPREAD = 0.05  # SD of log E, however few healthy scans it is from
 _LEAST_PEAK = 1e-6  # E of an empty map
 _USUAL_PEAK = (0.4, 0.2)  # of a model that was never calibrated
@@ -188,7 +194,8 @@ def score_scan(
     if name == COMBINED:
         weights = weigh_signs(maps, evidence.mask, calibration, contrast)
     excess = structural_excess(structure, evidence.mask, calibration, contrast)
-    data = combine(maps, excess, weights, contrast) / calibration.threshold(contrast, COMBINED)
+    combined = combine(maps, excess, weights, evidence.mask, contrast)
+    data = combined / calibration.threshold(contrast, COMBINED)
     shown = max(weights, key=lambda sign: (weights[sign], sign == USUAL[contrast]))
     return AnomalyMap(data, name, contrast, sign_of(shown), 0, 1.0, looks_like)
 
@@ -233,15 +240,25 @@ def structural_excess(
 
 
 def combine(
-    maps: dict[str, Tensor], excess: Tensor | None, weights: dict[str, float], contrast: str
+    maps: dict[str, Tensor],
+    excess: Tensor | None,
+    weights: dict[str, float],
+    mask: Tensor,
+    contrast: str,
 ) -> Tensor:
-    """The larger of the weighted maps S at every voxel; ``excess`` of :func:`structural_excess`."""
+    """M and its surroundings; ``excess`` of :func:`structural_excess`."""
     share = STRUCTURE_SHARE[contrast]
     parts = [
         (maps[sign] if excess is None else maps[sign] + share * excess) * weight
         for sign, weight in weights.items()
     ]
-    return parts[0] if len(parts) == 1 else torch.maximum(parts[0], parts[1])
+    shown = parts[0] if len(parts) == 1 else torch.maximum(parts[0], parts[1])
+    return with_surroundings(shown, mask, SURROUNDINGS[contrast])
+
+
+def with_surroundings(shown: Tensor, mask: Tensor, share: float | Tensor) -> Tensor:
+    """Maps ``(N, 1, D, H, W)`` with a share of their means over 9^3; 0 outside the mask."""
+    return (shown + share * mean3(mean3(shown), step=3)) * mask
 
 
 def peak_of(anomaly: Tensor, mask: Tensor) -> float:

@@ -8,7 +8,12 @@ from brains import probabilities, structures
 
 from dal_fast import DalFastError, ops
 from dal_fast.imaging.morphology import dilate
-from dal_fast.screening.calibration import Calibration, Evidence, score_scan
+from dal_fast.screening.calibration import (
+    Calibration,
+    Evidence,
+    score_scan,
+    with_surroundings,
+)
 from dal_fast.screening.scoring import NAMED, anomaly_score
 
 T2W, FLAIR, T1W = (0.9, 0.5, 0.4), (0.1, 0.6, 0.5), (0.2, 0.5, 0.8)
@@ -91,6 +96,17 @@ def test_one_sign_can_be_asked_for(score, sign):
     anomaly_map = score_scan(evidence, Calibration(), f"enhanced_{score}")
     assert anomaly_map.sign == sign
     assert (anomaly_map.data[where].mean() > 1) == (sign == "bright")
+
+
+def test_what_lies_in_the_midst_of_an_abnormal_rim_counts():
+    shown = torch.zeros(1, 1, 15, 15, 15)
+    shown[..., 7, 7, 7] = 1
+    mask = torch.ones_like(shown, dtype=torch.bool)
+    mask[..., 6, 7, 7] = False
+    got = with_surroundings(shown, mask, 0.5)[0, 0]
+    assert float(got[7, 7, 7]) == pytest.approx(1 + 0.5 / 9**3)
+    assert got[11, 3, 11] == pytest.approx(0.5 / 9**3)
+    assert got[12, 7, 7] == got[6, 7, 7] == 0
 
 
 def test_a_contrast_that_is_known_decides():

@@ -31,7 +31,7 @@ class Tables(NamedTuple):
         structure, combined: thresholds of g and of both signs' map, ``(3,)``.
         signs: thresholds of ``SIGNS``, ``(3, 2)``.
         peaks: mean and SD of log E by sign, float64 ``(3, 2, 2)``.
-        sharpness, share: a, and what g adds to a map, ``(3,)``.
+        sharpness, share, surroundings: a, what g adds to a map, and c, ``(3,)``.
         usual: index into ``SIGNS``, int64 ``(3,)``.
         places: atlases of u_s by sign, and of u_g, ``(3, 3, *SIDES)``; where none was measured,
             what changes nothing.
@@ -43,6 +43,7 @@ class Tables(NamedTuple):
     peaks: Tensor
     sharpness: Tensor
     share: Tensor
+    surroundings: Tensor
     usual: Tensor
     places: Tensor
 
@@ -61,6 +62,7 @@ class Tables(NamedTuple):
             torch.tensor(peaks, dtype=torch.float64),
             torch.tensor([enhance.SHARPNESS[c] for c in CONTRASTS]),
             torch.tensor([cal.STRUCTURE_SHARE[c] for c in CONTRASTS]),
+            torch.tensor([cal.SURROUNDINGS[c] for c in CONTRASTS]),
             torch.tensor([SIGNS.index(cal.USUAL[c]) for c in CONTRASTS]),
             torch.stack([_places(calibration.usual.get(c, {})) for c in CONTRASTS]),
         ).to(device)
@@ -139,13 +141,14 @@ def score(evidence: Evidence, tables: Tables, known: Tensor, name: str) -> Score
         peak = fixed.top_mean(enhanced.flatten(1), e.mask.flatten(1), TOP_FRACTION)
         peaks.append(peak.clamp_min(cal._LEAST_PEAK).log())
         maps.append(enhanced + excess)
-    combined = _each(tables.combined[contrast])
     if len(shown) == 1:
-        only = torch.full_like(contrast, SIGNS.index(shown[0]))
-        return Scored(maps[0] / combined, contrast, looks_like, only)
-    weights, standing_out = _weights(torch.stack(peaks, dim=1), tables, contrast)
-    bright, dark = (m * _each(w) for m, w in zip(maps, weights.unbind(1), strict=True))
-    return Scored(torch.maximum(bright, dark) / combined, contrast, looks_like, standing_out)
+        both, sign = maps[0], torch.full_like(contrast, SIGNS.index(shown[0]))
+    else:
+        weights, sign = _weights(torch.stack(peaks, dim=1), tables, contrast)
+        bright, dark = (m * _each(w) for m, w in zip(maps, weights.unbind(1), strict=True))
+        both = torch.maximum(bright, dark)
+    both = cal.with_surroundings(both, e.mask, _each(tables.surroundings[contrast]))
+    return Scored(both / _each(tables.combined[contrast]), contrast, looks_like, sign)
 
 
 def _weights(peaks: Tensor, tables: Tables, contrast: Tensor) -> tuple[Tensor, Tensor]:
