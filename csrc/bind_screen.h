@@ -35,10 +35,12 @@ inline void register_failure(py::module_& m) {
 // One scan at a time. Its session holds memory for the largest scan so far.
 class PythonChain {
  public:
-  PythonChain(const py::bytes& bundle, const std::string& engine_path, int threads) {
+  PythonChain(const py::bytes& bundle, const std::string& engine, const std::string& engine_path,
+              int threads) {
     const std::string_view content = bundle;
     dal_options options{};
     options.struct_size = sizeof options;
+    options.engine = engine.c_str();
     options.engine_path = engine_path.c_str();
     options.threads = threads;
     const Memory memory;
@@ -237,9 +239,10 @@ class PythonChain {
 
 inline void register_screen(py::module_& m) {
   register_failure(m);
+  m.def("has_bf16", &engine::has_bf16);
   py::class_<PythonChain>(m, "Chain")
-      .def(py::init<const py::bytes&, const std::string&, int>(), py::kw_only(), "bundle"_a,
-           "engine_path"_a, "threads"_a)
+      .def(py::init<const py::bytes&, const std::string&, const std::string&, int>(), py::kw_only(),
+           "bundle"_a, "engine"_a, "engine_path"_a, "threads"_a)
       .def("fact", &PythonChain::fact, "name"_a)
       .def("load", &PythonChain::load, py::kw_only(), "extraction"_a, "screening"_a)
       .def("run", &PythonChain::run, py::kw_only(), "scan"_a.noconvert(), "affine"_a, "mask"_a.noconvert(),

@@ -143,10 +143,13 @@ def _engine(name: str) -> str:
 
     from dal_fast.errors import DalFastError
     from dal_fast.screening.runtimes import check_installed, onnx_runtime, openvino_runtime
+    from dal_fast.screening.settings import BFLOAT16
 
     try:
         check_installed(name)
-        if name == "openvino":
+        if name in ("openvino", BFLOAT16):
+            if name == BFLOAT16:
+                openvino_runtime.check_bfloat16()
             return f"yes, {openvino_runtime.library().get_version()}"
         if name == "onnx":
             return f"yes, {onnx_runtime.library().__version__}"

@@ -1,17 +1,25 @@
 """The ops as torch modules, for use inside a network or as a loss.
 
 Options are given by keyword and belong to the module; none of them is learnt. Each module accepts
-what its op accepts and raises what its op raises (:class:`dal_fast.InputError`), when it is called.
+what its op accepts and raises what its op raises (:class:`dal_fast.InputError`): for an option when
+the module is made, for a volume when it is called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
-from dal_fast import ops
+from dal_fast import context, ops
 from dal_fast.ops.ssim_l1 import ALPHA
+
+
+def _check_options(module: nn.Module, volumes: int = 1, channels: int = 1) -> None:
+    """Refuse what the module's op refuses, by a call with volumes that hold no data."""
+    with context.use(backend="auto"):
+        module.forward(*[torch.empty(1, channels, 1, 1, 1, device="meta")] * volumes)
 
 
 class OneHotSTE(nn.Module):
@@ -34,6 +42,7 @@ class OneHotSTE(nn.Module):
     def __init__(self, *, temperature: float = 1.0) -> None:
         super().__init__()
         self.temperature = temperature
+        _check_options(self)
 
     def forward(self, logits: Tensor) -> Tensor:
         return ops.onehot_ste(logits, self.temperature)
@@ -64,6 +73,7 @@ class AnatomyImage(nn.Module):
     def __init__(self, *, levels: Sequence[float] = ops.LEVELS, temperature: float = 1.0) -> None:
         super().__init__()
         self.levels, self.temperature = tuple(levels), temperature
+        _check_options(self, channels=len(self.levels))
 
     def forward(self, logits: Tensor, mask: Tensor | None = None) -> Tensor:
         return ops.anatomy_image(logits, self.levels, mask, self.temperature)
@@ -97,6 +107,7 @@ class Canny3d(nn.Module):
     def __init__(self, *, sigma: float = 1.0, low: float = 0.02, high: float = 0.04) -> None:
         super().__init__()
         self.sigma, self.low, self.high = sigma, low, high
+        _check_options(self)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return ops.canny3d(x, self.sigma, self.low, self.high, mask)
@@ -118,6 +129,7 @@ class _Windowed(nn.Module):
     ) -> None:
         super().__init__()
         self.window, self.sigma, self.kind, self.data_range = window, sigma, kind, data_range
+        _check_options(self, volumes=2)
 
     def extra_repr(self) -> str:
         return (
@@ -180,6 +192,8 @@ class L1SSIMLoss3d(_Windowed):
         torch.Size([1, 1, 16, 16, 16])
     """
 
+    alpha: float = ALPHA
+
     def __init__(
         self,
         *,
@@ -191,6 +205,7 @@ class L1SSIMLoss3d(_Windowed):
     ) -> None:
         super().__init__(window=window, sigma=sigma, kind=kind, data_range=data_range)
         self.alpha = alpha
+        _check_options(self, volumes=2)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         window = self.window, self.sigma, self.kind, self.data_range
@@ -245,6 +260,7 @@ class Median3d(nn.Module):
     def __init__(self, *, size: int = 3) -> None:
         super().__init__()
         self.size = size
+        _check_options(self)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return ops.median3d(x, self.size, mask)
@@ -280,6 +296,7 @@ class TFCE3d(nn.Module):
         super().__init__()
         self.extent_power, self.height_power = extent_power, height_power
         self.connectivity = connectivity
+        _check_options(self)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return ops.tfce3d(x, mask, self.extent_power, self.height_power, self.connectivity)

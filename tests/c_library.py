@@ -1,11 +1,13 @@
 """The C library's tree, and the lines of its documentation."""
 
+import platform
 import re
 import subprocess
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 from phantom import phantom
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,3 +67,16 @@ def score_in(text):
     assert np.isfinite(score)
     assert score > 0
     return score
+
+
+def newest_glibc(path):
+    """The youngest glibc that a compiled file asks for, such as (2, 34)."""
+    needs = subprocess.run(["readelf", "-V", path], capture_output=True, text=True, check=True)
+    versions = re.findall(r"Name: GLIBC_(\d+)\.(\d+)", needs.stdout)
+    return max((int(major), int(minor)) for major, minor in versions)
+
+
+built_with_old_headers = pytest.mark.skipif(
+    [*map(int, platform.libc_ver()[1].split("."))] >= [2, 38],
+    reason="the headers of glibc 2.38 and later lead to functions of theirs",
+)

@@ -49,6 +49,12 @@ def test_version_and_help():
         assert word in page
 
 
+def test_the_package_runs_as_a_module():
+    words = [sys.executable, "-m", "dal_fast", "--version"]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert ran.stdout == f"dal_fast {dal_fast.__version__}\n"
+
+
 def test_paragraphs_of_help_are_broken_by_the_terminal_alone():
     broken = [
         command.callback.__name__

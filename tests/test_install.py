@@ -23,6 +23,7 @@ foreach(language c cpp)
   target_link_libraries(screen_${{language}} PRIVATE dal_fast::dal_fast)
 endforeach()
 file(WRITE "${{CMAKE_BINARY_DIR}}/bundle" "${{dal_fast_BUNDLE}}")
+file(WRITE "${{CMAKE_BINARY_DIR}}/engine" "${{dal_fast_ENGINE}}")
 """
 
 
@@ -39,11 +40,11 @@ def engine():
     return Path(pytest.importorskip("openvino").__file__).parent
 
 
-def configure(tree, folder, version):
+def configure(tree, folder, version, *options):
     examples, found = tree / "share/dal_fast/examples", tree / "share/cmake/dal_fast"
     (folder / "CMakeLists.txt").write_text(PROJECT.format(version=version, examples=examples))
     return subprocess.run(
-        ["cmake", "-S", folder, "-B", folder / "build", f"-Ddal_fast_DIR={found}"],
+        ["cmake", "-S", folder, "-B", folder / "build", f"-Ddal_fast_DIR={found}", *options],
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
 
@@ -71,6 +72,28 @@ def test_a_cmake_project_and_pkg_config_find_it(tree, engine, tmp_path):
     output_of("cc", f"{examples}/screen.c", *flags, "-o", "screen", cwd=tmp_path)
     scores.append(score_in(output_of("./screen", bundle, engine, *words, cwd=tmp_path, **paths)))
     assert len(set(scores)) == 1
+
+
+def test_the_component_openvino_says_where_the_engine_lies(tree, engine, tmp_path):
+    words = brain_files(tmp_path)
+    asked, given = "1 COMPONENTS openvino", f"-DOpenVINO_DIR={engine}/cmake"
+    done = configure(tree, tmp_path, asked, given)
+    assert done.returncode == 0, done.stderr
+    output_of("cmake", "--build", tmp_path / "build", "--target", "screen_c", cwd=tmp_path)
+    facts = [(tmp_path / "build" / name).read_text("utf-8") for name in ("bundle", "engine")]
+    score_in(output_of(tmp_path / "build/screen_c", *facts, *words, cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("component", "message"),
+    [("openvino", "OpenVINO was not found"), ("tensorrt", "there is no component tensorrt")],
+)
+def test_a_component_that_is_not_there_is_refused(tree, tmp_path, component, message):
+    done = configure(
+        tree, tmp_path, f"1 COMPONENTS {component}", "-DCMAKE_DISABLE_FIND_PACKAGE_OpenVINO=ON"
+    )
+    assert done.returncode != 0
+    assert message in " ".join(done.stderr.split())
 
 
 def test_another_major_version_is_not_found(tree, tmp_path):

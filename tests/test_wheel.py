@@ -6,6 +6,7 @@ tests.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,15 @@ import numpy as np
 import pytest
 import torch
 import typer
-from c_library import TREE, brain_files, documented_lines, output_of, score_in
+from c_library import (
+    TREE,
+    brain_files,
+    built_with_old_headers,
+    documented_lines,
+    newest_glibc,
+    output_of,
+    score_in,
+)
 from phantom import phantom, save
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,8 +113,17 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         assert f"dal_fast/{must}" in found
 
 
-def test_the_wheel_says_which_systems_it_is_for(wheel):
-    assert "-manylinux_2_" in wheel.name
+@built_with_old_headers
+def test_the_wheel_says_which_systems_it_is_for(wheel, tmp_path):
+    tag = re.search(r"-manylinux_(\d+)_(\d+)_", wheel.name)
+    named = int(tag[1]), int(tag[2])
+    assert named <= (2, 34)
+    with zipfile.ZipFile(wheel) as content:
+        compiled = [name for name in content.namelist() if ".so" in Path(name).name]
+        files = [content.extract(name, tmp_path) for name in compiled]
+    needs = [newest_glibc(path) for path in files if Path(path).read_bytes()[:4] == b"\x7fELF"]
+    assert len(needs) == 2
+    assert max(needs) <= named
 
 
 def test_the_ops_run(bare):

@@ -15,6 +15,9 @@ namespace {
 
 constexpr float kCeiling = 1;  // where residuals are cut off: twice the brain's median
 
+// b, which is 0 where it was not estimated (without_field of dal_fast/models/recouple.py).
+float field_at(const float* bias, int64_t i) { return bias[i] > 0 ? bias[i] : 1.f; }
+
 engine::Volume volume(float* data, int64_t channels, Shape s) {
   return {data, {1, channels, s.depth, s.height, s.width}};
 }
@@ -36,10 +39,10 @@ void Brain::find_tissue() const {
                         volume(b_.output, settings_.tissue_outputs(), box_), watch_);
 }
 
-// Probabilities, fluid, and the pseudo-healthy image with its bias.
+// Probabilities, fluid, bias, and the scan and the pseudo-healthy image without it.
 void Brain::recouple() const {
   const int64_t voxels = box_.voxels();
-  each(voxels, threads_, [&](int64_t i) { b_.x[i] = std::min(b_.x[i], kCeiling); });
+  dal::crop(m_.image, model_, crop_, 1, b_.x, threads_);
   DAL_DISPATCH(tissue_probabilities, settings_.sees_evidence ? b_.first : nullptr, b_.output, b_.mask,
                kTissues, voxels, CombineSettings(), nullptr, b_.p, b_.fluid, threads_);
   if (!settings_.sees_evidence) add_place();
@@ -47,6 +50,10 @@ void Brain::recouple() const {
   float means[kTissues];
   DAL_DISPATCH(closed_form, b_.x, b_.p, b_.mask, kTissues, box_, RecoupleSettings(), b_.phi, b_.bias, means,
                b_.stage, threads_);
+  each(voxels, threads_, [&](int64_t i) {
+    const float field = field_at(b_.bias, i);
+    b_.x[i] = std::min(b_.x[i] / field, kCeiling), b_.phi[i] /= field;
+  });
 }
 
 // How probable it is that a voxel is abnormal.
@@ -75,10 +82,11 @@ LooksLike Brain::look() const {
   uncrop(b_.bias, crop_, model_, 1, m_.bias, threads_);
   uncrop(b_.fluid, crop_, model_, 1, m_.fluid, threads_);
   uncrop(b_.p, crop_, model_, kTissues, m_.p, threads_);
-  each(model_.voxels(), threads_, [&](int64_t i) { m_.x[i] = std::min(m_.image[i], kCeiling); });
+  each(model_.voxels(), threads_,
+       [&](int64_t i) { m_.x[i] = std::min(m_.image[i] / field_at(m_.bias, i), kCeiling); });
   checkpoint();
-  return guess_contrast(m_.x, m_.phi, m_.bias, m_.p, m_.fluid, m_.view, ContrastSettings(), model_,
-                        m_.stage, threads_);
+  return guess_contrast(m_.x, m_.phi, m_.p, m_.fluid, m_.view, ContrastSettings(), model_, m_.stage,
+                        threads_);
 }
 
 // The anomaly map on the model's grid, and the scan's one number.

@@ -9,7 +9,6 @@ struct ContrastSettings {
   double fluid_quantile = 0.9;
   double t1_share = 0.08;  // least (white - grey) / white of a T1w
   int64_t enough = 50;  // voxels
-  float least_bias = 0.1f;
 };
 
 // The order is that of chain/anomaly.h's Contrast.
@@ -17,10 +16,10 @@ enum class LooksLike : int { t1w = 0, t2w = 1, flair = 2 };
 
 int64_t guess_contrast_workspace(Shape shape, int threads);  // bytes
 
-// x, phi, bias, fluid: (depth, height, width); p: (3, depth, height, width); mask: where the scan has
-// signal in the brain. x and phi are taken without their bias.
-LooksLike guess_contrast(const float* x, const float* phi, const float* bias, const float* p,
-                         const float* fluid, const uint8_t* mask, const ContrastSettings& settings,
-                         Shape shape, void* workspace, int threads);
+// x, phi, without their bias field, and fluid: (depth, height, width); p: (3, depth, height, width); mask:
+// where the scan has signal in the brain.
+LooksLike guess_contrast(const float* x, const float* phi, const float* p, const float* fluid,
+                         const uint8_t* mask, const ContrastSettings& settings, Shape shape, void* workspace,
+                         int threads);
 
 }  // namespace dal

@@ -53,6 +53,11 @@ class Record:
         )
 
 
+def flag_codes(facts: dict[str, Any]) -> tuple[str, ...]:
+    """The codes of a sidecar's quality flags, each once: a code may come with two messages."""
+    return tuple(dict.fromkeys(flag["code"] for flag in facts["QualityFlags"]))
+
+
 def read_record(sidecar: Path, out: Path) -> Record | None:
     """The scan of a sidecar below ``out``; ``None`` where there is no complete one."""
     try:
@@ -69,7 +74,7 @@ def read_record(sidecar: Path, out: Path) -> Record | None:
             suffix=scan.suffix or "",
             score=float(facts["Score"]),
             volume_ml=float(facts["VolumeAboveThresholdML"]),
-            flags=tuple(flag["code"] for flag in facts["QualityFlags"]),
+            flags=flag_codes(facts),
             page=(below / names["report"]).as_posix(),
             thumbnail=(below / names["thumbnail"]).as_posix(),
             outputs=names,

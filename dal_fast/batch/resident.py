@@ -95,6 +95,6 @@ def _chain(settings: Settings, opening: Opening | None) -> _C.Chain | None:
     try:
         if opening is not None:
             return opening.chain()
-        return open_chain() if why_not(settings) is None else None
+        return open_chain(settings.runtime) if why_not(settings) is None else None
     except RuntimeUnavailable:
         return None

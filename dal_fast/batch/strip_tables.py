@@ -8,6 +8,7 @@ from pathlib import Path
 from dal_fast.batch.derivative import dataset_name, write_derivative, write_tsv
 from dal_fast.batch.job import Outcome
 from dal_fast.batch.outputs import read_sidecar, strip_names
+from dal_fast.batch.records import flag_codes
 from dal_fast.batch.tables import count_failures, read_results, write_failures
 from dal_fast.imaging.atomic import write_text
 from dal_fast.imaging.bids import LeftOut, parse_name
@@ -58,7 +59,7 @@ def _read_entry(outcome: Outcome, out: Path) -> BrainEntry | None:
         volume_ml=brain["VolumeML"],
         confidence=brain.get("Confidence"),
         origin=ORIGINS[brain["Source"]],
-        flags=[flag["code"] for flag in facts["QualityFlags"]],
+        flags=flag_codes(facts),
         picture=(below / names["picture"]).as_posix(),
     )
 

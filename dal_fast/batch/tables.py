@@ -139,10 +139,26 @@ def update_failures(path: Path, failures: Sequence[Failure], seen: Iterable[str]
     """
     anew = {one_line(name) for name in seen}
     with locked(path.parent):
-        before = read_failures(path) if path.exists() else []
-        rows = sorted([*failures, *(row for row in before if row[0] not in anew)])
+        rows = merge_failures(path, failures, anew.__contains__)
         write_failures(path, rows)
     return rows
+
+
+def merge_failures(
+    path: Path, failures: Sequence[Failure], seen: Callable[[str], bool]
+) -> list[Failure]:
+    """The rows of a table of failures with those of a run; nothing is written.
+
+    Args:
+        path: of the table, which may not exist.
+        failures: of this run.
+        seen: whether this run looked at what a row of the table names; all other rows stay.
+
+    Raises:
+        OutputError: ``output-unwritable`` where the table cannot be read.
+    """
+    before = read_failures(path) if path.exists() else []
+    return sorted([*failures, *(row for row in before if not seen(row[0]))])
 
 
 def read_failures(path: Path) -> list[Failure]:

@@ -57,7 +57,8 @@ Weights = Annotated[
 Runtime = Annotated[
     str,
     typer.Option(
-        help="Engine that runs the network: torch; on a CPU openvino or onnx; on a GPU tensorrt. "
+        help="Engine that runs the network: torch; on a CPU openvino, onnx, or openvino-bf16 "
+        "(bfloat16, where the processor multiplies that itself); on a GPU tensorrt. "
         "auto: openvino on a CPU where it is installed, else torch."
     ),
 ]

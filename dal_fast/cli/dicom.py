@@ -196,7 +196,8 @@ def _screen(
 ) -> int:
     """Screen what was chosen; returns how many series, studies and files failed."""
     from dal_fast.dicom.stages import Plan
-    from dal_fast.dicom.study import unselected, write_tables
+    from dal_fast.dicom.study import unselected
+    from dal_fast.dicom.tables import write_tables
     from dal_fast.imaging.atomic import check_folder
 
     shown, out = out, out.absolute()
@@ -220,7 +221,7 @@ def _screen(
         outcomes = screen_jobs(studies.source, out, list(jobs), pooled, options)
     else:
         outcomes = []
-    failed = write_tables(studies, out, outcomes, studies.left_out())
+    failed = write_tables(studies, out, outcomes)
     typer.echo(f"overview: {shown / 'index.html'}")
     return failed
 

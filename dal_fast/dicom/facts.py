@@ -9,19 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from dal_fast.dicom.frames import Frame
+from dal_fast.dicom.words import denies_agent, folded, named_contrast, names_agent, words_of
 
 _NO_AGENT = frozenset(
-    ("", "NO", "NONE", "N", "0", "NIL", "OHNE", "N/A", "NA", "-", "KEIN", "AUCUN")
+    ("", "NO", "NONE", "N", "0", "NIL", "OHNE", "N/A", "NA", "-", "KEIN", "AUCUN", "NINGUNO")
 )
-_AGENT = re.compile(
-    r"\+\s*(C|GD|KM)\b|\bC\+|"
-    r"(?<![A-Z])(GD|GAD|GADO\w*|KM|POST|POSTGD|CE|CONTRAST|GADAVIST|DOTAREM|MAGNEVIST)(?![A-Z])"
-)
-_NO_CONTRAST = re.compile(r"(?<![A-Z])(W/?O|WITHOUT|NON|PRE|OHNE|NATIV\w*|SANS|NO)(?![A-Z])")
 _FAST_SPIN_ECHO = re.compile(
     r"(?<![A-Z])(PROPEL(LER)?|BLADE|MULTIVANE|JET|(FR|SS)?FSE|TSE|FASE)(?![A-Z])"
 )
 """In the name of a sequence; GE calls PROPELLER's kind ``RM`` (research mode)."""
+_OPERATOR = ("SeriesDescription", "ProtocolName")
+"""Names that people give."""
+_CONTRASTS = {"T1": "T1w", "T2": "T2w", "FLUID_ATTENUATED": "FLAIR"}
+"""Values of AcquisitionContrast."""
 _UNIFORM = frozenset(("UNI", "UNIFORM", "UNIDEN", "UNIT1"))
 _DENOISED = frozenset(("DEN", "UNIDEN", "DENOISED"))
 _WHITE_MATTER_T1 = 850.0
@@ -33,8 +33,10 @@ class Facts:
     """Of one stack.
 
     Attributes:
-        words: of its names (description, protocol, sequence), in capitals.
+        words: of its names (description, protocol, sequence), in capitals without accents.
         text: the same, not taken apart.
+        named: the contrast that description and protocol name, or the header in a word; empty
+            where none, or several.
         study_words: of the study's and the requested procedure's descriptions.
         body_part: in capitals.
         image_type: in capitals.
@@ -57,6 +59,7 @@ class Facts:
 
     words: frozenset[str]
     text: str
+    named: str
     study_words: frozenset[str]
     body_part: str
     image_type: tuple[str, ...]
@@ -92,12 +95,12 @@ class Facts:
     @property
     def uniform(self) -> bool:
         """Whether it is the quotient of an MP2RAGE's two images, by its type or its names."""
-        return not _UNIFORM.isdisjoint(self.words | _words(" ".join(self.image_type)))
+        return not _UNIFORM.isdisjoint(self.words | words_of(" ".join(self.image_type)))
 
     @property
     def denoised(self) -> bool:
         """Whether the noise around the head was removed from such an image."""
-        return not _DENOISED.isdisjoint(self.words | _words(" ".join(self.image_type)))
+        return not _DENOISED.isdisjoint(self.words | words_of(" ".join(self.image_type)))
 
 
 def facts_of(frames: tuple[Frame, ...], echoes: int, voxel_mm: tuple[float, float, float]) -> Facts:
@@ -112,14 +115,16 @@ def facts_of(frames: tuple[Frame, ...], echoes: int, voxel_mm: tuple[float, floa
     scanning = set(frame.texts("ScanningSequence"))
     pulse = frame.text("EchoPulseSequence").upper()
     names = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
-    text = " ".join(frame.text(name) for name in names).upper()
+    text = folded(" ".join(frame.text(name) for name in names))
     study = " ".join(frame.text(n) for n in ("StudyDescription", "RequestedProcedureDescription"))
     ti = tuple(sorted({time for f in frames for time in f.inversion_times}))
     return Facts(
-        words=_words(text),
+        words=words_of(text),
         text=text,
-        study_words=_words(study.upper()),
-        body_part=frame.text("BodyPartExamined").upper(),
+        named=named_contrast(folded(" ".join(frame.text(n) for n in _OPERATOR)))
+        or _CONTRASTS.get(frame.text("AcquisitionContrast").upper(), ""),
+        study_words=words_of(folded(study)),
+        body_part=folded(frame.text("BodyPartExamined")),
         image_type=frame.image_type,
         variant=frozenset(frame.texts("SequenceVariant")),
         component=frame.component,
@@ -181,20 +186,14 @@ def _three_d(frame: Frame) -> bool:
     return stated == "3D" or (not stated and "3D" in frame.text("SequenceName").upper())
 
 
-def _words(text: str) -> frozenset[str]:
-    """Words of letters and digits, in capitals: ``t2_tirm_tra*`` gives T2, TIRM, TRA."""
-    return frozenset(re.findall(r"[A-Z0-9]+", text))
-
-
 def _stated_agent(frame: Frame) -> bool:
-    text = frame.text("ContrastBolusAgent").upper()
-    stated = text not in _NO_AGENT and not _NO_CONTRAST.search(text)
+    text = folded(frame.text("ContrastBolusAgent"))
+    stated = text not in _NO_AGENT and not denies_agent(text)
     return stated or bool(frame.file.header.get("ContrastBolusAgentSequence"))
 
 
 def _named_agent(frame: Frame) -> bool:
-    names = " ".join(frame.text(n) for n in ("SeriesDescription", "ProtocolName")).upper()
-    return bool(_AGENT.search(names)) and not _NO_CONTRAST.search(names)
+    return names_agent(folded(" ".join(frame.text(name) for name in _OPERATOR)))
 
 
 def distinct_echoes(frames: list[Frame]) -> int:

@@ -42,7 +42,7 @@ HEADER = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
     "AcquisitionNumber", "TemporalPositionIdentifier", "ImagesInAcquisition", "Modality",
     "SeriesDescription", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
-    "AcquisitionDateTime",
+    "AcquisitionDateTime", "TriggerTime",
     "ContentDate", "ContentTime", "FrameOfReferenceUID", "PositionReferenceIndicator",
     "ConcatenationUID", "InConcatenationTotalNumber", "InConcatenationNumber",
     "ConcatenationFrameOffsetNumber", "Manufacturer", "ManufacturerModelName", "StationName",
@@ -64,7 +64,7 @@ HEADER = (
     # pixels
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "PixelPaddingRangeLimit", 0x60000102, "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
 )  # fmt: skip
 """What is read of a header."""
 

@@ -181,8 +181,11 @@ def frames_of(file: DicomFile) -> Iterator[Frame]:
         yield Frame(file, index, common | dict(_flat(group)))
 
 
-def header_value(header: Any, keyword: str) -> Any:
-    """An attribute of a data set; ``None`` where it is absent, empty or cannot be converted."""
+def header_value(header: Any, keyword: str | int) -> Any:
+    """An attribute of a data set; ``None`` where it is absent, empty or cannot be converted.
+
+    Of a tag it is the element.
+    """
     try:
         value = header.get(keyword)
     except Exception:  # pydicom converts values when they are first used

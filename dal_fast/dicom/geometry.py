@@ -21,6 +21,8 @@ FEWEST_SLICES, SHORTEST_MM = 12, 100.0
 """Of a stack that may hold a brain; the extent counts along the normal, ends included."""
 GAP_SHARE, GAP_MM = 0.01, 0.02
 """A gap may differ from the median gap by the larger of a share of it and a length."""
+ROUNDED_MM = 0.1
+"""Slices no farther from even places are put there, with a flag: their positions were rounded."""
 SAME_PLACE_MM = 1e-3
 """Planes that are closer lie at the same place."""
 SHEARED = 2e-3
@@ -82,15 +84,21 @@ def make_stack(
     frames, positions = [group[i] for i in order], positions[order]
     frames, positions, repeated = _once(frames, positions, normal, title, same)
     _check_count(frames, title, whole)
-    step = _even_step(positions, normal, title)
+    first, step, rounded = _even_step(positions, normal, title)
     spacing = np.median([frame.spacing for frame in frames], axis=0)
     affine = np.eye(4)
     affine[:3, 0] = _TO_RAS @ orientation[0] * spacing[1]
     affine[:3, 1] = _TO_RAS @ orientation[1] * spacing[0]
     affine[:3, 2] = _TO_RAS @ step
-    affine[:3, 3] = _TO_RAS @ positions[0]
+    affine[:3, 3] = _TO_RAS @ first
     _check_size(frames, affine, float(step @ normal), title)
-    notes = [*repeated, *_shear(step, normal), *_order_doubts(frames)]
+    notes = [
+        *repeated,
+        *rounded,
+        *_shear(step, normal),
+        *_order_doubts(frames),
+        *_references(frames),
+    ]
     return Stack(tuple(frames), affine, tuple(notes))
 
 
@@ -128,7 +136,8 @@ def _check_frames(group: Sequence[Frame], title: str) -> None:
                 f"{title}: {frame.file.source.name} has no usable {' and '.join(lacks)}; "
                 "export the original images",
             )
-    if len({frame.text("FrameOfReferenceUID") for frame in group}) > 1:
+    references = len({frame.text("FrameOfReferenceUID") for frame in group})
+    if 1 < references < len(group) or (references > 1 and len(group) < FEWEST_SLICES):
         raise InputError(Code.DICOM_MIXED, f"{title} mixes frames of reference; export it again")
 
 
@@ -185,8 +194,8 @@ def _check_count(frames: Sequence[Frame], title: str, whole: bool) -> None:
 
 def _even_step(
     positions: NDArray[np.float64], normal: NDArray[np.float64], title: str
-) -> NDArray[np.float64]:
-    """The vector from a slice to the next one.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Note]]:
+    """Where the first slice lies, and the vector from a slice to the next one.
 
     Raises:
         InputError: ``dicom-few-slices``, ``dicom-missing-slices`` or ``dicom-uneven``.
@@ -194,35 +203,59 @@ def _even_step(
     count = len(positions)
     if count < 2:
         raise InputError(Code.DICOM_FEW_SLICES, f"{title} has a single slice")
+    gaps = np.diff(positions @ normal)
+    usual = float(np.median(gaps))
+    tolerance = max(GAP_SHARE * usual, GAP_MM)
+    step: NDArray[np.float64] = (positions[-1] - positions[0]) / (count - 1)
+    even = (np.abs(gaps - usual) <= tolerance).all()
+    if even and _off(positions, positions[0], step) <= 2 * tolerance:
+        return positions[0], step, []
+    if count > 2:
+        slopes, first = np.polyfit(np.arange(count), positions, 1)
+        off = _off(positions, first, slopes)
+        if off <= min(ROUNDED_MM, 0.2 * usual):
+            text = f"slices lie up to {off:.2g} mm beside even places, which were used"
+            return first, slopes, [Note("rounded-positions", text)]
+    _refuse_uneven(positions, normal, title, tolerance)
+    raise InputError(
+        Code.DICOM_UNEVEN,
+        f"{title} has a slice that lies {_off(positions, positions[0], step):.2g} mm beside the "
+        "line of the others",
+    )
+
+
+def _off(
+    positions: NDArray[np.float64], first: NDArray[np.float64], step: NDArray[np.float64]
+) -> float:
+    """Farthest distance from even places, mm."""
+    line = first + np.arange(len(positions))[:, None] * step
+    return float(np.linalg.norm(positions - line, axis=1).max())
+
+
+def _refuse_uneven(
+    positions: NDArray[np.float64], normal: NDArray[np.float64], title: str, tolerance: float
+) -> None:
+    """Say what is wrong with the distances along the normal, if they are wrong."""
     along = positions @ normal
     gaps = np.diff(along)
     usual = float(np.median(gaps))
-    tolerance = max(GAP_SHARE * usual, GAP_MM)
     wrong = np.flatnonzero(np.abs(gaps - usual) > tolerance)
-    if len(wrong):
-        several = np.round(gaps[wrong] / usual)
-        whole = np.abs(gaps[wrong] - several * usual) <= tolerance * np.maximum(several, 1)
-        if (whole & (several >= 2)).all():
-            after = ", ".join(f"{along[i]:.2f} mm" for i in wrong[:_LISTED])
-            raise InputError(
-                Code.DICOM_MISSING_SLICES,
-                f"{title} lacks {int(several.sum()) - len(wrong)} slices, behind the ones "
-                f"at {after} along its normal; export all of it",
-            )
+    if not len(wrong):
+        return
+    several = np.round(gaps[wrong] / usual)
+    whole = np.abs(gaps[wrong] - several * usual) <= tolerance * np.maximum(several, 1)
+    if (whole & (several >= 2)).all():
+        after = ", ".join(f"{along[i]:.2f} mm" for i in wrong[:_LISTED])
         raise InputError(
-            Code.DICOM_UNEVEN,
-            f"{title} has slices {gaps.min():.3g} to {gaps.max():.3g} mm apart; only even "
-            "stacks are read",
+            Code.DICOM_MISSING_SLICES,
+            f"{title} lacks {int(several.sum()) - len(wrong)} slices, behind the ones "
+            f"at {after} along its normal; export all of it",
         )
-    step: NDArray[np.float64] = (positions[-1] - positions[0]) / (count - 1)
-    line = positions[0] + np.arange(count)[:, None] * step
-    off = float(np.linalg.norm(positions - line, axis=1).max())
-    if off > 2 * tolerance:
-        raise InputError(
-            Code.DICOM_UNEVEN,
-            f"{title} has a slice that lies {off:.2g} mm beside the line of the others",
-        )
-    return step
+    raise InputError(
+        Code.DICOM_UNEVEN,
+        f"{title} has slices {gaps.min():.3g} to {gaps.max():.3g} mm apart; only even "
+        "stacks are read",
+    )
 
 
 def _check_size(
@@ -253,6 +286,14 @@ def _shear(step: NDArray[np.float64], normal: NDArray[np.float64]) -> list[Note]
         return []
     degrees = np.degrees(np.arctan(across))
     return [Note("sheared", f"the slices are shifted against each other by {degrees:.1f}°")]
+
+
+def _references(frames: Sequence[Frame]) -> list[Note]:
+    """Whether each slice names a frame of reference of its own, as after some anonymisers."""
+    if len({frame.text("FrameOfReferenceUID") for frame in frames}) == 1:
+        return []
+    text = "every slice names another frame of reference, as after anonymisation; all were taken"
+    return [Note("reference-replaced", f"{text} to be one")]
 
 
 def _order_doubts(frames: Sequence[Frame]) -> list[Note]:

@@ -13,6 +13,12 @@ from dal_fast.dicom.frames import header_value
 
 HIDDEN = "[hidden]"
 _SHORTEST, _ANYWHERE = 3, 5  # letters of a word that is hidden, and that is hidden within others
+_OURS = frozenset(
+    ("anonymous", "brain", "dicom", "export", "file", "folder", "head", "image", "images", "list",
+     "name", "names", "none", "patient", "patients", "phantom", "scan", "series", "slice", "slices",
+     "studies", "study", "subject", "unknown")
+)  # fmt: skip
+"""Words of our own messages, which anonymised studies have in the place of names."""
 
 
 class Names:
@@ -78,6 +84,8 @@ def _pattern(word: str) -> str:
 
 
 def _counts(word: str) -> bool:
+    if word.lower() in _OURS:
+        return False
     return len(word) >= _SHORTEST or (len(word) >= 2 and not word.isascii())
 
 

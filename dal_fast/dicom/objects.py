@@ -99,8 +99,9 @@ class Finding:
 
     @cached_property
     def frame_of_reference(self) -> str:
-        """Of the source, or one of our own where it has none."""
-        return self.verdict.stack.frames[0].text("FrameOfReferenceUID") or self.uid("space")
+        """Of the source, or one of our own where it has none, or one for every slice."""
+        named = {frame.text("FrameOfReferenceUID") for frame in self.verdict.stack.frames}
+        return (named.pop() if len(named) == 1 else "") or self.uid("space")
 
     def series_number(self, kind: str) -> int:
         """The source's number with the digits of the kind behind it."""

@@ -32,7 +32,7 @@ def make_parametric_map(finding: Finding, stored_bits: int = 32) -> Dataset:
             threshold (more where a value would not fit), compressed without further loss.
     """
     result = finding.result
-    frames = slices_of(result.anomaly.data).astype(np.float32)
+    frames = slices_of(result.anomaly.data).astype(np.float32, copy=False)
     top = WINDOW_TOP * result.threshold
     slope, window, largest = 1.0, top, max(float(frames.max()), top)
     value_range: tuple[float, float] = (float(min(frames.min(), 0.0)), largest)

@@ -23,7 +23,7 @@ from pydicom.uid import UID
 
 from dal_fast.dicom import quiet
 from dal_fast.dicom.files import DicomFile, read_dataset
-from dal_fast.dicom.frames import Frame
+from dal_fast.dicom.frames import Frame, header_value
 from dal_fast.dicom.geometry import Stack
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.nifti import Volume
@@ -56,6 +56,7 @@ _PIXEL_TAGS = [
     "PlanarConfiguration", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "SOPInstanceUID",
 ]  # fmt: skip
 _DECODERS = ("pyjpegls", "pylibjpeg", "gdcm", "pydicom")  # GDCM errs on some JPEG-LS streams
+_OVERLAY_BIT = 0x60000102
 _MOST_OPEN = 2  # files whose pixels are in memory at a time
 
 Stored = NDArray[Any]
@@ -255,6 +256,9 @@ def _within_bits(stored: Stored, frame: Frame) -> tuple[Stored, bool]:
     if not 0 < bits < allocated:
         return stored, False
     signed = stored.dtype.kind == "i"
+    overlay = header_value(header, _OVERLAY_BIT)
+    if overlay is not None and overlay.value and overlay.value >= bits:
+        stored = stored & np.array((1 << bits) - 1).astype(stored.dtype)  # drawn into upper bits
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     if signed and stored.min() >= 0 and stored.max() > high and stored.max() < 1 << bits:
         # negative numbers without the sign in the bits above

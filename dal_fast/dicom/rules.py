@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dal_fast.dicom.facts import Facts
+from dal_fast.dicom.words import ELSEWHERE, HEAD, LOCALISER, UNBORN, named
 
 
 @dataclass(frozen=True)
@@ -33,34 +34,61 @@ def _types(*words: str) -> Callable[[Facts], bool]:
 
 def _body(facts: Facts) -> bool:
     """Another part of the body, by the series' own names, its body part, or the whole study."""
-    named = facts.words & _ELSEWHERE or facts.study_words & _UNBORN
+    own = named(facts.words, ELSEWHERE) or named(facts.study_words, UNBORN)
     part = facts.body_part
-    other_part = part not in _ANY_PART and not any(word in part for word in _HEAD)
-    other_study = bool(facts.study_words & _ELSEWHERE) and not facts.study_words & _HEAD
-    return bool(named) or other_part or other_study
+    other_part = part not in _ANY_PART and not any(word in part for word in HEAD)
+    of_study = named(facts.study_words, ELSEWHERE) and not named(facts.study_words, HEAD)
+    return bool(own or other_part or of_study)
 
 
 _ANY_PART = frozenset(("", "UNKNOWN", "UNDEFINED", "OTHER", "NONE", "WHOLEBODY", "WHOLE BODY"))
-_HEAD = frozenset(
-    ("BRAIN", "HEAD", "SKULL", "CRANIAL", "CRANIUM", "CEREBRAL", "CEREBRUM", "NEURO", "KOPF",
-     "SCHAEDEL", "SCHADEL", "ENCEPHALE", "CRANE", "NEUROCRANIUM", "HIRN")
-)  # fmt: skip
-_ELSEWHERE = frozenset(
-    ("SPINE", "CSPINE", "TSPINE", "LSPINE", "CERVICAL", "THORACIC", "LUMBAR", "SACRUM", "HWS",
-     "BWS", "LWS", "MYELON", "KNEE", "SHOULDER", "HIP", "ANKLE", "WRIST", "ELBOW", "FOOT", "HAND",
-     "ABDOMEN", "PELVIS", "LIVER", "KIDNEY", "PROSTATE", "BREAST", "HEART", "CARDIAC", "CHEST",
-     "NECK", "THYROID", "FETAL", "FETUS", "ORBIT", "ORBITS", "ORBITA", "SELLA", "PITUITARY", "IAC",
-     "TMJ", "FACE", "SINUS", "KNIE", "SCHULTER", "BECKEN", "ABDOMINAL", "CORD")
-)  # fmt: skip
 
-_UNBORN = frozenset(("FETAL", "FETUS", "FOETAL", "FOETUS", "FETALE"))
-"""In a study's name, whatever else stands there: the brain is not that of the patient."""
+
+def _stated(facts: Facts) -> bool:
+    """Whether the header says what decides about a contrast: times, and the kind of echo."""
+    kind = facts.gradient or facts.spin or facts.inversion
+    return facts.te is not None and facts.tr is not None and kind
+
+
+def _by_name(contrast: str) -> Callable[[Facts], bool]:
+    """The contrast is named, the header does not say enough, and does not contradict."""
+
+    def holds(facts: Facts) -> bool:
+        unsaid = not _stated(facts) or (contrast == "FLAIR" and not facts.ti)
+        return (
+            facts.named == contrast
+            and unsaid
+            and "DERIVED" not in facts.image_type
+            and _fits(facts, *_BY_NAME[contrast])
+            and not (facts.gradient and not facts.spin and contrast != "T1w")
+        )
+
+    return holds
+
+
+_BY_NAME = {
+    "FLAIR": ((60, 700), (3500, 20000), (1500, 4000)),
+    "T1w": ((0, 30), (0, 4000), (300, 1400)),
+    "T2w": ((60, 700), (2000, 20000), (0, 0)),
+}
+"""Limits of echo, repetition and inversion time, ms, for those that are stated."""
+
+
+def _fits(facts: Facts, *limits: tuple[float, float]) -> bool:
+    times = (facts.te, facts.tr, facts.ti[0] if facts.ti else None)
+    within = (low <= t <= high for t, (low, high) in zip(times, limits, strict=True) if t)
+    return all(within) and len(facts.ti) < 2
+
+
+_NAMED = {contrast: _by_name(contrast) for contrast in _BY_NAME}
+
 
 EXCLUSIONS = (
     Rule(
         "no-parameters",
-        "its header does not say how it was acquired (echo and repetition time)",
-        lambda f: f.te is None or f.tr is None,
+        "its header does not say how it was acquired (echo and repetition time), and its names do "
+        "not say it either",
+        lambda f: (f.te is None or f.tr is None) and not any(h(f) for h in _NAMED.values()),
     ),
     Rule("body-part", "it shows another part of the body, or a part of the head alone", _body),
     Rule(
@@ -72,9 +100,7 @@ EXCLUSIONS = (
         "localiser",
         "it is a localiser or a calibration",
         lambda f: _types("LOCALIZER")(f)
-        or _words("LOCALIZER", "LOCALISER", "LOC", "SCOUT", "AAHEAD", "AAHSCOUT", "SURVEY", "CALIB",
-                  "CALIBRATION", "CAL", "ASSET", "REF", "REFSCAN", "PRESCAN", "SHIM", "PLANLOC",
-                  "SMARTBRAIN", "SENSEREF", "COILSURVEY")(f),
+        or bool(named(f.words, LOCALISER)),
     ),
     Rule(
         "reformatted",
@@ -83,8 +109,10 @@ EXCLUSIONS = (
                          "MAX_IP", "REFORMATTED", "REFORMATED", "RESAMPLED", "CSA RESAMPLED",
                          "CSAPARALLEL", "SUBTRACT", "SUBTRACTION", "SECONDARY", "SCREEN SAVE",
                          "FUSED")(f)
-        or _words("MPR", "MIP", "MINIP", "MNIP", "REFORMAT", "REFORMATTED", "RECON",
-                  "SUBTRACTION", "FUSION", "FUSED", "RFMT")(f)
+        or _words("MIP", "MINIP", "MNIP", "REFORMAT", "REFORMATTED", "SUBTRACTION", "FUSION",
+                  "FUSED", "RFMT")(f)
+        or (_words("RECON")(f) and not _words("DL", "AIR", "RDL", "ARDL")(f))
+        or (_words("MPR")(f) and not _types("ORIGINAL")(f))  # MPR in MPRAGE's name, too
         or re.search(r"(?<![A-Z0-9])SUB(?![A-Z0-9]|-?\d)", f.text) is not None,
     ),
     Rule(
@@ -93,7 +121,8 @@ EXCLUSIONS = (
         lambda f: f.b_value > 0
         or _types("ADC", "TRACEW", "TRACE", "FA", "EADC", "DIFFUSION", "TENSOR", "EXP")(f)
         or _words("DWI", "DTI", "DIFF", "DIFFUSION", "ADC", "EADC", "TRACE", "TRACEW", "TENSOR",
-                  "COLFA", "FA", "IVIM", "DKI", "RESOLVE", "DSI", "NODDI", "B0", "B1000")(f),
+                  "COLFA", "IVIM", "DKI", "RESOLVE", "DSI", "NODDI", "B0", "B1000")(f)
+        or re.search(r"(?<![A-Z0-9])FA(?![A-Z0-9])(?!\W*\d)", f.text) is not None,  # or an angle
     ),
     Rule(
         "perfusion-or-function",
@@ -103,7 +132,11 @@ EXCLUSIONS = (
                   "CBV", "RCBF", "RCBV", "MTT", "TTP", "REST", "RSFMRI", "SPECTRO", "CSI", "MRS",
                   "SVS", "TWIST", "TRICKS", "TRACER")(f),
     ),
-    Rule("echo-planar", "it is an echo-planar series", lambda f: f.planar),
+    Rule(
+        "echo-planar",
+        "it is an echo-planar series",
+        lambda f: f.planar or _words("EPI", "EP2D", "SEEPI", "GEEPI")(f),
+    ),
     Rule(
         "angiography",
         "it shows vessels or flow",
@@ -206,10 +239,12 @@ CONTRASTS = (
         "T1w",
         Rule(
             "t1-prepared-gradient-echo",
-            "gradient echo with an inversion time of 400 to 1400 ms, echo time < 15 ms, repetition "
-            "time < 4000 ms (longer ones are the parts of an MP2RAGE)",
-            lambda f: f.gradient and not f.spin and _ti_within(f, 400, 1400) and 0 < _te(f) < 15
-            and _tr(f) < 4000,
+            "gradient echo with an inversion time of 400 to 1400 ms (or, in 3D, an inversion of "
+            "unknown time and a repetition time ≥ 1000 ms), echo time < 15 ms, repetition time < "
+            "4000 ms (longer ones are the parts of an MP2RAGE)",
+            lambda f: f.gradient and not f.spin and 0 < _te(f) < 15 and _tr(f) < 4000
+            and (_ti_within(f, 400, 1400)
+                 or (f.inversion and not f.ti and f.three_d and _tr(f) >= 1000)),
         ),
     ),
     (
@@ -226,9 +261,10 @@ CONTRASTS = (
         "T1w",
         Rule(
             "t1-spoiled-gradient-echo",
-            "3D gradient echo, repetition time < 50 ms, echo time < 15 ms, flip angle from about "
-            "the Ernst angle of white matter to 40°, no flow compensation",
-            lambda f: f.gradient and not f.spin and f.three_d and 0 < _tr(f) < 50
+            "3D gradient echo, repetition time 4.5 to 50 ms (shorter ones are of localisers and "
+            "dynamic series), echo time < 15 ms, flip angle from about the Ernst angle of white "
+            "matter to 40°, no flow compensation",
+            lambda f: f.gradient and not f.spin and f.three_d and 4.5 <= _tr(f) < 50
             and 0 < _te(f) < 15 and f.beyond_ernst and (not f.ti or _ti_within(f, 400, 1400))
             and not f.flow_compensated,
         ),
@@ -271,8 +307,20 @@ CONTRASTS = (
             "spin echo (GE's PROPELLER, whose kind is not stated, by its name), no inversion, "
             "repetition time ≥ 2000 ms, echo time 60 to 700 ms",
             lambda f: f.spin and not f.gradient and not f.inversion and _tr(f) >= 2000
-            and 60 <= _te(f) <= 700,
+            and 60 <= _te(f) <= 700 and f.named != "FLAIR",
         ),
+    ),
+    *(
+        (
+            contrast,
+            Rule(
+                f"{contrast.lower()}-by-name",
+                f"its names say {contrast}; times or the kind of echo are not stated, and what is "
+                f"does not contradict (flag contrast-by-name)",
+                _NAMED[contrast],
+            ),
+        )
+        for contrast in ("FLAIR", "T1w", "T2w")
     ),
 )  # fmt: skip
 """What a contrast is, in milliseconds; the first row that holds decides."""

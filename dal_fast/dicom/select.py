@@ -14,12 +14,19 @@ from typing import Any
 from dal_fast.dicom.facts import Facts, distinct_echoes, facts_of
 from dal_fast.dicom.frames import Frame, header_value
 from dal_fast.dicom.geometry import Stack
-from dal_fast.dicom.rules import AFTER_AGENT, CONTRAST_AGENT, CONTRASTS, EXCLUSIONS, RANKING
+from dal_fast.dicom.rules import (
+    AFTER_AGENT,
+    CONTRAST_AGENT,
+    CONTRASTS,
+    EXCLUSIONS,
+    RANKING,
+)
 from dal_fast.dicom.series import Part, Series
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.orientation import Note
 
 _REPEAT = "it was repeated, and the last one counts"
+_EARLY = "other series lie between it and its repeat, by when an agent may have been given"
 _TIE = "the others are equal, and the lower number counts"
 
 
@@ -107,7 +114,9 @@ def select_series(series: Sequence[Series], allow_contrast_agent: bool = False) 
     """
     verdicts = _verdicts(series, allow_contrast_agent)
     for contrast in dict.fromkeys(name for name, _ in CONTRASTS):
-        _choose([v for v in verdicts if v.contrast == contrast and v.rule in _RULES])
+        candidates = [v for v in verdicts if v.contrast == contrast and v.rule in _RULES]
+        others = [v for v in verdicts if v.contrast != contrast and v.facts is not None]
+        _choose(candidates, others if contrast == "T1w" else ())
     return Selection(series[0].study_uid if series else "", verdicts)
 
 
@@ -190,11 +199,20 @@ def _judge(series: Series, part: Part, facts: Facts, allow_contrast_agent: bool)
     if known is None:
         reason = f"it fits no rule ({_in_words(facts)})"
         return Verdict(series, part, facts, None, "no-rule", reason, notes=notes)
+    if known.name.endswith("-by-name"):
+        notes += (
+            Note("contrast-by-name", "names tell the contrast; the header does not say enough"),
+        )
     return Verdict(series, part, facts, contrast, known.name, known.reason, notes=notes)
 
 
-def _choose(candidates: list[Verdict]) -> None:
-    """Mark the best one, and say of the others what they lack."""
+def _choose(candidates: list[Verdict], between: Sequence[Verdict]) -> None:
+    """Mark the best one, and say of the others what they lack.
+
+    Args:
+        candidates: of one contrast.
+        between: other series; a repeat that was acquired after one of them does not count.
+    """
     best = candidates
     for name, key in RANKING:
         if len(best) < 2:
@@ -206,13 +224,28 @@ def _choose(candidates: list[Verdict]) -> None:
         best = [v for v, value in zip(best, keys, strict=True) if value == min(keys)]
     if not best:
         return
-    repeated = len({_title(v) for v in best}) == 1
-    taken = best[-1] if repeated else best[0]
+    if len({_title(v) for v in best}) > 1:
+        taken, why = best[0], _TIE
+    else:
+        before = _before(best, [_started(v) for v in between])
+        taken, why = before[-1], _REPEAT if len(before) == len(best) else _EARLY
     taken.chosen = True
     if len(best) > 1:
-        why = _REPEAT if repeated else _TIE
         for verdict in best:
             verdict.reason += f"; {why}" if verdict is taken else f"; not taken: {why}"
+
+
+def _before(repeats: list[Verdict], others: Sequence[str]) -> list[Verdict]:
+    """Those of repeats that no other series precedes, where the times of all are known."""
+    if not all(_started(v) for v in repeats):
+        return repeats
+    first = min(_started(v) for v in repeats)
+    end = min((time for time in others if time > first), default="~")
+    return [v for v in repeats if _started(v) < end]
+
+
+def _started(verdict: Verdict) -> str:
+    return verdict.facts.started if verdict.facts is not None else ""
 
 
 def _title(verdict: Verdict) -> str:

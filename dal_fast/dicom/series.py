@@ -17,6 +17,8 @@ from dal_fast.imaging.orientation import Note
 
 SAME_DIRECTION = 1e-3
 """Difference of direction cosines, and of millimetres of pixel spacing, within one stack."""
+SAME_ECHO_MS, SAME_INVERSION_MS = 0.02, 1.0
+"""Differences of times within one stack."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +43,13 @@ class Series:
     Attributes:
         uid: of it.
         files: with an image.
+        aside: how many images of another kind are left out, such as screenshots.
         parts: its stacks, and what is none.
     """
 
     uid: str
     files: list[DicomFile] = field(default_factory=list)
+    aside: int = 0
     parts: list[Part] = field(default_factory=list)
 
     @property
@@ -83,6 +87,9 @@ def find_series(found: StudyFiles, same: Callable[[Frame, Frame], bool]) -> list
         by_uid.setdefault(uid, Series(uid)).files.append(file)
     series = sorted(by_uid.values(), key=lambda one: (one.study_uid, one.number, one.uid))
     for one in series:
+        images = [file for file in one.files if str(file.header.SOPClassUID) in MR_CLASSES]
+        if images:
+            one.files, one.aside = images, len(one.files) - len(images)
         one.parts = list(_parts(one, same))
     return series
 
@@ -103,11 +110,11 @@ def _parts(series: Series, same: Callable[[Frame, Frame], bool]) -> list[Part]:
         )
         return [Part(tuple(frames), None, damaged)]
     groups = _split(frames)
-    large = [group for group in groups if len(group) >= FEWEST_SLICES]
-    odd = [group for group in groups if len(group) == 1] if large else []
-    notes = _odd_note(len(odd))
+    large = [group for group, _ in groups if len(group) >= FEWEST_SLICES]
+    odd = [group for group, _ in groups if len(group) == 1] if large else []
+    notes = (*_odd_note(len(odd)), *_aside_note(series.aside))
     parts = []
-    for group in groups:
+    for group, own in groups:
         if group in odd:
             continue
         try:
@@ -115,7 +122,7 @@ def _parts(series: Series, same: Callable[[Frame, Frame], bool]) -> list[Part]:
         except InputError as error:
             parts.append(Part(tuple(group), None, error))
         else:
-            with_notes = Stack(stack.frames, stack.affine, (*stack.notes, *notes))
+            with_notes = Stack(stack.frames, stack.affine, (*stack.notes, *own, *notes))
             parts.append(Part(tuple(group), with_notes, None))
     return parts
 
@@ -127,6 +134,13 @@ def _odd_note(count: int) -> tuple[Note, ...]:
     return (
         Note("odd-slices", f"{text} than the rest, and {'were' if count > 1 else 'was'} left out"),
     )
+
+
+def _aside_note(count: int) -> tuple[Note, ...]:
+    if not count:
+        return ()
+    what = "image of the series is no MR image" if count == 1 else "images are no MR images"
+    return (Note("odd-slices", f"{count} {what}, and left out"),)
 
 
 def _check_identity(series: Series) -> None:
@@ -178,7 +192,7 @@ def _geometry(frame: Frame) -> tuple[Any, ...]:
     return (frame.shape, *(None if a is None else tuple(a.ravel()) for a in arrays))
 
 
-def _split(frames: Sequence[Frame]) -> list[list[Frame]]:
+def _split(frames: Sequence[Frame]) -> list[tuple[list[Frame], tuple[Note, ...]]]:
     """Frames that may form a stack; further attributes count only where positions repeat."""
     groups: list[list[Frame]] = []
     for frame in frames:
@@ -188,16 +202,17 @@ def _split(frames: Sequence[Frame]) -> list[list[Frame]]:
                 break
         else:
             groups.append([frame])
-    split: list[list[Frame]] = []
+    split: list[tuple[list[Frame], tuple[Note, ...]]] = []
     for group in groups:
-        split += _separated(group)
+        parts, notes = _separated(group)
+        split += [(part, notes) for part in parts]
     return split
 
 
 def _belong_together(first: Frame, second: Frame) -> bool:
     if (first.shape, first.component) != (second.shape, second.component):
         return False
-    if first.image_type[2:] != second.image_type[2:] or _times(first) != _times(second):
+    if first.image_type[2:] != second.image_type[2:] or not _same_times(first, second):
         return False
     for name in ("orientation", "spacing"):
         one, other = getattr(first, name), getattr(second, name)
@@ -208,11 +223,16 @@ def _belong_together(first: Frame, second: Frame) -> bool:
     return True
 
 
-def _times(frame: Frame) -> tuple[Any, ...]:
+def _same_times(first: Frame, second: Frame) -> bool:
     """Echo and inversion times, to within what scanners round them differently by slice."""
-    echo = frame.echo_time
-    inversions = tuple(round(time) for time in frame.inversion_times)
-    return None if echo is None else round(echo, 2), frame.text("EchoNumbers"), inversions
+    if first.text("EchoNumbers") != second.text("EchoNumbers"):
+        return False
+    times = [(f.echo_time, *f.inversion_times) for f in (first, second)]
+    if len(times[0]) != len(times[1]) or (times[0][0] is None) != (times[1][0] is None):
+        return False
+    limits = (SAME_ECHO_MS, *(SAME_INVERSION_MS for _ in times[0][1:]))
+    pairs = zip(*times, limits, strict=True)
+    return all(a is None or b is None or abs(a - b) <= limit for a, b, limit in pairs)
 
 
 _SEPARATORS: tuple[Callable[[Frame], Any], ...] = (
@@ -220,21 +240,37 @@ _SEPARATORS: tuple[Callable[[Frame], Any], ...] = (
     lambda frame: frame.text("TemporalPositionIdentifier") or frame.text("TemporalPositionIndex"),
     lambda frame: frame.b_value,
     lambda frame: frame.text("StackID"),
+    lambda frame: frame.text("TriggerTime"),
 )
 """By what frames at the same places may be told apart."""
 
 
-def _separated(group: list[Frame]) -> list[list[Frame]]:
+def _separated(group: list[Frame]) -> tuple[list[list[Frame]], tuple[Note, ...]]:
     """The group, or parts of it in which no position repeats, where an attribute makes them."""
     if not _repeats(group):
-        return [group]
+        return [group], ()
     for key in _SEPARATORS:
         parts: dict[Any, list[Frame]] = {}
         for frame in group:
             parts.setdefault(key(frame), []).append(frame)
         if len(parts) > 1 and not any(_repeats(part) for part in parts.values()):
-            return list(parts.values())
-    return [group]
+            return list(parts.values()), ()
+    volumes = _by_number(group)
+    if not volumes:
+        return [group], ()
+    text = f"its {len(volumes)} volumes were told apart by the numbers of their slices alone"
+    return volumes, (Note("volumes-by-number", text),)
+
+
+def _by_number(group: list[Frame]) -> list[list[Frame]]:
+    """Volumes one after the other, where instance numbers are unique and make whole ones."""
+    numbers = [frame.number("InstanceNumber") for frame in group]
+    places = len({tuple(np.round(f.position, 3)) for f in group if f.position is not None})
+    if None in numbers or len(set(numbers)) < len(group) or len(group) % max(places, 1):
+        return []
+    ordered = sorted(group, key=lambda frame: frame.number("InstanceNumber") or 0)
+    parts = [ordered[n : n + places] for n in range(0, len(group), places)]
+    return [] if any(_repeats(part) for part in parts) else parts
 
 
 def _repeats(group: Sequence[Frame]) -> bool:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dal_fast.batch.job import Job, Outcome
+from dal_fast.batch.job import Job
 from dal_fast.dicom.files import StudyFiles, find_files
 from dal_fast.dicom.frames import header_value
+from dal_fast.dicom.geometry import FEWEST_SLICES
 from dal_fast.dicom.names import Names
-from dal_fast.dicom.outputs import sidecar_name
 from dal_fast.dicom.pixels import same_pixels
 from dal_fast.dicom.select import Selection, Verdict, select_named, select_series
 from dal_fast.dicom.series import Series, find_series
@@ -50,12 +50,14 @@ class Studies:
         studies: in the order of their UIDs.
         files: of all of them.
         names: what nothing may show.
+        whole: every series of the studies was decided about, not those alone that were named.
     """
 
     source: Path
     studies: list[Study]
     files: StudyFiles
     names: Names
+    whole: bool = True
 
     def jobs(self, out: Path) -> dict[Job, Verdict]:
         """What is to be screened; a job's path is a name alone, ``SOURCE/study-…/series-…``."""
@@ -133,7 +135,7 @@ def find_studies(
         ]
     except InputError as error:
         raise InputError(error.code, names.hide(error.message)) from None
-    return Studies(source.absolute(), studies, files, names)
+    return Studies(source.absolute(), studies, files, names, whole=not named)
 
 
 def _check_named(series: Sequence[Series], named: Sequence[str], source: Path) -> None:
@@ -179,45 +181,21 @@ def unselected(selection: Selection) -> str:
         for verdict in selection.verdicts[:_LISTED]
     ]
     more = len(selection.verdicts) - _LISTED
-    short = all(verdict.rule == Code.DICOM_FEW_SLICES for verdict in selection.verdicts)
-    hint = (
-        "give the folder that holds all images of the study"
-        if short
-        else "dal-fast dicom list shows them all; name one with --series UID"
-    )
     return (
         "no series is known to be a T1w, T2w or FLAIR scan of a brain ("
         + "; ".join(reasons)
         + (f"; {more} more" if more > 0 else "")
-        + f"); {hint}"
+        + f"); {_hint(selection.verdicts)}"
     )
 
 
-def write_tables(
-    studies: Studies, out: Path, outcomes: Sequence[Outcome], failures: Sequence[Failure]
-) -> int:
-    """Write ``scores.tsv``, ``failures.tsv`` and ``index.html``.
-
-    Args:
-        studies: that were screened.
-        out: folder of the results.
-        outcomes: of their series.
-        failures: that were known before.
-
-    Returns:
-        How many series, studies and files failed.
-
-    Raises:
-        OutputError: ``output-unwritable``, ``disk-full``.
-    """
-    from dal_fast.batch.tables import read_results, wait_for_record, write_overview
-
-    records, failed = read_results(
-        studies.source,
-        outcomes,
-        (),
-        lambda outcome: wait_for_record(outcome.folder / sidecar_name(outcome.scan.name), out),
-    )
-    rows = sorted([*failures, *failed])
-    write_overview(out, "DICOM studies", records, rows)
-    return len(rows)
+def _hint(verdicts: Sequence[Verdict]) -> str:
+    """What to do about a study of which nothing was chosen."""
+    if any(verdict.rule != Code.DICOM_FEW_SLICES for verdict in verdicts):
+        return "dal-fast dicom list shows them all; name one with --series UID"
+    if len(verdicts) >= FEWEST_SLICES and all(len(v.part.frames) == 1 for v in verdicts):
+        return (
+            "each image bears a series UID of its own: export or anonymise it again, so that the "
+            "images of a series keep one"
+        )
+    return "give the folder that holds all images of the study"

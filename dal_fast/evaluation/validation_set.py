@@ -43,6 +43,7 @@ from dal_fast.imaging.bids import collect_scans, parse_name
 from dal_fast.imaging.mask_files import find_lesion_masks
 from dal_fast.imaging.nifti import read_volume
 from dal_fast.imaging.normalise import CEILING
+from dal_fast.imaging.orientation import voxel_ml
 from dal_fast.report.index import Failure
 from dal_fast.synthesis.brains import SCANS, Brain
 from dal_fast.synthesis.sample import Sample
@@ -150,11 +151,11 @@ def patient_rows(folder: Path) -> tuple[list[SetRow], list[Failure]]:
         if name.suffix not in SCANS or mask is None:
             continue
         try:
-            lesion = read_volume(mask)
+            lesion = read_volume(mask, nonfinite="replace")
         except InputError as error:
             failures.append((name.stem, error.code, error.message))
             continue
-        ml = float((lesion.data > 0).sum() * float(np.prod(lesion.voxel_mm)) / 1000)
+        ml = float(np.count_nonzero(lesion.data > 0) * voxel_ml(lesion.affine))
         subject, files = f"sub-{name.entities['sub']}", (str(scan.absolute()), "")
         rows.append(
             SetRow(

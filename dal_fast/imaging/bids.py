@@ -27,6 +27,18 @@ _NOT_SCANS = frozenset(
     ("mask", "brainmask", "seg", "dseg", "aseg", "probseg", "label", "labels", "lesion", "roi",
      "gt", "groundtruth")
 )  # fmt: skip
+_OTHER_IMAGES = frozenset(
+    (
+        "bold", "boldref", "cbv", "sbref", "phase", "dwi", "dwiref", "ADC", "FA", "trace", "colFA",
+        "S0map", "expADC", "asl", "m0scan", "epi", "fieldmap", "magnitude", "magnitude1",
+        "magnitude2", "phase1", "phase2", "phasediff", "pet", "T1map", "T2map", "T2starmap",
+        "R1map", "R2map", "R2starmap", "PDmap", "MTRmap", "MTsat", "MTVmap", "MWFmap", "Chimap",
+        "M0map", "PDT2map", "T1rho", "FLASH", "MP2RAGE", "MESE", "MEGRE", "VFA", "IRT1", "MPM",
+        "MTS", "MTR", "TB1DAM", "TB1EPI", "TB1AFI", "TB1TFL", "TB1RFM", "TB1SRGE", "TB1map",
+        "RB1COR", "RB1map", "angio", "swi", "SWI", "minIP", "defacemask", "xfm", "warp",
+    )
+)  # fmt: skip
+"""BIDS suffixes of images that are no structural ones, and are passed over without a word."""
 _SKIPPED_FOLDERS = frozenset(("derivatives", "sourcedata", "code"))
 _DESCRIPTION = "dataset_description.json"
 _ENTITIES = {"sub": "participant", "ses": "session", "suffix": "suffix"}
@@ -213,16 +225,19 @@ def find_scans(folder: str | Path) -> FoundScans:
 
 
 def _why_no_scan(path: Path) -> str | None:
-    """Of a NIfTI file that is no scan but is named nearly as one: not magnitude, or ``_T1.nii``."""
+    """Of a NIfTI file that is no scan by its name but may be one: not magnitude, or ``_T1.nii``."""
     name = parse_name(path)
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return None
     if name.suffix in STRUCTURAL:
         part = name.entities.get("part")
         return f"it is no magnitude image (part-{part})" if part in NOT_MAGNITUDE else None
-    near = (name.suffix or "").lower().removesuffix("w")
+    if name.suffix is None or name.suffix in _OTHER_IMAGES | _NOT_SCANS:
+        return None
+    near = name.suffix.lower().removesuffix("w")
     suffix = next((s for s in sorted(STRUCTURAL) if s.lower().removesuffix("w") == near), None)
-    return suffix and f"its suffix is no BIDS suffix; is it meant to be {suffix}?"
+    meant = suffix or "T1w, T2w or FLAIR"
+    return f"its suffix {name.suffix} is no BIDS suffix; is it meant to be {meant}?"
 
 
 def _files(

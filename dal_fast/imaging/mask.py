@@ -34,7 +34,7 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.mask_files import mask_files
 from dal_fast.imaging.morphology import Bool, empty_slices, largest_component_filled
 from dal_fast.imaging.nifti import Volume, read_volume
-from dal_fast.imaging.orientation import Note
+from dal_fast.imaging.orientation import Note, voxel_ml
 
 FULLEST_VIEW, LARGEST_BRAIN_ML, ROUGHEST_BRAIN = 0.7, 2300.0, 0.5
 """Limits of a stripped brain's non-zero voxels, see the table above."""
@@ -229,7 +229,7 @@ def _brain_of(mask: Volume) -> Bool:
     inside = mask.data > 0.5
     if not inside.any():
         raise InputError(Code.MASK_EMPTY, f"no voxel of the mask {mask.path} is above 0.5")
-    millilitres = int(np.count_nonzero(inside)) * float(np.prod(mask.voxel_mm)) / 1000
+    millilitres = int(np.count_nonzero(inside)) * voxel_ml(mask.affine)
     if millilitres > LARGEST_MASK_ML:
         raise InputError(
             Code.MASK_TOO_LARGE,

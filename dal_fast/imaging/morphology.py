@@ -94,11 +94,26 @@ def largest_component_filled(mask: Bool) -> Bool:
     """
     box = bounding_box(mask)
     labels = _components(mask[box].T)  # scans are in Fortran order: transposed, C
-    largest = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
-    empty = _components(np.pad(~largest, 1, constant_values=True))
+    beyond = np.ones([side + 2 for side in labels.shape], bool)
+    inner = (slice(1, -1),) * 3
+    np.not_equal(labels, _largest(labels), out=beyond[inner])
+    empty = _components(beyond)
     out = np.zeros(mask.shape, bool, order="F")
-    out[box] = (empty != empty[0, 0, 0])[1:-1, 1:-1, 1:-1].T
+    np.not_equal(empty[inner], empty[0, 0, 0], out=out[box].T)
     return out
+
+
+def _largest(labels: NDArray[np.int32]) -> int:
+    """The label of most voxels, 0 apart; the lowest of several.
+
+    One that more than half of the voxels have is found from a few of them: counting all labels
+    takes a third of the time that filling the holes takes.
+    """
+    few = np.bincount(labels[::4, ::4, ::4].ravel(), minlength=2)
+    label = 1 + int(few[1:].argmax())
+    if 2 * np.count_nonzero(labels == label) > np.count_nonzero(labels):
+        return label
+    return 1 + int(np.bincount(labels.ravel())[1:].argmax())
 
 
 def _components(mask: Bool) -> NDArray[np.int32]:

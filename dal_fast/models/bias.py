@@ -23,9 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dal_fast.imaging.morphology import dilate
 from dal_fast.models import fixed
-from dal_fast.ops import remove_small
 
 FEWEST = 200
 """Voxels below which there is no telling."""
@@ -33,13 +31,13 @@ _ODD, _ODD_LATER, _THIRD, _ODD_THIRD = 0.02, 0.005, 0.003, 0.01
 """Ridges, in shares of the voxels' weight: of odd terms in the first fit and in later ones, of
 terms of third degree, and of those that are odd too."""
 _REFITS = 3
+_STRONG = 0.15
 _ENOUGH = 4000  # voxels for twenty terms
 _TUKEY = 4.0  # residuals beyond this many sigmas have no say
 _LARGEST = 1.1  # of the log field, and 1.6 of a voxel's own log ratio
 _LARGEST_RATIO = 1.6
-_STANDS_OUT = 2.5  # robust SD of the smoothed log residual
-_SMALLEST_CLUSTER = 8  # sampled voxels, 0.5 mL where every second voxel of 2 mm is sampled
-_MOST = 0.6  # of the brain that may be left out
+_STANDS_OUT = (2.0, 3.0)  # robust SDs of the smoothed log residual: has its full say, has none
+_MOST = (0.5, 0.75)  # of the brain left out: up to the first all of it is, from the second on nothing
 CERTAIN = 0.8  # probability from which a voxel counts for its tissue's mean
 KEEP_MADS = 2.5  # voxels further from the tissue's median than this do not count
 _FEWEST_CERTAIN = 20  # voxels of a tissue that a mean is taken of
@@ -170,21 +168,16 @@ def bias_field(x: Tensor, p: Tensor, inside: Tensor, step: int) -> Field:
         step: every how manieth voxel along each axis is looked at.
     """
     samples = _Samples.of(x, p, inside, step)
-    kept = samples.inside
-    coefficients = _fit(samples, 2, kept, torch.zeros_like(samples.values), rounds=2)
+    say = samples.inside.to(x.dtype)
+    coefficients = _fit(samples, 2, say, torch.zeros_like(samples.values), rounds=2)
     coefficients = _as_cubic(coefficients)
-    going = torch.ones_like(kept[:, :1])
-    count = samples.inside.sum(1, keepdim=True).clamp_min(1)
     for _ in range(_REFITS):
         log_field = samples.field(coefficients, 3, step).flatten(1)
-        keep = samples.inside & ~_stands_out(samples, log_field, kept)
-        going = going & (keep.sum(1, keepdim=True) / count >= 1 - _MOST)
-        kept = torch.where(going, keep, kept)
-        fitted = _fit(samples, 3, kept, log_field, rounds=1)
-        coefficients = torch.where(going, fitted, coefficients)
+        say = _say(samples, log_field, say)
+        coefficients = _fit(samples, 3, say, log_field, rounds=1)
     field = samples.field(coefficients, 3, 1).exp()
     mean = fixed.masked_mean(field.flatten(1), inside.flatten(1))
-    left_out = (samples.inside & ~kept).view(-1, *samples.shape)
+    left_out = (samples.inside & (say < 0.5)).view(-1, *samples.shape)
     return Field(field / mean.view(-1, 1, 1, 1), _enlarged(left_out, step, x.shape[1:]))
 
 
@@ -203,34 +196,45 @@ def _as_cubic(quadratic: Tensor) -> Tensor:
     return torch.cat(rows, dim=1)
 
 
-def _used(inside: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Which voxels a fit looks at: indices ``(N, CAPACITY)``, and bool, whether each is kept.
+def _used(inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Which voxels a fit looks at: indices ``(N, CAPACITY)``, and bool, whether each is one.
 
     Of the brain's voxels all, or evenly spaced ones, as many as
-    ``inside[:: max(1, len(inside) // ENOUGH)]`` holds, fewer than ``2 ENOUGH``. Where they lie does
-    not depend on what is kept: else a voxel more or less would exchange all those after it.
+    ``inside[:: max(1, len(inside) // ENOUGH)]`` holds, fewer than ``2 ENOUGH``.
     """
     total = inside.sum(1, keepdim=True)
     stride = (total // _ENOUGH).clamp_min(1)
     rank = torch.arange(_CAPACITY, device=inside.device) * stride
     index = torch.searchsorted(inside.cumsum(1), rank + 1).clamp_max(inside.shape[1] - 1)
-    return index, (rank < total) & kept.gather(1, index)
+    return index, rank < total
 
 
-def _fit(samples: _Samples, degree: int, kept: Tensor, log_field: Tensor, rounds: int) -> Tensor:
-    """Coefficients ``(N, T)``: means and field in turn, from ``log_field (N, V)`` on."""
-    index, valid = _used(samples.inside, kept)
+def _fit(samples: _Samples, degree: int, say: Tensor, log_field: Tensor, rounds: int) -> Tensor:
+    """Coefficients ``(N, T)``: means and field in turn, from ``log_field (N, V)`` on.
+
+    Args:
+        samples: of the scans.
+        degree: of the polynomial.
+        say: weight of every voxel, ``(N, V)``; medians are taken of those with half of it.
+        log_field: of the field before.
+        rounds: of means and field.
+    """
+    index, valid = _used(samples.inside)
     values, log_field = samples.values.gather(1, index), log_field.gather(1, index)
+    say = say.gather(1, index) * valid
+    valid = say > 0.5
     tissues = samples.shares.shape[1]
     shares = samples.shares.gather(2, index[:, None].expand(-1, tissues, -1))
     basis = samples.terms(index, degree)
     ridge = fixed.constants(_ridges(degree), basis.new_empty((), dtype=torch.float64))
     for _ in range(rounds):
         means = robust_means(values * (-log_field).exp(), shares, valid)
-        healthy = torch.einsum("nk,nkv->nv", means, shares) * valid
+        healthy = torch.einsum("nk,nkv->nv", means, shares)
         ratio = (values.clamp_min(1e-12) / healthy.clamp_min(1e-3)).log()
         ratio = ratio.clamp(-_LARGEST_RATIO, _LARGEST_RATIO)
-        solved = _solve(basis, ratio, healthy, valid, ridge)
+        spread = fixed.masked_mean(log_field.square(), valid) - fixed.masked_mean(log_field, valid).square()
+        eased = ridge / (1 + spread[:, None].clamp_min(0).double() / _STRONG**2)
+        solved = _solve(basis, ratio, healthy * say, valid, eased)
         log_field = torch.einsum("nvt,nt->nv", basis, solved).clamp(-_LARGEST, _LARGEST)
         log_field = log_field - fixed.masked_mean(log_field, valid)[:, None]
     return solved
@@ -249,13 +253,13 @@ def _ridge(term: tuple[int, int, int], first: bool) -> float:
     return _THIRD if third else 0.0
 
 
-def _solve(basis: Tensor, ratio: Tensor, healthy: Tensor, valid: Tensor, ridge: Tensor) -> Tensor:
+def _solve(basis: Tensor, ratio: Tensor, first: Tensor, valid: Tensor, ridge: Tensor) -> Tensor:
     """Coefficients c of ``ratio ~ basis @ c``, ``(N, T)``, by Tukey's biweight.
 
     A voxel counts for as much as its tissue is bright, because noise makes the logarithm of dark
     ones uncertain.
     """
-    weight, penalty = healthy, torch.diag(ridge + 1e-7)
+    weight, penalty = first, torch.diag_embed(ridge + 1e-7)
     for _ in range(4):
         weighted = basis * weight[..., None]
         normal = (weighted.mT @ basis).double()
@@ -264,14 +268,20 @@ def _solve(basis: Tensor, ratio: Tensor, healthy: Tensor, valid: Tensor, ridge: 
         c = fixed.solve_positive(normal, right).to(basis.dtype)
         residual = ratio - torch.einsum("nvt,nt->nv", basis, c)
         sigma = fixed.masked_spread(residual, valid).clamp_min(1e-3)[:, None]
-        weight = healthy * (1 - (residual / (_TUKEY * sigma)).square()).clamp_min(0).square()
+        weight = first * (1 - (residual / (_TUKEY * sigma)).square()).clamp_min(0).square()
     return c
 
 
-def _stands_out(samples: _Samples, log_field: Tensor, kept: Tensor) -> Tensor:
-    """Bool ``(N, V)``: in or beside a cluster that the tissue and this field do not explain."""
+def _say(samples: _Samples, log_field: Tensor, before: Tensor) -> Tensor:
+    """Weight ``(N, V)`` of every voxel: less in and beside a cluster that the tissue and this field
+    do not explain, the less the further it stands out.
+
+    Nothing here is decided, so that rounding in the tissue moves a field by rounding. A cluster is
+    what holds a cube of two samples a side, 0.5 mL where every second voxel of 2 mm is sampled: a
+    grey-scale opening.
+    """
     values, shares = samples.values * (-log_field).exp(), samples.shares
-    means = robust_means(values, shares, kept)
+    means = robust_means(values, shares, before > 0.5)
     healthy = torch.einsum("nk,nkv->nv", means, shares)
     residual = (values.clamp_min(0.02) / healthy.clamp_min(0.05)).log() * (1 - shares[:, 0])
     inside = samples.inside
@@ -279,6 +289,11 @@ def _stands_out(samples: _Samples, log_field: Tensor, kept: Tensor) -> Tensor:
     total, count = fixed.smoothed(both.view(-1, 2, *samples.shape)).flatten(2).unbind(1)
     mean = total / count.clamp_min(0.3)
     sigma = fixed.masked_spread(mean, inside).clamp_min(0.01)[:, None]
-    high = (mean.abs() > _STANDS_OUT * sigma) & inside
-    clusters = remove_small(high.view(-1, 1, *samples.shape), _SMALLEST_CLUSTER, connectivity=6)
-    return dilate(clusters, 1).flatten(1)
+    first, last = _STANDS_OUT
+    high = ((mean.abs() / sigma - first) / (last - first)).clamp(0, 1) * inside
+    cubes = -F.max_pool3d(F.pad(-high.view(-1, 1, *samples.shape), 6 * (1,)), 2, 1)
+    near = F.max_pool3d(F.pad(cubes, 6 * (1,)), 4, 1).flatten(1)
+    share = near.masked_fill(~inside, 0).sum(1) / inside.sum(1).clamp_min(1)
+    first, last = _MOST
+    credible = ((last - share) / (last - first)).clamp(0, 1)
+    return (1 - near * credible[:, None]) * inside

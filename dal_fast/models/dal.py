@@ -19,7 +19,7 @@ from dal_fast.models.config import DALConfig
 from dal_fast.models.evidence import TissueEvidence, combine
 from dal_fast.models.model import Model, brain_pads
 from dal_fast.models.networks import Decoder, ModalityEncoder
-from dal_fast.models.recouple import closed_form
+from dal_fast.models.recouple import closed_form, without_field
 from dal_fast.models.residual_head import (
     PATCH,
     ResidualHead,
@@ -161,13 +161,13 @@ class DAL(Model):
 
     def recouple(self, x: Tensor, mask: Tensor, logits: Tensor) -> DALOutput:
         """All that follows E_A, so that another runtime may serve the logits."""
-        config, x = self.config, x.clamp_max(CEILING)
+        config, wide, x = self.config, x, x.clamp_max(CEILING)
         p = probabilities(logits, mask)
         anatomy = anatomy_image(logits, config.levels, mask)
         edges = canny3d(anatomy, config.canny_sigma, config.canny_low, config.canny_high, mask)
         bias = None
         if config.recoupler == "closed_form":
-            fit = closed_form(x, p, mask)
+            fit = closed_form(wide, p, mask)
             image, bias = fit.image, fit.bias
         elif config.recoupler == "film":
             code = self.part("restorer")(edges.to(x.dtype))
@@ -175,12 +175,13 @@ class DAL(Model):
         else:
             code = self.part("restorer")(edges.to(x.dtype))
             p = self.part("head")(code).softmax(dim=1) * mask
-            fit = closed_form(x, p, mask)
+            fit = closed_form(wide, p, mask)
             image, bias = fit.image, fit.bias
         fluid = self.fluid(p, mask)
         evidence = None
         if "residual_head" in self.parts:
-            logit = self.part("residual_head")(residual_evidence(x, image, p, fluid, mask))
+            even = (x, image) if bias is None else without_field(wide, image, bias)
+            logit = self.part("residual_head")(residual_evidence(*even, p, fluid, mask))
             evidence = abnormal_probability(logit, mask)
         return DALOutput(logits, p, anatomy, edges, image, fluid, evidence, bias)
 

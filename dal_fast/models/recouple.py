@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dal_fast.imaging.normalise import CEILING
 from dal_fast.models.bias import FEWEST, bias_field, robust_means
 from dal_fast.ops import _image_stages as stages
 
@@ -42,7 +43,7 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
     """Recouple each scan of a batch, in the scan's own precision also under autocast.
 
     Args:
-        x: scan, ``(N, 1, D, H, W)``; voxels at or below 0 are taken as outside the field of view.
+        x: scan, not cut off, ``(N, 1, D, H, W)``; voxels at or below 0 are taken as outside the field of view.
         p: tissue probabilities, ``(N, K, D, H, W)``.
         mask: brain, bool ``(N, 1, D, H, W)``.
     """
@@ -50,6 +51,21 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
         return TissueFit(*stages.closed_form(x, p, mask))
     with torch.autocast(x.device.type, enabled=False):  # normal equations need every digit
         return _by_torch(x[:, 0], p, mask[:, 0])
+
+
+def without_field(x: Tensor, phi: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """The scan and phi without the bias field, the scan cut off at ``CEILING``.
+
+    They are compared so: with the field, a residual is b times as large as the tissue's, and what
+    is cut off at the coil's bright side looks like a dark lesion.
+
+    Args:
+        x: scan, not cut off, ``(N, 1, D, H, W)``.
+        phi: of :func:`closed_form`, the same shape.
+        bias: of :func:`closed_form`, the same shape; 0 where it was not estimated.
+    """
+    field = torch.where(bias > 0, bias, 1.0)
+    return (x / field).clamp_max(CEILING), phi / field
 
 
 def _by_torch(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:

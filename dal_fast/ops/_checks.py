@@ -71,7 +71,12 @@ def check_mask(mask: Tensor | None, x: Tensor, name: str = "mask") -> None:
     check_dense(mask, name)
     want = (x.shape[0], 1, *x.shape[2:])
     if tuple(mask.shape) != want:
-        raise InputError(Code.MASK_SHAPE, f"{name} must be {want}, not {tuple(mask.shape)}")
+        one_for_all = tuple(mask.shape) == (1, *want[1:])
+        hint = f"; one for all volumes: {name}.expand({want[0]}, -1, -1, -1, -1)"
+        raise InputError(
+            Code.MASK_SHAPE,
+            f"{name} must be {want}, not {tuple(mask.shape)}{hint if one_for_all else ''}",
+        )
     if mask.device != x.device:
         raise InputError(Code.MASK_DEVICE, f"{name} is on {mask.device}, the volume on {x.device}")
 

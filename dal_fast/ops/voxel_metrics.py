@@ -158,8 +158,13 @@ class VoxelMetrics:
         The result is the same, bit for bit, as if one worker had seen all volumes.
 
         Raises:
-            InputError: different ``bins`` or ``fprs``; a case that both have seen.
+            InputError: ``value`` for anything but a :class:`VoxelMetrics`; different ``bins`` or
+                ``fprs``; a case that both have seen.
         """
+        if not isinstance(other, VoxelMetrics):
+            raise InputError(
+                Code.VALUE, f"merge adds another VoxelMetrics, not {type(other).__name__}"
+            )
         if (self.bins, self.fprs) != (other.bins, other.fprs):
             raise InputError(
                 Code.BINS,

@@ -42,7 +42,8 @@ def basis_card(result: Result, box: Box, peak: NDArray[np.float64]) -> str:
         low, high = _range(result.bias)
         facts["bias field"] = f"{low:.2f} to {high:.2f} of its mean in most of the brain"
         picture = _picture(result.bias, box, peak)
-    return card("What the map rests on", pairs(facts) + picture)
+    beside = f'<div class="beside"><div>{pairs(facts)}</div><div>{picture}</div></div>'
+    return card("What the map rests on", beside if picture else pairs(facts))
 
 
 def _range(bias: Image) -> tuple[float, float]:
@@ -56,7 +57,7 @@ def _picture(bias: Image, box: Box, peak: NDArray[np.float64]) -> str:
     pixels = colour.grey(sample(bias, plane(AXIAL, peak, box)), colour.Window(_WHITE))
     height, width = pixels.shape[:2]
     return (
-        f'<figure style="max-width:180px;margin-top:10px"><img src="{data_uri(pixels)}" '
+        f'<figure style="max-width:180px"><img src="{data_uri(pixels)}" '
         f'width="{width}" height="{height}" alt="bias field, axial"></figure>'
         f'<p class="notice">Bias field: middle grey is 1, white is {_WHITE:.0f}.</p>'
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dal_fast.imaging.orientation import position_in_words
 from dal_fast.report import colour
+from dal_fast.report.advice import advice_card, mask_in_doubt
 from dal_fast.report.basis import basis_card
 from dal_fast.report.colour import Window
 from dal_fast.report.html import NOTICE, card, document, fact, pairs
@@ -48,20 +49,19 @@ def scan_pictures(result: Result) -> tuple[str, NDArray[np.uint8]]:
     box, peak = world_box(result.brain_mask), peak_of(result)
     window = scan_window(result.scan, result.brain_mask)
     thumbnail = _anomaly(result, plane(AXIAL, peak, box), window)[::2, ::2]
-    page = document(
-        f"{result.name}: anomaly report",
-        "\n".join(
-            [
-                _header(result),
-                card("Where the anomaly map is highest", _panels(result, box, peak, window)),
-                _outline(result, window),
-                card("Axial slices, from inferior to superior", _strip(result, box, window)),
-                basis_card(result, box, peak),
-                _details(result),
-            ]
-        ),
-    )
-    return page, thumbnail
+    panels = _panels(result, box, peak, window)
+    where = card("Where the anomaly map is highest", panels, _regions(result, peak))
+    slices = card("Axial slices, from inferior to superior", _strip(result, box, window))
+    outline = _outline(result, window)
+    doubtful = mask_in_doubt(result)
+    cards = [
+        _header(result),
+        advice_card(result),
+        *([outline, where, slices] if doubtful else [where, slices, outline]),
+        basis_card(result, box, peak),
+        _details(result),
+    ]
+    return document(f"{result.name}: anomaly report", "\n".join(cards)), thumbnail
 
 
 def plane_pictures(result: Result) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
@@ -93,7 +93,11 @@ def _header(result: Result) -> str:
     count = len(result.regions)
     brain_ml = result.brain["VolumeML"]
     facts = [
-        fact(f"{result.score:.3f}", "anomaly score", "score"),
+        fact(
+            f"{result.score:.3f}",
+            f"anomaly score; the threshold is {result.threshold:.3g}",
+            "score" if result.score >= result.threshold else "",
+        ),
         fact(
             f"{result.volume_ml:.1f} mL", f"above the threshold, {count} region{'s' * (count != 1)}"
         ),
@@ -125,8 +129,7 @@ def _panels(result: Result, box: Box, peak: NDArray[np.float64], window: Window)
         share = here.shape[1] / widest  # one scale, in mm, for all three views
         for name, pixels in pictures.items():
             cells.append(_figure(pixels, letters, f"{name}, {view.name}", cross, share))
-    where = f"<p>The map is highest at {position_in_words(peak.tolist(), result.side_known)}.</p>"
-    return f'<div class="panels of{count}">{"".join(cells)}</div>\n{_legend(result)}\n{where}'
+    return f'<div class="panels of{count}">{"".join(cells)}</div>\n{_legend(result)}'
 
 
 def _letters(view: View, side_known: bool) -> tuple[str, ...]:
@@ -254,7 +257,6 @@ def _brain_facts(brain: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _details(result: Result) -> str:
     cards = [
-        card("Regions above the threshold", _regions(result)),
         card("Parameters", pairs(_parameters(result))),
         card("Source", pairs({**result.source, **_grid(result.scan)})),
     ]
@@ -276,10 +278,12 @@ def _grid(scan: Image) -> dict[str, str]:
     }
 
 
-def _regions(result: Result) -> str:
+def _regions(result: Result, peak: NDArray[np.float64]) -> str:
+    """Where the map is highest, and the regions above the threshold by their peaks."""
     regions = result.regions
+    where = f"The map is highest at {position_in_words(peak.tolist(), result.side_known)}."
     if not regions:
-        return "<p>No region is above the threshold.</p>"
+        return f"<p>{where} No region is above the threshold.</p>"
     rows = "".join(
         f'<tr><td class="n">{r.volume_ml:.2f}</td><td class="n">{r.peak:.3f}</td>'
         f"<td>{result.place_in_words(r)}</td></tr>"
@@ -288,7 +292,8 @@ def _regions(result: Result) -> str:
     more = len(regions) - _LISTED_REGIONS
     rest = f'<p class="notice">and {more} more</p>' if more > 0 else ""
     return (
-        '<div class="wide"><table><thead><tr><th class="n">mL</th><th class="n">peak</th>'
+        f'<p>{where}</p><div class="wide regions"><table><thead><tr><th class="n">mL</th>'
+        '<th class="n">peak</th>'
         "<th>where the peak is</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>{rest}"
     )

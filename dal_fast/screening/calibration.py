@@ -111,8 +111,8 @@ class Evidence:
 
     Attributes:
         x, phi, p, mask, fluid: as of :func:`dal_fast.screening.scoring.anomaly_score`.
+            The first two are without the bias field where the model estimates one.
         abnormal: probability of an abnormal voxel, by the model's head; None without one.
-        bias: the scan's bias field; None where the model estimates none.
     """
 
     x: Tensor
@@ -121,14 +121,10 @@ class Evidence:
     mask: Tensor
     fluid: Tensor
     abnormal: Tensor | None = None
-    bias: Tensor | None = None
 
     def looks_like(self) -> str:
-        """The contrast that the intensities suggest, without their bias."""
-        x, phi = self.x, self.phi
-        if self.bias is not None:
-            x, phi = x / self.bias.clamp_min(0.1), phi / self.bias.clamp_min(0.1)
-        return guess_contrast(x, phi, self.p, self.fluid, self.mask)
+        """The contrast that the intensities suggest."""
+        return guess_contrast(self.x, self.phi, self.p, self.fluid, self.mask)
 
     def spread(self) -> Tensor:
         """The residual's usual spread."""

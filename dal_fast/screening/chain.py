@@ -18,10 +18,11 @@ from typing import Any
 from dal_fast import arrays, context, embedding
 from dal_fast.context import _C
 from dal_fast.errors import Code, RuntimeUnavailable, error_of
-from dal_fast.screening.settings import CONTRASTS, Settings
+from dal_fast.screening.settings import BFLOAT16, CONTRASTS, Settings
 from dal_fast.weights import weights_sha256
 
-RUNTIME = "openvino"
+RUNTIMES = ("openvino", BFLOAT16)
+"""Engines of ``dal_options`` by the names that they have here, too."""
 _MEMORY = 5  # DAL_MEMORY of dal_fast.h
 
 
@@ -32,7 +33,7 @@ def why_not(settings: Settings) -> str | None:
     """
     checks = (
         (settings.weights == "default", "the weights are not the default ones"),
-        (settings.runtime in ("auto", RUNTIME), f"the runtime is {settings.runtime}"),
+        (settings.runtime in ("auto", *RUNTIMES), f"the runtime is {settings.runtime}"),
         (settings.device in ("auto", "cpu"), f"the device is {settings.device}"),
         (settings.score == "auto", "a score was named"),
         (settings.median is None, "a median filter was named"),
@@ -70,8 +71,16 @@ def _may_have_gpu() -> bool:
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 < count.value
 
 
-def open_chain() -> _C.Chain:
+def engine_of(runtime: str) -> str:
+    """The engine that runs the networks, of those that the chain has."""
+    return RUNTIMES[0] if runtime == "auto" else runtime
+
+
+def open_chain(runtime: str = "auto") -> _C.Chain:
     """The default bundle, opened; its networks are compiled when they are needed.
+
+    Args:
+        runtime: ``"auto"`` or one of :data:`RUNTIMES`.
 
     Raises:
         RuntimeUnavailable: ``runtime-unavailable``, also where the packaged bundle is not that of
@@ -81,6 +90,7 @@ def open_chain() -> _C.Chain:
     with chain_errors():
         chain = _C.Chain(
             bundle=bundle.read_bytes(),
+            engine=engine_of(runtime),
             engine_path=str(embedding.engine_folder()),
             threads=context.threads(),
         )
@@ -111,12 +121,13 @@ class Opening:
     """A chain that is being opened, and its networks compiled, in a thread of its own.
 
     Args:
+        runtime: see :func:`open_chain`.
         screening: compile the networks that screen.
         extraction: compile the one that extracts brains, too.
     """
 
-    def __init__(self, screening: bool, extraction: bool) -> None:
-        self._parts = screening, extraction
+    def __init__(self, runtime: str, screening: bool, extraction: bool) -> None:
+        self._runtime, self._parts = runtime, (screening, extraction)
         self._chain: _C.Chain | None = None
         self._error: Exception | None = None
         self._wanted = threading.Event()
@@ -126,7 +137,7 @@ class Opening:
     def _open(self) -> None:
         screening, extraction = self._parts
         try:
-            self._chain = chain = open_chain()
+            self._chain = chain = open_chain(self._runtime)
             with chain_errors():
                 chain.load(extraction=False, screening=screening)
                 if extraction and not self._wanted.is_set():
@@ -158,6 +169,7 @@ def open_early(
         settings: of :class:`dal_fast.screening.settings.Settings`.
         screening, extraction: see :class:`Opening`.
     """
-    if not (source.is_file() or source.is_dir()) or why_not(Settings(**settings)) is not None:
+    asked = Settings(**settings)
+    if not (source.is_file() or source.is_dir()) or why_not(asked) is not None:
         return None
-    return Opening(screening, extraction)
+    return Opening(asked.runtime, screening, extraction)

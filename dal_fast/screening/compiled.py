@@ -22,10 +22,11 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.brain_shape import shape_clauses
 from dal_fast.imaging.mask import BrainMask, MaskQuality
 from dal_fast.imaging.nifti import Volume
-from dal_fast.imaging.noisy_background import has_noisy_background, quiet_background
+from dal_fast.imaging.noisy_background import quiet_background
 from dal_fast.imaging.normalise import CEILING
+from dal_fast.imaging.orientation import Note
 from dal_fast.screening.brain_verdict import doubts, hopeless, not_found
-from dal_fast.screening.chain import RUNTIME, chain_errors
+from dal_fast.screening.chain import chain_errors, engine_of
 from dal_fast.screening.contrast import GUESSED, known_contrast
 from dal_fast.screening.qc import quality_flags, shape_flags
 from dal_fast.screening.result import Image, Region, Result
@@ -59,7 +60,10 @@ class CompiledChain:
 
     def extract(self, volume: Volume) -> BrainMask:
         """As :meth:`dal_fast.screening.brain_extraction.BrainExtractor.extract`."""
-        volume, notes = quiet_background(volume)
+        return self.extract_quiet(*quiet_background(volume))
+
+    def extract_quiet(self, volume: Volume, notes: tuple[Note, ...]) -> BrainMask:
+        """The brain of what :func:`quiet_background` gave; its notes come first."""
         mask, _ = self.run(volume, None, brain_only=True)
         return replace(mask, notes=notes + mask.notes)
 
@@ -130,14 +134,18 @@ class CompiledScreener:
         self.chain = CompiledChain(chain)
         given = settings.brain == "given"
         extractor = {} if given else {"brain_weights_sha256": weights_sha256("brain")}
-        self.parameters = settings.parameters(self.chain.voxel_mm, RUNTIME, "cpu", extractor)
+        self.parameters = settings.parameters(
+            self.chain.voxel_mm, engine_of(settings.runtime), "cpu", extractor
+        )
 
     def screen_scan(self, scan: Scan | Head) -> Result:
         """Screen a scan, or a head, whose brain is extracted on the way."""
         known = known_contrast(scan, self.settings.contrast)
         name = None if known is None else known.name
-        if isinstance(scan, Head) and (scan.nonzero or has_noisy_background(scan.volume)):
-            scan = scan.with_brain(self.chain.extract(scan.volume), scan.timings)
+        if isinstance(scan, Head):
+            quiet, notes = quiet_background(scan.volume)
+            if scan.nonzero or notes:
+                scan = scan.with_brain(self.chain.extract_quiet(quiet, notes), scan.timings)
         given = scan.mask if isinstance(scan, Scan) else None
         mask, found = self.chain.run(scan.volume, given, name, self.settings.threshold)
         if isinstance(scan, Head):

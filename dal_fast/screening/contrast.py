@@ -59,10 +59,14 @@ def known_contrast(scan: Scan | Head, told: str | None) -> KnownContrast | None:
         scan: with its file's name, and what its header says.
         told: by the caller.
     """
-    suffix = parse_name(scan.volume.path).suffix
-    for name, source in zip((told, suffix, scan.contrast), SOURCES, strict=False):
-        if name in CONTRASTS:
-            return KnownContrast(str(name), source)
+    name = parse_name(scan.volume.path)
+    last = name.stem.rpartition("_")[2]  # of a name that is not BIDS: patient_FLAIR
+    option, file_name, header, _ = SOURCES
+    for said, source in (
+        (told, option), (name.suffix, file_name), (scan.contrast, header), (last, file_name)
+    ):  # fmt: skip
+        if said in CONTRASTS:
+            return KnownContrast(str(said), source)
     return None
 
 

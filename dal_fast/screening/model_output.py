@@ -11,6 +11,7 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.morphology import erode
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.models import AnyModel, AnyOutput, Autoencoder, DALOutput
+from dal_fast.models.recouple import without_field
 from dal_fast.screening.calibration import (
     COMBINED,
     AnomalyMap,
@@ -39,6 +40,8 @@ class ModelOutput:
 
     Attributes:
         image: normalised scan in [0, 1], ``(1, 1, D, H, W)``.
+        even, even_phi: scan and pseudo-healthy image as they are compared, without the bias field
+            where the model estimates one, the same shape.
         field_of_view: where the scan is evaluated, bool, the same shape.
         prediction: what the model returned.
         contrast: that the model was trained on; None for DAL, which takes any.
@@ -46,6 +49,8 @@ class ModelOutput:
     """
 
     image: Tensor
+    even: Tensor
+    even_phi: Tensor
     field_of_view: Tensor
     prediction: AnyOutput
     contrast: str | None
@@ -58,18 +63,21 @@ class ModelOutput:
         """The output of ``model``, with the field of view that the model covers.
 
         Args:
-            image: normalised scan, ``(1, 1, D, H, W)``; cut off at 1.
+            image: normalised scan, ``(1, 1, D, H, W)``, not cut off.
             field_of_view: where it has signal inside the brain, bool, the same shape.
             prediction: of ``model`` for ``image``.
             model: an autoencoder is not evaluated at the edge of the brain, see ``EDGE_MM``.
         """
-        image, usual = image.clamp_max(CEILING), usual_score(model)
+        wide, image, usual = image, image.clamp_max(CEILING), usual_score(model)
+        even = image, prediction.pseudo_healthy
+        if isinstance(prediction, DALOutput) and prediction.bias is not None:
+            even = without_field(wide, even[1], prediction.bias)
         if not isinstance(model, Autoencoder):
-            return cls(image, field_of_view, prediction, None, usual)
+            return cls(image, *even, field_of_view, prediction, None, usual)
         assert not isinstance(prediction, DALOutput)
         covered = field_of_view & prediction.field_of_view
         inside = erode(covered, round(EDGE_MM / model.config.voxel_mm))
-        return cls(image, inside, prediction, model.config.contrast, usual)
+        return cls(image, *even, inside, prediction, model.config.contrast, usual)
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -81,8 +89,8 @@ class ModelOutput:
         out, where = self.prediction, self.field_of_view
         if isinstance(out, DALOutput):
             p, fluid = out.probabilities, out.fluid
-            return anomaly_score(self.image, out.pseudo_healthy, p, where, score, fluid)
-        return anomaly_score(self.image, out.pseudo_healthy, None, where, score)
+            return anomaly_score(self.even, self.even_phi, p, where, score, fluid)
+        return anomaly_score(self.even, self.even_phi, None, where, score)
 
     @property
     def evidence(self) -> Evidence:
@@ -90,13 +98,12 @@ class ModelOutput:
         out = self.prediction
         assert isinstance(out, DALOutput)
         return Evidence(
-            self.image,
-            out.pseudo_healthy,
+            self.even,
+            self.even_phi,
             out.probabilities,
             self.field_of_view,
             out.fluid,
             out.evidence,
-            out.bias,
         )
 
     def anomaly_map(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from dal_fast.screening.scan import Brain, NonFinite
 
 CONTRASTS = ("T1w", "T2w", "FLAIR")
+BFLOAT16 = "openvino-bf16"
+"""The runtime that computes the networks in bfloat16."""
 
 
 @dataclass(frozen=True)

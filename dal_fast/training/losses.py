@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from dal_fast.metrics import label_dice
 from dal_fast.models.dal import DAL
-from dal_fast.models.recouple import closed_form
+from dal_fast.models.recouple import TissueFit, closed_form, without_field
 from dal_fast.models.residual_head import residual_evidence
 from dal_fast.ops import anatomy_image, canny3d, l1_ssim_loss, onehot_ste
 from dal_fast.training.abnormality import abnormality_loss, soft_target
@@ -112,26 +112,34 @@ class DALOutputs:
     @cached_property
     def pseudo_healthy(self) -> Tensor:
         """Phi by the model's recoupler; in closed form, gradients reach the tissue maps alone."""
-        config, batch = self.model.config, self.batch
-        if config.recoupler == "film":
+        if self.model.config.recoupler == "film":
             return self.decode(self.restored_code, self.modality)
-        tissue = self.probabilities
-        if config.recoupler == "edges_closed_form":
-            logits = self.model.part("head")(self.restored_code)
-            tissue = logits.float().softmax(dim=1) * batch["mask"]
-        with torch.no_grad():
-            fitted = closed_form(batch["image"], tissue, batch["mask"])
+        tissue, fitted = self.recoupled
         with torch.autocast(tissue.device.type, enabled=False):  # bfloat16 steps by 0.002
             return torch.einsum("nk,nkdhw->ndhw", fitted.means, tissue)[:, None] * fitted.bias
 
     @cached_property
+    def recoupled(self) -> tuple[Tensor, TissueFit]:
+        """Tissue maps, and what the closed form makes of them, which rests."""
+        batch, tissue = self.batch, self.probabilities
+        if self.model.config.recoupler == "edges_closed_form":
+            logits = self.model.part("head")(self.restored_code)
+            tissue = logits.float().softmax(dim=1) * batch["mask"]
+        with torch.no_grad():
+            return tissue, closed_form(batch["seen"], tissue, batch["mask"])
+
+    @cached_property
     def abnormality(self) -> Tensor:
         """Logits of the head on residual evidence, ``(N, 1, D, H, W)``; what it sees rests."""
-        image, mask = self.batch["image"], self.batch["mask"]
+        image, mask = self.batch["seen"], self.batch["mask"]
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             tissue, phi = self.probabilities, self.pseudo_healthy * mask
             fluid = self.model.fluid(tissue, mask)
-            evidence = residual_evidence(image, phi, tissue, fluid, mask)
+            if self.model.config.recoupler == "film":
+                even = self.batch["image"], phi
+            else:
+                even = without_field(image, phi, self.recoupled[1].bias)
+            evidence = residual_evidence(*even, tissue, fluid, mask)
         evidence = evidence.contiguous(memory_format=torch.channels_last_3d)
         logits: Tensor = self.model.part("residual_head")(evidence)
         return logits.float()

@@ -7,10 +7,11 @@ namespace DAL_ISA {
 namespace {
 
 // Arrays over the samples that a fit uses, `capacity` each; shares: (tissues, capacity), basis: (kTerms,
-// ...).
+// ...). say: what each weighs; used: those with more than half, of which medians are taken.
 struct Fit {
-  float *values, *shares, *log_field, *basis;
+  float *values, *shares, *log_field, *basis, *say;
   float *corrected, *healthy, *ratio, *weight, *residual, *scratch;
+  uint8_t* used;
   int64_t count, capacity;
   void* selection;
 };
@@ -21,17 +22,16 @@ DAL_INLINE double ridge_of(Term term, bool first, const RecoupleSettings& settin
   return third ? settings.third : 0.0;
 }
 
-// Every so manieth sample, so that there are enough, if it is kept. Which they are does not depend on what
-// is kept: else a sample more or less would exchange all those after it.
-inline void choose(const Samples& s, const uint8_t* kept, const float* log_field,
+// Every so manieth sample, so that there are enough.
+inline void choose(const Samples& s, const float* say, const float* log_field,
                    const RecoupleSettings& settings, Fit& fit) {
   const int64_t every = std::max<int64_t>(1, s.count / settings.enough_to_fit);
   float *const u = fit.corrected, *const v = fit.healthy, *const w = fit.ratio;  // for the moment
   fit.count = 0;
   for (int64_t i = 0; i < s.count && fit.count < fit.capacity; i += every) {
-    if (!kept[i]) continue;
     const int64_t n = fit.count++;
     fit.values[n] = s.values[i], fit.log_field[n] = log_field[i];
+    fit.say[n] = say[i], fit.used[n] = say[i] > kHalf;
     u[n] = s.u[i], v[n] = s.v[i], w[n] = s.w[i];
     for (int64_t k = 0; k < s.tissues; ++k) fit.shares[k * fit.capacity + n] = s.shares[k * s.capacity + i];
   }
@@ -53,8 +53,7 @@ inline void evaluate(const Fit& fit, int terms, const float* coefficients, float
   }
 }
 
-// Coefficients of fit.ratio by Tukey's biweight; a voxel counts for as much as its tissue is bright,
-// because noise makes the logarithm of dark ones uncertain.
+// Coefficients of fit.ratio by Tukey's biweight, from the weights fit.healthy on.
 inline void solve_robustly(const Fit& fit, int terms, const double* ridge, float tukey, float* solution) {
   std::copy_n(fit.healthy, fit.count, fit.weight);
   for (int round = 0; round < 4; ++round) {
@@ -67,11 +66,13 @@ inline void solve_robustly(const Fit& fit, int terms, const double* ridge, float
     solve(normal, terms, solution);
     if (round == 3) return;
     evaluate(fit, terms, solution, fit.residual);
+    int64_t many = 0;
     for (int64_t i = 0; i < fit.count; ++i) {
       fit.residual[i] = fit.ratio[i] - fit.residual[i];
-      fit.scratch[i] = std::abs(fit.residual[i]);
+      if (fit.used[i]) fit.scratch[many++] = std::abs(fit.residual[i]);
     }
-    const float sigma = std::max(kMadToSigma * median_of(fit.scratch, fit.count, fit.selection, 1), 1e-3f);
+    const float spread = many ? kMadToSigma * median_of(fit.scratch, many, fit.selection, 1) : 0.f;
+    const float sigma = std::max(spread, 1e-3f);
     for (int64_t i = 0; i < fit.count; ++i) {
       const float far = fit.residual[i] / (tukey * sigma), near = std::max(1.f - far * far, 0.f);
       fit.weight[i] = fit.healthy[i] * (near * near);
@@ -79,12 +80,13 @@ inline void solve_robustly(const Fit& fit, int terms, const double* ridge, float
   }
 }
 
-// log of each value against its tissues, for this field.
+// log of each value against its tissues, for this field. A voxel counts for as much as its tissue is bright,
+// because noise makes the logarithm of dark ones uncertain.
 inline void lay_ratios(Fit& fit, int64_t tissues, const RecoupleSettings& settings) {
   float means[kMostRecoupled];
   for (int64_t i = 0; i < fit.count; ++i) fit.corrected[i] = fit.values[i] * exp_of(-fit.log_field[i]);
-  robust_means(fit.corrected, fit.shares, fit.capacity, tissues, fit.count, nullptr, settings, fit.residual,
-               fit.scratch, fit.selection, means);
+  robust_means(fit.corrected, fit.shares, fit.capacity, tissues, fit.count, fit.used, settings,
+               fit.residual, fit.scratch, fit.selection, means);
   std::fill_n(fit.healthy, fit.count, 0.f);
   for (int64_t k = 0; k < tissues; ++k)
     for (int64_t i = 0; i < fit.count; ++i) fit.healthy[i] += means[k] * fit.shares[k * fit.capacity + i];
@@ -92,26 +94,40 @@ inline void lay_ratios(Fit& fit, int64_t tissues, const RecoupleSettings& settin
   for (int64_t i = 0; i < fit.count; ++i) {
     const float ratio = log_of(fit.values[i] / std::max(fit.healthy[i], 1e-3f));
     fit.ratio[i] = std::min(std::max(ratio, -most), most);
+    fit.healthy[i] *= fit.say[i];
   }
+}
+
+// Mean of f(i) over the samples that are used.
+template <class F>
+DAL_INLINE double mean_of(const Fit& fit, F&& f) {
+  const double many = sum_of(fit.count, [&](int64_t i) { return double(fit.used[i]); });
+  const double sum = sum_of(fit.count, [&](int64_t i) { return fit.used[i] ? f(i) : 0.0; });
+  return sum / std::max(many, 1.0);
 }
 
 // Coefficients (kTerms), those beyond `terms` being 0. Means and field are found in turn, from log_field
 // on.
-inline void fit_field(const Samples& s, const uint8_t* kept, const float* log_field, int terms, int rounds,
+inline void fit_field(const Samples& s, const float* say, const float* log_field, int terms, int rounds,
                       const RecoupleSettings& settings, Fit& fit, float* coefficients) {
-  choose(s, kept, log_field, settings, fit);
+  choose(s, say, log_field, settings, fit);
   double ridge[kTerms];
-  for (int t = 0; t < terms; ++t) ridge[t] = ridge_of(kTable.at[t], terms < kTerms, settings);
   std::fill_n(coefficients, kTerms, 0.f);
   for (int round = 0; round < rounds; ++round) {
+    const double centre = mean_of(fit, [&](int64_t i) { return double(fit.log_field[i]); });
+    const double square = mean_of(fit, [&](int64_t i) {
+      const double off = fit.log_field[i] - centre;
+      return off * off;
+    });
+    const double ease = 1 + square / (settings.strong * settings.strong);
+    for (int t = 0; t < terms; ++t) ridge[t] = ridge_of(kTable.at[t], terms < kTerms, settings) / ease;
     lay_ratios(fit, s.tissues, settings);
     solve_robustly(fit, terms, ridge, settings.tukey, coefficients);
     if (round + 1 == rounds) return;
     evaluate(fit, terms, coefficients, fit.log_field);
     for (int64_t i = 0; i < fit.count; ++i)
       fit.log_field[i] = std::min(std::max(fit.log_field[i], -settings.largest), settings.largest);
-    const auto mean =
-        float(sum_of(fit.count, [&](int64_t i) { return double(fit.log_field[i]); }) / double(fit.count));
+    const auto mean = float(mean_of(fit, [&](int64_t i) { return double(fit.log_field[i]); }));
     for (int64_t i = 0; i < fit.count; ++i) fit.log_field[i] -= mean;
   }
 }

@@ -5,7 +5,7 @@
 //
 // mu_k is the robust mean of x / b in tissue k. The polynomial is fitted to log x - log sum_k p_k mu_k by
 // Tukey's weights with a ridge on terms that are odd from left to right, three times over, each time
-// without the clusters that stood out; b's mean is 1 where the scan has signal. README.md has the
+// with less weight on clusters the further they stood out; b's mean is 1 where the scan has signal. README.md has the
 // derivation.
 #pragma once
 #include <cstdint>
@@ -19,10 +19,10 @@ namespace dal {
 struct RecoupleSettings {
   int64_t fewest = 200, enough = 20000, plenty = 400000, enough_to_fit = 4000;
   double odd = 0.02, odd_later = 0.005, third = 0.003, odd_third = 0.01;
+  double strong = 0.15;
   int refits = 3;
   float tukey = 4.f, largest = 1.1f, largest_ratio = 1.6f;
-  float stands_out = 2.5f, most = 0.6f;
-  int64_t smallest_cluster = 8;
+  float full_say = 2.f, no_say = 3.f, most = 0.5f, too_much = 0.75f;
   float certain = 0.8f;
   float keep = float(2.5 * 1.4826);  // median absolute deviations from a tissue's median
 };

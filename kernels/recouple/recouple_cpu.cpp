@@ -15,8 +15,8 @@ struct Scratch {
   Samples samples;
   Fit fit;
   ClusterScratch clusters;
-  float* log_field;
-  uint8_t *kept, *keep;  // samples
+  float *log_field, *say;  // samples
+  uint8_t* kept;  // samples
   uint8_t* suspicious;  // the coarse grid
   float* distance;  // voxels
   double* sums;  // planes
@@ -53,17 +53,16 @@ Scratch scratch_of(Parts& parts, Shape shape, int64_t tissues, const RecoupleSet
            floats(used),
            floats(used),
            floats(used),
+           floats(used),
+           bytes(used),
            0,
            used,
            s.selection};
   s.distance = floats(voxels);
   ClusterScratch& c = s.clusters;
   c.residual = s.distance, c.sums = floats(voxels), c.counts = floats(voxels);
-  c.high = bytes(voxels), c.kept = bytes(voxels), c.wider = bytes(voxels);
   c.corrected = floats(n), c.certain = floats(n), c.own = floats(n), c.selection = s.selection;
-  const Components3dShape grid{1, shape.depth, shape.height, shape.width, 6};
-  c.components = bytes(components3d_workspace(grid, 1));
-  s.log_field = floats(n), s.kept = bytes(n), s.keep = bytes(n), s.suspicious = bytes(voxels);
+  s.log_field = floats(n), s.say = floats(n), s.kept = bytes(n), s.suspicious = bytes(voxels);
   s.sums = parts.take<double>(shape.depth), s.counts = parts.take<int64_t>(shape.depth);
   return s;
 }
@@ -100,15 +99,14 @@ void find_field(const Scan& scan, const RecoupleSettings& settings, Scratch& s, 
   std::fill_n(coefficients, kTerms, 0.f);
   if (samples.count == 0) return;  // a mask between the sampled planes
   std::fill_n(s.log_field, samples.count, 0.f);
+  std::fill_n(s.say, samples.count, 1.f);
   std::fill_n(s.kept, samples.count, uint8_t(1));
   count_neighbours(samples, s.clusters);
-  fit_field(samples, s.kept, s.log_field, kQuadratic, 2, settings, s.fit, coefficients);
+  fit_field(samples, s.say, s.log_field, kQuadratic, 2, settings, s.fit, coefficients);
   for (int refit = 0; refit < settings.refits; ++refit) {
     log_field_at(samples, coefficients, settings.largest, s.log_field);
-    const int64_t left = find_clusters(samples, s.log_field, s.kept, settings, s.clusters, s.keep);
-    if (float(left) / float(samples.count) < 1.f - settings.most) break;
-    std::swap(s.kept, s.keep);
-    fit_field(samples, s.kept, s.log_field, kTerms, 1, settings, s.fit, coefficients);
+    weigh_clusters(samples, s.log_field, settings, s.clusters, s.say, s.kept);
+    fit_field(samples, s.say, s.log_field, kTerms, 1, settings, s.fit, coefficients);
   }
   for (int64_t i = 0; i < samples.count; ++i) s.suspicious[samples.place[i]] = !s.kept[i];
 }

@@ -1,15 +1,16 @@
-// The scan on every step-th voxel along each axis, and which of its clusters the tissue does not explain.
+// The scan on every step-th voxel along each axis, and how far its clusters stand out from the tissue.
 #pragma once
 #include <algorithm>
 
 #include "chain/box.h"
-#include "components3d/components3d.h"
 #include "elementary.h"
 #include "recouple/polynomial.h"
 
 namespace dal {
 namespace DAL_ISA {
 namespace {
+
+constexpr float kHalf = 0.5f;  // of a weight, from which a sample counts where none can be weighed
 
 // count samples of a scan; coordinates, values and shares of each, and where it lies on the coarse grid.
 struct Samples {
@@ -22,8 +23,6 @@ struct Samples {
 // What looking for clusters needs, over the coarse grid but for `own`, over the samples.
 struct ClusterScratch {
   float *residual, *sums, *counts;  // counts: of samples among 27 voxels
-  uint8_t *high, *kept, *wider;
-  void* components;
   float *corrected, *certain, *own;
   void* selection;
 };
@@ -108,22 +107,28 @@ inline void add_neighbours(float* volume, Shape s, float* other) {
   std::copy_n(from, s.voxels(), volume);
 }
 
-// Every voxel within one of a voxel that is set, along each axis; `other` is scratch.
-inline void widen(uint8_t* mask, Shape s, uint8_t* other) {
+// The least value in each cube of 2 voxels a side whose first is here, 0 for one that is not all inside; then
+// the greatest of the cubes that hold or touch a voxel. `other` is scratch.
+inline void open_and_widen(float* volume, Shape s, float* other) {
   const int64_t strides[3] = {1, s.width, s.height * s.width}, sides[3] = {s.width, s.height, s.depth};
-  uint8_t *from = mask, *to = other;
-  for (int a = 0; a < 3; ++a) {
+  float *from = volume, *to = other;
+  const auto each_line = [&](int a, auto&& f) {
     const int64_t stride = strides[a], line = stride * sides[a];
-    for (int64_t begin = 0; begin < s.voxels(); begin += line) {
-      const uint8_t* const x = from + begin;
-      uint8_t* const wider = to + begin;
-      for (int64_t i = 0; i < line; ++i) wider[i] = x[i];
-      for (int64_t i = stride; i < line; ++i) wider[i] |= x[i - stride];
-      for (int64_t i = 0; i + stride < line; ++i) wider[i] |= x[i + stride];
-    }
+    for (int64_t begin = 0; begin < s.voxels(); begin += line) f(from + begin, to + begin, stride, line);
     std::swap(from, to);
-  }
-  std::copy_n(from, s.voxels(), mask);
+  };
+  for (int a = 0; a < 3; ++a)
+    each_line(a, [](const float* x, float* least, int64_t stride, int64_t line) {
+      for (int64_t i = 0; i + stride < line; ++i) least[i] = std::min(x[i], x[i + stride]);
+      std::fill(least + line - stride, least + line, 0.f);
+    });
+  for (int a = 0; a < 3; ++a)
+    each_line(a, [](const float* x, float* most, int64_t stride, int64_t line) {
+      for (int64_t i = 0; i < line; ++i) most[i] = x[i];
+      for (int64_t i = 0; i + stride < line; ++i) most[i] = std::max(most[i], x[i + stride]);
+      for (int64_t i = stride; i < line; ++i) most[i] = std::max(most[i], x[i - stride]);
+      for (int64_t i = 2 * stride; i < line; ++i) most[i] = std::max(most[i], x[i - 2 * stride]);
+    });
 }
 
 // How many samples there are among the 27 voxels around each, into c.counts.
@@ -148,11 +153,11 @@ inline void lay_residuals(const Samples& s, const float* log_field, const uint8_
   for (int64_t i = 0; i < s.count; ++i) c.residual[s.place[i]] = c.own[i];
 }
 
-// Samples in or beside a cluster that the tissue and this field do not explain lose their `keep`; how many
-// keep it. `kept` are those that the means are taken from.
-inline int64_t find_clusters(const Samples& s, const float* log_field, const uint8_t* kept,
-                             const RecoupleSettings& settings, const ClusterScratch& c, uint8_t* keep) {
-  const int64_t voxels = s.grid.voxels();
+// What each sample weighs: less in and beside a cluster that the tissue and this field do not explain, the
+// less the further it stands out. `kept` are those that the means are taken from; it becomes those that
+// weigh more than half.
+inline void weigh_clusters(const Samples& s, const float* log_field, const RecoupleSettings& settings,
+                           const ClusterScratch& c, float* say, uint8_t* kept) {
   lay_residuals(s, log_field, kept, settings, c);
   add_neighbours(c.residual, s.grid, c.sums);
   for (int64_t i = 0; i < s.count; ++i) {
@@ -160,17 +165,19 @@ inline int64_t find_clusters(const Samples& s, const float* log_field, const uin
     c.own[i] = std::abs(total / std::max(count, 0.3f));
   }
   const float sigma = std::max(kMadToSigma * median_of(c.own, s.count, c.selection, 1), 0.01f);
-  std::fill_n(c.high, voxels, uint8_t(0));
-  for (int64_t i = 0; i < s.count; ++i) c.high[s.place[i]] = c.own[i] > settings.stands_out * sigma;
-  const Components3dShape shape{1, s.grid.depth, s.grid.height, s.grid.width, 6};
-  remove_small(c.high, c.kept, c.components, shape, settings.smallest_cluster, 1);
-  widen(c.kept, s.grid, c.wider);
-  int64_t many = 0;
+  const float first = settings.full_say, range = settings.no_say - first;
+  float* const high = c.residual;
+  std::fill_n(high, s.grid.voxels(), 0.f);
+  for (int64_t i = 0; i < s.count; ++i)
+    high[s.place[i]] = std::min(std::max((c.own[i] / sigma - first) / range, 0.f), 1.f);
+  open_and_widen(high, s.grid, c.sums);
+  const double all = sum_of(s.count, [&](int64_t i) { return double(high[s.place[i]]); });
+  const float share = float(all / double(s.count)), between = settings.too_much - settings.most;
+  const float credible = std::min(std::max((settings.too_much - share) / between, 0.f), 1.f);
   for (int64_t i = 0; i < s.count; ++i) {
-    keep[i] = !c.kept[s.place[i]];
-    many += keep[i];
+    say[i] = 1.f - high[s.place[i]] * credible;
+    kept[i] = say[i] > kHalf;
   }
-  return many;
 }
 
 }  // namespace

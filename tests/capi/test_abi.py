@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from c_library import built_with_old_headers, newest_glibc
 from capi import native
 
 ROOT = native.ROOT
@@ -176,7 +177,7 @@ def test_functions_and_structs_are_those_of_the_first_version(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
-def test_the_library_shows_its_functions_alone_and_needs_libc_alone(library):
+def test_the_library_shows_its_functions_alone_and_needs_what_every_system_has(library):
     symbols = subprocess.run(
         ["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True
     ).stdout
@@ -188,8 +189,15 @@ def test_the_library_shows_its_functions_alone_and_needs_libc_alone(library):
         ["readelf", "-d", library], capture_output=True, text=True, check=True
     ).stdout
     libraries = set(re.findall(r"NEEDED.*\[(.*)\]", needed))
-    assert {name.split(".")[0].split("-")[0] for name in libraries} <= {"libc", "libm", "ld"}
+    names = {name.split(".")[0].split("-")[0] for name in libraries}
+    assert names <= {"libc", "libm", "libgcc_s", "ld"}
     assert "[libdal_fast.so.1]" in needed
+
+
+@built_with_old_headers
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
+def test_the_library_needs_no_younger_glibc_than_the_module(library):
+    assert newest_glibc(library) <= (2, 34)  # an unwinder that is linked in asks for 2.35
 
 
 def test_structs_of_other_sizes(lib, session, brain):

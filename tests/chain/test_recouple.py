@@ -4,7 +4,6 @@ import pytest
 import torch
 from chain.volumes import MEANS, SHAPES, everywhere, far, phantom, random_case, reference_parts
 
-from dal_fast.models.bias import _used
 from dal_fast.models.recouple import closed_form
 
 TOLERANCE = 1e-5
@@ -64,14 +63,3 @@ def test_gradients_keep_torch():
     leaf = p.clone().requires_grad_()
     closed_form(x, leaf, mask).image.sum().backward()
     assert leaf.grad.isfinite().all()
-
-
-def test_what_a_fit_leaves_out_exchanges_no_other_voxel():
-    """Else logits that differ by rounding move the bias by hundredths, and a map by a tenth."""
-    inside = torch.rand(1, 30_000, generator=torch.Generator().manual_seed(2)) > 0.3
-    index, used = _used(inside, inside)
-    kept = inside.clone()
-    kept[0, index[0, 3]] = False
-    again, left = _used(inside, kept)
-    assert torch.equal(index, again)
-    assert (used ^ left).nonzero().tolist() == [[0, 3]]

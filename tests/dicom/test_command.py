@@ -82,7 +82,8 @@ def test_everything_is_written(screened):
 
 def test_results_that_have_vanished_are_failures(screened, study, tmp_path):
     from dal_fast.batch.job import Outcome
-    from dal_fast.dicom.study import find_studies, write_tables
+    from dal_fast.dicom.study import find_studies
+    from dal_fast.dicom.tables import write_tables
 
     _, out, _ = screened
     copied = tmp_path / "out"
@@ -90,7 +91,7 @@ def test_results_that_have_vanished_are_failures(screened, study, tmp_path):
     studies = find_studies(study)
     (job,) = studies.jobs(copied)
     next(copied.glob("study-*/*_map.dcm")).unlink()
-    assert write_tables(studies, copied, [Outcome(job.scan, job.folder, "kept")], []) == 1
+    assert write_tables(studies, copied, [Outcome(job.scan, job.folder, "kept")]) == 1
     with (copied / "failures.tsv").open() as file:
         (row,) = csv.DictReader(file, delimiter="\t")
     assert row["code"] == "file-missing"
@@ -304,3 +305,9 @@ def test_names_hide_words_and_not_uids():
     )
     assert names.hide("Nothing") == "Nothing"
     assert names.hide_in({"a": ["Mueller", 1]}) == {"a": [HIDDEN, 1]}
+
+
+def test_words_of_our_own_messages_stay():
+    """Anonymised studies have them in the place of names."""
+    message = "series 12 holds images of 2 patients; dal-fast dicom list shows them all, name one"
+    assert Names(["patient", "Name", "DICOM", "Series"]).hide(message) == message

@@ -10,6 +10,7 @@ from dicom_lab import studies
 from dal_fast.dicom.files import StudyFiles
 from dal_fast.dicom.select import select_named, select_series
 from dal_fast.dicom.series import find_series
+from dal_fast.dicom.study import unselected
 
 AGENT = {"ContrastBolusAgent": "Gadobutrol"}
 
@@ -148,3 +149,12 @@ def test_a_named_series_of_several_stacks_is_the_one_that_a_rule_knows():
     series = find_series(StudyFiles(early + late), lambda first, second: False)
     (verdict,) = select_named(series, [series[0].uid]).chosen
     assert verdict.contrast == "T2w"
+
+
+def test_a_series_uid_for_every_image_is_named_as_the_reason():
+    (files,) = listed(("t1", "t1 3d", {}))
+    for number, file in enumerate(files):
+        file.header.add_new("SeriesInstanceUID", "UI", f"1.2.3.{number}")
+    found, selection = chosen([files])
+    assert found == {}
+    assert unselected(selection).endswith("so that the images of a series keep one")

@@ -130,3 +130,15 @@ def padded_with_the_other_sign(ds):
 def jpeg_baseline(ds):
     """The label alone: the pixels are as they were."""
     ds.LossyImageCompression, ds.LossyImageCompressionRatio = "01", "10"
+
+
+def overlay_in_upper_bits(ds):
+    """A drawing in bit 12, as old scanners kept it, of pixels of 12 bits."""
+    twelve_bits(ds)
+    values = np.frombuffer(ds.PixelData, "<u2").copy()
+    values[::7] |= 1 << 12
+    ds.PixelData = values.tobytes()
+    ds.add_new(0x60000010, "US", ds.Rows)
+    ds.add_new(0x60000011, "US", ds.Columns)
+    ds.add_new(0x60000100, "US", 16)
+    ds.add_new(0x60000102, "US", 12)

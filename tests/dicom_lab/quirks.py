@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +59,7 @@ from dicom_lab.folders import (
     without_preamble,
     zipped,
 )
+from dicom_lab.more_quirks import MORE
 from dicom_lab.pixel_edits import (
     big_endian,
     colour,
@@ -80,24 +79,7 @@ from dicom_lab.pixel_edits import (
     thirty_two_bits,
     twelve_bits,
 )
-
-BOTH, C, E = ("classic", "enhanced"), ("classic",), ("enhanced",)
-
-
-@dataclass(frozen=True)
-class Quirk:
-    """One row: ``change`` edits the images, ``write`` puts them into a folder."""
-
-    name: str
-    expected: str
-    change: Callable = lambda images: images
-    kinds: tuple[str, ...] = C
-    write: Callable = scanner.write
-    vendor: str = "siemens"
-    affine: dict = field(default_factory=dict)
-    tolerance: float = 1e-9
-    moved: bool = False  # the header says of itself that slices lie elsewhere
-
+from dicom_lab.quirk import BOTH, E, Quirk
 
 SYNTAXES = {
     "RLE": uids.RLELossless, "JPEG-LS": uids.JPEGLSLossless, "JPEG 2000": uids.JPEG2000Lossless,
@@ -220,6 +202,7 @@ QUIRKS = [
     Quirk("a part of a concatenation missing", "dicom-missing-slices", concatenated(3, kept=2), E),
     Quirk("nothing", "dicom-none", write=nothing),
     Quirk("text alone", "dicom-none", write=text_only),
+    *MORE,
 ]  # fmt: skip
 
 assert len({quirk.name for quirk in QUIRKS}) == len(QUIRKS)

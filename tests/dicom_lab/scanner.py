@@ -57,6 +57,18 @@ VENDORS = {
     "canon": Vendor("CANON_MEC", "Galan 3T", ("ORIGINAL", "PRIMARY", "OTHER"),
                     (0x7005, "CANON_MEC_MR3")),
 }  # fmt: skip
+OTHER_VENDORS = {
+    "toshiba": Vendor("TOSHIBA_MEC", "Vantage Titan", ("ORIGINAL", "PRIMARY", "OTHER"),
+                      (0x700D, "TOSHIBA_MEC_MR3"), counts=True),
+    "hitachi": Vendor("Hitachi Medical Corporation", "AIRIS Vento",
+                      ("ORIGINAL", "PRIMARY", "OTHER"), (0x0019, "HMC")),
+    "united imaging": Vendor("UIH", "uMR 790", ("ORIGINAL", "PRIMARY", "M", "NORM", "DIS2D"),
+                             (0x0065, "Image Private Header")),
+    "siemens xa": Vendor("Siemens Healthineers", "MAGNETOM Vida",
+                         ("ORIGINAL", "PRIMARY", "M", "NORM", "DIS3D"),
+                         (0x0021, "SIEMENS MR SDS 01")),
+}  # fmt: skip
+ALL_VENDORS = VENDORS | OTHER_VENDORS
 
 MPRAGE = {
     "ScanningSequence": ["GR", "IR"], "SequenceVariant": ["SK", "SP", "MP"], "ScanOptions": "IR",
@@ -122,7 +134,7 @@ def stored_slices(data, vendor: Vendor):
 
 def classic(data, affine, vendor="siemens", protocol=MPRAGE, seed="1") -> list[Dataset]:
     """A series of single images: ``data`` (I, J, K) of whole numbers, ``affine`` to RAS mm."""
-    vendor = VENDORS[vendor]
+    vendor = ALL_VENDORS[vendor]
     uids = {n: generate_uid(entropy_srcs=[seed, n]) for n in ("study", "series", "frame")}
     lps = np.diag([-1, -1, 1, 1]) @ affine
     sizes = np.linalg.norm(lps[:3, :3], axis=0)
@@ -163,7 +175,7 @@ def put_pixels(ds: Dataset, stored) -> None:
 
 def enhanced(data, affine, vendor="siemens", protocol=MPRAGE, seed="1", order=None) -> Dataset:
     """The same as one Enhanced MR object; ``order`` of its frames."""
-    made_by = VENDORS[vendor]
+    made_by = ALL_VENDORS[vendor]
     planes = classic(data, affine, vendor, protocol, seed)
     order = list(range(len(planes))) if order is None else order
     first = planes[0]

@@ -31,7 +31,8 @@ def acquired(kinds, te, tr, ti=None, flip=90, three_d=False, **more):
 GEOMETRY = {  # slices, gap, pixel: mm
     "iso": (176, 1.0, 1.0), "iso small": (208, 0.8, 0.8), "thick": (28, 5.0, 0.7),
     "thin slab": (40, 0.7, 0.5), "loc": (3, 40.0, 1.0), "coronal": (24, 3.0, 0.5),
-    "head 3 mm": (48, 3.0, 0.9), "head 2 mm": (80, 2.0, 1.7),
+    "head 3 mm": (48, 3.0, 0.9), "head 2 mm": (80, 2.0, 1.7), "gap": (24, 6.5, 0.9),
+    "fine 2D": (36, 4.4, 0.4),
 }  # fmt: skip
 
 T1_3D = {
@@ -169,7 +170,7 @@ def series_files(vendor, study, number, name, kind, changes):
     """The headers of one series, without pixels; ``kind`` is a name or a row of ``KINDS``."""
     physics, geometry, more = KINDS[kind] if isinstance(kind, str) else kind
     protocol = (
-        dict(physics.get(vendor, physics))
+        dict(physics.get(vendor) or physics["canon"])
         if physics and "EchoTime" not in physics
         else dict(physics)
     )
@@ -185,7 +186,7 @@ def series_files(vendor, study, number, name, kind, changes):
         "series": generate_uid(entropy_srcs=[study, str(number)]),
         "frame": study + ".9",
     }
-    made_by = scanner.VENDORS[vendor]
+    made_by = scanner.ALL_VENDORS[vendor]
     template = scanner.base(made_by, protocol, uids)
     template.SOPClassUID = scanner.CLASSIC
     for group, creator, element, vr, value in private:

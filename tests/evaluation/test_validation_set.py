@@ -23,6 +23,7 @@ from dal_fast.evaluation.validation_samples import (
 from dal_fast.evaluation.validation_set import (
     TABLE,
     make_validation,
+    patient_rows,
     read_rows,
     read_set,
     read_sets,
@@ -170,6 +171,17 @@ def test_tables_that_are_no_sets(tmp_path, content):
     with pytest.raises(DalFastError, match="make-validation") as refused:
         read_set(tmp_path)
     assert refused.value.code == "no-data"
+
+
+def test_the_lesion_of_a_patient_is_measured_in_its_voxels(tmp_path):
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[0, 2] = 6  # sheared: edges of 2, 2 and 6.3 mm, and voxels of 8 mm³
+    lesion = np.zeros((16, 16, 16), np.float32)
+    lesion[2:7, 2:7, 2:7], lesion[0, 0, 0] = 1, np.nan  # NaN, as beyond the field of view
+    for name, data in (("FLAIR", lesion * 0 + 1), ("label-lesion_mask", lesion)):
+        nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / f"sub-07_{name}.nii.gz")
+    rows, failures = patient_rows(tmp_path)
+    assert (failures, [row.lesion_ml for row in rows]) == ([], [1.0])
 
 
 def test_patients_without_a_lesion_mask(brains, tmp_path):

@@ -176,7 +176,7 @@ def test_a_suffix_that_is_misspelt_is_named(tmp_path):
     touch(
         tmp_path, "sub-01_T1w.nii.gz", "sub-02_T1.nii.gz", "sub-03_flair.NII", "sub-04_bold.nii.gz",
         "sub-05_T1map.nii.gz", "sub-05_part-phase_T1w.nii.gz", "sub-06_T1.json",
-        "sub-07_T2star.nii.gz",
+        "sub-07_T2star.nii.gz", "sub-08_MPRAGE.nii.gz", "sub-09_desc-brain_mask.nii.gz",
     )  # fmt: skip
     found = find_scans(tmp_path)
     assert [path.name for path in found.scans] == ["sub-01_T1w.nii.gz", "sub-07_T2star.nii.gz"]
@@ -184,6 +184,7 @@ def test_a_suffix_that_is_misspelt_is_named(tmp_path):
         ("sub-02_T1.nii.gz", "T1w?"),
         ("sub-03_flair.NII", "FLAIR?"),
         ("sub-05_part-phase_T1w.nii.gz", "(part-phase)"),
+        ("sub-08_MPRAGE.nii.gz", "FLAIR?"),
     ]
     for path in found.scans:
         path.unlink()

@@ -47,6 +47,15 @@ def test_a_mask_of_the_whole_head_is_refused(tmp_path, name):
     assert (error.code, "more than any brain" in error.message) == ("mask-too-large", True)
 
 
+def test_the_size_of_a_mask_on_a_sheared_grid_is_that_of_its_voxels(tmp_path):
+    affine = np.diag([16.0, 16, 16, 1])
+    affine[0, 2] = 12  # edges of 16, 16 and 20 mm, and no larger voxels
+    scan = read_volume(write(tmp_path, nifti_bytes(affine=affine)))
+    inside = np.zeros(ball().shape, np.uint8)
+    inside.ravel()[: int(3300e3 / 16**3)] = 1
+    assert brain_mask(scan, mask_file(tmp_path, "mine.nii", inside, affine)).data.any()
+
+
 def test_a_mask_that_is_one_everywhere_marks_no_brain(tmp_path):
     scan = read_volume(write(tmp_path, nifti_bytes()))
     mask = mask_file(tmp_path, "mine.nii", np.ones_like(ball(), np.uint8))

@@ -90,7 +90,7 @@ def test_most_of_a_brain_that_stands_out_changes_nothing(monkeypatch):
     """Where two thirds of the brain are flagged there is no telling what is healthy."""
     clean, field, p, mask = _phantom("FLAIR", 0.1)
     scan = clean * field
-    monkeypatch.setattr(bias, "_STANDS_OUT", 0.01)
+    monkeypatch.setattr(bias, "_STANDS_OUT", (0.01, 0.02))
     found = bias.bias_field(scan[:, 0], p, mask[:, 0], 2)
     assert not found.suspicious.any()
     assert float((found.bias[0] / field).log()[mask[0, 0]].std()) < 0.04
@@ -104,6 +104,23 @@ def test_what_stands_out_is_told():
     assert float(found.suspicious[0, lesion].float().mean()) > 0.9
     near = F.max_pool3d(lesion[None, None].float(), 9, 1, 4)[0, 0] > 0
     assert float(found.suspicious[0, mask[0, 0] & ~near].float().mean()) < 0.05
+
+
+@pytest.mark.parametrize("contrast", MEANS)
+@pytest.mark.parametrize("height", [0.04, 0.06, 0.08, 0.1, 0.14])
+def test_rounding_in_the_tissue_is_rounding_in_the_field(contrast, height):
+    """Also where a cluster is about to be left out: no decision is taken about it as a whole."""
+    clean, field, p, mask = _phantom(contrast, 0.2)
+    lesion = _ball(mask, (0.35, 0.1, 0.1), 9)
+    scan = (clean + height * lesion).clamp_min(0.02) * field
+    noise = torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
+    logits = p.clamp_min(1e-4).log()
+    fits = [
+        closed_form(scan, (logits + size * noise).softmax(1) * mask, mask).bias
+        for size in (0.0, 1e-6, 1e-4)
+    ]
+    assert float((fits[1] - fits[0]).abs().max()) < 2e-5
+    assert float((fits[2] - fits[0]).abs().max()) < 5e-4
 
 
 def test_gradients_reach_the_tissue_alone():

@@ -18,8 +18,13 @@ VOLUME = torch.rand(1, 1, 8, 8, 8)
         (lambda: ops.median3d(np.zeros((1, 1, 8, 8, 8))), "not-a-tensor", "torch.as_tensor"),
         (lambda: ops.components3d(VOLUME), "mask-dtype", "mask > 0.5"),
         (lambda: ops.tfce3d(VOLUME, mask=VOLUME), "mask-dtype", "mask > 0.5"),
+        (
+            lambda: ops.tfce3d(VOLUME.expand(4, 1, 8, 8, 8), mask=VOLUME > 0.5),
+            "mask-shape",
+            "mask.expand(4, -1, -1, -1, -1)",
+        ),
     ],
-    ids=["3D", "4D", "uint8", "numpy", "components", "mask"],
+    ids=["3D", "4D", "uint8", "numpy", "components", "mask", "one mask"],
 )
 def test_the_way_out(call, code, way_out):
     with pytest.raises(DalFastError) as refused:

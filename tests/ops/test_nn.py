@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from dal_fast import nn, ops
+from dal_fast import InputError, context, nn, ops
 
 G = torch.Generator().manual_seed(0)
 X, Y = torch.rand(1, 1, 12, 13, 14, generator=G), torch.rand(1, 1, 12, 13, 14, generator=G)
@@ -70,3 +70,29 @@ def test_the_losses_are_what_their_names_say():
     assert mixed.alpha == inspect.signature(ops.l1_ssim_loss).parameters["alpha"].default
     want = mixed.alpha * (X - Y).abs().mean() + (1 - mixed.alpha) * ssim(X, Y)
     torch.testing.assert_close(mixed(X, Y), want)
+
+
+BAD_OPTIONS = {
+    "OneHotSTE": {"temperature": (0.0, "1")},
+    "AnatomyImage": {"levels": ((), (0.1, "x")), "temperature": (-1.0,)},
+    "Canny3d": {"sigma": (-1.0,), "low": (0.5, "x"), "high": (0.01,)},
+    "SSIMLoss3d": {"window": (4, 1, 35, 2.5), "sigma": (0.0,), "kind": ("box",)},
+    "L1SSIMLoss3d": {"alpha": (3.0, "x"), "window": (4,), "data_range": (0.0,)},
+    "HybridScore": {"window": (4,), "data_range": (-1.0,)},
+    "TFCE3d": {"extent_power": (-1.0,), "height_power": (-1.0,), "connectivity": (5,)},
+    "Median3d": {"size": (2, 7)},
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_bad_options_are_refused_when_the_module_is_made(name):
+    for option, values in BAD_OPTIONS[name].items():
+        for value in values:
+            with pytest.raises(InputError):
+                getattr(nn, name)(**{option: value})
+
+
+def test_a_module_is_made_whatever_backend_is_set():
+    with context.use(backend="reference"):
+        module = nn.Canny3d()
+    assert module(X).shape == X.shape

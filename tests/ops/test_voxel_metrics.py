@@ -327,6 +327,7 @@ def _merge_same_case():
         (lambda: _twice(VoxelMetrics()), "case"),
         (_merge_same_case, "case"),
         (lambda: VoxelMetrics().merge(VoxelMetrics(bins=2**17)), "bins"),
+        (lambda: VoxelMetrics().merge(3), "value"),
         (lambda: VoxelMetrics(backend="cuda").update(ZEROS, TARGET), "backend-unavailable"),
     ],
 )

@@ -3,12 +3,14 @@
 import re
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from phantom import phantom
 
 from dal_fast.report import colour, index_page, png, scan_pictures
+from dal_fast.report.advice import _BY_FLAG
 from dal_fast.report.index import IndexEntry
 from dal_fast.report.page import peak_of, plane_pictures
 from dal_fast.report.planes import (
@@ -23,6 +25,8 @@ from dal_fast.report.planes import (
     world_box,
 )
 from dal_fast.screening.result import Flag, Image, Region, Result
+
+OUTPUTS = Path(__file__).parents[2] / "docs" / "reference" / "outputs.md"
 
 
 def make_result(axes="RAS", voxel_mm=(2.0, 2.0, 2.0), lesion=True):
@@ -194,6 +198,37 @@ def test_page_of_a_scan_without_findings():
     page, _ = scan_pictures(replace(result, flags=[], score=0.0))
     assert "No quality flag" in page
     assert "No region is above" in page
+
+
+def test_a_page_says_what_to_do_next_and_doubts_come_first():
+    result, _ = make_result()
+    result.brain.update(Source="file")
+    calm, doubt = (
+        text_of(scan_pictures(replace(result, flags=[Flag(code, "")]))[0])
+        for code in ("low-resolution", "brain-mask-uncertain")
+    )
+    for page, mask_first in ((calm, False), (doubt, True)):
+        places = [page.index(f"<h2>{title}") for title in ("Brain mask", "Where the anomaly map")]
+        assert (places[0] < places[1]) is mask_first
+        assert ("screen again with --mask" in page) is mask_first
+        assert page.index("<h2>What to do next") < min(places)
+    assert ("smaller voxels" in calm, "smaller voxels" in doubt) == (True, False)
+    assert "healthy scans have some, too" in calm
+    nothing = scan_pictures(make_result(lesion=False)[0])[0]
+    assert "does not mean no lesion" in nothing
+
+
+def test_advice_is_given_for_flags_that_exist():
+    documented = set(re.findall(r"^\| `([a-z-]+)` \|", OUTPUTS.read_text("utf-8"), re.MULTILINE))
+    assert frozenset().union(*(codes for codes, _ in _BY_FLAG)) <= documented
+
+
+def test_a_score_stands_out_above_the_threshold_alone():
+    result, _ = make_result()
+    for score, shown in ((0.19, "fact "), (0.2, "fact score")):
+        page = text_of(scan_pictures(replace(result, score=score))[0])
+        assert f'<div class="{shown}"><b>{score:.3f}</b>' in page
+    assert "the threshold is 0.2" in page
 
 
 def on_the_left(result):

@@ -207,11 +207,25 @@ def test_it_serves_the_usual_settings():
         Settings(),
         Settings(device="cpu", runtime="openvino", threshold=0.5, contrast="T2w"),
         Settings(brain="given", nonfinite="replace"),
+        Settings(runtime="openvino-bf16"),
         Settings(brain="strip"),
     ):
         assert why_not(settings) is None
     assert isinstance(make_screener({}), CompiledScreener)
     assert isinstance(make_extractor("strip", "auto", "auto"), CompiledExtractor)
+
+
+@pytest.mark.skipif(not _C.has_bf16(), reason="needs a processor that multiplies bfloat16")
+def test_bfloat16_is_asked_for_by_name(scans, opened):
+    scan, settings = load_scan_or_head(scans["brain"]), Settings(runtime="openvino-bf16")
+    half = open_chain(settings.runtime)
+    assert half.fact("engine") == f"{opened.fact('engine')}, bf16"
+    ours = CompiledScreener(settings, half).screen_scan(scan)
+    theirs = CompiledScreener(Settings(), opened).screen_scan(scan)
+    assert ours.parameters["runtime"] == ours.requested["runtime"] == "openvino-bf16"
+    assert theirs.parameters["runtime"] == "openvino"
+    assert ours.score != theirs.score
+    assert ours.score == pytest.approx(theirs.score, rel=0.2)
 
 
 def test_a_gpu_is_left_to_torch(monkeypatch):
@@ -237,9 +251,9 @@ def test_an_openvino_without_a_c_library_leaves_it_to_torch(monkeypatch, tmp_pat
 
 
 def test_a_chain_that_is_opened_early_fails_where_it_is_waited_for(monkeypatch, tmp_path):
-    assert Opening(screening=True, extraction=True).chain().fact("voxel_mm") == "2.0"
+    assert Opening("auto", screening=True, extraction=True).chain().fact("voxel_mm") == "2.0"
     monkeypatch.setattr(embedding, "engine_folder", lambda: tmp_path)
-    opening = Opening(screening=True, extraction=True)
+    opening = Opening("auto", screening=True, extraction=True)
     with pytest.raises(RuntimeUnavailable, match=r"libopenvino_c\.so"):
         opening.chain()
     assert isinstance(make_screener({}, opening), Screener)

@@ -33,7 +33,11 @@ def test_who_knows_the_contrast():
     nameless = replace(_scan("brain.nii.gz"), contrast="T1w")
     assert known_contrast(nameless, None).name == "T1w"
     assert known_contrast(nameless, None).source == "header"
-    for name in ("brain.nii.gz", "sub-01_PDw.nii.gz", "sub-01_T1map.nii.gz"):
+    not_bids = _scan("head of a patient_FLAIR.nii.gz")
+    assert known_contrast(not_bids, None).name == "FLAIR"
+    assert known_contrast(not_bids, None).source == "file name"
+    assert known_contrast(replace(not_bids, contrast="T1w"), None).source == "header"
+    for name in ("brain.nii.gz", "FLAIR_brain.nii.gz", "sub-01_PDw.nii.gz", "sub-01_T1map.nii.gz"):
         assert known_contrast(_scan(name), None) is None
 
 

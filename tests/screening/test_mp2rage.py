@@ -8,6 +8,7 @@ import pytest
 from mp2rage import uniform_images
 
 from dal_fast.batch.resident import make_extractor, make_screener
+from dal_fast.imaging import noisy_background
 from dal_fast.imaging.nifti import Volume
 from dal_fast.screening.brain_extraction import BrainExtractor
 from dal_fast.screening.compiled import CompiledExtractor
@@ -77,3 +78,12 @@ def test_the_flag_is_the_only_difference_to_the_eye(images):
     }
     assert np.array_equal(uniform.scan.data, images[0].data)
     assert dice(uniform.brain_mask.data, denoised.brain_mask.data) > 0.97
+
+
+def test_noise_is_looked_for_once_before_the_brain_is_extracted(images, monkeypatch):
+    screener, counted = make_screener({}), []
+    found = noisy_background._spikes
+    monkeypatch.setattr(noisy_background, "_spikes", lambda *a: counted.append(1) or found(*a))
+    result = screener.screen_scan(Head("sub-1_T1w", images[0], "strip", {}))
+    assert "noisy-background" in {flag.code for flag in result.flags}
+    assert len(counted) <= 2, "and once more if what is outside the brain is brighter"

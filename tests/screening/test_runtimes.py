@@ -2,11 +2,12 @@
 
 import copy
 import importlib
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from dal_fast import DalFastError
+from dal_fast import _C, DalFastError
 from dal_fast.models import DAL, BrainNet, BrainNetConfig, DALConfig
 from dal_fast.screening.runtimes import compiled, make_runtime
 
@@ -115,6 +116,46 @@ def test_an_engine_that_computes_something_else_is_refused():
     assert refused.value.code == "engine-parity"
 
 
+def test_bfloat16_is_another_runtime(model):
+    pytest.importorskip("openvino")
+    if not _C.has_bf16():
+        with pytest.raises(DalFastError, match="no arithmetic of bfloat16") as refused:
+            make_runtime("openvino-bf16", copy.deepcopy(model), "cpu")
+        assert refused.value.code == "runtime-unavailable"
+        return
+    served = make_runtime("openvino-bf16", copy.deepcopy(model), "cpu")
+    assert served.name == "openvino-bf16"
+    x, mask = _scan()
+    eager = make_runtime("torch", copy.deepcopy(model), "cpu").run(x, mask)
+    gap = (eager.probabilities - served.run(x, mask).probabilities).abs().max()
+    assert 1e-5 < gap < 0.1
+
+
+def test_a_processor_without_bfloat16_is_refused(monkeypatch):
+    openvino_runtime = importlib.import_module("dal_fast.screening.runtimes.openvino_runtime")
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(openvino_runtime, "_C", SimpleNamespace(has_bf16=lambda: False))
+    with pytest.raises(DalFastError, match="no arithmetic of bfloat16") as refused:
+        make_runtime("openvino-bf16", DAL(DALConfig(tissue_widths=(4, 8))), "cpu")
+    assert refused.value.code == "runtime-unavailable"
+
+
+def test_bfloat16_has_a_bound_of_its_own():
+    def wrong(net, examples, free, folder):
+        return lambda inputs: net(inputs[0]).detach() * 1.05
+
+    with pytest.raises(DalFastError, match=r"0\.04 is allowed") as refused:
+        compiled.CompiledRuntime(
+            "wrong", "1", DAL(DALConfig(tissue_widths=(4, 8))), wrong, tolerance=0.04
+        )
+    assert refused.value.code == "engine-parity"
+
+
+def test_no_other_precision_is_there():
+    with pytest.raises(DalFastError, match="there is no runtime 'openvino-int8'"):
+        make_runtime("openvino-int8", DAL(DALConfig(tissue_widths=(4, 8))), "cpu")
+
+
 def test_tensorrt_needs_a_gpu(monkeypatch):
     from dal_fast.screening import runtimes
 
@@ -130,7 +171,8 @@ def test_what_is_not_installed_is_said(monkeypatch):
     monkeypatch.setattr(runtimes, "_installed", lambda name: False)
     model = DAL(DALConfig(tissue_widths=(4, 8)))
     assert make_runtime("auto", model, "cpu").name == "torch"
-    for engine in (*ENGINES, "tensorrt"):
-        with pytest.raises(DalFastError, match=rf"pip install 'dal_fast\[{engine}\]'") as refused:
+    for engine in (*ENGINES, "openvino-bf16", "tensorrt"):
+        extra = engine.removesuffix("-bf16")
+        with pytest.raises(DalFastError, match=rf"pip install 'dal_fast\[{extra}\]'") as refused:
             make_runtime(engine, model, "cpu")
         assert refused.value.code == "runtime-unavailable"

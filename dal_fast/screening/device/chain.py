@@ -15,6 +15,7 @@ from torch import Tensor
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.models import DAL, DALOutput
 from dal_fast.models.fixed import take, top_mean
+from dal_fast.models.recouple import without_field
 from dal_fast.ops import median3d, remove_small
 from dal_fast.screening.device.normalise import Normalised, normalise
 from dal_fast.screening.device.plan import Bucket, Inputs
@@ -133,15 +134,11 @@ def evaluate(
     output: DALOutput, normalised: Normalised, tables: Tables, options: Options, inputs: Inputs
 ) -> Scored:
     """The anomaly maps, not smoothed."""
-    evidence = Evidence(
-        normalised.image.clamp_max(CEILING),
-        output.pseudo_healthy,
-        output.probabilities,
-        normalised.field_of_view,
-        output.fluid,
-        output.evidence,
-        output.bias,
-    )
+    even = normalised.image.clamp_max(CEILING), output.pseudo_healthy
+    if output.bias is not None:
+        even = without_field(normalised.image, output.pseudo_healthy, output.bias)
+    view = normalised.field_of_view
+    evidence = Evidence(*even, output.probabilities, view, output.fluid, output.evidence)
     return score(evidence, tables, inputs.contrast, options.score)
 
 

@@ -89,7 +89,6 @@ class Evidence(NamedTuple):
     mask: Tensor
     fluid: Tensor
     abnormal: Tensor | None
-    bias: Tensor | None
 
 
 class Scored(NamedTuple):
@@ -169,10 +168,8 @@ def _weights(peaks: Tensor, tables: Tables, contrast: Tensor) -> tuple[Tensor, T
 
 
 def guess_contrasts(e: Evidence) -> Tensor:
-    """:func:`dal_fast.screening.contrast.guess_contrast` of every scan, without its bias field."""
+    """:func:`dal_fast.screening.contrast.guess_contrast` of every scan."""
     x, phi = e.x, e.phi
-    if e.bias is not None:
-        x, phi = x / e.bias.clamp_min(0.1), phi / e.bias.clamp_min(0.1)
     mask, phi = e.mask.flatten(1)[:, None], phi.flatten(1)[:, None]
     tissue = e.p[:, 1:].flatten(2)
     certain = (tissue > guess._CERTAIN) & mask

@@ -8,10 +8,12 @@ from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.models import Trainable
 from dal_fast.screening.runtimes.base import Runtime
 from dal_fast.screening.runtimes.torch_runtime import TorchRuntime, choose_device
+from dal_fast.screening.settings import BFLOAT16
 
-RUNTIMES = ("torch", "openvino", "onnx", "tensorrt")
+RUNTIMES = ("torch", "openvino", BFLOAT16, "onnx", "tensorrt")
 _NEEDS = {
     "openvino": (("openvino",),),
+    BFLOAT16: (("openvino",),),
     "onnx": (("onnxruntime", "onnxscript"),),
     "tensorrt": (("tensorrt", "onnxscript"), ("tensorrt_rtx", "onnxscript")),
 }
@@ -48,10 +50,10 @@ def make_runtime(name: str, model: Trainable, device: str) -> Runtime:
         return tensorrt_runtime(model, device)
     if device != "cpu":
         raise RuntimeUnavailable(Code.DEVICE_UNAVAILABLE, f"runtime {name!r} runs on the CPU only")
-    if name == "openvino":
+    if name in ("openvino", BFLOAT16):
         from dal_fast.screening.runtimes.openvino_runtime import openvino_runtime
 
-        return openvino_runtime(model)
+        return openvino_runtime(model, bfloat16=name == BFLOAT16)
     from dal_fast.screening.runtimes.onnx_runtime import onnx_runtime
 
     return onnx_runtime(model)
@@ -66,7 +68,7 @@ def check_installed(name: str) -> None:
     if not _installed(name):
         raise RuntimeUnavailable(
             Code.RUNTIME_UNAVAILABLE,
-            f"runtime {name!r} is not installed: pip install 'dal_fast[{name}]', "
+            f"runtime {name!r} is not installed: pip install 'dal_fast[{name.split('-')[0]}]', "
             "or choose --runtime torch",
         )
 

@@ -49,13 +49,20 @@ class CompiledRuntime(Runtime):
         model: whose networks are replaced; moved to the device.
         build: how the engine compiles one.
         device: that the engine runs on.
+        tolerance: of its outputs, a share of the eager output's largest magnitude.
 
     Raises:
         RuntimeUnavailable: ``engine-parity`` when an engine's output is not eager torch's.
     """
 
     def __init__(
-        self, name: str, version: str, model: Trainable, build: Build, device: str = "cpu"
+        self,
+        name: str,
+        version: str,
+        model: Trainable,
+        build: Build,
+        device: str = "cpu",
+        tolerance: float = TOLERANCE,
     ) -> None:
         self.name, self.device = name, device
         folder = _cache_folder(name, version, model)
@@ -68,7 +75,7 @@ class CompiledRuntime(Runtime):
             net.to(device)
             for inputs in examples:
                 on_device = tuple(x.to(device) for x in inputs[part])
-                _check_parity(f"{name} engine of {part}", net, served, on_device)
+                _check_parity(f"{name} engine of {part}", net, served, on_device, tolerance)
             setattr(model, part, served)
         self.model.to(device)
 
@@ -146,15 +153,17 @@ def example_inputs(model: Trainable, more: int = 0) -> dict[str, tuple[Tensor, .
     }
 
 
-def _check_parity(what: str, net: nn.Module, served: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _check_parity(
+    what: str, net: nn.Module, served: nn.Module, inputs: tuple[Tensor, ...], tolerance: float
+) -> None:
     with torch.inference_mode(), full_precision():
         eager, other = net(*inputs), served(*inputs)
     worst = float((eager - other).abs().max() / eager.abs().max().clamp_min(1e-6))
-    if not worst <= TOLERANCE:
+    if not worst <= tolerance:
         raise RuntimeUnavailable(
             Code.ENGINE_PARITY,
             f"the {what} differs from eager torch by {worst:.2g} of the largest value "
-            f"({TOLERANCE:g} is allowed); choose --runtime torch and report this",
+            f"({tolerance:g} is allowed); choose --runtime torch and report this",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,47 @@ import torch
 from torch import Tensor, nn
 
 from dal_fast.cache import keep
+from dal_fast.context import _C
+from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.extras import isolate
 from dal_fast.models import Trainable
 from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, check_fork, quiet
+from dal_fast.screening.settings import BFLOAT16
+
+BFLOAT16_TOLERANCE = 0.04
+"""Of the eager output's largest magnitude, as in ``csrc/capi/engine.cpp``."""
 
 
-def openvino_runtime(model: Trainable) -> CompiledRuntime:
-    """``model`` on OpenVINO's CPU device, with as many threads as torch has."""
-    return CompiledRuntime("openvino", library().__version__, model, build)
+def openvino_runtime(model: Trainable, bfloat16: bool = False) -> CompiledRuntime:
+    """``model`` on OpenVINO's CPU device, with as many threads as torch has.
+
+    Args:
+        model: whose networks it runs.
+        bfloat16: compute them in bfloat16 instead of float32.
+
+    Raises:
+        RuntimeUnavailable: see :func:`check_bfloat16`.
+    """
+    if not bfloat16:
+        return CompiledRuntime("openvino", library().__version__, model, build)
+    check_bfloat16()
+    in_bfloat16 = partial(build, precision="bf16")
+    version = library().__version__
+    return CompiledRuntime(BFLOAT16, version, model, in_bfloat16, tolerance=BFLOAT16_TOLERANCE)
+
+
+def check_bfloat16() -> None:
+    """Refuse a processor that does not multiply bfloat16 itself: OpenVINO would take more time
+    there, or float32.
+
+    Raises:
+        RuntimeUnavailable: ``runtime-unavailable``.
+    """
+    if _C is None or not _C.has_bf16():
+        raise RuntimeUnavailable(
+            Code.RUNTIME_UNAVAILABLE,
+            "this processor has no arithmetic of bfloat16 (AVX512-BF16); choose --runtime openvino",
+        )
 
 
 def library() -> Any:
@@ -34,8 +68,14 @@ def library() -> Any:
     return openvino
 
 
-def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path | None) -> Engine:
-    """Compile ``net``; its intermediate form is kept in ``folder``."""
+def build(
+    net: nn.Module,
+    examples: tuple[Tensor, ...],
+    free: bool,
+    folder: Path | None,
+    precision: str = "f32",
+) -> Engine:
+    """Compile ``net``, to compute in ``precision``; its intermediate form is kept in ``folder``."""
     core = library().Core()
     network = _kept(core, folder)
     if network is None:
@@ -43,7 +83,7 @@ def build(net: nn.Module, examples: tuple[Tensor, ...], free: bool, folder: Path
         keep(folder, lambda path: save(network, path))
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
     }

@@ -1,0 +1,5 @@
+"""``python -m dal_fast``."""
+
+from dal_fast.cli import main
+
+main()
