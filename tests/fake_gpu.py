@@ -39,8 +39,9 @@ SYNC_FREE = """
     empty_strided eq exp exp_ expand fill_ flip floor_divide full full_like gather ge
     grid_sampler_3d gt index le leaky_relu leaky_relu_backward lerp_ linalg_cholesky_ex
     linalg_norm linalg_solve_triangular linalg_vector_norm log logical_and logical_or_ lt
-    masked_fill masked_fill_ max maximum mean min minimum mm mul mul_ nanmedian
-    native_group_norm native_group_norm_backward ne neg new_empty new_empty_strided new_full
+    masked_fill masked_fill_ max max_pool3d_with_indices maximum mean min minimum mm mul mul_
+    nanmedian native_group_norm native_group_norm_backward ne neg new_empty new_empty_strided
+    new_full
     new_zeros nll_loss2d_backward nll_loss2d_forward ones ones_like permute pow pow_ promote_types
     reciprocal relu remainder repeat roll round rsqrt_ rsub scalar_tensor scatter_add scatter_reduce
     searchsorted select select_backward sgn sigmoid sigmoid_backward sign slice slice_backward

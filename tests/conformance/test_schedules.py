@@ -9,7 +9,8 @@ from engines import ORDERS, host_cuda
 from dal_fast import ops
 
 MEETING = ("canny3d masked", "components3d 6", "components3d 26", "remove_small", "VoxelMetrics")
-MEETING += ("l1_ssim_loss", "anatomy_edges", "tfce3d 18")
+MEETING += ("l1_ssim_loss", "anatomy_edges", "tfce3d 18", "highest_nearby", "box_mean 3")
+MEETING += ("instance_norm 8 channels last", "instance_norm 8 channels first")
 BY_NAME = {case.name: case for case in CASES}
 
 

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from cuda_on_host.build import why_not
+from engines import host_cuda
 from phantom import T1_LIKE, T2_LIKE, phantom, save
 from tiny import needs_default_weights, tiny_weights
 
 from dal_fast import InputError, Screener
 from dal_fast.models import DAL, DALConfig, load_screening_model, save_weights
+from dal_fast.ops import _gpu_stages as gpu
 from dal_fast.screening.device import DeviceChain, regions, runner
 from dal_fast.screening.device.chain import Options
 from dal_fast.screening.device.precision import in_precision
@@ -176,6 +179,28 @@ def test_precisions_are_set_back(tmp_path):
         with precision.tf32_convolutions():
             assert getattr(place, name) != exact
         assert getattr(place, name) == exact
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "")
+def test_with_the_kernels_that_a_gpu_has(tmp_path, monkeypatch):
+    """The chain through its CUDA kernels, their threads played by the CPU, and through torch."""
+    weights = full_weights(tmp_path)
+    screener = Screener(weights, runtime="torch", device="cpu")
+    data, affine, _ = phantom("LAS", (4.0, 4.0, 4.0))
+    scan = load_scan(save(tmp_path / "sub-1_T2w.nii.gz", data, affine))
+    chain = chain_of(screener, weights)
+    (want,) = chain.run([chain.plan(scan, None)])
+    used = []
+    monkeypatch.setattr(gpu, "served", lambda *tensors, halves=False: used.append(1) or True)
+    with host_cuda("fast"):
+        (got,) = chain.run([chain.plan(scan, None)])
+    assert len(used) > 20
+    assert want.anomaly.max() > 0.3
+    np.testing.assert_allclose(got.anomaly, want.anomaly, rtol=0, atol=MOST)
+    assert got.score == pytest.approx(want.score, rel=MOST)
+    assert (got.sign, got.contrast) == (want.sign, want.contrast)
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
