@@ -70,13 +70,14 @@ def _finished(ranked: Sequence[IndexEntry]) -> str:
 
 def _row(rank: int, entry: IndexEntry, top: float, compared: bool) -> str:
     flags = "".join(f'<span class="chip">{escape(f)}</span>' for f in entry.flags)
+    marked = ' class="marked"' if entry.volume_ml > 0 else ""
     link = _link(entry.page)
     return (
         f'<tr><td class="n">{rank}</td><td><a href="{link}"><img loading="lazy" '
         f'src="{_link(entry.thumbnail)}" alt=""></a></td>'
         f'<td><a href="{link}">{escape(entry.name)}</a></td><td class="n">{entry.score:.3f}</td>'
-        f'<td><div class="meter"><div style="width:{100 * entry.score / top:.1f}%"></div></div>'
-        "</td>"
+        f'<td><div class="meter"><div{marked} style="width:{100 * entry.score / top:.1f}%">'
+        "</div></div></td>"
         + (f'<td class="n">{escape(entry.rank)}</td>' if compared else "")
         + f'<td class="n">{entry.volume_ml:.1f} mL</td><td>{flags}</td></tr>'
     )

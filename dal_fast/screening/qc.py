@@ -231,7 +231,7 @@ def shape_flags(volume: Volume, mask: BrainMask) -> list[Flag]:
     if clauses:
         message = (
             f"the brain mask has an unusual shape in the patient's axes: {'; '.join(clauses)}. Is "
-            "it the brain, and is the header's orientation right?"
+            "it the brain, all of it, and is the header's orientation right?"
         )
         flags.append(Flag(ODD_SHAPE, message))
     return flags

@@ -285,6 +285,7 @@ def test_index_ranks_and_lists_failures():
     assert "nifti-truncated" in page
     assert "c ends &amp; early" in page
     assert "cropped-brain" in page
+    assert page.count('<div class="marked"') == 1, "only b has a region above the threshold"
     assert "0 " not in index_page("none", [], []).split("scans screened")[0][-3:]
 
 
