@@ -27,7 +27,7 @@ struct Calibrated {
       : usually_dark(contrast == Contrast::t1w),
         smoothed(contrast != Contrast::flair),
         structure_share(contrast == Contrast::t1w ? 0.5 : 0),
-        surroundings(contrast == Contrast::flair ? 0.25 : 0.5) {}
+        surroundings(contrast == Contrast::flair ? 0.12 : 0.5) {}
 };
 
 struct WeighingSettings {

@@ -12,7 +12,7 @@ d = 1 + z_usual - z_other the map is
 
 so that a clear case shows one sign, a doubtful one both, and the usual sign has the benefit of the
 doubt: one standard deviation. What lies in the midst of much that is abnormal, such as the core of
-a tumour or a cavity, counts by its surroundings, too: c is a half, and a quarter in a FLAIR, where
+a tumour or a cavity, counts by its surroundings, too: c is a half, and .12 in a FLAIR, where
 small lesions are many. S is e, and in a T1w e + max(g - u_g, 0) / (2 g_0), because what is
 abnormal there is the structure more often than the intensity; u_g is how large g usually is at that
 place of a healthy brain, 0 for a model that was never calibrated. ``level`` is what one voxel in a
@@ -47,7 +47,7 @@ USUAL = {"T1w": DARK, "T2w": BRIGHT, "FLAIR": BRIGHT}
 """By contrast: the map of the usual sign of lesions."""
 STRUCTURE_SHARE = {"T1w": 0.5, "T2w": 0.0, "FLAIR": 0.0}
 """By contrast: what (g - u_g) / g_0 adds to a map."""
-SURROUNDINGS = {"T1w": 0.5, "T2w": 0.5, "FLAIR": 0.25}
+SURROUNDINGS = {"T1w": 0.5, "T2w": 0.5, "FLAIR": 0.12}
 """c, by contrast."""
 BENEFIT = 1.0  # of the doubt, in SD
 LEAST_SPREAD = 0.05  # SD of log E, however few healthy scans it is from
