@@ -40,7 +40,7 @@ int64_t brain_mask(const float* lifted, uint8_t* mask, int64_t voxels, int threa
 struct BrainLimits {
   double hopeless = 0.1, unlikely = 0.7;  // confidence: refused below, refused below if unusual
   double roundest = 0.95,
-         round = 0.925;  // sphericity of what no face cuts: refused above, refused above if unusual
+         round = 0.93;  // sphericity of what no face cuts: refused above, refused above if unusual
   double smallest_ml = 150, largest_ml = 2600;
 };
 
