@@ -107,8 +107,8 @@ inline void add_neighbours(float* volume, Shape s, float* other) {
   std::copy_n(from, s.voxels(), volume);
 }
 
-// The least value in each cube of 2 voxels a side whose first is here, 0 for one that is not all inside; then
-// the greatest of the cubes that hold or touch a voxel. `other` is scratch.
+// The least value in each cube of 2 voxels a side whose first is here, 0 for one that is not all inside;
+// then the greatest of the cubes that hold or touch a voxel. `other` is scratch.
 inline void open_and_widen(float* volume, Shape s, float* other) {
   const int64_t strides[3] = {1, s.width, s.height * s.width}, sides[3] = {s.width, s.height, s.depth};
   float *from = volume, *to = other;
