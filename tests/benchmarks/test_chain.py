@@ -22,7 +22,7 @@ def test_stock_parts_give_the_same_images(tmp_path, intensities):
     healthy = Calibration.model_validate(read_card()["healthy"])
     stock = screen(scan, tmp_path / "stock", load_weights(), healthy)
     ours = Screener(runtime="torch").screen(scan)
-    assert ours.anomaly.data.max() > 1
+    assert ours.anomaly.data.max() > 0.5  # the lesion shows
     worst = float(np.abs(ours.anomaly.data - stock).max() / ours.anomaly.data.max())
     assert worst < 0.06  # a sum over a hundred thresholds: coarse where a large cluster is faint
     written = {p.name.split("_")[1]: nib.load(p) for p in (tmp_path / "stock").iterdir()}

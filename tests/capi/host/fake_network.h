@@ -2,6 +2,7 @@
 // "outputs 4", "milliseconds 20", "shape 1" (answers in another shape), "nan 1", "offset 1" (answers
 // something else).
 #pragma once
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -32,9 +33,10 @@ struct Network {
   void run(const float* x, const int64_t sides[3], int64_t plane, float* out) const {
     const int64_t channel = plane / sides[0], d = plane % sides[0], area = sides[1] * sides[2];
     constexpr float kLevels[] = {0.15f, 0.4f, 0.6f, 0.9f};
+    const std::array<double, 3> middle = extractor ? centre(x, sides) : std::array<double, 3>{};
     for (int64_t i = 0; i < area; ++i) {
       const float value = x[d * area + i], away = value - kLevels[channel % 4];
-      out[plane * area + i] = (extractor      ? inside(sides, d, i / sides[2], i % sides[2])
+      out[plane * area + i] = (extractor      ? inside(middle, sides, d, i / sides[2], i % sides[2])
                                : outputs == 1 ? 4 * value - 3
                                               : 4 - 30 * away * away) +
                               static_cast<float>(offset);
@@ -42,9 +44,27 @@ struct Network {
     }
   }
 
-  // A distance from the border of what could be a brain, positive inside: an ellipsoid, cleft above.
-  static float inside(const int64_t sides[3], int64_t d, int64_t h, int64_t w) {
-    const auto at = [&](int axis, int64_t i) { return 2 * (double(i) + 0.5) / double(sides[axis]) - 1; };
+  // Centre of gravity of the input, in voxels.
+  static std::array<double, 3> centre(const float* x, const int64_t sides[3]) {
+    double total = 0;
+    std::array<double, 3> sum{};
+    for (int64_t d = 0; d < sides[0]; ++d)
+      for (int64_t h = 0; h < sides[1]; ++h)
+        for (int64_t w = 0; w < sides[2]; ++w, ++x) {
+          total += *x;
+          sum[0] += *x * double(d), sum[1] += *x * double(h), sum[2] += *x * double(w);
+        }
+    for (double& s : sum) s /= std::fmax(total, 1e-6);
+    return sum;
+  }
+
+  // A distance from the border of what could be a brain, positive inside: an ellipsoid about the
+  // input's centre, which goes where a head is moved to, cleft above.
+  static float inside(const std::array<double, 3>& middle, const int64_t sides[3], int64_t d, int64_t h,
+                      int64_t w) {
+    const auto at = [&](int axis, int64_t i) {
+      return 2 * (double(i) - middle[size_t(axis)]) / double(sides[axis]);
+    };
     const double x = at(0, d) / 0.62, y = at(1, h) / 0.8, z = (at(2, w) + 0.1 * y * y) / 0.62;
     const double away = 4 * (1 - std::sqrt(x * x + y * y + z * z));
     const double cleft = 12 * (std::fabs(at(0, d)) - 0.12 + std::fmax(0, 0.2 - at(2, w)));
