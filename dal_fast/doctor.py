@@ -180,7 +180,7 @@ def _files() -> Section:
 def _screening() -> Section:
     """The default model, run once."""
     from dal_fast.errors import DalFastError
-    from dal_fast.weights import weights_path
+    from dal_fast.weights import weights_path, weights_sha256
 
     try:
         import torch
@@ -200,6 +200,7 @@ def _screening() -> Section:
         assert isinstance(screener.extractor, BrainExtractor)  # as "auto" has it
         screener.extractor.load()
         yield "brain extraction", screener.parameters["brain_weights_sha256"], True
+        yield "published path", weights_sha256("published"), True
     except DalFastError as error:
         yield "screening", f"problem [{error.code}]: {error.message}", False
     except Exception as error:  # to be reported here, whatever it is

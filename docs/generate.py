@@ -6,7 +6,8 @@ mkdocs calls the hooks at the end of this file. The pages are
 - ``reference/errors.md``'s table, from :class:`dal_fast.errors.Code`;
 - the tables of ``reference/dicom-conformance.md``, from :mod:`dal_fast.dicom`;
 - the speed tables, from ``benchmarks/results``;
-- ``explanation/model-card.md``, from the card of the default weights;
+- ``explanation/model-card.md`` and ``explanation/model-card-published.md``, from the cards of the
+  weights that screen;
 - ``reference/kernels/*.md``, from the READMEs below ``kernels/``.
 """
 
@@ -211,9 +212,9 @@ def _escaped(text: str) -> str:
     return re.sub(r"(?<!\*)\*(?!\*)", r"\\*", text).replace("<", "&lt;")
 
 
-def model_card() -> str:
-    """The card of the default weights; its links lead from its folder."""
-    card = (ROOT / "dal_fast/weights/default.md").read_text("utf-8")
+def model_card(name: str) -> str:
+    """The card of weights that come with the package; its links lead from its folder."""
+    card = (ROOT / f"dal_fast/weights/{name}.md").read_text("utf-8")
     return card.replace("](../../docs/explanation/", "](")
 
 
@@ -221,7 +222,8 @@ def pages() -> dict[str, str]:
     """Generated pages by their path below docs/."""
     made = {
         "reference/cli.md": command_line(),
-        "explanation/model-card.md": model_card(),
+        "explanation/model-card.md": model_card("default"),
+        "explanation/model-card-published.md": model_card("published"),
     }
     for readme in sorted(ROOT.glob("kernels/*/README.md")):
         made[f"reference/kernels/{readme.parent.name}.md"] = readme.read_text("utf-8")

@@ -13,8 +13,8 @@ import dal_fast
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-CARD = ROOT / "dal_fast/weights/default.md"
-PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", CARD])
+CARDS = [ROOT / f"dal_fast/weights/{name}.md" for name in ("default", "published")]
+PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", *CARDS])
 OTHERS_OPTIONS = {  # of sbatch, cmake, pkg-config and the benchmarks
     "--array", "--build", "--cflags", "--cpus-per-task", "--install", "--libs", "--mem", "--prefix",
     "--record", "--strip", "--variable",

@@ -107,6 +107,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert any(name.startswith("dal_fast/_C") and name.endswith(".pyi") for name in found)
     for must in (
         "weights/default.safetensors",
+        "weights/published.safetensors",
         "weights/brain.safetensors",
         "training/recipes/default.toml",
     ):

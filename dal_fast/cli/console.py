@@ -52,7 +52,11 @@ class BrainSource(StrEnum):
 
 
 Weights = Annotated[
-    str, typer.Option(help="Weight file (.safetensors); 'default' comes with the package.")
+    str,
+    typer.Option(
+        help="Weight file (.safetensors), or one that comes with the package: 'default', or "
+        "'published', the paper's own path."
+    ),
 ]
 Runtime = Annotated[
     str,

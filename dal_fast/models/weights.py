@@ -65,7 +65,7 @@ def rewrite_card(source: str | Path, path: str | Path, facts: Mapping[str, Any])
     """Write a weight file with some facts of its card replaced; the tensors' bytes stay.
 
     Args:
-        source: ``"default"``, ``"brain"`` or a path.
+        source: a name of ``dal_fast.weights.PACKAGED`` or a path.
         path: of the new file, which may be the old one's.
         facts: JSON-serialisable, by their names in the card.
 
@@ -142,7 +142,8 @@ def load_model(source: str | Path = "default") -> Trainable:
     """The model of a weight file, in evaluation mode.
 
     Args:
-        source: ``"default"`` or ``"brain"``, the weights that come with the package, or a path.
+        source: ``"default"``, ``"published"`` or ``"brain"``, the weights that come with the
+            package, or a path.
 
     Raises:
         InputError: ``weights-missing``, ``weights-corrupt`` (not a weight file, cut short, values

@@ -23,7 +23,7 @@ def export(weights: str | Path, out: Path, target: str, gpu: str | None = None) 
     """Write every network of a weight file, and ``model.json`` that says what goes in and out.
 
     Args:
-        weights: ``"default"`` or a path.
+        weights: ``"default"``, ``"published"`` or a path.
         out: a new folder; each network gets one of its own in it.
         target: of ``FORMATS``.
         gpu: for ``"tensorrt"``, such as ``"sm80"``; default the GPU of this machine.

@@ -86,7 +86,7 @@ class Screener:
     so may the children of a process that forked after it was made, each with one thread.
 
     Args:
-        weights: ``"default"`` or the path of a weight file.
+        weights: ``"default"``, ``"published"`` or the path of a weight file.
         runtime: ``"auto"`` or a name of :data:`dal_fast.screening.runtimes.RUNTIMES`.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         score: name of the anomaly score, see :func:`dal_fast.screening.scoring.anomaly_score`.

@@ -20,7 +20,7 @@ from dal_fast.models import (
     save_weights,
     weights_sha256,
 )
-from dal_fast.weights import DEFAULT
+from dal_fast.weights import DEFAULT, PACKAGED
 
 CONFIG = DALConfig(tissue_widths=(4, 8), anatomy_widths=(4, 8), decoder_width=8)
 
@@ -180,3 +180,15 @@ def test_default_weights_are_small_and_carry_their_card():
     assert {"data", "seed", "steps", "metrics", "use"} <= card.keys()
     assert load_weights().parts == ("tissue", "evidence", "residual_head")
     assert DEFAULT.with_suffix(".md").is_file()
+
+
+def test_the_weights_of_the_published_path():
+    path = PACKAGED["published"]
+    assert path.stat().st_size < 6 * 2**20
+    model = load_weights("published")
+    assert model.config.recoupler == "film"
+    assert set(model.parts) == {"tissue", "evidence", "modality", "restorer", "decoder"}
+    card = read_card("published")
+    assert {"data", "seed", "steps", "recipe", "metrics", "healthy", "use"} <= card.keys()
+    assert card["healthy"]["thresholds"].keys() == {"T1w", "T2w", "FLAIR"}
+    assert path.with_suffix(".md").is_file()
