@@ -305,7 +305,8 @@ void Run::screen() {
   if (wanted(DAL_PSEUDO_HEALTHY)) {  // written at once: the map takes its place
     const float scale = static_cast<float>(normalised.scale),
                 offset = static_cast<float>(normalised.offset);
-    each(voxels, threads_, [&](int64_t i) { m.x[i] = m.mask[i] ? m.phi[i] * m.bias[i] / scale + offset : 0.f; });
+    each(voxels, threads_,
+         [&](int64_t i) { m.x[i] = m.mask[i] ? m.phi[i] * m.bias[i] / scale + offset : 0.f; });
     show(back, m.x, m.stage);
     write(DAL_PSEUDO_HEALTHY, scan_.map);
     checkpoint();

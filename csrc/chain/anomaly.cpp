@@ -74,10 +74,9 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
     DAL_DISPATCH(structural_excess, s.structure, healthy.usual_structure, float(healthy.structure), voxels,
                  threads);
   const SignsWeighed signs = weigh(bright, dark, healthy.usually_dark, weighing.benefit);
-  DAL_DISPATCH(
-      combine_signs, s.bright, s.dark, s.structure,
-      {float(signs.bright), float(signs.dark), float(healthy.structure_share), 1.f}, s.bright, voxels,
-      threads);
+  DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure,
+               {float(signs.bright), float(signs.dark), float(healthy.structure_share), 1.f}, s.bright,
+               voxels, threads);
   DAL_DISPATCH(box_mean, s.bright, 1, out, shape, s.stage, threads);
   DAL_DISPATCH(box_mean, out, 3, s.dark, shape, s.stage, threads);
   DAL_DISPATCH(combine_signs, s.bright, nullptr, s.dark,

@@ -57,8 +57,8 @@ int64_t guess_contrast_workspace(Shape shape, int threads) {
 }
 
 LooksLike guess_contrast(const float* x, const float* phi, const float* p, const float* fluid,
-                         const uint8_t* mask, const ContrastSettings& settings, Shape shape, void* workspace,
-                         int threads) {
+                         const uint8_t* mask, const ContrastSettings& settings, Shape shape,
+                         void* workspace, int threads) {
   const Scratch scratch(workspace, shape, threads);
   const int64_t voxels = shape.voxels();
   const Chooser chooser{scratch, mask, settings, voxels, threads};

@@ -19,7 +19,7 @@ int64_t guess_contrast_workspace(Shape shape, int threads);  // bytes
 // x, phi, without their bias field, and fluid: (depth, height, width); p: (3, depth, height, width); mask:
 // where the scan has signal in the brain.
 LooksLike guess_contrast(const float* x, const float* phi, const float* p, const float* fluid,
-                         const uint8_t* mask, const ContrastSettings& settings, Shape shape, void* workspace,
-                         int threads);
+                         const uint8_t* mask, const ContrastSettings& settings, Shape shape,
+                         void* workspace, int threads);
 
 }  // namespace dal

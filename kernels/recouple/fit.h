@@ -80,8 +80,8 @@ inline void solve_robustly(const Fit& fit, int terms, const double* ridge, float
   }
 }
 
-// log of each value against its tissues, for this field. A voxel counts for as much as its tissue is bright,
-// because noise makes the logarithm of dark ones uncertain.
+// log of each value against its tissues, for this field. A voxel counts for as much as its tissue is
+// bright, because noise makes the logarithm of dark ones uncertain.
 inline void lay_ratios(Fit& fit, int64_t tissues, const RecoupleSettings& settings) {
   float means[kMostRecoupled];
   for (int64_t i = 0; i < fit.count; ++i) fit.corrected[i] = fit.values[i] * exp_of(-fit.log_field[i]);

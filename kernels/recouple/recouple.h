@@ -5,8 +5,8 @@
 //
 // mu_k is the robust mean of x / b in tissue k. The polynomial is fitted to log x - log sum_k p_k mu_k by
 // Tukey's weights with a ridge on terms that are odd from left to right, three times over, each time
-// with less weight on clusters the further they stood out; b's mean is 1 where the scan has signal. README.md has the
-// derivation.
+// with less weight on clusters the further they stood out; b's mean is 1 where the scan has signal.
+// README.md has the derivation.
 #pragma once
 #include <cstdint>
 

@@ -130,10 +130,10 @@ def score(evidence: Evidence, tables: Tables, known: Tensor, name: str) -> Score
     of_structure = usual[:, 2:] / _each(tables.structure[contrast])
     excess = _each(tables.share[contrast]) * (structure - of_structure).clamp_min(0)
     maps, peaks = [], []
-    for sign in shown:
-        column = SIGNS.index(sign)
+    for one in shown:
+        column = SIGNS.index(one)
         place = usual[:, column : column + 1]
-        value = 1.0 if sign == BRIGHT else -1.0
+        value = 1.0 if one == BRIGHT else -1.0
         enhanced = enhance.enhanced(
             e.x, e.phi, e.fluid, e.mask, spread, structure, value, sharpness, e.abnormal, place
         )
