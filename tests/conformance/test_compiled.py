@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conformance.cases import logits
+from conformance.case import logits
 from cuda_on_host.build import why_not
 from engines import host_cuda
 

@@ -10,7 +10,8 @@ from functools import cache
 
 import pytest
 import torch
-from conformance.cases import CASES, GRAD_TOLERANCE, Case, noise
+from conformance.case import Case, noise
+from conformance.cases import CASES, GRAD_TOLERANCE
 from engines import Engine, engines
 from support import LAYOUTS, SHAPES
 

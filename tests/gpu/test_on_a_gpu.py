@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from conformance.cases import CASES, logits, pair, smooth
+from conformance.case import logits, pair, smooth
+from conformance.cases import CASES
 
 from dal_fast import ops
 from dal_fast.ops import _dispatch
