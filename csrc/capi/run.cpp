@@ -42,24 +42,6 @@ class Clock {
   Now::time_point last_;
 };
 
-Normalised checked(const Normalised& found) {
-  switch (found.signal) {
-    case Signal::there:
-      return found;
-    case Signal::none:
-      fail(DAL_INPUT, "no-signal", "the scan has no signal inside the brain mask; is it the right mask?");
-    case Signal::half_is_none:
-      fail(DAL_INPUT, "no-signal",
-           "at least half of the brain has no signal; are mask and scan those of one brain?");
-    case Signal::too_small:
-      fail(DAL_INPUT, "no-signal",
-           "the brain's median intensity is %.2g, less than float32 holds; multiply the intensities, for "
-           "example by setting slope to 1",
-           found.median);
-  }
-  fail(DAL_INTERNAL, "unexpected", "normalise returned something unknown");
-}
-
 // One scan: the stages of Screener.screen_scan (dal_fast/screening/screener.py), in their order.
 class Run {
  public:
