@@ -181,7 +181,7 @@ class DAL(Model):
         fluid = self.fluid(p, mask)
         evidence = None
         if "residual_head" in self.parts:
-            even = (x, image) if bias is None else without_field(wide, image, bias)
+            even = without_field(wide, image, bias)
             logit = self.part("residual_head")(residual_evidence(*even, p, fluid, mask))
             evidence = abnormal_probability(logit, mask)
         return DALOutput(logits, p, anatomy, edges, image, fluid, evidence, bias)

@@ -54,7 +54,7 @@ def closed_form(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
         return _by_torch(x[:, 0], p, mask[:, 0])
 
 
-def without_field(x: Tensor, phi: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+def without_field(x: Tensor, phi: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """The scan and phi without the bias field, the scan cut off at ``CEILING``.
 
     They are compared so: with the field, a residual is b times as large as the tissue's, and what
@@ -63,8 +63,11 @@ def without_field(x: Tensor, phi: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]
     Args:
         x: scan, not cut off, ``(N, 1, D, H, W)``.
         phi: of :func:`closed_form`, the same shape.
-        bias: of :func:`closed_form`, the same shape; 0 where it was not estimated.
+        bias: of :func:`closed_form`, the same shape, 0 where it was not estimated; None for a model
+            that estimates none.
     """
+    if bias is None:
+        return x.clamp_max(CEILING), phi
     field = torch.where(bias > 0, bias, 1.0)
     return (x / field).clamp_max(CEILING), phi / field
 

@@ -105,6 +105,12 @@ def _sides(x: Tensor) -> dict[str, int]:
     return {"volumes": x.shape[:-3].numel(), "depth": depth, "height": height, "width": width}
 
 
+def _dense(x: Tensor) -> tuple[Tensor, bool]:
+    """x without gaps, and whether its channels lie last."""
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d)
+    return x if last else x.contiguous(), last
+
+
 @op("highest_nearby", remedy=_REMEDY)
 def _highest_nearby(x: Tensor, mask: Tensor, sign: float) -> Tensor:
     x, mask = x.contiguous(), mask.contiguous()
@@ -177,8 +183,7 @@ def _cluster_heights(
 def _instance_norm(
     x: Tensor, gain: Tensor | None, shift: Tensor | None, eps: float, slope: float
 ) -> Tensor:
-    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d)
-    x = x if last else x.contiguous()
+    x, last = _dense(x)
     gain, shift = (None if t is None else t.to(torch.float32).contiguous() for t in (gain, shift))
     out = torch.empty_like(x)
     kernels, where = cuda_kernels(x)
@@ -193,44 +198,14 @@ def _instance_norm(
     return out
 
 
-@_highest_nearby.register_fake
-def _(x: Tensor, mask: Tensor, sign: float) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+def _like_the_first(first: Tensor, *_: object) -> Tensor:
+    return torch.empty_like(first, memory_format=torch.contiguous_format)
 
 
-@_box_mean.register_fake
-def _(x: Tensor, step: int) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-@_signed_residual.register_fake
-def _(
-    x: Tensor,
-    phi: Tensor,
-    limit: Tensor,
-    fluid: Tensor,
-    mask: Tensor,
-    spread: Tensor,
-    usual: Tensor | None,
-    sign: float,
-    usual_least: float,
-) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-@_cluster_heights.register_fake
-def _(
-    residual: Tensor,
-    smooth: Tensor,
-    structure: Tensor,
-    evidence: Tensor | None,
-    sharpness: Tensor,
-    least: float,
-) -> Tensor:
-    return torch.empty_like(residual, memory_format=torch.contiguous_format)
+for _one in (_highest_nearby, _box_mean, _signed_residual, _cluster_heights):
+    _one.register_fake(_like_the_first)
 
 
 @_instance_norm.register_fake
 def _(x: Tensor, gain: Tensor | None, shift: Tensor | None, eps: float, slope: float) -> Tensor:
-    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d)
-    return torch.empty_like(x if last else x.contiguous())
+    return torch.empty_like(_dense(x)[0])

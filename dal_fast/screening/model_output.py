@@ -68,10 +68,9 @@ class ModelOutput:
             prediction: of ``model`` for ``image``.
             model: an autoencoder is not evaluated at the edge of the brain, see ``EDGE_MM``.
         """
-        wide, image, usual = image, image.clamp_max(CEILING), usual_score(model)
-        even = image, prediction.pseudo_healthy
-        if isinstance(prediction, DALOutput) and prediction.bias is not None:
-            even = without_field(wide, even[1], prediction.bias)
+        bias = prediction.bias if isinstance(prediction, DALOutput) else None
+        even = without_field(image, prediction.pseudo_healthy, bias)
+        image, usual = image.clamp_max(CEILING), usual_score(model)
         if not isinstance(model, Autoencoder):
             return cls(image, *even, field_of_view, prediction, None, usual)
         assert not isinstance(prediction, DALOutput)

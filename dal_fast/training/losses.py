@@ -135,10 +135,8 @@ class DALOutputs:
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             tissue, phi = self.probabilities, self.pseudo_healthy * mask
             fluid = self.model.fluid(tissue, mask)
-            if self.model.config.recoupler == "film":
-                even = self.batch["image"], phi
-            else:
-                even = without_field(image, phi, self.recoupled[1].bias)
+            film = self.model.config.recoupler == "film"
+            even = without_field(image, phi, None if film else self.recoupled[1].bias)
             evidence = residual_evidence(*even, tissue, fluid, mask)
         evidence = evidence.contiguous(memory_format=torch.channels_last_3d)
         logits: Tensor = self.model.part("residual_head")(evidence)

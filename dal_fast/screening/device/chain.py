@@ -134,9 +134,7 @@ def evaluate(
     output: DALOutput, normalised: Normalised, tables: Tables, options: Options, inputs: Inputs
 ) -> Scored:
     """The anomaly maps, not smoothed."""
-    even = normalised.image.clamp_max(CEILING), output.pseudo_healthy
-    if output.bias is not None:
-        even = without_field(normalised.image, output.pseudo_healthy, output.bias)
+    even = without_field(normalised.image, output.pseudo_healthy, output.bias)
     view = normalised.field_of_view
     evidence = Evidence(*even, output.probabilities, view, output.fluid, output.evidence)
     return score(evidence, tables, inputs.contrast, options.score)
