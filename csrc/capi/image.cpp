@@ -8,7 +8,6 @@
 #include "capi/failure.h"
 #include "capi/structs.h"
 #include "chain/linear.h"
-#include "chain/regions.h"
 #include "parallel.h"
 
 namespace dal {

@@ -81,12 +81,6 @@ Region describe(const Sums& sums, const double affine[16], Shape s) {
 
 }  // namespace
 
-double voxel_ml(const double a[16]) {
-  const double determinant = a[0] * (a[5] * a[10] - a[6] * a[9]) - a[1] * (a[4] * a[10] - a[6] * a[8]) +
-                             a[2] * (a[4] * a[9] - a[5] * a[8]);
-  return std::abs(determinant) / 1000;
-}
-
 int64_t least_voxels(double voxel, double least_ml) {
   // a region of just that size counts, whatever the rounding of a voxel's volume
   return std::max<int64_t>(1, int64_t(std::ceil(least_ml / voxel - 1e-6)));

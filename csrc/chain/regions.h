@@ -3,13 +3,13 @@
 // Volumes as they lie in memory: (K, J, I) of a scan in Fortran order, whose voxel (i, j, k) the affine
 // takes to world millimetres.
 #pragma once
+#include "chain/linear.h"
 #include "chain/shape.h"
 
 namespace dal {
 
 constexpr double kLeastRegionMl = 0.1;
 
-double voxel_ml(const double affine[16]);
 // Fewest voxels that make a region of `least_ml`.
 int64_t least_voxels(double voxel_ml, double least_ml = kLeastRegionMl);
 
