@@ -6,7 +6,8 @@ The cases are those of :mod:`benchmarks.detection_cases`. Each one's row is appe
 the folder ``OUT``, a JSON object a line; the same command goes on where it stopped, ``--share 0/2``
 and ``--share 1/2`` divide the work between two processes of one thread, and without ``--data`` the
 tables of what is there are printed. Rows that other weights made are refused; rows of other code
-are not told apart, so take a new folder then.
+are not told apart, so take a new folder then. ``--before FOLDER`` adds what changed in the cases
+that another folder holds, too.
 
 In every column of contrast, sign and volume the default score stands beside two floors: the best
 plain detector that is not told the sign (``two_sided``, or intensity in the direction that is usual
@@ -136,7 +137,7 @@ def columns(rows: Sequence[Row]) -> list[str]:
     ]
     for kind in (class_of, lambda row: "1 mL and more"):
         for name, own in _columns(rows, kind):
-            cells = [_short(fmean(row.auto for row in own)), _short(fmean(row.told for row in own))]
+            cells = [_short(_mean_of(own, score)) for score in ("auto", "told")]
             for told in (False, True):
                 found = against(own, told)
                 cells += [f"{_short(found.value)} {found.floor}", str(found)]
@@ -208,6 +209,34 @@ def healthy(rows: Sequence[Row]) -> list[str]:
     return [*lines, f"| `auto` | {' | '.join(cells)} |"]
 
 
+def changes(before: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    """The default score of the same cases, measured before and now."""
+    then = {row.case: row for row in before}
+    both = [row for row in rows if row.case in then]
+    lines = ["| before → now | n | AP | difference (SE) | Dice |", "|---" * 5 + "|"]
+    for kind in (class_of, lambda row: "1 mL and more"):
+        for name, own in _columns(with_lesions(both), kind):
+            pairs = [(then[row.case], row) for row in own]
+            differences = [now.auto - old.auto for old, now in pairs]
+            cells = [
+                f"{_short(fmean(old.auto for old, _ in pairs))} → {_short(_mean_of(own, 'auto'))}",
+                f"{_signed(fmean(differences))} ({_short(_error(differences))})",
+                f"{_short(fmean(old.dice for old, _ in pairs))} → {_short(_mean_of(own, 'dice'))}",
+            ]
+            lines.append(f"| {name} | {len(own)} | {' | '.join(cells)} |")
+    for contrast in SCANS:
+        own = [row for row in both if (row.contrast, row.sign) == (contrast, HEALTHY)]
+        if own:
+            shares = fmean(then[row.case].above for row in own), _mean_of(own, "above")
+            lines.append(f"| {contrast} healthy, % above | {len(own)} | "
+                         f"{shares[0]:.3f} → {shares[1]:.3f} | | |")  # fmt: skip
+    return lines
+
+
+def _mean_of(rows: Sequence[Row], name: str) -> float:
+    return fmean(getattr(row, name) for row in rows)
+
+
 def _columns(rows: Sequence[Row], kind: Callable[[Row], str]) -> list[tuple[str, list[Row]]]:
     """Rows by contrast, sign and kind, and in that order."""
     found: dict[tuple[int, str], list[Row]] = defaultdict(list)
@@ -250,13 +279,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--skip", type=int, default=18, help="leave out this many of them first")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--share", type=_share, default=(0, 1), help="such as 0/2 and 1/2")
+    parser.add_argument("--before", type=Path, help="folder of rows to compare with")
     options = parser.parse_args(arguments)
     if options.data:
         if not options.masks:
             parser.error("--masks is needed to draw cases")
         _measure(options)
     rows = read_rows(options.out)
-    print("\n".join([f"{len(rows)} cases", "", *tables(rows)]))
+    lines = tables(rows) + (changes(read_rows(options.before), rows) if options.before else [])
+    print("\n".join([f"{len(rows)} cases", "", *lines]))
     return 0
 
 

@@ -117,3 +117,17 @@ def test_the_tables_count_columns_and_leave_small_lesions_out(tmp_path, capsys):
     assert "| 1 of 1 | 1 of 2 | 0 |" in shown
     assert "| FLAIR, `shifted` | 0.50 | 0.50 | 0 | 1 |" in shown
     assert "| `auto` | – | – | .500" in shown
+
+
+def test_what_changed_is_paired_by_case(tmp_path, capsys):
+    healthy = _row(case="c", sign=HEALTHY, ml=0.0, auto=math.nan, above=0.5, floors={})
+    for folder, extra, change in (("old", _row(case="x", auto=0.0), 0.0), ("new", healthy, 0.25)):
+        rows = [_row(case="a", auto=0.5 + change), _row(case="b", auto=0.25 - change / 4), healthy]
+        lines = "".join(json.dumps(vars(row)) + "\n" for row in (*rows, extra))
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rows-0-of-1.jsonl").write_text(lines)
+    assert detection.main([str(tmp_path / "new"), "--before", str(tmp_path / "old")]) == 0
+    shown = capsys.readouterr().out
+    row = "| FLAIR bright 1 to 10 mL | 2 | .375 → .469 | +.094 (.156) | .500 → .500 |"
+    assert row in shown
+    assert "| FLAIR healthy, % above | 1 | 0.500 → 0.500 | | |" in shown
