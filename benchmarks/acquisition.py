@@ -127,15 +127,13 @@ def measure(
     def map_of(recipe: Acquired) -> tuple[Sample, Tensor, Tensor]:
         generator = Generator(structures.device).manual_seed(key)
         sample = shown_as(contrast, structures, scans, generator, recipe, "remap")
-        view = sample.mask & (sample.image > 0)
-        with torch.inference_mode():
-            out = ModelOutput.of(sample.image, view, model(sample.image, sample.mask), model)
+        out, view = screened(sample, model)
         return sample, out.anomaly_map(calibration, contrast=contrast).data, view
 
     rows = {}
     for name, condition in CONDITIONS.items():
         sample, data, view = map_of(replace(plain, decoys=0.0, condition=condition))
-        found = _metrics(data, sample.lesion, view)
+        found = voxel_metrics(data, sample.lesion, view)
         _, healthy, view = map_of(replace(plain, decoys=0.0, lesions=0.0, condition=condition))
         above = 100 * float((healthy[view] >= 1).float().mean())
         precision = found.average_precision() if bool(sample.lesion.any()) else math.nan
@@ -143,10 +141,18 @@ def measure(
     sample, data, view = map_of(replace(plain, decoys=0.5, lesions=0.0))
     assert sample.decoy is not None  # every synthesis tells where its decoys are
     decoys = sample.decoy & view
-    return rows, _metrics(data, decoys, view).auroc() if bool(decoys.any()) else math.nan
+    return rows, voxel_metrics(data, decoys, view).auroc() if bool(decoys.any()) else math.nan
 
 
-def _metrics(data: Tensor, marked: Tensor, view: Tensor) -> VoxelMetrics:
+def screened(sample: Sample, model: AnyModel) -> tuple[ModelOutput, Tensor]:
+    """What a model predicts for a sample, and where it is evaluated."""
+    view = sample.mask & (sample.image > 0)
+    with torch.inference_mode():
+        return ModelOutput.of(sample.image, view, model(sample.image, sample.mask), model), view
+
+
+def voxel_metrics(data: Tensor, marked: Tensor, view: Tensor) -> VoxelMetrics:
+    """Of a map, with the voxels that it should mark."""
     metrics = VoxelMetrics()
     metrics.update(data.contiguous(), marked & view, view)
     return metrics

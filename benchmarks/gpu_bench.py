@@ -57,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every part needs: files, weights, device, and where results go."""
+    """What every part needs: files, weights, device, where results go, and brains to make sick."""
 
     table: Table
     watch: AnyStopwatch

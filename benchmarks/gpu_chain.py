@@ -1,7 +1,7 @@
 """Whole-volume screening on a GPU: volumes a second, time by stage, and what bounds them.
 
-    python -m benchmarks.gpu_chain --pack .carry/brains.zip --out FOLDER [--seconds 100]
-        [--voxel-mm 2 1] [--scans 8] [--workers 1 4 8] [--device cpu --sides 32 40 32]
+    python -m benchmarks.gpu_chain --pack .carry/evidence/brains.zip --out FOLDER [--seconds 100]
+        [--voxel-mm 2 1] [--scans 8] [--sick 16] [--workers 1 4 8] [--device cpu --sides 32 40 32]
 
 Real brains of a pack, on a grid of 2 mm as it is and of 1 mm enlarged (what the networks make of
 them there is of no use, what it costs is), written as uncompressed NIfTI files. In this order, each
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end = time.monotonic() + options.seconds
     watch = Stopwatch() if options.device == "cuda" else HostStopwatch()
     table = Table(options.out, watch.name)
-    brains = [one for one in gpu_pack.read(options.pack) if one.scans][: options.scans]
+    brains = [one for one in gpu_pack.read(options.pack) if one.scans]
     failures = 0
     with tempfile.TemporaryDirectory() as temporary:
         benches = [
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=100.0, help="no part begins after that")
     parser.add_argument("--voxel-mm", type=float, nargs="+", choices=[2.0, 1.0], default=[2.0, 1.0])
     parser.add_argument("--scans", type=int, default=8)
+    parser.add_argument("--sick", type=int, default=gpu_pack.FEW, help="brains of *equality*")
     parser.add_argument("--workers", type=int, nargs="*", default=[8])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--sides", type=int, nargs=3, default=SIDES, help="of a volume at 2 mm")
@@ -105,8 +106,8 @@ def _prepared(
     folder = temporary / f"{mm:g}mm"
     folder.mkdir()
     weights = make_weights(folder / "weights.safetensors", mm)
-    scans = [_written(one, folder, mm, options.sides) for one in brains]
-    return Bench(table, watch, options.device, mm, scans, weights, folder, brains)
+    scans = [_written(one, folder, mm, options.sides) for one in brains[: options.scans]]
+    return Bench(table, watch, options.device, mm, scans, weights, folder, brains[: options.sick])
 
 
 def _written(one: Brain, folder: Path, mm: float, sides: Sequence[int]) -> Path:

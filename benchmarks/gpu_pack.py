@@ -1,6 +1,7 @@
 """A pack of brains in one file, small enough to be carried to a GPU host.
 
     python -m benchmarks.gpu_pack FILE --data derivative/ [--maps label-maps/] [--voxel-mm 2]
+    python -m benchmarks.gpu_pack FILE --pack LARGER     the first 16 scans of another pack
     python -m benchmarks.gpu_pack FILE --synthetic 6 --sides 32 40 32
 
 Label maps and scans on the model's grid, cropped to the brain, as ``dal-fast train`` reads them.
@@ -28,6 +29,7 @@ from dal_fast.ops import LEVELS
 from dal_fast.synthesis.brains import Brain, bids_sources, load_brains, map_sources
 
 VALUES = 256  # of one byte
+FEW = 16  # scans that the benchmark of the chain takes
 MAP = "structures"
 
 
@@ -36,13 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--data", type=Path, help="BIDS derivative with scans and label maps")
     parser.add_argument("--maps", type=Path, help="folder of FreeSurfer label maps")
+    parser.add_argument("--pack", type=Path, help="take the first scans of this pack instead")
     parser.add_argument("--voxel-mm", type=float, default=2.0)
     parser.add_argument("--synthetic", type=int, metavar="N", help="so many made-up brains instead")
     parser.add_argument("--sides", type=int, nargs=3, default=[32, 40, 32], help="of made-up ones")
     options = parser.parse_args(arguments)
-    if (options.data is None) == (options.synthetic is None):
-        parser.error("give --data or --synthetic")
-    if options.synthetic is not None:
+    if sum(given is not None for given in (options.data, options.pack, options.synthetic)) != 1:
+        parser.error("give one of --data, --pack and --synthetic")
+    if options.pack is not None:
+        brains = [one for one in read(options.pack) if one.scans][:FEW]
+    elif options.synthetic is not None:
         depth, height, width = options.sides
         brains = [synthetic(f"sub-{n}", (depth, height, width)) for n in range(options.synthetic)]
     else:

@@ -3,9 +3,9 @@
     python -m benchmarks.gpu_prepare [--mebibytes 60]
 
 Looks into ``.whl`` and ``.carry`` of the checkout: that every wheel is there, that the wheels fit
-each other, that the pack of brains is whole and has brains to learn from and held-out ones, and
-that what git tracks and the two folders are within the limit together. The exit status is the
-number of things that are wrong, each named.
+each other, that both packs of brains are whole and that of the training has brains to learn from
+and held-out ones, and that what git tracks and what each part carries are within the limit. The
+exit status is the number of things that are wrong, each named.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from benchmarks import gpu_pack
 from dal_fast.synthesis.brains import is_held_out
 
 ROOT = Path(__file__).resolve().parents[1]
-LIST = ROOT / "benchmarks" / "gpu_wheels.txt"
+LISTS = {"gpu_wheels.txt": ".whl", "gpu_peers.txt": ".carry/evidence/peers"}
+"""Names of wheels, and where they lie."""
+CARRIED = {"evidence": (".whl", ".carry/evidence"), "training": (".whl", ".carry/brains.zip")}
 PYTHON = {"python_version": "3.12", "python_full_version": "3.12.3", "extra": ""}
 LIMIT = 60  # MiB
 
@@ -34,28 +36,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_prepare", description=__doc__)
     parser.add_argument("--mebibytes", type=float, default=LIMIT)
     options = parser.parse_args(arguments)
-    wrong = [*wrong_wheels(ROOT / ".whl"), *wrong_pack(ROOT / ".carry" / "brains.zip")]
-    sizes = {"tracked files": tracked_bytes(ROOT)}
-    sizes |= {name: folder_bytes(ROOT / name) for name in (".whl", ".carry")}
-    for name, size in sizes.items():
-        print(f"{name:<14} {size / 2**20:6.1f} MiB")
-    if sum(sizes.values()) > options.mebibytes * 2**20:
-        wrong.append(f"together they are larger than {options.mebibytes:g} MiB")
+    wrong = [*wrong_wheels(ROOT), *wrong_packs(ROOT / ".carry")]
+    tracked = tracked_bytes(ROOT)
+    print(f"{'tracked files':<14} {tracked / 2**20:6.1f} MiB")
+    for part, names in CARRIED.items():
+        size = (tracked + sum(bytes_of(ROOT / name) for name in names)) / 2**20
+        print(f"{part:<14} {size:6.1f} MiB with {' and '.join(names)}")
+        if size > options.mebibytes:
+            wrong.append(f"what {part} carries is larger than {options.mebibytes:g} MiB")
     for line in wrong:
         print(f"wrong: {line}")
     return len(wrong)
 
 
-def wrong_wheels(folder: Path) -> Iterator[str]:
+def wrong_wheels(root: Path) -> Iterator[str]:
     """Wheels that are missing, and those whose requirements another one here does not meet."""
     found = {}
-    for path in sorted(folder.glob("*.whl")):
-        name, version, _, _ = parse_wheel_filename(path.name)
-        found[name] = (version, path)
-    names = [line for line in LIST.read_text().splitlines() if not line.startswith("#")]
-    for name in names:
-        if canonicalize_name(name) not in found:
-            yield f"{folder} holds no wheel of {name}"
+    for wanted, folder in LISTS.items():
+        here = {}
+        for path in sorted((root / folder).glob("*.whl")):
+            name, version, _, _ = parse_wheel_filename(path.name)
+            here[name] = (version, path)
+        lines = (ROOT / "benchmarks" / wanted).read_text().splitlines()
+        for name in (line for line in lines if not line.startswith("#")):
+            if canonicalize_name(name) not in here:
+                yield f"{root / folder} holds no wheel of {name}"
+        found |= here
     for name, (_, path) in found.items():
         for requirement in _requirements(path):
             have = found.get(canonicalize_name(requirement.name))
@@ -73,13 +79,16 @@ def _requirements(path: Path) -> Iterator[Requirement]:
             yield requirement
 
 
-def wrong_pack(path: Path) -> Iterator[str]:
-    """What keeps a training from starting with the pack."""
-    if not path.is_file():
-        yield f"there is no {path}"
-        return
-    brains = gpu_pack.read(path)
-    for held_out in (False, True):
+def wrong_packs(folder: Path) -> Iterator[str]:
+    """What keeps the chain's benchmark, or a training, from starting with its pack."""
+    few, path = folder / "evidence" / "brains.zip", folder / "brains.zip"
+    for pack in (few, path):
+        if not pack.is_file():
+            yield f"there is no {pack}"
+    if few.is_file() and not any(one.scans for one in gpu_pack.read(few)):
+        yield f"{few} has no brain with a scan"
+    brains = gpu_pack.read(path) if path.is_file() else []
+    for held_out in (False, True) if brains else ():
         if not any(one.scans and is_held_out(one.name) == held_out for one in brains):
             yield f"{path} has no {'held-out ' if held_out else ''}brain with a scan"
 
@@ -91,8 +100,10 @@ def tracked_bytes(root: Path) -> int:
     return sum((root / name).stat().st_size for name in names if name and (root / name).is_file())
 
 
-def folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def bytes_of(path: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(one.stat().st_size for one in files if one.is_file())
 
 
 if __name__ == "__main__":

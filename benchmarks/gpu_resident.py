@@ -33,7 +33,6 @@ from dal_fast.synthesis.synthesiser import Synthesiser
 
 REPEATS = 10
 IN_A_ROW = 4  # batches that are run one after the other
-SICK = 16  # brains with lesions, for the average precision
 PRECISIONS: dict[str, Precision] = {
     "float32": "float32", "networks in TF32": "tf32", "networks in bfloat16": "bfloat16",
 }  # fmt: skip
@@ -99,7 +98,7 @@ def equality(bench: Bench) -> None:
     """Average precision over brains with painted lesions: CPU, device, and bfloat16."""
     if bench.mm < 2:
         return  # the weights are for 2 mm
-    cases = [_sick(bench, number) for number in range(min(SICK, len(bench.brains)))]
+    cases = [_sick(bench, number) for number in range(len(bench.brains))]
     screeners = {"CPU": Screener(bench.weights, runtime="torch", device="cpu")}
     screeners |= {name: bench.screener(precision) for name, precision in PRECISIONS.items()}
     found = {}

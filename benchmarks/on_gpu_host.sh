@@ -3,7 +3,7 @@
 # benchmarks/README.md for how it is used.
 #
 #   benchmarks/on_gpu_host.sh prepare DATA MAPS [FUSED_SSIM]     before, where there is a network
-#   benchmarks/on_gpu_host.sh evidence OUT [SECONDS]             there: 470 seconds by default
+#   benchmarks/on_gpu_host.sh evidence OUT [SECONDS [STEP...]]   there: 470 seconds; all steps, or those named
 #   benchmarks/on_gpu_host.sh training OUT [SECONDS [ARGUMENT...]]   there: 530 seconds; gpu_train's arguments
 #   benchmarks/on_gpu_host.sh rehearse OUT                       here: both of them, on a CPU, tiny
 #
@@ -16,6 +16,7 @@ cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-python3}
 rehearsal=${REHEARSAL:-}
 failures=0
+only='' # steps, where some are named
 
 begin() { # out seconds
   out=$1 deadline=$((SECONDS + $2))
@@ -46,9 +47,14 @@ note() { # name result seconds remark
 
 left() { echo $((deadline - SECONDS)); }
 
+asked() { # name: whether the step is to be taken; without host, wheels and build there is no other
+  [ -z "$only" ] || [[ " host pack wheels build $only " == *" $1 "* ]]
+}
+
 step() { # name limit command...: its output in a log; ends when the limit or the deadline is reached
   local name=$1 limit=$2 start=$SECONDS status result
   shift 2
+  asked "$name" || return 0
   [ "$limit" -le "$(left)" ] || limit=$(left)
   if [ "$limit" -lt 3 ]; then
     note "$name" 'not run' 0 'no time was left'
@@ -67,7 +73,7 @@ step() { # name limit command...: its output in a log; ends when the limit or th
 }
 
 skip() { # name reason: what a rehearsal cannot do
-  note "$1" skipped 0 "$2"
+  ! asked "$1" || note "$1" skipped 0 "$2"
 }
 
 finish() { # log...: the logs' ends, then the table
@@ -80,57 +86,62 @@ finish() { # log...: the logs' ends, then the table
   exit "$failures"
 }
 
-installed() { # the wheels, and the package for the GPU at hand
+installed() { # [folder]: its wheels and those of the package, and the package for the GPU at hand
   local pip=("$python" -m pip install -q --disable-pip-version-check --no-index --no-deps --no-compile)
+  local wheels=() wheel
+  for wheel in .whl/*.whl ${1:+"$1"/*.whl}; do
+    [ ! -f "$wheel" ] || wheels+=("$wheel")
+  done
   if [ -n "$rehearsal" ]; then
-    if compgen -G '.whl/*.whl' >/dev/null; then
+    if [ ${#wheels[@]} -gt 0 ]; then
       step wheels 60 "${pip[@]}" --target "$scratch/wheels" --only-binary=:all: --python-version 3.12 --implementation cp \
-        --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 .whl/*.whl
+        --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 "${wheels[@]}"
     else
       skip wheels 'there are no wheels here yet: run prepare'
     fi
     skip build 'the package of this environment is used'
     return
   fi
-  step wheels 60 "${pip[@]}" --upgrade --target "$site" .whl/*.whl
+  step wheels 60 "${pip[@]}" --upgrade --target "$site" "${wheels[@]}"
   export CMAKE_ARGS=-DCMAKE_CUDA_ARCHITECTURES=90-real
   step build 150 "${pip[@]}" --upgrade --no-build-isolation --target "$site" .
 }
 
 evidence() {
   local pytest=("$python" -m pytest --import-mode=importlib -v -p no:cacheprovider --timeout 60)
-  local pack=.carry/brains.zip device=cuda peer='' tools=(memcheck racecheck initcheck synccheck)
-  local selection=contiguous-1x2x7x13x17 kernels=(--seconds 95) chain=(--seconds 90) filter=()
+  local carried=.carry/evidence device=cuda peer='' tools=() name
+  local pack=$carried/brains.zip
+  local selection=contiguous-1x2x7x13x17 kernels=(--seconds 95) chain=(--seconds 110) filter=()
   if [ -n "$rehearsal" ]; then
     device=cpu pack=$scratch/brains.zip
     selection='hybrid and contiguous-1x1x1x1x1'
     kernels=(--sides 20 24 28 --repeats 1 --seconds 3)
-    chain=(--sides 32 40 32 --voxel-mm 2 --scans 1 --workers 1 --seconds 100)
+    chain=(--sides 32 40 32 --voxel-mm 2 --scans 1 --sick 1 --workers 1 --seconds 100)
     step pack 60 "$python" -m benchmarks.gpu_pack "$pack" --synthetic 6
     skip host 'needs a GPU'
   else
     step host 20 bash -c 'nvidia-smi; nvcc --version; '"$python"' -m pip list 2>/dev/null; nproc; free -g'
-    if [ -d .carry/fused-ssim ]; then # built beside our own package, for the kernel benchmark
+    if asked kernels && [ -d "$carried/fused-ssim" ]; then # built beside our own package
       CUDA_ARCHITECTURES=90 timeout --kill-after=5 150 "$python" -m pip install -q --no-index --no-deps \
-        --no-build-isolation --target "$scratch/peer" .carry/fused-ssim >"$logs/fused-ssim.log" 2>&1 &
+        --no-build-isolation --target "$scratch/peer" "$carried/fused-ssim" >"$logs/fused-ssim.log" 2>&1 &
       peer=$!
     fi
   fi
-  installed
+  installed "$carried/peers"
   if [ -z "$rehearsal" ]; then
-    DAL_FAST_ENGINES=cuda step conformance 75 "${pytest[@]}" -n 12 tests/conformance/test_conformance.py
-    DAL_FAST_ENGINES=cuda,triton step gpu 70 "${pytest[@]}" tests/gpu
+    DAL_FAST_ENGINES=cuda step conformance 90 "${pytest[@]}" -n 12 tests/conformance/test_conformance.py
+    DAL_FAST_ENGINES=cuda,triton step gpu 90 "${pytest[@]}" tests/gpu
   else
     export DAL_FAST_ENGINES=portable
     step conformance 90 "${pytest[@]}" tests/conformance/test_conformance.py -k "$selection"
     step gpu 60 "${pytest[@]}" tests/gpu
   fi
+  step chain 140 "$python" -m benchmarks.gpu_chain --device "$device" --out "$out" --pack "$pack" "${chain[@]}"
   if [ -n "$peer" ]; then
     wait "$peer" || note fused-ssim 'not built' 0 "$(tail -n 1 "$logs/fused-ssim.log" | cut -c1-90)"
     export PYTHONPATH=$PYTHONPATH:$scratch/peer
   fi
   step kernels 120 "$python" -m benchmarks.gpu_run --device "$device" --out "$out" "${kernels[@]}"
-  step chain 120 "$python" -m benchmarks.gpu_chain --device "$device" --out "$out" --pack "$pack" "${chain[@]}"
   if [ -z "$rehearsal" ]; then # whose kernels are compiled now: neighbours in the table go to one process
     DAL_FAST_ENGINES=triton step triton 60 "${pytest[@]}" -n 12 --dist worksteal tests/conformance/test_conformance.py
   else
@@ -148,11 +159,14 @@ evidence() {
     filter=(--kernel-regex kns=dal)
     ! compute-sanitizer "${filter[@]}" true 2>&1 | grep -qiE 'unrecogni[sz]ed|unknown|invalid|usage' || filter=()
   fi
+  for name in memcheck racecheck initcheck synccheck; do
+    ! asked "$name" || tools+=("$name")
+  done
   for i in "${!tools[@]}"; do # the time that is left, in equal parts
     if [ -n "$rehearsal" ]; then
       skip "${tools[i]}" 'needs a GPU'
     else
-      step "${tools[i]}" $(($(left) / (4 - i))) compute-sanitizer --tool "${tools[i]}" "${filter[@]}" \
+      step "${tools[i]}" $(($(left) / (${#tools[@]} - i))) compute-sanitizer --tool "${tools[i]}" "${filter[@]}" \
         --error-exitcode 9 "${pytest[@]}" tests/conformance/test_conformance.py -k "$selection"
     fi
   done
@@ -176,13 +190,16 @@ prepare() { # data maps [fused-ssim]
   for name in manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014 manylinux1; do
     platforms+=(--platform "${name}_x86_64")
   done
+  local evidence=.carry/evidence
   rm -rf .whl .carry
-  "$python" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
-    "${platforms[@]}" -d .whl -r benchmarks/gpu_wheels.txt || exit 1
-  "$python" -m benchmarks.gpu_pack .carry/brains.zip --data "$1" --maps "$2" || exit 1
+  local pip=("$python" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp
+    "${platforms[@]}")
+  "${pip[@]}" -d .whl -r benchmarks/gpu_wheels.txt && "${pip[@]}" -d $evidence/peers -r benchmarks/gpu_peers.txt || exit 1
+  "$python" -m benchmarks.gpu_pack .carry/brains.zip --data "$1" --maps "$2" &&
+    "$python" -m benchmarks.gpu_pack $evidence/brains.zip --pack .carry/brains.zip || exit 1
   if [ -n "${3:-}" ]; then # the source of the peer that is compiled there
-    mkdir .carry/fused-ssim
-    cp -r "$3"/{LICENSE,setup.py,pyproject.toml,fused_ssim} "$3"/*.{cpp,cu,h} .carry/fused-ssim || exit 1
+    mkdir $evidence/fused-ssim
+    cp -r "$3"/{LICENSE,setup.py,pyproject.toml,fused_ssim} "$3"/*.{cpp,cu,h} $evidence/fused-ssim || exit 1
   fi
   "$python" -m benchmarks.gpu_prepare
 }
@@ -203,7 +220,7 @@ case $part in
       exit
     fi
     ;;
-  evidence) [ $# -ge 2 ] && begin "$2" "${3:-470}" && evidence ;;
+  evidence) [ $# -ge 2 ] && only=${*:4} && begin "$2" "${3:-470}" && evidence ;;
   training) [ $# -ge 2 ] && begin "$2" "${3:-530}" && training "${@:4}" ;;
   rehearse) [ $# -eq 2 ] && rehearse "$2" ;;
 esac

@@ -27,10 +27,12 @@ from dal_fast.screening.calibration import (
     BENEFIT,
     BRIGHT,
     COMBINED,
+    COMMON_SHARE,
     DARK,
+    LEAST_PEAK,
+    PEAK_SHARE,
     STRUCTURE,
     STRUCTURE_SHARE,
-    SURROUNDINGS,
     USUAL,
     Calibration,
 )
@@ -146,14 +148,16 @@ def _anomaly(
             weighed = weighed * np.sqrt(output.evidence[0, 0].numpy())
         enhanced = _tfce(np.where(scanned, weighed, 0))
         enhanced = enhanced / healthy.threshold(contrast, name)
-        peak = math.log(max(1e-6, _top(enhanced, scanned)))
+        peak = math.log(max(LEAST_PEAK, _top(enhanced, scanned, PEAK_SHARE)))
+        square = float(np.square(enhanced[scanned]).mean(dtype=np.float64))
+        peak -= COMMON_SHARE * math.log(max(LEAST_PEAK, math.sqrt(square)))
         maps.append(enhanced + STRUCTURE_SHARE[contrast] * excess)
         stands.append(healthy.outstanding(contrast, name, peak))
     doubt = BENEFIT + stands[0] - stands[1]
     weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
     both = np.maximum(weights[0] * maps[0], weights[1] * maps[1])
     around = ndimage.uniform_filter(both, 9, mode="constant")
-    both = (both + SURROUNDINGS[contrast] * around) * scanned
+    both = np.maximum(both, around) * scanned
     return (both / healthy.threshold(contrast, COMBINED)).astype(np.float32)
 
 
@@ -223,9 +227,9 @@ def _spread(residual: Array, p: Array, scanned: NDArray[np.bool_]) -> Array:
     return np.maximum(np.where(scanned, mixed, 1), LEAST_SPREAD)
 
 
-def _top(volume: Array, scanned: NDArray[np.bool_]) -> float:
+def _top(volume: Array, scanned: NDArray[np.bool_], share: float = TOP_FRACTION) -> float:
     inside = volume[scanned]
-    count = math.ceil(TOP_FRACTION * inside.size)
+    count = math.ceil(share * inside.size)
     return float(np.partition(inside, -count)[-count:].mean(dtype=np.float64))
 
 

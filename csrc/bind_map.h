@@ -107,14 +107,15 @@ inline void register_anomaly(py::module_& m) {
       py::kw_only(), "scan"_a, "evidence"_a, "contrast"_a, "thresholds"_a, "usual_structure"_a, "bright"_a,
       "dark"_a, "out"_a, "shape"_a, "workspace"_a, "where"_a, NoGil());
   m.def(
-      "top_mean_workspace", [](int64_t voxels) { return top_mean_workspace(voxels); }, py::kw_only(),
-      "voxels"_a);
+      "top_mean_workspace",
+      [](int64_t voxels, double share) { return top_mean_workspace(voxels, share); }, py::kw_only(),
+      "voxels"_a, "share"_a);
   m.def(
       "top_mean",
-      [](address x, address mask, int64_t voxels, address workspace) {
-        return top_mean(pointer<float>(x), pointer<uint8_t>(mask), voxels, pointer<void>(workspace));
+      [](address x, address mask, int64_t voxels, double share, address workspace) {
+        return top_mean(pointer<float>(x), pointer<uint8_t>(mask), voxels, pointer<void>(workspace), share);
       },
-      py::kw_only(), "x"_a, "mask"_a, "voxels"_a, "workspace"_a, NoGil());
+      py::kw_only(), "x"_a, "mask"_a, "voxels"_a, "share"_a, "workspace"_a, NoGil());
   m.def(
       "tissue_labels",
       [](address p, address mask, address out, int64_t voxels, Where where) {

@@ -135,6 +135,10 @@ class Code(StrEnum):
     PARTICIPANTS_TABLE = "participants-table", "participants.tsv cannot be used."
     HEALTHY_RULE = "healthy-rule", "The rule for healthy participants names nobody."
     NO_RESULTS = "no-results", "There are no results to summarise."
+    MIXED_SETTINGS = (
+        "mixed-settings",
+        "Results of one contrast were made with different settings, so their scores have no order.",
+    )
     NOT_SCREENED = "not-screened", "The participant level has not been run for this scan."
     NO_DATA = "no-data", "There are no brains or label maps to work on."
 

@@ -30,10 +30,25 @@ struct Scratch {
   }
 };
 
-// How far the highest thousandth of a map is above that of healthy scans, in their standard deviations.
+// The root mean square of a map that is 0 outside the mask.
+double root_mean_square(const float* map, const uint8_t* mask, int64_t voxels) {
+  double total = 0;
+  int64_t inside = 0;
+  for (int64_t i = 0; i < voxels; ++i) {
+    total += double(map[i]) * double(map[i]);
+    inside += mask[i] != 0;
+  }
+  return std::sqrt(total / double(std::max<int64_t>(1, inside)));
+}
+
+// How far the peak of a map, log E - share log R, is above those of healthy scans, in their standard
+// deviations. E: mean of the highest values; R: root mean square.
 double outstanding(const float* map, const uint8_t* mask, const SignCalibration& healthy, int64_t voxels,
                    void* workspace, const WeighingSettings& w) {
-  const double peak = std::log(std::max(top_mean(map, mask, voxels, workspace), w.least_peak));
+  const double highest = top_mean(map, mask, voxels, workspace, w.peak_share);
+  const double common = root_mean_square(map, mask, voxels);
+  const double peak =
+      std::log(std::max(highest, w.least_peak)) - w.common_share * std::log(std::max(common, w.least_peak));
   return (peak - healthy.peak) / std::max(healthy.peak_sd, w.least_sd);
 }
 
@@ -79,8 +94,8 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
                voxels, threads);
   DAL_DISPATCH(box_mean, s.bright, 1, out, shape, s.stage, threads);
   DAL_DISPATCH(box_mean, out, 3, s.dark, shape, s.stage, threads);
-  DAL_DISPATCH(combine_signs, s.bright, nullptr, s.dark,
-               {1, 1, float(healthy.surroundings), float(healthy.combined)}, out, voxels, threads);
+  DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure, {1, 1, 0, float(healthy.combined)}, out, voxels,
+               threads);
   DAL_DISPATCH(keep_inside, out, scan.mask, voxels, threads);
   return signs;
 }

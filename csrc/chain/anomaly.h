@@ -10,7 +10,7 @@ enum class Contrast : int { t1w = 0, t2w = 1, flair = 2 };
 // What healthy brains of one contrast show under the model, of lesions of one sign.
 struct SignCalibration {
   double threshold = 1;  // what one voxel in a thousand exceeds
-  double peak = 0.4, peak_sd = 0.2;  // log E: mean and standard deviation
+  double peak = 1.5, peak_sd = 0.35;  // how far a map stands out: mean and standard deviation
   const float* usual = nullptr;  // see Signed
 };
 
@@ -19,19 +19,19 @@ struct Calibrated {
   SignCalibration bright, dark;
   bool usually_dark, smoothed;
   double structure_share;  // what g / g_0, or what of g is unusual, adds to a map
-  double surroundings;  // what the mean over 9^3 adds to a voxel
   const float* usual_structure = nullptr;  // g that is usual at a place, (depth, height, width), or null
 
   // Of a model that was never calibrated.
   explicit Calibrated(Contrast contrast)
       : usually_dark(contrast == Contrast::t1w),
         smoothed(contrast != Contrast::flair),
-        structure_share(contrast == Contrast::t1w ? 0.5 : 0),
-        surroundings(contrast == Contrast::flair ? 0.12 : 0.5) {}
+        structure_share(contrast == Contrast::t1w ? 0.5 : 0) {}
 };
 
 struct WeighingSettings {
-  double benefit = 1;  // of the doubt, that the usual sign has, in standard deviations
+  double benefit = 2.5;  // of the doubt, that the usual sign has, in standard deviations
+  double peak_share = 0.0003;  // of the voxels, whose mean is a map's E
+  double common_share = 0.7;  // of log R
   double least_sd = 0.05, least_peak = 1e-6;
 };
 

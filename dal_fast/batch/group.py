@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from dal_fast.batch.cohort import Rank, healthy_participants, rank_scores
 from dal_fast.batch.cohort_maps import Track, quiet, write_cohort_maps
@@ -23,9 +24,25 @@ _SCORES = ("participant_id", "session", "suffix", "scan", "score", "z", "percent
            "volume_ml", "flags", *BRAIN_COLUMNS)  # fmt: skip
 
 
+class GroupCounts(NamedTuple):
+    """Of a group level.
+
+    Attributes:
+        done: scans with a result.
+        missing: scans without one.
+        compared: scans that were compared with the healthy ones.
+        gone: results of scans that the dataset no longer holds; they are in no table.
+    """
+
+    done: int
+    missing: int
+    compared: int
+    gone: int
+
+
 def write_group(
     dataset: Path, out: Path, healthy: str | None = None, track: Track = quiet
-) -> tuple[int, int, int]:
+) -> GroupCounts:
     """Write ``participants.tsv``, ``scores.tsv`` and ``index.html`` of all results in ``out``.
 
     Args:
@@ -35,22 +52,22 @@ def write_group(
             :func:`dal_fast.batch.cohort.healthy_participants`; without it there is no comparison.
         track: iterates over the scans whose maps are compared, and may show the progress.
 
-    Returns:
-        How many scans have a result, how many have none, and how many were compared with the
-        healthy ones.
-
     Raises:
-        InputError: ``no-results`` when nothing was screened yet, ``not-bids``, ``healthy-rule``,
-            ``participants-table``.
+        InputError: ``no-results`` when nothing was screened yet, ``mixed-settings``, ``not-bids``,
+            ``healthy-rule``, ``participants-table``.
         OutputError: ``output-unwritable``, ``disk-full``.
     """
     found = find_scans(dataset).with_bids_names()
     scans = select_scans(dataset, found=found)
-    records = collect_records(out)
+    lying = collect_records(out)
+    results = {_result_of(scan, dataset, out) for scan in scans}
+    records = [r for r in lying if r.folder / r.outputs["anomaly"] in results]
     if not records:
+        of = f" of scans of {dataset}" if lying else ""
         raise InputError(
-            Code.NO_RESULTS, f"{out} holds no results; run the participant level first"
+            Code.NO_RESULTS, f"{out} holds no results{of}; run the participant level first"
         )
+    _check_settings(records)
     columns, rows = read_participants(dataset)
     ranks: dict[str, Rank] = {}
     if healthy is not None:
@@ -67,7 +84,30 @@ def write_group(
         replace(index_entry(r), rank=str(ranks[r.name]) if r.name in ranks else "") for r in records
     ]
     write_text(out / "index.html", index_page(dataset_name(dataset), entries, failures))
-    return len(records), count_failures(failures), len(ranks)
+    gone = len(lying) - len(records)
+    return GroupCounts(len(records), count_failures(failures), len(ranks), gone)
+
+
+def _result_of(scan: Path, dataset: Path, out: Path) -> Path:
+    """Where the anomaly map of a scan is written."""
+    return out / scan.relative_to(dataset).parent / output_names(scan)["anomaly"]
+
+
+def _check_settings(records: Sequence[Record]) -> None:
+    """Refuse scores of one suffix that have different units: there is no order among them."""
+    for suffix in sorted({record.suffix for record in records}):
+        of_suffix = [record.settings for record in records if record.suffix == suffix]
+        values = {name: {settings.get(name, "") for settings in of_suffix} for name in of_suffix[0]}
+        differ = [f"{name} {' or '.join(sorted(v))}" for name, v in values.items() if len(v) > 1]
+        if differ:
+            rarest = min(of_suffix, key=of_suffix.count)
+            name = next(record.name for record in records if record.settings == rarest)
+            raise InputError(
+                Code.MIXED_SETTINGS,
+                f"the {suffix} results were made with different settings ({', '.join(differ)}), "
+                f"fewest as those of {name}; run the participant level for all of them with the "
+                "same options, or remove what is not needed",
+            )
 
 
 def _missing(
@@ -82,7 +122,7 @@ def _missing(
     failures = []
     for scan in scans:
         below = scan.relative_to(dataset)
-        if out / below.parent / output_names(scan)["anomaly"] not in complete:
+        if _result_of(scan, dataset, out) not in complete:
             unknown = (Code.NOT_SCREENED, "the participant level has not been run for this scan")
             code, message = reasons.get(one_line(str(below)), unknown)
             failures.append((str(below), code, message))

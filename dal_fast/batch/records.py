@@ -27,6 +27,7 @@ class Record:
         outputs: names of the files beside its sidecar, by what they are.
         folder: of the files.
         brain: facts of its brain mask, see :attr:`dal_fast.screening.scan.Scan.brain`.
+        settings: what two scores must have in common to be compared, by name.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Record:
     outputs: dict[str, str]
     folder: Path
     brain: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def brain_cells(self) -> tuple[str, str, str]:
@@ -80,9 +82,23 @@ def read_record(sidecar: Path, out: Path) -> Record | None:
             outputs=names,
             folder=sidecar.parent,
             brain=facts.get("Brain", {}),
+            settings=_settings(facts),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _settings(facts: dict[str, Any]) -> dict[str, str]:
+    """Of a sidecar: the score and weights that were used, the options that were given."""
+    used, given = facts.get("Parameters", {}), facts.get("Requested", {})
+    found = {
+        "version": facts.get("GeneratedBy", {}).get("Version"),
+        "weights": str(used.get("weights_sha256"))[:8],
+        "score": used.get("score"),
+        "median": given.get("median"),
+        "threshold": given.get("threshold"),
+    }
+    return {name: str(value) for name, value in found.items()}
 
 
 def collect_records(out: Path, participant: str = "*") -> list[Record]:

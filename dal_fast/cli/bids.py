@@ -33,7 +33,7 @@ from dal_fast.cli.pool import (
     Patience,
     PoolOptions,
     Workers,
-    outside,
+    outside_some,
     screen_jobs,
 )
 from dal_fast.errors import Code, InputError
@@ -177,7 +177,7 @@ def _choose(
     from dal_fast.imaging.bids import FoundScans, find_scans, part_of, select_scans
 
     found = find_scans(dataset).with_bids_names()
-    scans = outside(out, select_scans(dataset, *labels, found=found))
+    scans = outside_some(dataset, out, select_scans(dataset, *labels, found=found))
     chosen = part_of(scans, num_parts, part_id)
     own = {_participant_of(scan) for scan in chosen}
     everybody = {_participant_of(scan) for scan in found.scans}
@@ -251,8 +251,13 @@ def _group(dataset: Path, out: Path, healthy: str | None) -> None:
     from dal_fast.batch.cohort import FEWEST
     from dal_fast.batch.group import write_group
 
-    done, missing, compared = write_group(dataset, out, healthy, tracked)
+    done, missing, compared, gone = write_group(dataset, out, healthy, tracked)
     typer.echo(f"{done} scans with a result, {missing} without: {out / 'index.html'}")
+    if gone:
+        typer.echo(
+            f"not counted: {gone} results of scans that {dataset} no longer holds, or holds under "
+            "other names; remove them if they are not needed"
+        )
     if healthy is not None and compared < done:
         typer.echo(
             f"{compared} of {done} were compared with healthy ones; that takes {FEWEST} other "

@@ -103,6 +103,21 @@ def outside(out: Path, scans: Sequence[Path]) -> list[Path]:
     return [scan for scan in scans if not scan.parent.resolve().is_relative_to(real)]
 
 
+def outside_some(source: Path, out: Path, scans: Sequence[Path]) -> list[Path]:
+    """:func:`outside`, where anything is left.
+
+    Raises:
+        InputError: ``no-scans`` where all lie in the folder of the results.
+    """
+    found = outside(out, scans)
+    if not found:
+        raise InputError(
+            Code.NO_SCANS,
+            f"all scans of {source} lie in OUT, {out}, where results go; give another OUT",
+        )
+    return found
+
+
 def is_folder(source: Path) -> bool:
     """Whether a command is asked for every scan of a folder, not for one scan."""
     return source.is_dir() and not source.name.endswith((".nii", ".nii.gz"))
@@ -127,12 +142,7 @@ def screen_folder(
     page = out / "index.html"
     source, out = source.absolute(), out.absolute()
     found = find_scans(source)
-    scans = outside(out, found.scans)
-    if not scans:
-        raise InputError(
-            Code.NO_SCANS,
-            f"all scans of {source} lie in OUT, {out}, where results go; give another OUT",
-        )
+    scans = outside_some(source, out, found.scans)
     left_out = [left for left in found.left_out if outside(out, [left.path])]
     outcomes = screen_jobs(source, out, jobs_of(source, out, scans), settings, options, left_out)
     failed = write_tables(source, out, outcomes, left_out)

@@ -111,10 +111,10 @@ def measure(
     own, *others = thresholds
     marked = _marked(score, thresholds[own], brain, protocol)
     values |= _at_threshold(marked, thresholds[own], counted, brain & ~lesion)
-    sizes, found = _components(counted, marked)
+    sizes, found = components_overlapped(counted, marked)
     values |= {"marked_ml": count(marked) * truth.voxel_ml}
     values |= {"lesions": len(sizes), "lesions_found": int(found.sum())}
-    values |= {"false_regions": int((~_components(marked, counted)[1]).sum())}
+    values |= {"false_regions": int((~components_overlapped(marked, counted)[1]).sum())}
     values |= {"lesion_slices": count(in_slices(lesion, axial))}
     values |= {"slices_hit": count(in_slices(marked & lesion, axial))}
     for name in others:
@@ -209,7 +209,9 @@ def _dice(marked: Tensor, lesion: Tensor) -> float:
     return 2 * count(marked & lesion) / (count(marked) + voxels)
 
 
-def _components(mask: Tensor, other: Tensor) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+def components_overlapped(
+    mask: Tensor, other: Tensor
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Voxels of each 26-connected component of ``mask``, and whether ``other`` overlaps it."""
     labels = components3d(mask, 26).numpy()
     total = int(labels.max(initial=0))

@@ -33,9 +33,23 @@ from dal_fast.synthesis.synthesiser import Synthesiser
 GENERATORS = ("ellipsoids", "shifted", "masks")
 HEALTHY, DECOY = "healthy", "decoy"
 SIGNS = {"bright": 1.0, "dark": 0.0}
-RADII = {"small": (1.5, 3.0), "medium": (3.0, 7.0), "large": (7.0, 18.0)}
+SIZES = ("small", "medium", "large")
+"""That the cases of a set go round; ``"big"`` and ``"huge"`` are the halves of ``"large"``."""
+RADII = {
+    "small": (1.5, 3.0),
+    "medium": (3.0, 7.0),
+    "large": (7.0, 18.0),
+    "big": (8.0, 14.0),
+    "huge": (16.0, 22.0),
+}
 """Of the ellipsoids, in voxels of 2 mm."""
-VOLUMES_ML = {"small": (0.1, 1.0), "medium": (1.0, 10.0), "large": (10.0, 150.0)}
+VOLUMES_ML = {
+    "small": (0.1, 1.0),
+    "medium": (1.0, 10.0),
+    "large": (10.0, 150.0),
+    "big": (10.0, 60.0),
+    "huge": (60.0, 150.0),
+}
 """Of a case's lesions, by the other generators."""
 VOXEL_ML = 0.008
 DECOYS = 0.5
@@ -70,7 +84,7 @@ def plans(generator: str, subject: int) -> list[Plan]:
     for c, contrast in enumerate(SCANS):
         for s, sign in enumerate(signs):
             sized = sign in SIGNS and generator != "masks"
-            size = list(RADII)[(subject + c + s) % len(RADII)] if sized else ""
+            size = SIZES[(subject + c + s) % len(SIZES)] if sized else ""
             number = len(signs) * (len(SCANS) * subject + c) + s
             found.append(Plan(generator, contrast, sign, size, number))
     return found
@@ -106,7 +120,7 @@ def size_of(plan: Plan, ml: float) -> str:
     """The size of a drawn case: the plan's, or by the volume of its lesions."""
     if plan.generator != "masks" or plan.sign not in SIGNS:
         return plan.size
-    return next((size for size, (_, most) in VOLUMES_ML.items() if ml < most), "large")
+    return next((size for size in SIZES if ml < VOLUMES_ML[size][1]), SIZES[-1])
 
 
 def _recipe(plan: Plan, masks: Sequence[Tensor]) -> AnyRecipe:

@@ -98,13 +98,17 @@ def enhanced(
     return out
 
 
-def top_mean(anomaly: Tensor, mask: Tensor) -> float:
-    """See :func:`dal_fast.screening.postprocess.scan_score`."""
+def top_mean(anomaly: Tensor, mask: Tensor, fraction: float) -> float:
+    """See :func:`dal_fast.screening.postprocess.top_mean`."""
     anomaly, mask = anomaly.contiguous(), mask.contiguous()
     kernels, voxels = _C.cpu, anomaly.numel()
-    workspace = _workspace(kernels.top_mean_workspace(voxels=voxels))
+    workspace = _workspace(kernels.top_mean_workspace(voxels=voxels, share=fraction))
     return kernels.top_mean(
-        x=address(anomaly), mask=address(mask), voxels=voxels, workspace=address(workspace)
+        x=address(anomaly),
+        mask=address(mask),
+        voxels=voxels,
+        share=fraction,
+        workspace=address(workspace),
     )
 
 

@@ -2,21 +2,25 @@
 
 Lesions are usually bright in a T2w or FLAIR and dark in a T1w, but not always. Both maps e of
 :mod:`dal_fast.screening.enhance` are computed, each in units of what one healthy voxel in a
-thousand exceeds; E is the mean of their highest thousandth
-(:func:`dal_fast.screening.postprocess.scan_score`). How far E is above that of healthy scans says
-which sign stands out, z = (log E - mean) / SD over healthy scans of the contrast. With
-d = 1 + z_usual - z_other the map is
+thousand exceeds. Which sign stands out is told by their peaks: E is the mean of a map's highest
+voxels, three in ten thousand (.4 mL), R the root mean square of the map inside the brain, and
+
+    peak = log E - 0.7 log R
+
+because a scan that differs from phi throughout has high maps without a lesion. How far a peak is
+above those of healthy scans is z = (peak - mean) / SD over healthy scans of the contrast. With
+d = 2.5 + z_usual - z_other the map is
 
     M = max(min(1, exp(d / 2)) S_usual, min(1, exp(-d / 2)) S_other)
-    (M + c mean of M over 9^3) / level
+    max(M, mean of M over 9^3) / level
 
 so that a clear case shows one sign, a doubtful one both, and the usual sign has the benefit of the
-doubt: one standard deviation. What lies in the midst of much that is abnormal, such as the core of
-a tumour or a cavity, counts by its surroundings, too: c is a half, and .12 in a FLAIR, where
-small lesions are many. S is e, and in a T1w e + max(g - u_g, 0) / (2 g_0), because what is
-abnormal there is the structure more often than the intensity; u_g is how large g usually is at that
-place of a healthy brain, 0 for a model that was never calibrated. ``level`` is what one voxel in a
-thousand of all healthy scans exceeds, so that the threshold is 1. Ours, not specified in the paper.
+doubt: two and a half standard deviations. What lies in the midst of much that is abnormal, such as
+the core of a tumour or a cavity, counts as much as its surroundings; small lesions do not lose by
+that. S is e, and in a T1w e + max(g - u_g, 0) / (2 g_0), because what is abnormal there is the
+structure more often than the intensity; u_g is how large g usually is at that place of a healthy
+brain, 0 for a model that was never calibrated. ``level`` is what one voxel in a thousand of all
+healthy scans exceeds, so that the threshold is 1. Ours, not specified in the paper.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ from dal_fast.screening.enhance import (
     residual_of_sign,
     structural_difference,
 )
-from dal_fast.screening.postprocess import choose_median, scan_score
+from dal_fast.screening.postprocess import choose_median, top_mean
 from dal_fast.screening.scoring import ENHANCED, anomaly_score, check_score
 from dal_fast.screening.usual_residual import usual_residual
 
@@ -47,12 +51,12 @@ USUAL = {"T1w": DARK, "T2w": BRIGHT, "FLAIR": BRIGHT}
 """By contrast: the map of the usual sign of lesions."""
 STRUCTURE_SHARE = {"T1w": 0.5, "T2w": 0.0, "FLAIR": 0.0}
 """By contrast: what (g - u_g) / g_0 adds to a map."""
-SURROUNDINGS = {"T1w": 0.5, "T2w": 0.5, "FLAIR": 0.12}
-"""c, by contrast."""
-BENEFIT = 1.0  # of the doubt, in SD
-LEAST_SPREAD = 0.05  # SD of log E, however few healthy scans it is from
-_LEAST_PEAK = 1e-6  # E of an empty map
-_USUAL_PEAK = (0.4, 0.2)  # of a model that was never calibrated
+BENEFIT = 2.5  # of the doubt, in SD
+PEAK_SHARE = 0.0003  # of the brain's voxels, whose mean is E
+COMMON_SHARE = 0.7  # of log R
+LEAST_SPREAD = 0.05  # SD of a peak, however few healthy scans it is from
+LEAST_PEAK = 1e-6  # E and R of an empty map
+_USUAL_PEAK = (1.5, 0.35)  # of a model that was never calibrated
 
 
 class Calibration(BaseModel):
@@ -62,7 +66,7 @@ class Calibration(BaseModel):
         thresholds: by contrast and score, what one voxel in a thousand exceeds. Beside the scores
             ``structure``, g_0 of :mod:`dal_fast.screening.enhance`.
         peaks: by contrast and sign (``enhanced_positive``, ``enhanced_negative``), mean and SD of
-            log E.
+            the peak.
         usual: by contrast and sign, u_s of :mod:`dal_fast.screening.usual_residual`, packed; for
             ``structure``, u_g.
     """
@@ -78,7 +82,7 @@ class Calibration(BaseModel):
         return self.thresholds.get(contrast, {}).get(score, 1.0)
 
     def outstanding(self, contrast: str, score: str, peak: float) -> float:
-        """z of a peak log E: how far it is above those of healthy scans, in their SD."""
+        """z of a peak: how far it is above those of healthy scans, in their SD."""
         mean, spread = self.peaks.get(contrast, {}).get(score, _USUAL_PEAK)
         return (peak - mean) / max(spread, LEAST_SPREAD)
 
@@ -253,17 +257,20 @@ def combine(
         for sign, weight in weights.items()
     ]
     shown = parts[0] if len(parts) == 1 else torch.maximum(parts[0], parts[1])
-    return with_surroundings(shown, mask, SURROUNDINGS[contrast])
+    return with_surroundings(shown, mask)
 
 
-def with_surroundings(shown: Tensor, mask: Tensor, share: float | Tensor) -> Tensor:
-    """Maps ``(N, 1, D, H, W)`` with a share of their means over 9^3; 0 outside the mask."""
-    return (shown + share * mean3(mean3(shown), step=3)) * mask
+def with_surroundings(shown: Tensor, mask: Tensor) -> Tensor:
+    """Maps ``(N, 1, D, H, W)``, at least their means over 9^3; 0 outside the mask."""
+    return torch.maximum(shown, mean3(mean3(shown), step=3)) * mask
 
 
 def peak_of(anomaly: Tensor, mask: Tensor) -> float:
-    """log E of a smooth map."""
-    return math.log(max(scan_score(anomaly, mask), _LEAST_PEAK))
+    """log E - 0.7 log R of a smooth map, which is 0 outside the mask."""
+    highest = top_mean(anomaly, mask, PEAK_SHARE)
+    total = float(anomaly.square().sum(dtype=torch.float64))
+    spread = math.sqrt(total / max(1, int(torch.count_nonzero(mask))))
+    return math.log(max(highest, LEAST_PEAK)) - COMMON_SHARE * math.log(max(spread, LEAST_PEAK))
 
 
 def sign_of(score: str) -> str:

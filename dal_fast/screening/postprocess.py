@@ -69,12 +69,17 @@ def scan_score(anomaly: Tensor, mask: Tensor) -> float:
     a small lesion: a percentile alone would not see how far a small lesion stands out, a maximum
     would follow one noisy voxel.
     """
+    return top_mean(anomaly, mask, TOP_FRACTION)
+
+
+def top_mean(anomaly: Tensor, mask: Tensor, fraction: float) -> float:
+    """Mean of the ``ceil(fraction n)`` largest of the n voxels inside the mask; 0 for an empty mask."""
     if served(anomaly, mask):
-        return stages.top_mean(anomaly, mask)
+        return stages.top_mean(anomaly, mask, fraction)
     inside = anomaly.numpy()[mask.numpy()]
     if len(inside) == 0:
         return 0.0
-    top = math.ceil(TOP_FRACTION * len(inside))
+    top = math.ceil(fraction * len(inside))
     return float(np.partition(inside, -top)[-top:].mean(dtype=np.float64))
 
 

@@ -41,7 +41,7 @@ def read_masks(folder: Path) -> list[Tensor]:
         folder: holds ``*_lesion.nii.gz``.
 
     Returns:
-        float32 ``(D, H, W)`` each, axes right, anterior, superior.
+        uint8 ``(D, H, W)`` each, 0 and 1; axes right, anterior, superior.
 
     Raises:
         InputError: ``no-data``.
@@ -91,7 +91,7 @@ class AddMaskLesions:
         if bool(chance(1, 0.5, generator)):
             mask = mask.flip(0)
         size = [side.stop - side.start for side in box]
-        at = F.interpolate(mask.to(tissue.device)[None, None], size=size, mode="area")
+        at = F.interpolate(mask.to(tissue.device).float()[None, None], size=size, mode="area")
         cover = (at[0, 0] * (tissue[box] >= 1))[None, None]
         cover = fields.blur(cover, torch.full((1, 3), _BLUR, device=tissue.device))[0, 0]
         return Region(box, cover / cover.max().clamp_min(1e-3))
@@ -156,4 +156,4 @@ def _read(path: Path) -> Tensor:
     for axis, (low, high) in enumerate(MNI_BRAIN_MM):
         first, last = (round((mm - origin[axis]) / zooms[axis]) for mm in (low, high))
         sides.append(slice(max(first, 0), min(last + 1, data.shape[axis])))
-    return torch.from_numpy(data[tuple(sides)].astype(np.float32))
+    return torch.from_numpy(data[tuple(sides)].astype(np.uint8))

@@ -40,7 +40,8 @@ Layout layout_of(const InstanceNormProblem& p, int vector) {
   l.channels = p.channels_last ? p.channels : 1;
   l.length = p.voxels;
   l.lanes = p.channels_last ? p.channels / vector : 1;
-  l.stretch = kThreads / l.lanes * l.lanes * kVectorsAThread;  // whole voxels
+  // whole voxels; where a block has too few threads for one, no kernel runs, but a workspace is asked for
+  l.stretch = (l.lanes < kThreads ? kThreads / l.lanes : 1) * l.lanes * kVectorsAThread;
   l.stretches = ceil_div(ceil_div(l.length * l.channels, vector), l.stretch);
   l.eps = p.eps, l.slope = p.slope;
   return l;

@@ -220,6 +220,57 @@ def test_refusals_of_the_group_level(dataset, derivative, weights, tmp_path):
     assert "error [no-scans]" in done.stderr
 
 
+def test_results_in_the_dataset_itself_are_refused(dataset, weights, tmp_path):
+    root = tmp_path / "ds"
+    shutil.copytree(dataset, root)
+    before = sorted(root.rglob("*"))
+    done = app_run(root, root, "participant", weights)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error [no-scans]: all scans of ")
+    assert sorted(root.rglob("*")) == before
+
+
+def test_scores_of_different_settings_are_not_put_in_order(dataset, derivative, weights, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(derivative, out)
+    label = ["--participant-label", "01", "--suffix", "T2w"]
+    for more in (["--score", "absolute"], ["--median", "5"]):
+        assert app_run(dataset, out, "participant", weights, *label, *more).exit_code == 0
+        before = (out / "scores.tsv").read_bytes()
+        done = app_run(dataset, out, "group", weights)
+        assert done.exit_code == 2
+        assert done.stderr.startswith("error [mixed-settings]: the T2w results were made with ")
+        assert f"{more[0].removeprefix('--')} " in done.stderr
+        assert "as those of sub-01/anat/sub-01_T2w" in done.stderr
+        assert (out / "scores.tsv").read_bytes() == before
+    # another contrast may have settings of its own
+    for suffix in ("T2w", "FLAIR"):
+        more = ["--suffix", suffix, "--score", "absolute"]
+        assert app_run(dataset, out, "participant", weights, *more).exit_code == 0
+        done = app_run(dataset, out, "group", weights)
+        assert done.exit_code == 0, done.output
+
+
+def test_results_of_scans_that_are_gone_are_in_no_table(dataset, derivative, weights, tmp_path):
+    root, out = tmp_path / "ds", tmp_path / "out"
+    shutil.copytree(dataset, root)
+    shutil.copytree(derivative, out)
+    shutil.rmtree(root / "sub-01")
+    done = app_run(root, out, "group", weights)
+    assert done.exit_code == 0, done.output
+    assert "2 scans with a result, 0 without" in done.stdout
+    assert "not counted: 2 results of scans that " in done.stdout
+    assert {row["participant_id"] for row in rows(out / "participants.tsv")} == {"sub-02"}
+    assert {row["participant_id"] for row in rows(out / "scores.tsv")} == {"sub-02"}
+    assert "sub-01" not in (out / "index.html").read_text()
+    (root / "sub-02").rename(root / "sub-03")
+    for scan in root.rglob("sub-02*.nii.gz"):
+        scan.rename(scan.with_name(scan.name.replace("sub-02", "sub-03")))
+    done = app_run(root, out, "group", weights)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error [no-results]: {out} holds no results of scans of ")
+
+
 def test_a_table_of_participants_that_is_not_utf8_is_refused_before_the_work(
     derivative, dataset, weights, tmp_path
 ):

@@ -95,7 +95,20 @@ def test_when_the_time_is_up_a_step_ends_and_the_table_is_whole(tmp_path):
 def test_it_says_how_it_is_called():
     done = _script("evidnce", "x", limit=20)
     assert done.returncode == 2
-    assert "on_gpu_host.sh evidence OUT [SECONDS]" in done.stderr
+    assert "on_gpu_host.sh evidence OUT [SECONDS [STEP...]]" in done.stderr
+
+
+def test_steps_can_be_named(tmp_path):
+    """As for a second call on the same host, which takes what the first left out."""
+    done_at_once = tmp_path / "python"
+    done_at_once.write_text("#!/bin/sh\nexit 0\n")
+    done_at_once.chmod(0o755)
+    steps = ("chain", "racecheck", "synccheck")
+    done = _script("evidence", tmp_path, 30, *steps, limit=60, REHEARSAL="1", PYTHON=done_at_once)
+    assert done.returncode == 0
+    found, _ = _table(tmp_path)
+    assert set(found) == {"pack", "host", "wheels", "build", *steps}
+    assert found["chain"] == "ok"
 
 
 def test_a_pack_gives_back_what_was_put_in(tmp_path):
@@ -121,14 +134,21 @@ def test_a_scan_of_many_values_is_rounded_to_256_steps(tmp_path):
 
 def test_what_is_missing_is_named(tmp_path):
     assert all("holds no wheel of" in line for line in gpu_prepare.wrong_wheels(tmp_path))
+    (tmp_path / ".whl").mkdir()
     for name, needs in (("pydantic", "pydantic-core==2"), ("pydantic_core", "other")):
-        with zipfile.ZipFile(tmp_path / f"{name}-1-py3-none-any.whl", "w") as wheel:
+        with zipfile.ZipFile(tmp_path / ".whl" / f"{name}-1-py3-none-any.whl", "w") as wheel:
             wheel.writestr(f"{name}-1.dist-info/METADATA", f"Requires-Dist: {needs}\n")
     wrong = list(gpu_prepare.wrong_wheels(tmp_path))
     assert "pydantic needs pydantic-core==2, and here is 1" in wrong
     assert not any(line.endswith("no wheel of pydantic") for line in wrong)
-    assert "there is no" in next(gpu_prepare.wrong_pack(tmp_path / "pack.zip"))
+    assert any(line.endswith("peers holds no wheel of monai") for line in wrong)
+    few, pack = tmp_path / "evidence" / "brains.zip", tmp_path / "brains.zip"
+    assert list(gpu_prepare.wrong_packs(tmp_path)) == [f"there is no {one}" for one in (few, pack)]
     name = next(name for name in map(str, range(99)) if is_held_out(name))
-    gpu_pack.write(tmp_path / "pack.zip", [gpu_pack.synthetic(name, (16, 20, 24))])
-    (line,) = gpu_prepare.wrong_pack(tmp_path / "pack.zip")
-    assert line.endswith("has no brain with a scan")
+    one = gpu_pack.synthetic(name, (16, 20, 24))
+    gpu_pack.write(pack, [Brain("map", one.structures), one])
+    assert gpu_pack.main([str(few), "--pack", str(pack)]) == 0
+    assert [each.name for each in gpu_pack.read(few)] == [name]
+    (line,) = gpu_prepare.wrong_packs(tmp_path)
+    assert line == f"{pack} has no brain with a scan"
+    assert gpu_prepare.bytes_of(tmp_path / "evidence") == gpu_prepare.bytes_of(few) > 1000

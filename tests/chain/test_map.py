@@ -143,7 +143,7 @@ def one_map(evidence, contrast):
     bright, dark = (
         _C.SignCalibration(threshold=levels[s], peak=m, peak_sd=sd, usual=address(usual[s]))
         for s in (BRIGHT, DARK)
-        for m, sd in (peaks.get(s, (0.4, 0.2)),)
+        for m, sd in (peaks.get(s, (1.5, 0.35)),)
     )
     bits = []
     for threads in (1, 3):

@@ -15,8 +15,8 @@ from dal_fast.evaluation.validation_samples import (
     DECOY,
     GENERATORS,
     HEALTHY,
-    RADII,
     SIGNS,
+    SIZES,
     VOLUMES_ML,
     plans,
 )
@@ -59,7 +59,7 @@ def test_the_set_holds_what_its_table_says(made):
             assert least <= case.lesion_ml < most or case.size == "small"
     for generator in GENERATORS[:2]:
         own = [case for case in table if case.generator == generator]
-        assert {case.size for case in own if case.sign == "bright"} == set(RADII)
+        assert {case.size for case in own if case.sign == "bright"} == set(SIZES)
 
 
 def test_every_generator_gives_healthy_scans_and_both_signs_and_one_gives_decoys():

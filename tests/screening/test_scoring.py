@@ -1,5 +1,6 @@
 """Anomaly scores: each by its formula, and which sign ``auto`` shows."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from dal_fast.imaging.morphology import dilate
 from dal_fast.screening.calibration import (
     Calibration,
     Evidence,
+    peak_of,
     score_scan,
     with_surroundings,
 )
@@ -98,15 +100,33 @@ def test_one_sign_can_be_asked_for(score, sign):
     assert (anomaly_map.data[where].mean() > 1) == (sign == "bright")
 
 
+def test_a_scan_that_differs_throughout_stands_out_less_than_a_spot():
+    """Both maps have the same highest values; one of them is high everywhere."""
+    mask = torch.ones(1, 1, 20, 20, 20, dtype=torch.bool)
+    spot = torch.full(mask.shape, 0.1)
+    spot[..., 4:7, 4:7, 4:7] = 3
+    throughout = spot.clamp_min(2)
+    assert peak_of(spot, mask) > peak_of(throughout, mask) + 1
+    rms = float(throughout.double().square().mean().sqrt())
+    assert peak_of(throughout, mask) == pytest.approx(math.log(3) - 0.7 * math.log(rms))
+    assert peak_of(2 * spot, mask) - peak_of(spot, mask) == pytest.approx(0.3 * math.log(2))
+    assert math.isfinite(peak_of(torch.zeros_like(spot), mask))
+    assert math.isfinite(peak_of(torch.zeros_like(spot), ~mask))
+
+
 def test_what_lies_in_the_midst_of_an_abnormal_rim_counts():
+    """A rim of 5^3 around a quiet core: the core is filled, the rim and a spot far off stay."""
     shown = torch.zeros(1, 1, 15, 15, 15)
-    shown[..., 7, 7, 7] = 1
+    shown[..., 5:10, 5:10, 5:10] = 4
+    shown[..., 7, 7, 7] = 0.1
+    shown[..., 14, 14, 14] = 1
     mask = torch.ones_like(shown, dtype=torch.bool)
-    mask[..., 6, 7, 7] = False
-    got = with_surroundings(shown, mask, 0.5)[0, 0]
-    assert float(got[7, 7, 7]) == pytest.approx(1 + 0.5 / 9**3)
-    assert got[11, 3, 11] == pytest.approx(0.5 / 9**3)
-    assert got[12, 7, 7] == got[6, 7, 7] == 0
+    mask[..., 5, 7, 7] = False
+    got = with_surroundings(shown, mask)[0, 0]
+    assert float(got[7, 7, 7]) == pytest.approx((124 * 4 + 0.1) / 9**3)
+    assert got[5, 5, 5] == 4
+    assert got[14, 14, 14] == 1
+    assert got[5, 7, 7] == got[0, 0, 7] == 0
 
 
 def test_a_contrast_that_is_known_decides():

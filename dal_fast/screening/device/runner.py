@@ -3,7 +3,7 @@
 Each scan's volume is uploaded once, from pinned memory, and the results of a batch are fetched
 together after everything has been launched; in between the host waits for nothing. While a GPU
 computes a batch, the next one is gathered and uploaded and the one before is fetched and taken
-apart. The chain of each bucket is recorded once as a CUDA graph and replayed from then on.
+apart. The chain of a bucket that comes again is recorded as a CUDA graph and replayed from then on.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class DeviceChain:
         model = in_precision(model.eval(), precision)
         self.model = model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.tables = Tables.of(calibration, self.device)
-        self._graphs = Graphs(self.by_kernels) if on_gpu else None
+        self._graphs = Graphs() if on_gpu else None
         self._transfers = Transfers(self.device) if on_gpu else None
         self._lock = threading.Lock()
 
@@ -140,7 +140,7 @@ class DeviceChain:
     def launch(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
         """The chain of inputs that are on the device; nothing is waited for."""
         if self._graphs is not None:
-            return self._graphs.run(bucket, inputs)
+            return self._graphs.run(self.by_kernels, bucket, inputs)
         return self.by_kernels(bucket, inputs)
 
     def by_kernels(self, bucket: Bucket, inputs: Inputs) -> chain.Outputs:
@@ -154,7 +154,7 @@ class DeviceChain:
         if self._transfers is None:
             with self._lock:
                 return Arriving(self.launch(bucket, inputs))
-        with self._lock, torch.cuda.device(self.device):
+        with self._lock, torch.cuda.stream(self._transfers.computing):
             outputs = self.launch(bucket, self._transfers.upload(inputs))
             return self._transfers.download(outputs)
 

@@ -17,7 +17,6 @@ from dal_fast.screening import calibration as cal
 from dal_fast.screening import contrast as guess
 from dal_fast.screening import enhance
 from dal_fast.screening.calibration import BRIGHT, COMBINED, DARK, STRUCTURE, Calibration
-from dal_fast.screening.postprocess import TOP_FRACTION
 from dal_fast.screening.settings import CONTRASTS
 from dal_fast.screening.usual_residual import SIDES, unpack
 
@@ -30,8 +29,8 @@ class Tables(NamedTuple):
     Attributes:
         structure, combined: thresholds of g and of both signs' map, ``(3,)``.
         signs: thresholds of ``SIGNS``, ``(3, 2)``.
-        peaks: mean and SD of log E by sign, float64 ``(3, 2, 2)``.
-        sharpness, share, surroundings: a, what g adds to a map, and c, ``(3,)``.
+        peaks: mean and SD of the peak by sign, float64 ``(3, 2, 2)``.
+        sharpness, share: a, and what g adds to a map, ``(3,)``.
         usual: index into ``SIGNS``, int64 ``(3,)``.
         places: atlases of u_s by sign, and of u_g, ``(3, 3, *SIDES)``; where none was measured,
             what changes nothing.
@@ -43,7 +42,6 @@ class Tables(NamedTuple):
     peaks: Tensor
     sharpness: Tensor
     share: Tensor
-    surroundings: Tensor
     usual: Tensor
     places: Tensor
 
@@ -62,7 +60,6 @@ class Tables(NamedTuple):
             torch.tensor(peaks, dtype=torch.float64),
             torch.tensor([enhance.SHARPNESS[c] for c in CONTRASTS]),
             torch.tensor([cal.STRUCTURE_SHARE[c] for c in CONTRASTS]),
-            torch.tensor([cal.SURROUNDINGS[c] for c in CONTRASTS]),
             torch.tensor([SIGNS.index(cal.USUAL[c]) for c in CONTRASTS]),
             torch.stack([_places(calibration.usual.get(c, {})) for c in CONTRASTS]),
         ).to(device)
@@ -138,8 +135,7 @@ def score(evidence: Evidence, tables: Tables, known: Tensor, name: str) -> Score
             e.x, e.phi, e.fluid, e.mask, spread, structure, value, sharpness, e.abnormal, place
         )
         enhanced = enhanced / _each(thresholds[:, column])
-        peak = fixed.top_mean(enhanced.flatten(1), e.mask.flatten(1), TOP_FRACTION)
-        peaks.append(peak.clamp_min(cal._LEAST_PEAK).log())
+        peaks.append(_peaks(enhanced.flatten(1), e.mask.flatten(1)))
         maps.append(enhanced + excess)
     if len(shown) == 1:
         both, sign = maps[0], torch.full_like(contrast, SIGNS.index(shown[0]))
@@ -147,15 +143,23 @@ def score(evidence: Evidence, tables: Tables, known: Tensor, name: str) -> Score
         weights, sign = _weights(torch.stack(peaks, dim=1), tables, contrast)
         bright, dark = (m * _each(w) for m, w in zip(maps, weights.unbind(1), strict=True))
         both = torch.maximum(bright, dark)
-    both = cal.with_surroundings(both, e.mask, _each(tables.surroundings[contrast]))
+    both = cal.with_surroundings(both, e.mask)
     return Scored(both / _each(tables.combined[contrast]), contrast, looks_like, sign)
+
+
+def _peaks(maps: Tensor, mask: Tensor) -> Tensor:
+    """:func:`dal_fast.screening.calibration.peak_of` of every scan, float64 ``(N,)``."""
+    highest = fixed.top_mean(maps, mask, cal.PEAK_SHARE).clamp_min(cal.LEAST_PEAK)
+    mean_square = maps.double().square().sum(1) / mask.sum(1).clamp_min(1)
+    common = mean_square.sqrt().clamp_min(cal.LEAST_PEAK)
+    return highest.log() - cal.COMMON_SHARE * common.log()
 
 
 def _weights(peaks: Tensor, tables: Tables, contrast: Tensor) -> tuple[Tensor, Tensor]:
     """What each sign's map counts, float32 ``(N, 2)``, and the sign that is shown.
 
     Args:
-        peaks: log E, float64 ``(N, 2)``.
+        peaks: float64 ``(N, 2)``.
         tables: of the model.
         contrast: indices into ``CONTRASTS``.
     """

@@ -2,7 +2,9 @@
 
 One batch goes up, one is computed and one comes home at the same time: copies run on engines of
 their own, and the stream that computes waits only for the batch that it is about to take. All of it
-is enqueued without waiting; :meth:`Arriving.wait` is the only place where the host waits.
+is enqueued without waiting; :meth:`Arriving.wait` is the only place where the host waits. The
+stream that computes is one for all threads, whichever is current in them: they share the memory
+that a CUDA graph reads and writes.
 """
 
 from __future__ import annotations
@@ -37,35 +39,38 @@ class Arriving:
 
 
 class Transfers:
-    """The streams of one GPU that copy; its current stream computes.
+    """The streams of one GPU, one that computes and two that copy.
 
     Args:
-        device: a CUDA device.
+        device: a CUDA device; what its current stream was told before, is waited for.
+
+    Attributes:
+        computing: to be made the current stream while anything else here is called.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self.computing: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.computing.wait_stream(torch.cuda.current_stream(device))
         self._up: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._down: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def upload(self, inputs: Inputs) -> Inputs:
-        """Inputs in pinned memory as the current stream may use them from now on."""
-        computing = torch.cuda.current_stream(self._device)
+        """Inputs in pinned memory as the stream that computes may use them from now on."""
         with torch.cuda.stream(self._up):
             here: Inputs = tree(lambda t: t.to(self._device, non_blocking=True), inputs)
-        computing.wait_stream(self._up)
-        tree(lambda t: t.record_stream(computing), here)  # not given away before it was read
+        self.computing.wait_stream(self._up)
+        tree(lambda t: t.record_stream(self.computing), here)  # not given away before it was read
         return here
 
     def download(self, outputs: Outputs) -> Arriving:
-        """What the current stream has been told to make, on its way to pinned memory.
+        """What the stream that computes has been told to make, on its way to pinned memory.
 
         The outputs of a CUDA graph are overwritten by its next run, so they are copied first: on
         the device that takes a twentieth of the way home.
         """
-        computing = torch.cuda.current_stream(self._device)
         kept = tree(torch.clone, outputs)
-        self._down.wait_stream(computing)
+        self._down.wait_stream(self.computing)
         with torch.cuda.stream(self._down):
             home = tree(_fetched, kept)
             done = self._down.record_event()
