@@ -9,6 +9,8 @@ import typer
 
 from dal_fast.cli.console import app, progress, refusals, status
 from dal_fast.cli.failures import FailureList
+from dal_fast.errors import Code, InputError
+from dal_fast.imaging.text import first_few
 
 
 @app.command()
@@ -71,22 +73,57 @@ def evaluate(
     before the others are, and in OUT/failures.tsv; the status is then 1.
     """
     with refusals():
-        from dal_fast.evaluation.cases import CaseList, bids_cases, matching, table_cases
+        from dal_fast.evaluation.cases import CaseList, bids_cases, table_cases
         from dal_fast.imaging.atomic import check_folder
 
         check_folder(out)
+        _check_apart(out, maps)
         if data.is_dir():
             listed = bids_cases(data, healthy, suffix or ())
         else:
             cases, failed = table_cases(data, healthy)
             listed = CaseList([c for c in cases if not suffix or c.suffix in suffix], failed)
-        reserved = matching(listed.cases, validation) if validation and listed.cases else []
+        reserved = _reserved(listed.cases, validation)
         with FailureList(out, listed.failures) as failures:
             about = {
                 "data": str(data), "maps": maps, "healthy": healthy, "validation": validation,
             }  # fmt: skip
             _evaluate(listed.cases, reserved, out, protocol, threshold, pictures, about, failures)
     raise typer.Exit(1 if failures.failed else 0)
+
+
+def _check_apart(out: Path, maps: list[str]) -> None:
+    """Refuse a folder of results in which maps lie: their overview and failures would be lost."""
+    for text in maps:
+        folder = Path(text.partition("=")[2] or text)
+        if folder.is_dir() and out.resolve() == folder.resolve():
+            raise InputError(
+                Code.VALUE,
+                f"the maps of {text} lie in {out}, whose tables would be overwritten; give "
+                "another --out",
+            )
+
+
+def _reserved(cases: list[Any], rule: str | None) -> list[Any]:
+    """The validation cases that a rule names.
+
+    Raises:
+        InputError: ``rule``; ``validation-missing`` where it names none.
+    """
+    from dal_fast.evaluation.cases import matching
+
+    if rule is None or not cases:
+        return []
+    found = matching(cases, rule)
+    if not found:
+        key = rule.partition("=")[0]
+        values = first_few(sorted({case.facts[key] for case in cases if case.facts.get(key)}))
+        raise InputError(
+            Code.VALIDATION_MISSING,
+            f"--validation {rule} names no case that can be evaluated; the values of {key} are "
+            f"{values}",
+        )
+    return found
 
 
 def _evaluate(

@@ -83,12 +83,24 @@ def _fits(facts: Facts, *limits: tuple[float, float]) -> bool:
 _NAMED = {contrast: _by_name(contrast) for contrast in _BY_NAME}
 
 
+def _no_times(facts: Facts) -> bool:
+    """Neither echo and repetition time nor names that are believed say what it is."""
+    unsaid = facts.te is None or facts.tr is None
+    return unsaid and not any(holds(facts) for holds in _NAMED.values())
+
+
 EXCLUSIONS = (
+    Rule(
+        "derived-without-parameters",
+        "its header does not say how it was acquired (echo and repetition time), and says that it "
+        "was derived from other images, so that its names alone are not believed",
+        lambda f: _no_times(f) and "DERIVED" in f.image_type and bool(f.named),
+    ),
     Rule(
         "no-parameters",
         "its header does not say how it was acquired (echo and repetition time), and its names do "
         "not say it either",
-        lambda f: (f.te is None or f.tr is None) and not any(h(f) for h in _NAMED.values()),
+        _no_times,
     ),
     Rule("body-part", "it shows another part of the body, or a part of the head alone", _body),
     Rule(

@@ -67,7 +67,7 @@ from dal_fast.errors import Code, InputError
 from dal_fast.imaging.header import LONGEST_HEADER, CheckedHeader, other_format, parse_header
 from dal_fast.imaging.orientation import Note
 from dal_fast.imaging.other_formats import way_out
-from dal_fast.imaging.paths import missing, no_file
+from dal_fast.imaging.paths import missing, no_file, path_of
 
 _CHUNK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -121,9 +121,10 @@ def read_volume(path: str | Path, nonfinite: Literal["refuse", "replace"] = "ref
         nonfinite: ``"refuse"`` a scan with NaN or infinite voxels, or ``"replace"`` them by 0.
 
     Raises:
-        InputError: one of the codes that the module's docstring lists.
+        InputError: one of the codes that the module's docstring lists; ``value`` for what is no
+            path, such as an image in memory.
     """
-    path = Path(path)
+    path = path_of(path)
     if nonfinite not in ("refuse", "replace"):
         raise InputError(Code.VALUE, f"nonfinite must be 'refuse' or 'replace', not {nonfinite!r}")
     size = _check_file(path)

@@ -11,6 +11,21 @@ from dal_fast.errors import Code, InputError
 _NEAR = 0.75  # similarity of a name from which on it is offered instead
 
 
+def path_of(given: object) -> Path:
+    """The path of a scan's file.
+
+    Raises:
+        InputError: ``value`` for what is no path, such as an image or an array in memory.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return Path(given)
+    raise InputError(
+        Code.VALUE,
+        f"a scan and its mask are given by their paths, not as {type(given).__name__}; save it "
+        "first, for example with nibabel.save(image, 'sub-01_T1w.nii.gz')",
+    )
+
+
 def missing(path: Path, offer_names: bool = True) -> InputError:
     """The refusal of a path at which there is nothing, with what may be wrong about it.
 

@@ -12,8 +12,8 @@
 static void *read_file(const char *path, size_t bytes) {
   void *data = malloc(bytes);
   FILE *file = fopen(path, "rb");
-  if (!data || !file || fread(data, 1, bytes, file) != bytes) {
-    fprintf(stderr, "%s does not hold %zu bytes\n", path, bytes);
+  if (!data || !file || fread(data, 1, bytes, file) != bytes || fgetc(file) != EOF) {
+    fprintf(stderr, "%s does not hold %zu bytes, as the sides say\n", path, bytes);
     exit(1);
   }
   fclose(file);

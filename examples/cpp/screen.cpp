@@ -12,8 +12,9 @@ template <class T>
 std::vector<T> read_file(const char* path, size_t count) {
   std::vector<T> values(count);
   std::ifstream file(path, std::ios::binary);
-  if (!file.read(reinterpret_cast<char*>(values.data()), std::streamsize(count * sizeof(T))))
-    throw std::runtime_error(std::string(path) + " is too short");
+  if (!file.read(reinterpret_cast<char*>(values.data()), std::streamsize(count * sizeof(T))) ||
+      file.get() != std::ifstream::traits_type::eof())
+    throw std::runtime_error(std::string(path) + " does not hold as many voxels as the sides say");
   return values;
 }
 

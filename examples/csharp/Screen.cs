@@ -102,8 +102,14 @@ static class Screen {
     scan.affine[15] = 1;
     DalImage mask = scan;
     mask.dtype = U8;
-    scan.data = Pinned(File.ReadAllBytes(words[2]));
-    mask.data = Pinned(File.ReadAllBytes(words[3]));
+    byte[] values = File.ReadAllBytes(words[2]), brain = File.ReadAllBytes(words[3]);
+    long voxels = scan.shape[0] * scan.shape[1] * scan.shape[2];
+    if (values.Length != 4 * voxels || brain.Length != voxels) {
+      Console.Error.WriteLine("a file does not hold as many voxels as the sides say");
+      return 1;
+    }
+    scan.data = Pinned(values);
+    mask.data = Pinned(brain);
 
     var error = new DalError {
       structSize = (uint)Marshal.SizeOf(typeof(DalError)), code = new byte[32], message = new byte[472]

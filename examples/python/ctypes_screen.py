@@ -6,6 +6,7 @@ SCAN holds float32 and MASK bytes, without a header, as for ``examples/c/screen.
 """
 
 import ctypes as c
+import math
 import os
 import sys
 from pathlib import Path
@@ -69,7 +70,10 @@ def main(library, bundle, engine_path, scan_file, mask_file, *sides):
 
     images = []
     for path, dtype in ((scan_file, DAL_F32), (mask_file, DAL_U8)):
-        image = sized(DalImage, dtype=dtype, data=Path(path).read_bytes())
+        content = Path(path).read_bytes()
+        if len(content) != math.prod(map(int, shape)) * (4 if dtype == DAL_F32 else 1):
+            sys.exit(f"{path} does not hold as many voxels as the sides say")
+        image = sized(DalImage, dtype=dtype, data=content)
         for axis, side in enumerate(shape):
             image.shape[axis], image.affine[5 * axis] = int(side), float(millimetres)
         image.affine[15] = 1

@@ -119,7 +119,7 @@ fn main() {
     mask.dtype = DAL_U8;
     let (values, brain) = (fs::read(&words[3]).expect("the scan"), fs::read(&words[4]).expect("the mask"));
     let voxels: i64 = scan.shape.iter().product();
-    assert!(values.len() as i64 == 4 * voxels && brain.len() as i64 == voxels, "a file is too short");
+    assert!(values.len() as i64 == 4 * voxels && brain.len() as i64 == voxels, "a file does not hold as many voxels as the sides say");
     scan.data = values.as_ptr() as *const c_void;
     mask.data = brain.as_ptr() as *const c_void;
 

@@ -194,6 +194,12 @@ def test_the_library_shows_its_functions_alone_and_needs_what_every_system_has(l
     assert "[libdal_fast.so.1]" in needed
 
 
+@pytest.mark.skipif(shutil.which("strip") is None, reason="needs strip")
+def test_the_library_is_small(library, tmp_path):
+    subprocess.run(["strip", "-o", tmp_path / "stripped", library], check=True)
+    assert (tmp_path / "stripped").stat().st_size <= 5_000_000
+
+
 @built_with_old_headers
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
 def test_the_library_needs_no_younger_glibc_than_the_module(library):

@@ -40,6 +40,18 @@ def wanted(engine, brain):
     return summary.score
 
 
+def check_sides(command, raw, **environment):
+    """A file that is longer or shorter than the sides say is no scan of that shape."""
+    *files, depth, size = raw
+    for wrong in (depth - 1, depth + 1):
+        done = subprocess.run(
+            list(map(str, [*command, *files, wrong, size])), capture_output=True, text=True,
+            check=False, timeout=120, env=os.environ | environment,
+        )  # fmt: skip
+        assert done.returncode > 0
+        assert "as the sides say" in done.stderr
+
+
 def score_of(command, **environment):
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=False, timeout=120,
@@ -63,24 +75,17 @@ def test_compiled_examples(language, library, bundle, engine_path, raw, wanted, 
     (tmp_path / "libdal_fast.so").symlink_to(library)
     subprocess.run(build, check=True, timeout=250, cwd=tmp_path)
     program = [tmp_path / "screen"] if language != "csharp" else ["mono", tmp_path / "screen.exe"]
-    command = [*program, bundle, engine_path, *raw]
-    score = score_of(command, LD_LIBRARY_PATH=str(library.parent))
-    assert score == pytest.approx(wanted, rel=1e-5)
+    command = [*program, bundle, engine_path]
+    where = {"LD_LIBRARY_PATH": str(library.parent)}
+    assert score_of([*command, *raw], **where) == pytest.approx(wanted, rel=1e-5)
+    check_sides(command, raw, **where)
 
 
 def test_python_without_torch(library, bundle, engine_path, raw, wanted):
     program = EXAMPLES / "python/ctypes_screen.py"
-    command = [
-        sys.executable,
-        "-S",
-        "-X",
-        "importtime",
-        program,
-        library,
-        bundle,
-        engine_path,
-        *raw,
-    ]
+    files = [program, library, bundle, engine_path]
+    check_sides([sys.executable, *files], raw)
+    command = [sys.executable, "-S", "-X", "importtime", *files, *raw]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     assert float(done.stdout.split()[1]) == pytest.approx(wanted, rel=1e-5)
     assert not {"torch", "numpy"} & {

@@ -1,6 +1,7 @@
 """The right series of a study, or none: never a localiser, reformat, diffusion or phase image."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ pytest.importorskip("pydicom", reason="needs dal_fast[dicom]")
 
 from dicom_lab import scanner, studies
 
+from dal_fast.dicom.facts import Facts
 from dal_fast.dicom.rules import CONTRASTS, EXCLUSIONS, RANKING
 from dal_fast.dicom.select import select_named, select_series
 from dal_fast.dicom.series import find_series
@@ -37,6 +39,23 @@ def test_the_right_series_are_chosen(vendor, protocol):
     assert all(row["Rule"] and row["Reason"] for row in record["Series"])
     text = json.dumps(record)
     assert not any(word in text for word in ("Vorname", "Nachname", "PID4711", "19610203"))
+
+
+def test_a_derived_series_that_names_its_contrast_is_told_why_not():
+    """As a defacing program writes it from NIfTI: without times, but with its name."""
+    facts = Facts(
+        frozenset(("ANAT", "T1W")), "ANAT-T1W", "T1w", frozenset(), "", ("DERIVED", "SECONDARY"),
+        frozenset(), "", gradient=False, spin=False, planar=False, inversion=False, three_d=False,
+        te=None, tr=None, flip=None, ti=(), echoes=0, b_value=0.0, angio=False, agent=False,
+        started="", largest_mm=1.0, pixel_mm=1.0, flow_compensated=False, late=False,
+    )  # fmt: skip
+    rule = next(rule for rule in EXCLUSIONS if rule.holds(facts))
+    assert rule.name == "derived-without-parameters"
+    assert "names do not say" not in rule.reason
+    original = replace(facts, image_type=("ORIGINAL", "PRIMARY"))
+    assert not any(rule.holds(original) for rule in EXCLUSIONS[:2])
+    nameless = replace(facts, named="")
+    assert next(rule for rule in EXCLUSIONS if rule.holds(nameless)).name == "no-parameters"
 
 
 def test_rows_have_names_of_their_own():

@@ -113,6 +113,26 @@ def test_refusals(study, tmp_path, more, code):
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
+def test_a_validation_rule_that_names_nobody_is_told_what_there_is(study, tmp_path):
+    more = ["--validation", "site=C", "--threshold", "1"]
+    result = run(app, arguments(study, tmp_path / "out", *more))
+    assert result.exit_code == 2
+    assert "[validation-missing]: --validation site=C names no case" in result.output
+    assert "the values of site are A, B" in result.output
+
+
+def test_results_among_the_maps_are_refused(study, tmp_path):
+    maps = tmp_path / "maps"
+    shutil.copytree(study.maps["good"], maps)
+    (maps / "index.html").write_text("the overview of the maps")
+    for named in (str(maps), f"mine={maps}"):
+        command = ["evaluate", named, "--data", str(study.data), "--out", str(maps)]
+        result = run(app, [*command, "--healthy", "group=control", "--threshold", "1"])
+        assert result.exit_code == 2
+        assert "[value]" in result.output
+    assert (maps / "index.html").read_text() == "the overview of the maps"
+
+
 def failures_of(out):
     lines = (out / "failures.tsv").read_text().splitlines()
     assert lines[0] == "scan\tcode\tmessage"

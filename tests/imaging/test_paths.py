@@ -2,6 +2,7 @@
 
 import os
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -33,6 +34,16 @@ def test_the_folder_that_is_missing_is_named(tmp_path):
     assert refusal(tmp_path / "raw" / "sub-01" / "a.nii").message.endswith("holds no 'raw'")
     (tmp_path / "note").write_text("x")
     assert refusal(tmp_path / "note" / "a.nii").message.endswith("is a file, not a folder")
+
+
+@pytest.mark.parametrize(
+    "given", [nib.Nifti1Image(np.zeros((8, 8, 8)), np.eye(4)), np.zeros((8, 8, 8)), None, b"a.nii"],
+    ids=["image", "array", "none", "bytes"],
+)  # fmt: skip
+def test_what_is_no_path_is_told_how_to_become_one(given):
+    error = refusal(given)
+    assert error.code == "value"
+    assert f"not as {type(given).__name__}; save it first" in error.message
 
 
 @pytest.mark.parametrize(
