@@ -94,8 +94,8 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
                voxels, threads);
   DAL_DISPATCH(box_mean, s.bright, 1, out, shape, s.stage, threads);
   DAL_DISPATCH(box_mean, out, 3, s.dark, shape, s.stage, threads);
-  DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure, {1, 1, 0, float(healthy.combined)}, out, voxels,
-               threads);
+  DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure, {1, 1, 0, float(healthy.combined)}, out,
+               voxels, threads);
   DAL_DISPATCH(keep_inside, out, scan.mask, voxels, threads);
   return signs;
 }
