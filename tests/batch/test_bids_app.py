@@ -196,6 +196,7 @@ def test_runs_at_once_lose_no_row(tmp_path):
         (["--num-parts", "2", "--part-id", "2"], "value"),
         (["--weights", "nowhere"], "weights-missing"),
         (["--patience", "0"], "value"),
+        (["--healthy", "all"], "value"),
     ],
 )
 def test_refusals(dataset, weights, tmp_path, more, code):
@@ -209,6 +210,9 @@ def test_refusals_of_the_group_level(dataset, derivative, weights, tmp_path):
     for out, more, code in (
         (tmp_path, [], "no-results"),
         (derivative, ["--healthy", "sex=F"], "healthy-rule"),
+        (derivative, ["--suffix", "T2w"], "value"),
+        (derivative, ["--participant-label", "01"], "value"),
+        (derivative, ["--num-parts", "2"], "value"),
         (derivative, ["--healthy", "group=martian"], "healthy-rule"),
     ):
         done = app_run(dataset, out, "group", weights, *more)
