@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end = time.monotonic() + options.seconds
     watch = Stopwatch() if options.device == "cuda" else HostStopwatch()
     table = Table(options.out, watch.name)
-    brains = [one for one in gpu_pack.read(options.pack) if one.scans]
+    brains = gpu_pack.read(options.pack, max(options.scans, options.sick))
     failures = 0
     with tempfile.TemporaryDirectory() as temporary:
         benches = [

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sum(given is not None for given in (options.data, options.pack, options.synthetic)) != 1:
         parser.error("give one of --data, --pack and --synthetic")
     if options.pack is not None:
-        brains = [one for one in read(options.pack) if one.scans][:FEW]
+        brains = read(options.pack, FEW)
     elif options.synthetic is not None:
         depth, height, width = options.sides
         brains = [synthetic(f"sub-{n}", (depth, height, width)) for n in range(options.synthetic)]
@@ -73,10 +73,13 @@ def write(path: Path, brains: Sequence[Brain]) -> None:
                 _add(file, f"{one.name}/{name}/values", values)
 
 
-def read(path: Path) -> list[Brain]:
-    """The brains of a pack, in the order in which they were written."""
+def read(path: Path, scanned: int | None = None) -> list[Brain]:
+    """The brains of a pack, in the order in which they were written, or so many with a scan."""
     with zipfile.ZipFile(path) as file:
         names = [name.rsplit("/", 2)[:2] for name in file.namelist() if name.endswith("/codes")]
+        if scanned is not None:
+            first = list(dict.fromkeys(subject for subject, name in names if name != MAP))
+            names = [(subject, name) for subject, name in names if subject in first[:scanned]]
         with ThreadPoolExecutor() as pool:
             volumes = list(pool.map(lambda name: _volume(file, "/".join(name)), names))
     found: dict[str, dict[str, Tensor]] = {}

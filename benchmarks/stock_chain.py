@@ -44,6 +44,7 @@ from dal_fast.screening.usual_residual import unpack
 Array = NDArray[np.float32]
 _CUBE = np.ones((3, 3, 3))
 _TAPS = [0.25, 0.5, 0.25]
+_NINE_APART = np.eye(19)[[0, 9, 18]].mean(0)
 _LEVELS = 100  # of TFCE, as in FSL
 
 
@@ -159,7 +160,10 @@ def _anomaly(
     weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
     both = np.maximum(weights[0] * maps[0], weights[1] * maps[1])
     around = ndimage.uniform_filter(both, 9, mode="constant")
-    both = np.maximum(both, around) * scanned
+    wide = around  # the mean over 27^3
+    for axis in range(3):
+        wide = ndimage.correlate1d(wide, _NINE_APART, axis, mode="constant")
+    both = np.maximum(np.maximum(both, around), wide) * scanned
     return (both / healthy.threshold(contrast, COMBINED)).astype(np.float32)
 
 

@@ -11,9 +11,9 @@
 
 namespace dal {
 
-using Affine = const std::array<double, 16>&;
+using Matrix = const std::array<double, 16>&;
 
-inline HeadCover cover_of(Sides sides, Affine affine) {
+inline HeadCover cover_of(Sides sides, Matrix affine) {
   HeadCover cover{{sides[0], sides[1], sides[2]}, {}};
   for (size_t i = 0; i < 16; ++i) cover.affine[i] = affine[i];
   return cover;
@@ -22,7 +22,7 @@ inline HeadCover cover_of(Sides sides, Affine affine) {
 inline void register_head(py::module_& m) {
   m.def(
       "cover_head",  // sides and affine of the grid over the whole scan
-      [](Sides scan_shape, Affine scan_affine, double voxel_mm) {
+      [](Sides scan_shape, Matrix scan_affine, double voxel_mm) {
         const HeadCover cover = cover_head(scan_shape.data(), scan_affine.data(), voxel_mm);
         std::array<double, 16> affine;
         for (size_t i = 0; i < 16; ++i) affine[i] = cover.affine[i];
@@ -35,7 +35,7 @@ inline void register_head(py::module_& m) {
       py::kw_only(), "sides"_a, "shape"_a);
   m.def(
       "place_head",  // the affine of the network's volume
-      [](address whole, Sides sides, Affine affine, double voxel_mm, Sides shape, address out,
+      [](address whole, Sides sides, Matrix affine, double voxel_mm, Sides shape, address out,
          address workspace, Where where) {
         std::array<double, 16> placed;
         place_head(pointer<float>(whole), cover_of(sides, affine), voxel_mm, shape_of(shape),
@@ -46,7 +46,7 @@ inline void register_head(py::module_& m) {
       "where"_a);
   m.def(
       "distance_to_faces",
-      [](Affine affine, Sides shape, Sides scan_shape, Affine scan_affine, address out) {
+      [](Matrix affine, Sides shape, Sides scan_shape, Matrix scan_affine, address out) {
         distance_to_faces(affine.data(), shape_of(shape), scan_shape.data(), scan_affine.data(),
                           pointer<float>(out));
       },

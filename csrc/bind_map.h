@@ -107,9 +107,8 @@ inline void register_anomaly(py::module_& m) {
       py::kw_only(), "scan"_a, "evidence"_a, "contrast"_a, "thresholds"_a, "usual_structure"_a, "bright"_a,
       "dark"_a, "out"_a, "shape"_a, "workspace"_a, "where"_a, NoGil());
   m.def(
-      "top_mean_workspace",
-      [](int64_t voxels, double share) { return top_mean_workspace(voxels, share); }, py::kw_only(),
-      "voxels"_a, "share"_a);
+      "top_mean_workspace", [](int64_t voxels, double share) { return top_mean_workspace(voxels, share); },
+      py::kw_only(), "voxels"_a, "share"_a);
   m.def(
       "top_mean",
       [](address x, address mask, int64_t voxels, double share, address workspace) {

@@ -55,6 +55,20 @@ inline unsigned grid_size(int64_t blocks) {
   return unsigned(blocks);
 }
 
+// The sides of a volume, or how many blocks make it up, for arithmetic of 32 bits: a division of 64 takes
+// ten times as many instructions.
+struct Sides {
+  int depth, height, width;
+
+  template <class Shape>
+  static Sides of(const Shape& s) {
+    constexpr int64_t kLongest = int64_t(1) << 30;
+    if (s.depth > kLongest || s.height > kLongest || s.width > kLongest)
+      throw std::invalid_argument("a side has more than 2^30 voxels");
+    return {int(s.depth), int(s.height), int(s.width)};
+  }
+};
+
 // Calls f(type_tag<T>{}) for the device's C++ type of `dtype`; float64 is not computed on GPUs.
 template <class F>
 auto with_gpu_dtype(DType dtype, F&& f) {

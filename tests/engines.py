@@ -97,7 +97,7 @@ def host_cuda(mode: str, order: str = "ascending", seed: int = 1):
     module.coh_config(ORDERS[order], seed, 20 if race else 0, 4 if race else 1)
     _dispatch._CUDA = module
     try:
-        yield
+        yield module
     finally:
         _dispatch._CUDA = before
     assert module.coh_races() == 0, module.coh_message()

@@ -66,12 +66,13 @@ def _guard():
     import tempfile
 
     torch_folder = Path(torch.__file__).parent
-    library = Path(tempfile.mkdtemp()) / "fake_gpu.so"
     flags = ["-std=c++20", "-w", "-shared", "-fPIC", f"-I{torch_folder / 'include'}"]
     source = Path(__file__).with_suffix(".cpp")
     link = [f"-L{torch_folder / 'lib'}", "-lc10"]
-    subprocess.run(["c++", *flags, source, "-o", library, *link], check=True, timeout=120)
-    return ctypes.CDLL(str(library))
+    with tempfile.TemporaryDirectory() as folder:  # what is loaded needs no file any more
+        library = Path(folder) / "fake_gpu.so"
+        subprocess.run(["c++", *flags, source, "-o", library, *link], check=True, timeout=120)
+        return ctypes.CDLL(str(library))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ struct Scratch {
     stage = parts.take<char>(std::max({structural_difference_workspace(shape, settings, threads),
                                        enhanced_workspace(shape, settings, threads),
                                        DAL_DISPATCH(box_mean_workspace, shape, 1, threads),
-                                       DAL_DISPATCH(box_mean_workspace, shape, 3, threads)}));
+                                       DAL_DISPATCH(box_mean_workspace, shape, 9, threads)}));
     bytes = parts.used();
   }
 };
@@ -94,7 +94,9 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
                voxels, threads);
   DAL_DISPATCH(box_mean, s.bright, 1, out, shape, s.stage, threads);
   DAL_DISPATCH(box_mean, out, 3, s.dark, shape, s.stage, threads);
-  DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure, {1, 1, 0, float(healthy.combined)}, out, voxels,
+  DAL_DISPATCH(box_mean, s.dark, 9, out, shape, s.stage, threads);
+  DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure, {1, 1, 0, 1}, s.bright, voxels, threads);
+  DAL_DISPATCH(combine_signs, out, s.bright, s.structure, {1, 1, 0, float(healthy.combined)}, out, voxels,
                threads);
   DAL_DISPATCH(keep_inside, out, scan.mask, voxels, threads);
   return signs;

@@ -13,7 +13,7 @@ log space is that of N3 and N4.
 Every scan of a batch is fitted at once, in shapes that do not depend on a mask
 (:mod:`dal_fast.models.fixed`): nothing waits for a value. On a CPU, compiled code does the same
 without gradients (``kernels/recouple``). Candidates for one kernel each, where these passes turn
-out to matter on a GPU: a fit's rounds of Tukey weights (eight thousand voxels, twenty terms, about
+out to matter on a GPU: a fit's rounds of Tukey weights (eight thousand voxels, thirty-five terms, about
 ninety small launches), and the medians by tissue (torch takes one block a median).
 """
 
@@ -29,12 +29,15 @@ from dal_fast.models import fixed
 
 FEWEST = 200
 """Voxels below which there is no telling."""
-_ODD, _ODD_LATER, _THIRD, _ODD_THIRD = 0.02, 0.005, 0.003, 0.01
-"""Ridges, in shares of the voxels' weight: of odd terms in the first fit and in later ones, of
-terms of third degree, and of those that are odd too."""
-_STRONG = 0.15  # standard deviation of a log field whose ridges are half of these
+_FIRST_DEGREE, _DEGREE = 3, 4
+"""Of the polynomial in the first fit, and in later ones."""
+_ODD, _HIGH, _ODD_HIGH = 0.005, 0.003, 0.01
+"""Ridges, in shares of the voxels' weight: of odd terms, of terms of third degree and more, and of
+those that are odd too."""
+_STRONG = 0.1  # standard deviation of a log field whose ridges are half of these
 _REFITS = 3
-_ENOUGH = 4000  # voxels for twenty terms
+_ROUNDS = 2  # of means and field in every fit
+_ENOUGH = 4000  # voxels for thirty-five terms
 _TUKEY = 4.0  # residuals beyond this many sigmas have no say
 _LARGEST = 1.1  # of the log field, and 1.6 of a voxel's own log ratio
 _LARGEST_RATIO = 1.6
@@ -93,7 +96,7 @@ class _Samples:
         inside: bool ``(N, V)``.
         values: ``(N, V)``.
         shares: ``(N, K, V)``.
-        powers: 0 to 3 of u, v and w, ``(N, D, 4)``, ``(N, H, 4)``, ``(N, W, 4)``.
+        powers: 0 to ``_DEGREE`` of u, v and w, ``(N, D, 5)``, ``(N, H, 5)``, ``(N, W, 5)``.
     """
 
     step: int
@@ -121,7 +124,7 @@ class _Samples:
         _, h, w = self.shape
         places = index // (h * w), index // w % h, index % w
         u, v, t = (
-            power.gather(1, (self.step * place)[..., None].expand(-1, -1, 4))
+            power.gather(1, (self.step * place)[..., None].expand(-1, -1, _DEGREE + 1))
             for power, place in zip(self.powers, places, strict=True)
         )
         parts = [u[..., i, None] * v[..., j, None] * t[..., :n] for i, j, n in _rows(degree)]
@@ -137,10 +140,10 @@ class _Samples:
                 strict=True,
             )
         )
-        none = coefficients.new_zeros(len(coefficients), 0)
-        lines = [parts.get((i, j), none) for i in range(4) for j in range(4)]
-        cube = torch.stack([F.pad(line, (0, 4 - line.shape[1])) for line in lines], dim=1)
-        cube = cube.view(-1, 4, 4, 4)
+        none, side = coefficients.new_zeros(len(coefficients), 0), _DEGREE + 1
+        lines = [parts.get((i, j), none) for i in range(side) for j in range(side)]
+        cube = torch.stack([F.pad(line, (0, side - line.shape[1])) for line in lines], dim=1)
+        cube = cube.view(-1, side, side, side)
         u, v, w = (power[:, ::step] for power in self.powers)
         field = torch.einsum("nijk,nwk->nijw", cube, w)
         field = torch.einsum("nijw,nhj->nihw", field, v)
@@ -149,11 +152,14 @@ class _Samples:
 
 
 def _powers(extent: fixed.Extent, size: int, like: Tensor) -> Tensor:
-    """``(N, size, 4)``: powers 0 to 3 of a coordinate from -1 to 1 across a mask's side."""
+    """``(N, size, 5)``: powers of a coordinate from -1 to 1 across a mask's side."""
     first, last = (end[:, None].to(like.dtype) for end in extent)
     voxel = torch.arange(size, device=first.device, dtype=like.dtype)
     u = 2 * (voxel - first) / (last - first).clamp_min(1) - 1
-    return torch.stack([torch.ones_like(u), u, u * u, u * u * u], dim=-1)
+    powers = [torch.ones_like(u)]
+    for _ in range(_DEGREE):
+        powers.append(powers[-1] * u)
+    return torch.stack(powers, dim=-1)
 
 
 def _rows(degree: int) -> list[tuple[int, int, int]]:
@@ -174,13 +180,13 @@ def bias_field(x: Tensor, p: Tensor, inside: Tensor, step: int) -> Field:
     """
     samples = _Samples.of(x, p, inside, step)
     say = samples.inside.to(x.dtype)
-    coefficients = _fit(samples, 2, say, torch.zeros_like(samples.values), rounds=2)
-    coefficients = _as_cubic(coefficients)
+    degree = _FIRST_DEGREE
+    coefficients = _fit(samples, degree, say, torch.zeros_like(samples.values))
     for _ in range(_REFITS):
-        log_field = samples.field(coefficients, 3, step).flatten(1)
-        say = _say(samples, log_field, say)
-        coefficients = _fit(samples, 3, say, log_field, rounds=1)
-    field = samples.field(coefficients, 3, 1).exp()
+        log_field = samples.field(coefficients, degree, step).flatten(1)
+        say, degree = _say(samples, log_field, say), _DEGREE
+        coefficients = _fit(samples, degree, say, log_field)
+    field = samples.field(coefficients, degree, 1).exp()
     mean = fixed.masked_mean(field.flatten(1), inside.flatten(1))
     left_out = (samples.inside & (say < _HALF)).view(-1, *samples.shape)
     return Field(field / mean.view(-1, 1, 1, 1), _enlarged(left_out, step, x.shape[1:]))
@@ -191,14 +197,6 @@ def _enlarged(coarse: Tensor, step: int, shape: torch.Size) -> Tensor:
     for axis, size in enumerate(shape, start=1):
         coarse = coarse.repeat_interleave(step, axis).narrow(axis, 0, size)
     return coarse
-
-
-def _as_cubic(quadratic: Tensor) -> Tensor:
-    """Coefficients of degree 2 among those of degree 3, ``(N, 20)``."""
-    parts = iter(torch.split(quadratic, [n for *_, n in _rows(2)], dim=1))
-    zeros = quadratic.new_zeros(len(quadratic), 1)
-    rows = [torch.cat([next(parts), zeros], dim=1) if i + j < 3 else zeros for i, j, _ in _rows(3)]
-    return torch.cat(rows, dim=1)
 
 
 def _used(inside: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,7 +212,7 @@ def _used(inside: Tensor) -> tuple[Tensor, Tensor]:
     return index, rank < total
 
 
-def _fit(samples: _Samples, degree: int, say: Tensor, log_field: Tensor, rounds: int) -> Tensor:
+def _fit(samples: _Samples, degree: int, say: Tensor, log_field: Tensor) -> Tensor:
     """Coefficients ``(N, T)``: means and field in turn, from ``log_field (N, V)`` on.
 
     Args:
@@ -222,7 +220,6 @@ def _fit(samples: _Samples, degree: int, say: Tensor, log_field: Tensor, rounds:
         degree: of the polynomial.
         say: weight of every voxel, ``(N, V)``; medians are taken of those with half of it and more.
         log_field: of the field before.
-        rounds: of means and field.
     """
     index, valid = _used(samples.inside)
     values, log_field = samples.values.gather(1, index), log_field.gather(1, index)
@@ -232,7 +229,7 @@ def _fit(samples: _Samples, degree: int, say: Tensor, log_field: Tensor, rounds:
     shares = samples.shares.gather(2, index[:, None].expand(-1, tissues, -1))
     basis = samples.terms(index, degree)
     ridge = fixed.constants(_ridges(degree), basis.new_empty((), dtype=torch.float64))
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         means = robust_means(values * (-log_field).exp(), shares, valid)
         healthy = torch.einsum("nk,nkv->nv", means, shares)
         ratio = (values.clamp_min(1e-12) / healthy.clamp_min(1e-3)).log()
@@ -248,14 +245,13 @@ def _fit(samples: _Samples, degree: int, say: Tensor, log_field: Tensor, rounds:
 def _ridges(degree: int) -> list[float]:
     """The ridge of every term."""
     terms = [(i, j, k) for i, j, n in _rows(degree) for k in range(n)]
-    return [_ridge(term, first=degree < 3) for term in terms]
+    return [_ridge(*term) for term in terms]
 
 
-def _ridge(term: tuple[int, int, int], first: bool) -> float:
-    odd, third = term[0] % 2 == 1, sum(term) == 3
-    if odd:
-        return _ODD if first else _ODD_THIRD if third else _ODD_LATER
-    return _THIRD if third else 0.0
+def _ridge(i: int, j: int, k: int) -> float:
+    if i + j + k >= 3:
+        return _ODD_HIGH if i % 2 else _HIGH
+    return _ODD if i % 2 else 0.0
 
 
 def _solve(basis: Tensor, ratio: Tensor, first: Tensor, valid: Tensor, ridge: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from dal_fast.ops._register import op
 
 _REMEDY = "pass x.detach()"
 MOST_CHANNELS = 256  # of :func:`instance_norm`
+FARTHEST_MEAN = 3  # step of :func:`box_mean`
 _WHOLE = (torch.float32, torch.bool)
 _ANY = (*_WHOLE, torch.float16, torch.bfloat16)
 
@@ -42,7 +43,7 @@ def highest_nearby(x: Tensor, mask: Tensor, sign: float = 1.0) -> Tensor:
 
 
 def box_mean(x: Tensor, step: int = 1) -> Tensor:
-    """See :func:`dal_fast.screening.enhance.mean3`; ``step`` at most 3."""
+    """See :func:`dal_fast.screening.enhance.mean3`; ``step`` at most ``FARTHEST_MEAN``."""
     return _box_mean(x, step)  # type: ignore[no-any-return]
 
 

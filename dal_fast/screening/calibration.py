@@ -12,7 +12,7 @@ above those of healthy scans is z = (peak - mean) / SD over healthy scans of the
 d = 2.5 + z_usual - z_other the map is
 
     M = max(min(1, exp(d / 2)) S_usual, min(1, exp(-d / 2)) S_other)
-    max(M, mean of M over 9^3) / level
+    max(M, mean of M over 9^3, mean of M over 27^3) / level
 
 so that a clear case shows one sign, a doubtful one both, and the usual sign has the benefit of the
 doubt: two and a half standard deviations. What lies in the midst of much that is abnormal, such as
@@ -261,8 +261,9 @@ def combine(
 
 
 def with_surroundings(shown: Tensor, mask: Tensor) -> Tensor:
-    """Maps ``(N, 1, D, H, W)``, at least their means over 9^3; 0 outside the mask."""
-    return torch.maximum(shown, mean3(mean3(shown), step=3)) * mask
+    """Maps ``(N, 1, D, H, W)``, at least their means over 9^3 and 27^3; 0 outside the mask."""
+    near = mean3(mean3(shown), step=3)
+    return torch.maximum(torch.maximum(shown, near), mean3(near, step=9)) * mask
 
 
 def peak_of(anomaly: Tensor, mask: Tensor) -> float:

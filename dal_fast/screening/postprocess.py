@@ -73,7 +73,7 @@ def scan_score(anomaly: Tensor, mask: Tensor) -> float:
 
 
 def top_mean(anomaly: Tensor, mask: Tensor, fraction: float) -> float:
-    """Mean of the ``ceil(fraction n)`` largest of the n voxels inside the mask; 0 for an empty mask."""
+    """Mean of the ``ceil(fraction n)`` largest of the n voxels inside the mask; 0 for no voxel."""
     if served(anomaly, mask):
         return stages.top_mean(anomaly, mask, fraction)
     inside = anomaly.numpy()[mask.numpy()]

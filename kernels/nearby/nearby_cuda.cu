@@ -13,23 +13,34 @@ namespace cuda {
 namespace {
 
 constexpr int kWide = 32, kHigh = 8, kPlanes = 16, kThreads = kWide * kHigh;
-constexpr int kRow = kWide + 2, kTile = kRow * (kHigh + 2);
+constexpr int kRow = kWide + 2, kTile = kRow * (kHigh + 2), kLoads = (kTile + kThreads - 1) / kThreads;
 
-struct Column {
-  int64_t first_plane, row, column;  // of the voxel that thread 0 begins with
-};
+// What a thread reads of each plane of its column with the border: voxels of the plane, -1 for one that
+// lies outside.
+struct Loader {
+  int at[kLoads];
 
-// A masked plane of the column with its border; what lies outside the volume holds nothing.
-__device__ __forceinline__ void load_plane(const float* __restrict__ x, const uint8_t* __restrict__ mask,
-                                           float sign, const Shape& s, const Column& at, int64_t plane,
-                                           float* tile) {
-  for (int i = int(threadIdx.x); i < kTile; i += kThreads) {
-    const int64_t h = at.row + i / kRow - 1, w = at.column + i % kRow - 1;
-    const bool inside = plane >= 0 && plane < s.depth && h >= 0 && h < s.height && w >= 0 && w < s.width;
-    const int64_t voxel = (plane * s.height + h) * s.width + w;
-    tile[i] = inside && mask[voxel] ? sign * x[voxel] : kNothingNearby;
+  __device__ Loader(const Sides& s, int row, int column) {
+#pragma unroll
+    for (int j = 0; j < kLoads; ++j) {
+      const int i = int(threadIdx.x) + j * kThreads;
+      const int h = row + i / kRow - 1, w = column + i % kRow - 1;
+      const bool inside = i < kTile && h >= 0 && h < s.height && w >= 0 && w < s.width;
+      at[j] = inside ? h * s.width + w : -1;
+    }
   }
-}
+  // The masked plane that x and mask begin with; what lies outside the volume holds nothing.
+  __device__ void load(const float* __restrict__ x, const uint8_t* __restrict__ mask, float sign,
+                       bool inside, float* tile) const {
+    float value[kLoads];
+#pragma unroll
+    for (int j = 0; j < kLoads; ++j)
+      value[j] = inside && at[j] >= 0 && mask[at[j]] ? sign * x[at[j]] : kNothingNearby;
+#pragma unroll
+    for (int j = 0; j < kLoads; ++j)
+      if (int(threadIdx.x) + j * kThreads < kTile) tile[threadIdx.x + j * kThreads] = value[j];
+  }
+};
 
 __device__ __forceinline__ float highest_of_nine(const float* tile) {
   const float* corner = tile + int(threadIdx.x) / kWide * kRow + int(threadIdx.x) % kWide;
@@ -43,25 +54,28 @@ __device__ __forceinline__ float highest_of_nine(const float* tile) {
 
 __global__ void __launch_bounds__(kThreads)
     highest_nearby_kernel(const float* __restrict__ x, const uint8_t* __restrict__ mask, float sign,
-                          float* __restrict__ out, Shape s, int64_t voxels, Shape blocks) {
+                          float* __restrict__ out, Sides s, Sides blocks) {
   __shared__ float tiles[2][kTile];  // two, so that one barrier a plane is enough
-  int64_t block = blockIdx.x;
-  Column at;
-  at.column = block % blocks.width * kWide, block /= blocks.width;
-  at.row = block % blocks.height * kHigh, block /= blocks.height;
-  at.first_plane = block % blocks.depth * kPlanes, block /= blocks.depth;
-  x += block * voxels, mask += block * voxels, out += block * voxels;
+  unsigned block = blockIdx.x;
+  const int column = int(block % unsigned(blocks.width)) * kWide;
+  block /= unsigned(blocks.width);
+  const int row = int(block % unsigned(blocks.height)) * kHigh;
+  block /= unsigned(blocks.height);
+  const int first = int(block % unsigned(blocks.depth)) * kPlanes - 1;  // plane that is read first
+  const int64_t volume = block / unsigned(blocks.depth), area = int64_t(s.height) * s.width;
+  const int64_t start = (volume * s.depth + first) * area;  // of the planes that are read
+  x += start, mask += start, out += start - area;
 
-  const int64_t h = at.row + int(threadIdx.x) / kWide, w = at.column + int(threadIdx.x) % kWide;
+  const Loader loader(s, row, column);
+  const int h = row + int(threadIdx.x) / kWide, w = column + int(threadIdx.x) % kWide;
+  const int own = h < s.height && w < s.width ? h * s.width + w : -1;
   float before = kNothingNearby, here = kNothingNearby;
-  for (int i = 0; i < kPlanes + 2; ++i) {
-    const int64_t plane = at.first_plane + i - 1;  // that is read
+  for (int i = 0; i < kPlanes + 2; ++i, x += area, mask += area, out += area) {
     float* const tile = tiles[i % 2];
-    load_plane(x, mask, sign, s, at, plane, tile);
+    loader.load(x, mask, sign, unsigned(first + i) < unsigned(s.depth), tile);
     __syncthreads();
     const float after = highest_of_nine(tile);
-    if (i >= 2 && plane - 1 < s.depth && h < s.height && w < s.width)
-      out[((plane - 1) * s.height + h) * s.width + w] = fmaxf(fmaxf(before, here), after);
+    if (i >= 2 && first + i - 1 < s.depth && own >= 0) out[own] = fmaxf(fmaxf(before, here), after);
     before = here, here = after;
   }
 }
@@ -71,9 +85,11 @@ __global__ void __launch_bounds__(kThreads)
 void highest_nearby(const float* x, const uint8_t* mask, float sign, float* out, int64_t volumes, Shape s,
                     void* stream) {
   if (volumes * s.voxels() == 0) return;
+  if (s.height * s.width > INT32_MAX)
+    throw std::invalid_argument("highest_nearby on a GPU takes planes of fewer than 2^31 voxels");
   const Shape blocks{ceil_div(s.depth, kPlanes), ceil_div(s.height, kHigh), ceil_div(s.width, kWide)};
   DAL_LAUNCH(highest_nearby_kernel, grid_size(volumes * blocks.voxels()), kThreads, 0, as_stream(stream), x,
-             mask, sign, out, s, s.voxels(), blocks);
+             mask, sign, out, Sides::of(s), Sides::of(blocks));
   check_launch("highest_nearby_kernel");
 }
 

@@ -16,10 +16,10 @@ struct Fit {
   void* selection;
 };
 
-DAL_INLINE double ridge_of(Term term, bool first, const RecoupleSettings& settings) {
-  const bool odd = term.i % 2 == 1, third = term.degree() == 3;
-  if (odd) return first ? settings.odd : third ? settings.odd_third : settings.odd_later;
-  return third ? settings.third : 0.0;
+DAL_INLINE double ridge_of(Term term, const RecoupleSettings& settings) {
+  const bool odd = term.i % 2 == 1;
+  if (term.degree() >= 3) return odd ? settings.odd_high : settings.high;
+  return odd ? settings.odd : 0.0;
 }
 
 // Every so manieth sample, so that there are enough.
@@ -109,22 +109,22 @@ __attribute__((noinline)) double mean_of(const Fit& fit, F&& f) {
 
 // Coefficients (kTerms), those beyond `terms` being 0. Means and field are found in turn, from log_field
 // on.
-inline void fit_field(const Samples& s, const float* say, const float* log_field, int terms, int rounds,
+inline void fit_field(const Samples& s, const float* say, const float* log_field, int terms,
                       const RecoupleSettings& settings, Fit& fit, float* coefficients) {
   choose(s, say, log_field, settings, fit);
   double ridge[kTerms];
   std::fill_n(coefficients, kTerms, 0.f);
-  for (int round = 0; round < rounds; ++round) {
+  for (int round = 0; round < settings.rounds; ++round) {
     const double centre = mean_of(fit, [&](int64_t i) { return double(fit.log_field[i]); });
     const double square = mean_of(fit, [&](int64_t i) {
       const double off = fit.log_field[i] - centre;
       return off * off;
     });
     const double ease = 1 + square / (settings.strong * settings.strong);
-    for (int t = 0; t < terms; ++t) ridge[t] = ridge_of(kTable.at[t], terms < kTerms, settings) / ease;
+    for (int t = 0; t < terms; ++t) ridge[t] = ridge_of(kTable.at[t], settings) / ease;
     lay_ratios(fit, s.tissues, settings);
     solve_robustly(fit, terms, ridge, settings.tukey, coefficients);
-    if (round + 1 == rounds) return;
+    if (round + 1 == settings.rounds) return;
     evaluate(fit, terms, coefficients, fit.log_field);
     for (int64_t i = 0; i < fit.count; ++i)
       fit.log_field[i] = std::min(std::max(fit.log_field[i], -settings.largest), settings.largest);

@@ -1,4 +1,4 @@
-// The polynomial of third degree: its terms, their values, and its fit by weighted least squares.
+// The polynomial of fourth degree: its terms, their values, and its fit by weighted least squares.
 #pragma once
 #include <algorithm>
 
@@ -8,9 +8,10 @@ namespace dal {
 namespace DAL_ISA {
 namespace {
 
-constexpr int kTerms = 20, kQuadratic = 10;
+constexpr int kPowers = 5;  // 0 to the degree
+constexpr int kTerms = 35, kCubic = 20;
 
-// u^i v^j w^k; all of at most second degree first.
+// u^i v^j w^k; all of at most third degree first.
 struct Term {
   int i, j, k;
   constexpr int degree() const { return i + j + k; }
@@ -19,11 +20,11 @@ struct Terms {
   Term at[kTerms];
   constexpr Terms() : at{} {
     int n = 0;
-    for (int third = 0; third < 2; ++third)
-      for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4 - i; ++j)
-          for (int k = 0; k < 4 - i - j; ++k)
-            if ((i + j + k == 3) == (third == 1)) at[n++] = {i, j, k};
+    for (int last = 0; last < 2; ++last)
+      for (int i = 0; i < kPowers; ++i)
+        for (int j = 0; j < kPowers - i; ++j)
+          for (int k = 0; k < kPowers - i - j; ++k)
+            if ((i + j + k == kPowers - 1) == (last == 1)) at[n++] = {i, j, k};
   }
 };
 constexpr Terms kTable;
@@ -33,14 +34,15 @@ DAL_INLINE void lay_powers(int64_t first, int64_t last, int64_t size, float* pow
   const auto length = float(std::max<int64_t>(last - first, 1));
   for (int64_t at = 0; at < size; ++at) {
     const float u = 2.f * float(at - first) / length - 1.f;
-    float* const to = powers + 4 * at;
-    to[0] = 1.f, to[1] = u, to[2] = u * u, to[3] = u * u * u;
+    float* const to = powers + kPowers * at;
+    to[0] = 1.f;
+    for (int i = 1; i < kPowers; ++i) to[i] = to[i - 1] * u;
   }
 }
 
-// What is left of the polynomial along a row, whose u and v are known: four coefficients of w's powers.
+// What is left of the polynomial along a row, whose u and v are known: coefficients of w's powers.
 struct RowPolynomial {
-  float of[4];
+  float of[kPowers];
   DAL_INLINE RowPolynomial(const float* c, const float* u, const float* v) : of{} {
     for (int t = 0; t < kTerms; ++t) {
       const Term term = kTable.at[t];
@@ -48,7 +50,9 @@ struct RowPolynomial {
     }
   }
   DAL_INLINE float operator()(const float* w) const {
-    return of[0] + of[1] * w[1] + of[2] * w[2] + of[3] * w[3];
+    float sum = of[0];
+    for (int i = 1; i < kPowers; ++i) sum += of[i] * w[i];
+    return sum;
   }
 };
 

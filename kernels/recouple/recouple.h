@@ -1,7 +1,7 @@
 // From tissue probabilities and a scan to the pseudo-healthy image, in closed form.
 //
 //   phi = b sum_k p_k mu_k                       inside the mask, 0 outside
-//   log b = sum_ijk c_ijk u^i v^j w^k            u, v, w from -1 to 1 across the brain, i + j + k <= 3
+//   log b = sum_ijk c_ijk u^i v^j w^k            u, v, w from -1 to 1 across the brain, i + j + k <= 4
 //
 // mu_k is the robust mean of x / b in tissue k. The polynomial is fitted to log x - log sum_k p_k mu_k by
 // Tukey's weights with a ridge on terms that are odd from left to right, three times over, each time
@@ -18,9 +18,9 @@ namespace dal {
 // dal_fast/models/bias.py and recouple.py say what each is.
 struct RecoupleSettings {
   int64_t fewest = 200, enough = 20000, plenty = 400000, enough_to_fit = 4000;
-  double odd = 0.02, odd_later = 0.005, third = 0.003, odd_third = 0.01;
-  double strong = 0.15;
-  int refits = 3;
+  double odd = 0.005, high = 0.003, odd_high = 0.01;
+  double strong = 0.1;
+  int refits = 3, rounds = 2;
   float tukey = 4.f, largest = 1.1f, largest_ratio = 1.6f;
   float full_say = 2.f, no_say = 3.f, most = 0.5f, too_much = 0.75f;
   float certain = 0.8f;

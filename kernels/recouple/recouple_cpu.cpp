@@ -36,7 +36,7 @@ Scratch scratch_of(Parts& parts, Shape shape, int64_t tissues, const RecoupleSet
                    int threads) {
   Scratch s{};
   const int64_t sides[3] = {shape.depth, shape.height, shape.width}, voxels = shape.voxels();
-  for (int a = 0; a < 3; ++a) s.powers[a] = parts.take<float>(4 * sides[a]);
+  for (int a = 0; a < 3; ++a) s.powers[a] = parts.take<float>(kPowers * sides[a]);
   const auto floats = [&](int64_t n) { return parts.take<float>(n); };
   const auto bytes = [&](int64_t n) { return parts.take<uint8_t>(n); };
   const int64_t n = most_samples(shape, settings), used = std::min(n, 2 * settings.enough_to_fit);
@@ -102,11 +102,11 @@ void find_field(const Scan& scan, const RecoupleSettings& settings, Scratch& s, 
   std::fill_n(s.say, samples.count, 1.f);
   std::fill_n(s.kept, samples.count, uint8_t(1));
   count_neighbours(samples, s.clusters);
-  fit_field(samples, s.say, s.log_field, kQuadratic, 2, settings, s.fit, coefficients);
+  fit_field(samples, s.say, s.log_field, kCubic, settings, s.fit, coefficients);
   for (int refit = 0; refit < settings.refits; ++refit) {
     log_field_at(samples, coefficients, settings.largest, s.log_field);
     weigh_clusters(samples, s.log_field, settings, s.clusters, s.say, s.kept);
-    fit_field(samples, s.say, s.log_field, kTerms, 1, settings, s.fit, coefficients);
+    fit_field(samples, s.say, s.log_field, kTerms, settings, s.fit, coefficients);
   }
   for (int64_t i = 0; i < samples.count; ++i) s.suspicious[samples.place[i]] = !s.kept[i];
 }
@@ -122,9 +122,9 @@ void lay_field(const Scan& scan, const Scratch& s, const float* coefficients, fl
       const int64_t row = (d * shape.height + h) * shape.width;
       const RowEnds ends = ends_of_row(scan.mask + row, shape.width);
       if (ends.last < 0) continue;
-      const RowPolynomial along(coefficients, s.powers[0] + 4 * d, s.powers[1] + 4 * h);
+      const RowPolynomial along(coefficients, s.powers[0] + kPowers * d, s.powers[1] + kPowers * h);
       for (int64_t w = ends.first; w <= ends.last; ++w) {
-        const float field = along(s.powers[2] + 4 * w), low = field > -largest ? field : -largest;
+        const float field = along(s.powers[2] + kPowers * w), low = field > -largest ? field : -largest;
         bias[row + w] = exp_of(low < largest ? low : largest);
       }
       for (int64_t w = ends.first; w <= ends.last; ++w) {

@@ -31,7 +31,7 @@ DAL_INLINE Shape coarse(Shape s, int64_t step) {
   return {ceil_div(s.depth, step), ceil_div(s.height, step), ceil_div(s.width, step)};
 }
 
-// powers: of each axis, (side, 4).
+// powers: of each axis, (side, kPowers).
 inline void take_samples(const float* x, const float* p, const uint8_t* mask, Shape s,
                          const float* const (&powers)[3], Samples& out) {
   out.grid = coarse(s, out.step), out.count = 0;
@@ -42,7 +42,8 @@ inline void take_samples(const float* x, const float* p, const uint8_t* mask, Sh
         const int64_t at = (d * s.height + h) * s.width + w;
         if (!(mask[at] && x[at] > 0) || out.count == out.capacity) continue;
         const int64_t n = out.count++;
-        out.u[n] = powers[0][4 * d + 1], out.v[n] = powers[1][4 * h + 1], out.w[n] = powers[2][4 * w + 1];
+        out.u[n] = powers[0][kPowers * d + 1], out.v[n] = powers[1][kPowers * h + 1];
+        out.w[n] = powers[2][kPowers * w + 1];
         out.values[n] = x[at], out.place[n] = place;
         for (int64_t k = 0; k < out.tissues; ++k) out.shares[k * out.capacity + n] = p[k * s.voxels() + at];
       }
@@ -51,12 +52,13 @@ inline void take_samples(const float* x, const float* p, const uint8_t* mask, Sh
 // Values of the terms at a block of samples: (kTerms, kFitBlock).
 DAL_INLINE void basis_of(const float* u, const float* v, const float* w, int64_t n,
                          float (*basis)[kFitBlock]) {
-  float powers[3][4][kFitBlock];
+  float powers[3][kPowers][kFitBlock];
   const float* const from[3] = {u, v, w};
   for (int a = 0; a < 3; ++a)
     for (int64_t i = 0; i < n; ++i) {
       const float c = from[a][i];
-      powers[a][0][i] = 1.f, powers[a][1][i] = c, powers[a][2][i] = c * c, powers[a][3][i] = c * c * c;
+      powers[a][0][i] = 1.f;
+      for (int power = 1; power < kPowers; ++power) powers[a][power][i] = powers[a][power - 1][i] * c;
     }
   for (int t = 0; t < kTerms; ++t) {
     const Term term = kTable.at[t];

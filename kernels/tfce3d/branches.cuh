@@ -62,17 +62,21 @@ __device__ __forceinline__ uint32_t oldest_at(const volatile u64* joins, uint32_
   return branch;
 }
 
-// States that a and b are connected from `rank` on.
-__device__ __forceinline__ void connect(u64* joins, uint32_t a, uint32_t b, uint32_t rank) {
+// States that a and b are connected from `rank` on. Returns one of the oldest branches that they are known
+// to be connected with from there on: further walks begin there.
+__device__ __forceinline__ uint32_t connect(u64* joins, uint32_t a, uint32_t b, uint32_t rank) {
+  uint32_t oldest = kNone;
   for (;;) {
     a = oldest_at(joins, a, rank);
     b = oldest_at(joins, b, rank);
-    if (a == b) return;
     const uint32_t older = min(a, b), younger = max(a, b);
+    const bool first = oldest == kNone;  // else `rank` is a later one
+    if (a == b) return first ? a : oldest;
     const u64 ours = join_at(rank, older), before = atomicMin(&joins[younger], ours);
-    if (before == kNever) return;
+    if (before == kNever) return first ? older : oldest;
     a = older;
     if (before > ours) {  // displaced: stated anew between the other two
+      if (first) oldest = older;
       rank = rank_of(before);
       b = branch_of(before);
     } else {  // it ended earlier: go on from where it leads to
@@ -148,13 +152,15 @@ __global__ void __launch_bounds__(kThreads)
   const uint32_t rank = p.inside ? ranks[p.first + p.at] : kNone;
   if (rank == kNone) return;
   const uint32_t own = up[p.first + rank];
-  uint32_t last = own;  // neighbours mostly are of one branch
+  uint32_t last = own, before = own, root = own;  // neighbours mostly are of one branch, or of two
   for_neighbours<kSteps>(ranks + p.first, grid, p.at, [&](uint32_t other) {
     if (other > rank) return;
     const uint32_t branch = up[p.first + other];
     if (branch == last) return;
+    const bool seen = branch == before || branch == own;
+    before = last;
     last = branch;
-    if (branch != own) connect(joins + p.first, own, branch, rank);
+    if (!seen) root = connect(joins + p.first, root, branch, rank);
   });
 }
 

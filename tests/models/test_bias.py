@@ -115,12 +115,12 @@ def test_rounding_in_the_tissue_is_rounding_in_the_field(contrast, height):
     scan = (clean + height * lesion).clamp_min(0.02) * field
     noise = torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
     logits = p.clamp_min(1e-4).log()
+    sizes = (0.0, 1e-6, 1e-4)
     fits = [
-        closed_form(scan, (logits + size * noise).softmax(1) * mask, mask).bias
-        for size in (0.0, 1e-6, 1e-4)
+        closed_form(scan, (logits + size * noise).softmax(1) * mask, mask).bias for size in sizes
     ]
-    assert float((fits[1] - fits[0]).abs().max()) < 2e-5
-    assert float((fits[2] - fits[0]).abs().max()) < 5e-4
+    for size, fit in zip(sizes[1:], fits[1:], strict=True):
+        assert float((fit - fits[0]).abs().max()) < 20 * size
 
 
 def test_gradients_reach_the_tissue_alone():
