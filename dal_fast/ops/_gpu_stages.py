@@ -79,7 +79,7 @@ def cluster_heights(
         smooth: m_s, the same shape.
         structure: g / g_0.
         evidence: h.
-        sharpness: a of each scan, as many values as scans.
+        sharpness: a half or 1, as many values as scans.
         least: what counts where scan and phi are structured alike.
     """
     return _cluster_heights(  # type: ignore[no-any-return]
