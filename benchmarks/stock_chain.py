@@ -37,7 +37,7 @@ from dal_fast.screening.calibration import (
     Calibration,
 )
 from dal_fast.screening.contrast import guess_contrast
-from dal_fast.screening.enhance import LEAST_STRUCTURE, LEAST_USUAL, SHARPNESS, WINDOWS
+from dal_fast.screening.enhance import LEAST_ROOT, LEAST_STRUCTURE, LEAST_USUAL, SHARPNESS, WINDOWS
 from dal_fast.screening.postprocess import MIN_REGION_ML, TOP_FRACTION
 from dal_fast.screening.usual_residual import unpack
 
@@ -143,8 +143,10 @@ def _anomaly(
         smooth, sharpness = residual, SHARPNESS[contrast]
         for _ in range(2):
             smooth = ndimage.uniform_filter(smooth, 3, mode="constant")
-        mixed = np.maximum(residual, 0) ** sharpness * np.maximum(smooth, 0) ** (1 - sharpness)
-        weighed = mixed * (LEAST_STRUCTURE + structure)
+        root = LEAST_ROOT * np.maximum(smooth, 0)
+        if sharpness < 1:
+            residual = np.sqrt(np.maximum(residual * smooth, 0) + root**2) - root
+        weighed = residual * (LEAST_STRUCTURE + structure)
         if output.evidence is not None:
             weighed = weighed * np.sqrt(output.evidence[0, 0].numpy())
         enhanced = _tfce(np.where(scanned, weighed, 0))

@@ -8,6 +8,7 @@
 #include "capi/failure.h"
 #include "capi/structs.h"
 #include "chain/linear.h"
+#include "chain/voxel.h"
 #include "parallel.h"
 
 namespace dal {

@@ -27,13 +27,6 @@ inline Affine affine_of(const double* matrix, const int (&order)[3] = {0, 1, 2})
   return a;
 }
 
-// Of an affine of four by four, voxel to millimetres.
-inline double voxel_ml(const double a[16]) {
-  const double determinant = a[0] * (a[5] * a[10] - a[6] * a[9]) - a[1] * (a[4] * a[10] - a[6] * a[8]) +
-                             a[2] * (a[4] * a[9] - a[5] * a[8]);
-  return std::abs(determinant) / 1000;
-}
-
 // a^-1 b by Gaussian elimination with pivots; false where a has none.
 inline bool solved(Affine a, Affine b, Affine* out) {
   for (int row = 0; row < 3; ++row) b.of[row][3] -= a.of[row][3];

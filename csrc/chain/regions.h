@@ -3,8 +3,8 @@
 // Volumes as they lie in memory: (K, J, I) of a scan in Fortran order, whose voxel (i, j, k) the affine
 // takes to world millimetres.
 #pragma once
-#include "chain/linear.h"
 #include "chain/shape.h"
+#include "chain/voxel.h"
 
 namespace dal {
 

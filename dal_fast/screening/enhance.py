@@ -7,12 +7,15 @@ tissue, p_F the probability of fluid, and hi the largest value of s phi in the 3
     q_s = (1 - p_F) r_s / (1/4 + u_s)
     g   = mean over 9^3 of (1 - p_F) (1 - SSIM(x, phi)), SSIM averaged over windows of 3, 5, 7, 11
     m_s = mean of q_s over 3^3, twice
-    e_s = sqrt(TFCE(q_s^a m_s^(1 - a) sqrt(h) (0.3 + g / g_0)))
+    k_s = sqrt(q_s m_s + (m_s / 20)^2) - m_s / 20
+    e_s = sqrt(TFCE(k_s sqrt(h) (0.3 + g / g_0)))
 
 u_s is how large r_s usually is at that place of a healthy brain
 (:mod:`dal_fast.screening.usual_residual`); q_s = (1 - p_F) r_s for a model that was never
-calibrated. a is 1 in a FLAIR, where smoothing erases small lesions, and a half in other contrasts,
-whose residuals are noisier. h is the probability of an abnormal voxel by the model's head on
+calibrated. k_s is q_s in a FLAIR, where smoothing erases small lesions; other contrasts, whose
+residuals are noisier, take the root of the product of q_s and m_s. At q_s = 0 that root alone would
+be infinitely steep, and a voxel whose x equals phi but for rounding would move a whole cluster; the
+twentieths of m_s bound the slope by ten. h is the probability of an abnormal voxel by the model's head on
 residual evidence, 1 for a model without; g_0 is what one healthy voxel in a thousand exceeds.
 Threshold-free cluster enhancement (:func:`dal_fast.ops.tfce3d`, E = 0.5, H = 1) integrates over all
 thresholds the extent of a voxel's cluster times its height, so that one rule serves a faint tumour
@@ -36,8 +39,9 @@ from dal_fast.ops._image_stages import served
 WINDOWS = (3, 5, 7, 11)
 EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY = 0.5, 1.0, 26
 SHARPNESS = {"T1w": 0.5, "T2w": 0.5, "FLAIR": 1.0}
-"""a, by contrast."""
+"""Of q_s, by contrast: 1 as it is, a half for the root of its product with m_s."""
 LEAST_USUAL = 0.25  # spreads, of a place where healthy brains show no residual
+LEAST_ROOT = 0.05  # of m_s, what is added beneath the root of q_s m_s
 LEAST_STRUCTURE = 0.3  # how much counts where scan and phi are structured alike
 
 
@@ -86,7 +90,7 @@ def enhanced(
         spread: sigma, of :func:`dal_fast.models.residuals.usual_spread`.
         structure: g / g_0.
         sign: 1 for bright lesions, -1 for dark ones.
-        sharpness: a, of ``SHARPNESS``; or one for each scan, ``(N, 1, 1, 1, 1)``.
+        sharpness: of ``SHARPNESS``; or one for each scan, ``(N, 1, 1, 1, 1)``.
         evidence: h.
         usual: u_s.
     """
@@ -106,16 +110,24 @@ def enhanced(
         residual = residual / (LEAST_USUAL + usual)
     if isinstance(sharpness, Tensor) or sharpness < 1:
         smooth = mean3(mean3(residual))
-        residual = residual.pow(sharpness) * smooth.pow(1 - sharpness)
+        rooted = root_of_product(residual, smooth)
+        one_for_all = not isinstance(sharpness, Tensor)
+        residual = rooted if one_for_all else torch.where(sharpness < 1, rooted, residual)
     residual = residual * (LEAST_STRUCTURE + structure)
     if evidence is not None:
         residual = residual * evidence.sqrt()
     return tfce3d(residual, mask, EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY).sqrt_()
 
 
+def root_of_product(residual: Tensor, smooth: Tensor) -> Tensor:
+    """k_s of q_s and m_s: the root of their product, no steeper than ``1 / (2 LEAST_ROOT)``."""
+    least = LEAST_ROOT * smooth
+    return (residual * smooth + least.square()).sqrt_().sub_(least)
+
+
 def mean3(x: Tensor, step: int = 1) -> Tensor:
     """Over 3^3 voxels that lie ``step`` apart; beyond the volume there are zeros."""
-    if step <= gpu.FARTHEST_MEAN and gpu.served(x):
+    if step in gpu.MEANS and gpu.served(x):
         return gpu.box_mean(x, step)
     for axis in (2, 3, 4):
         total, inner = x.clone(), x.shape[axis] - step

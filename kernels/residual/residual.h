@@ -49,8 +49,12 @@ DAL_DECLARE(void keep_inside(float* x, const uint8_t* mask, int64_t voxels, int 
 DAL_DECLARE(void signed_residual(const Compared& scan, float sign, const float* usual, float usual_least,
                                  float* out, int64_t voxels, int threads))
 
-// r = sqrt(r smooth) (least + structure) sqrt(evidence); without `smooth` r itself instead of the root, and
-// without `evidence` no such factor.
+// r = k (least + structure) sqrt(evidence), without `evidence` no such factor, with
+//
+//   k = sqrt(r smooth + (smooth / 20)^2) - smooth / 20
+//
+// which is 0 for r = 0, and there no steeper than 10; without `smooth` k = r.
+constexpr float kLeastRoot = 0.05f;
 DAL_DECLARE(void cluster_heights(float* r, const float* smooth, const float* structure, float least,
                                  const float* evidence, int64_t voxels, int threads))
 
@@ -83,8 +87,8 @@ struct Signs {
 };
 void signed_residual(const Signs& scans, float* out, int64_t voxels, void* stream);
 
-// cluster_heights above, out = r^a smooth^(1 - a) (least + structure) sqrt(evidence), with an a for each
-// scan (`sharpness`, 0 to 1) and `voxels` in each; `evidence` may be null.
+// cluster_heights above into out, of scans of `voxels` each: one whose `sharpness` is 1 without `smooth`, one
+// whose sharpness is a half with it; `evidence` may be null.
 struct Heights {
   const float *r, *smooth, *structure, *evidence, *sharpness;
   float least;

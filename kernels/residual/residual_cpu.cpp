@@ -63,7 +63,11 @@ template <bool kSmooth, bool kEvidence>
 void heights(float* __restrict r, const float* __restrict smooth, const float* __restrict structure,
              float least, const float* __restrict evidence, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
-    float v = kSmooth ? std::sqrt(r[i]) * std::sqrt(smooth[i]) : r[i];
+    float v = r[i];
+    if (kSmooth) {
+      const float root = kLeastRoot * smooth[i];
+      v = std::sqrt(v * smooth[i] + root * root) - root;
+    }
     v *= least + structure[i];
     r[i] = kEvidence ? v * std::sqrt(evidence[i]) : v;
   }

@@ -29,16 +29,16 @@ __global__ void __launch_bounds__(kThreads)
     cluster_heights_kernel(Heights g, float* __restrict__ out, int64_t voxels, int64_t blocks_a_scan) {
   const int64_t scan = blockIdx.x / blocks_a_scan, start = scan * voxels;
   const int64_t first = blockIdx.x % blocks_a_scan * kVoxelsABlock + threadIdx.x;
-  const float a = g.sharpness[scan];
+  const bool rooted = g.sharpness[scan] < 1.f;
 #pragma unroll
   for (int j = 0; j < kVoxelsAThread; ++j) {
     const int64_t i = first + j * kThreads;
     if (i >= voxels) continue;
     float v = g.r[start + i];
-    if (a == 0.5f)
-      v = sqrtf(v) * sqrtf(g.smooth[start + i]);
-    else if (a != 1.f)
-      v = powf(v, a) * powf(g.smooth[start + i], 1.f - a);
+    if (rooted) {
+      const float smooth = g.smooth[start + i], root = kLeastRoot * smooth;
+      v = sqrtf(v * smooth + root * root) - root;
+    }
     v *= g.least + g.structure[start + i];
     out[start + i] = g.evidence ? v * sqrtf(g.evidence[start + i]) : v;
   }

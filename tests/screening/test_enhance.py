@@ -45,7 +45,8 @@ def test_enhanced_is_the_root_of_tfce(sign, sharpness):
     residual = (sign * (x - phi)).clamp_min(0) + (sign * x - highest).clamp_min(0)
     residual = residual / 2 * (1 - fluid) * mask / spread
     smooth = F.avg_pool3d(F.avg_pool3d(residual, 3, 1, 1), 3, 1, 1)
-    mixed = residual**sharpness * smooth ** (1 - sharpness) * (0.3 + structure)
+    rooted = (residual * smooth + (smooth / 20) ** 2).sqrt() - smooth / 20
+    mixed = (rooted if sharpness < 1 else residual) * (0.3 + structure)
     want = reference.tfce3d(mixed.double(), mask, 0.5, 1.0, 26).sqrt()
     got = enhanced(x, phi, fluid, mask, spread, structure, sign, sharpness)
     torch.testing.assert_close(got, want.float(), rtol=1e-4, atol=1e-4)
