@@ -13,8 +13,8 @@ log space is that of N3 and N4.
 Every scan of a batch is fitted at once, in shapes that do not depend on a mask
 (:mod:`dal_fast.models.fixed`): nothing waits for a value. On a CPU, compiled code does the same
 without gradients (``kernels/recouple``). Candidates for one kernel each, where these passes turn
-out to matter on a GPU: a fit's rounds of Tukey weights (eight thousand voxels, thirty-five terms, about
-ninety small launches), and the medians by tissue (torch takes one block a median).
+out to matter on a GPU: a fit's rounds of Tukey weights (eight thousand voxels, thirty-five terms,
+about ninety small launches), and the medians by tissue (torch takes one block a median).
 """
 
 from __future__ import annotations
