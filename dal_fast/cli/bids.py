@@ -156,18 +156,37 @@ def bids(
             raise InputError(
                 Code.VALUE, f"--part-id counts from 0 to {num_parts - 1}, not {part_id}"
             )
+        labels = (participants or (), sessions or (), suffixes or ())
+        _check_level(level, healthy, labels, num_parts)
         if level is Level.GROUP:
             _group(dataset, out, healthy)
             return
         if work is not None:
             os.environ["XDG_CACHE_HOME"] = str(work.resolve())
-        labels = (participants or (), sessions or (), suffixes or ())
         chosen = _choose(dataset.absolute(), out.absolute(), labels, num_parts, part_id)
         part = f"_part-{part_id}of{num_parts}" if num_parts > 1 else ""
         options = PoolOptions(workers, patience, overwrite, engine)
         table = out / f"failures{part}.tsv"
         failed = _participant(dataset, out, chosen, settings, options, table, any(labels))
     raise typer.Exit(1 if failed else 0)
+
+
+def _check_level(
+    level: Level, healthy: str | None, labels: tuple[Sequence[str], ...], num_parts: int
+) -> None:
+    """Refuse what the other level alone would heed."""
+    given = [name for name, values in zip(_LISTS, labels, strict=True) if values]
+    given += ["--num-parts"] if num_parts > 1 else []
+    if level is Level.GROUP and given:
+        raise InputError(
+            Code.VALUE,
+            f"the group level is of all results in OUT_DIR, {given[0]} chooses none of them; leave "
+            "it out",
+        )
+    if level is Level.PARTICIPANT and healthy is not None:
+        raise InputError(
+            Code.VALUE, "--healthy belongs to the group level, which compares all participants"
+        )
 
 
 def _choose(

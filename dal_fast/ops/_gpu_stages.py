@@ -16,7 +16,7 @@ from dal_fast.ops._register import op
 
 _REMEDY = "pass x.detach()"
 MOST_CHANNELS = 256  # of :func:`instance_norm`
-FARTHEST_MEAN = 3  # step of :func:`box_mean`
+MEANS = (1, 3, 9)  # steps of :func:`box_mean`
 _WHOLE = (torch.float32, torch.bool)
 _ANY = (*_WHOLE, torch.float16, torch.bfloat16)
 
@@ -43,7 +43,7 @@ def highest_nearby(x: Tensor, mask: Tensor, sign: float = 1.0) -> Tensor:
 
 
 def box_mean(x: Tensor, step: int = 1) -> Tensor:
-    """See :func:`dal_fast.screening.enhance.mean3`; ``step`` at most ``FARTHEST_MEAN``."""
+    """See :func:`dal_fast.screening.enhance.mean3`; ``step`` is one of ``MEANS``."""
     return _box_mean(x, step)  # type: ignore[no-any-return]
 
 

@@ -128,7 +128,7 @@ def root_of_product(residual: Tensor, smooth: Tensor) -> Tensor:
 
 def mean3(x: Tensor, step: int = 1) -> Tensor:
     """Over 3^3 voxels that lie ``step`` apart; beyond the volume there are zeros."""
-    if step <= gpu.FARTHEST_MEAN and gpu.served(x):
+    if step in gpu.MEANS and gpu.served(x):
         return gpu.box_mean(x, step)
     for axis in (2, 3, 4):
         total, inner = x.clone(), x.shape[axis] - step

@@ -17,9 +17,8 @@ DAL_DECLARE(int64_t box_mean_workspace(Shape shape, int64_t step, int threads)) 
 DAL_DECLARE(void box_mean(const float* x, int64_t step, float* out, Shape shape, void* workspace,
                           int threads))
 
-// The same of `volumes` of that shape on a GPU, step at most kFarthestMean: device pointers, the caller's
+// The same of `volumes` of that shape on a GPU, step 1, 3 or 9: device pointers, the caller's
 // stream; neither allocates nor synchronises.
-constexpr int64_t kFarthestMean = 3;
 namespace cuda {
 void box_mean(const float* x, int64_t step, float* out, int64_t volumes, Shape shape, void* stream);
 }  // namespace cuda

@@ -15,8 +15,7 @@ from phantom import phantom, save
 from tiny import tiny_weights
 from typer.testing import CliRunner
 
-from dal_fast.batch.cohort import FEWEST, rank_scores
-from dal_fast.batch.records import Record
+from dal_fast.batch.cohort import FEWEST
 from dal_fast.cli import app
 
 run = CliRunner().invoke
@@ -196,6 +195,7 @@ def test_runs_at_once_lose_no_row(tmp_path):
         (["--num-parts", "2", "--part-id", "2"], "value"),
         (["--weights", "nowhere"], "weights-missing"),
         (["--patience", "0"], "value"),
+        (["--healthy", "all"], "value"),
     ],
 )
 def test_refusals(dataset, weights, tmp_path, more, code):
@@ -209,6 +209,9 @@ def test_refusals_of_the_group_level(dataset, derivative, weights, tmp_path):
     for out, more, code in (
         (tmp_path, [], "no-results"),
         (derivative, ["--healthy", "sex=F"], "healthy-rule"),
+        (derivative, ["--suffix", "T2w"], "value"),
+        (derivative, ["--participant-label", "01"], "value"),
+        (derivative, ["--num-parts", "2"], "value"),
         (derivative, ["--healthy", "group=martian"], "healthy-rule"),
     ):
         done = app_run(dataset, out, "group", weights, *more)
@@ -375,27 +378,6 @@ def test_maps_among_the_healthy(weights, tmp_path):
     assert len(rows(out / "scores.tsv")) == FEWEST + 2
     again = app_run(root, out, "participant", weights, "--score", "absolute")
     assert f"0 screened, {FEWEST + 2} already there" in again.stdout
-
-
-def record(label, score, suffix="T2w", session=""):
-    name = f"sub-{label}{session}_{suffix}"
-    return Record(name, label, session, suffix, score, 0.0, (), "", "", {}, None)
-
-
-def test_standing_among_healthy_others():
-    people = [record(f"{n:02}", 2.0**n) for n in range(FEWEST + 1)]
-    healthy = [r.participant for r in people]
-    found = rank_scores([*people, record("x", 2.0**20), record("x", 1.0, "FLAIR")], healthy)
-    assert set(found) == {r.name for r in people} | {"sub-x_T2w"}
-    assert found["sub-x_T2w"].percentile == 100
-    assert found["sub-x_T2w"].n == FEWEST + 1
-    # mean and SD of 0 to 5, in powers of two, by hand
-    assert found["sub-x_T2w"].z == pytest.approx((20 - 2.5) / 1.8708287)
-    # a healthy one is compared with the five others: 1 to 5
-    assert found["sub-00_T2w"].z == pytest.approx((0 - 3) / 1.5811388)
-    assert found["sub-00_T2w"].percentile == 0
-    assert rank_scores(people, healthy[:FEWEST])["sub-05_T2w"].n == 5
-    assert "sub-00_T2w" not in rank_scores(people, healthy[:FEWEST])
 
 
 def test_nonfinite_voxels_are_refused_or_replaced_as_the_refusal_says(tmp_path, weights):

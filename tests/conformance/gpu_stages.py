@@ -122,7 +122,7 @@ GPU_STAGES = [
             lambda b, x, k=step: gpu.box_mean(*each_channel(x), k).view(x.shape),
             lambda x, k=step: enhance.mean3(x, k), tolerance=TOLERANCE, backends=("cuda",),
         )
-        for step in (1, 2, 3)
+        for step in gpu.MEANS
     ),
     Case(
         "signed_residual bright", compared, **residual_by_kernel(1.0, True), tolerance=TOLERANCE,

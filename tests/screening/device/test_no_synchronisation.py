@@ -72,7 +72,7 @@ def test_nothing_waits_for_the_gpu(scan, config):
     assert calls["tfce3d"] == 2
     assert calls["remove_small"] >= 1
     assert calls["signed_residual"] == calls["cluster_heights"] == 2
-    assert calls["box_mean"] == 8  # twice: of structure, either sign, surroundings
+    assert calls["box_mean"] == 9  # twice: of structure, either sign, surroundings, and once more
     assert calls["highest_nearby"] == (4 if config is FULL else 2)
     assert calls["instance_norm"] >= 6
     assert sum(calls.values()) > 1000
