@@ -15,8 +15,9 @@ u_s is how large r_s usually is at that place of a healthy brain
 calibrated. k_s is q_s in a FLAIR, where smoothing erases small lesions; other contrasts, whose
 residuals are noisier, take the root of the product of q_s and m_s. At q_s = 0 that root alone would
 be infinitely steep, and a voxel whose x equals phi but for rounding would move a whole cluster; the
-twentieths of m_s bound the slope by ten. h is the probability of an abnormal voxel by the model's head on
-residual evidence, 1 for a model without; g_0 is what one healthy voxel in a thousand exceeds.
+twentieths of m_s bound its slope by ten. h is the probability of an abnormal voxel by the model's
+head on residual evidence, 1 for a model without; g_0 is what one healthy voxel in a thousand
+exceeds.
 Threshold-free cluster enhancement (:func:`dal_fast.ops.tfce3d`, E = 0.5, H = 1) integrates over all
 thresholds the extent of a voxel's cluster times its height, so that one rule serves a faint tumour
 and a bright spot of a few voxels; the square root makes the map proportional to the residual again.

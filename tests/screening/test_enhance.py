@@ -7,7 +7,12 @@ from torch.nn import functional as F
 
 from dal_fast import ops, reference
 from dal_fast.models.residuals import usual_spread
-from dal_fast.screening.enhance import WINDOWS, enhanced, structural_difference
+from dal_fast.screening.enhance import (
+    WINDOWS,
+    enhanced,
+    root_of_product,
+    structural_difference,
+)
 
 MEANS = (0.1, 0.6, 0.5)
 
@@ -50,6 +55,16 @@ def test_enhanced_is_the_root_of_tfce(sign, sharpness):
     want = reference.tfce3d(mixed.double(), mask, 0.5, 1.0, 26).sqrt()
     got = enhanced(x, phi, fluid, mask, spread, structure, sign, sharpness)
     torch.testing.assert_close(got, want.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_rounding_of_a_residual_moves_no_height():
+    """Where x equals phi in the midst of what stands out."""
+    smooth = torch.tensor([0.0, 0.02, 1.2, 5.0])
+    none = root_of_product(torch.zeros(4), smooth)
+    assert (none == 0).all()
+    rounding = 5e-4 * (smooth > 0)
+    assert (root_of_product(rounding, smooth) <= 10 * rounding).all()
+    torch.testing.assert_close(root_of_product(smooth, smooth), smooth, rtol=0.05, atol=0)
 
 
 def test_extent_counts_where_height_is_equal():
