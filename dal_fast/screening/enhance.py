@@ -112,8 +112,9 @@ def enhanced(
     if isinstance(sharpness, Tensor) or sharpness < 1:
         smooth = mean3(mean3(residual))
         rooted = root_of_product(residual, smooth)
-        one_for_all = not isinstance(sharpness, Tensor)
-        residual = rooted if one_for_all else torch.where(sharpness < 1, rooted, residual)
+        if isinstance(sharpness, Tensor):
+            rooted = torch.where(sharpness < 1, rooted, residual)
+        residual = rooted
     residual = residual * (LEAST_STRUCTURE + structure)
     if evidence is not None:
         residual = residual * evidence.sqrt()
