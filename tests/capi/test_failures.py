@@ -1,6 +1,7 @@
 """What goes wrong: damaged bundles, no memory, no engine, cancelling, threads, forks, unloading."""
 
 import ctypes as c
+import os
 import random
 import subprocess
 import sys
@@ -69,6 +70,21 @@ def test_other_bundles(lib, content, engine_path, tmp_path):
     assert opened(lib, tmp_path / "none.dalb", engine_path) == (native.BUNDLE, "weights-missing")
     golden = bytearray(content)
     assert opened(lib, bytes(golden), engine_path)[0] == native.OK
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"Wei\xc3\x9f", "Weiß"),  # as it is
+        (b"a\xb2b\xff", "a?b?"),
+        (b"\xe2\x82/", "??/"),  # one byte is missing
+        (b"\xc0\xaf\xed\xa0\x80", "?????"),  # no UTF-8, though it looks like it
+    ],
+)
+def test_messages_are_utf8(lib, bundle, tmp_path, name, shown):
+    with pytest.raises(native.Refused) as refused:
+        native.Engine(lib, bundle, os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    assert f"{tmp_path}/{shown}" in refused.value.message
 
 
 def test_an_engine_that_is_not_there_or_another(lib, bundle, tmp_path):
