@@ -76,8 +76,7 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
   structural_difference(scan.x, scan.phi, scan.fluid, scan.mask, settings, s.structure, shape, s.stage,
                         threads);
   checkpoint();
-  DAL_DISPATCH(combine_signs, s.structure, nullptr, s.structure, {1, 1, 0, float(healthy.structure)},
-               s.structure, voxels, threads);
+  DAL_DISPATCH(in_units, s.structure, float(healthy.structure), voxels, threads);
   const auto score = [&](float sign, const SignCalibration& of, float* to) {
     enhanced(scan, s.structure, evidence, {sign, healthy.smoothed, float(of.threshold), of.usual}, settings,
              to, shape, s.stage, threads);
@@ -90,15 +89,13 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
                  threads);
   const SignsWeighed signs = weigh(bright, dark, healthy.usually_dark, weighing.benefit);
   DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure,
-               {float(signs.bright), float(signs.dark), float(healthy.structure_share), 1.f}, s.bright,
-               voxels, threads);
+               {float(signs.bright), float(signs.dark), float(healthy.structure_share)}, s.bright, voxels,
+               threads);
   DAL_DISPATCH(box_mean, s.bright, 1, out, shape, s.stage, threads);
   DAL_DISPATCH(box_mean, out, 3, s.dark, shape, s.stage, threads);
   DAL_DISPATCH(box_mean, s.dark, 9, out, shape, s.stage, threads);
-  DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure, {1, 1, 0, 1}, s.bright, voxels, threads);
-  DAL_DISPATCH(combine_signs, out, s.bright, s.structure, {1, 1, 0, float(healthy.combined)}, out, voxels,
+  DAL_DISPATCH(with_surroundings, s.bright, s.dark, out, float(healthy.combined), scan.mask, out, voxels,
                threads);
-  DAL_DISPATCH(keep_inside, out, scan.mask, voxels, threads);
   return signs;
 }
 

@@ -65,12 +65,19 @@ DAL_DECLARE(void structural_excess(float* structure, const float* usual, float l
 // e = sqrt(e) / level.
 DAL_DECLARE(void cluster_scores(float* e, float level, int64_t voxels, int threads))
 
-// out = max((a + share structure) weight_a, (b + share structure) weight_b) / level; b may be null, out a.
+// x = x / level.
+DAL_DECLARE(void in_units(float* x, float level, int64_t voxels, int threads))
+
+// out = max((a + share structure) weight_a, (b + share structure) weight_b); out may be a.
 struct SignWeights {
-  float a, b, share, level;
+  float a, b, share;
 };
 DAL_DECLARE(void combine_signs(const float* a, const float* b, const float* structure, SignWeights weights,
                                float* out, int64_t voxels, int threads))
+
+// out = max(map, near, wide) / level inside the mask, 0 outside; out may be any of the three.
+DAL_DECLARE(void with_surroundings(const float* map, const float* near, const float* wide, float level,
+                                   const uint8_t* mask, float* out, int64_t voxels, int threads))
 
 // 1 CSF, 2 grey, 3 white matter, whichever is the most probable; 0 outside the mask. p: (3, voxels).
 DAL_DECLARE(void tissue_labels(const float* p, const uint8_t* mask, uint8_t* out, int64_t voxels,

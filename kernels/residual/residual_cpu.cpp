@@ -154,16 +154,30 @@ void cluster_scores(float* e, float level, int64_t voxels, int threads) {
   });
 }
 
+void in_units(float* x, float level, int64_t voxels, int threads) {
+  in_stretches(voxels, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) x[i] /= level;
+  });
+}
+
 void combine_signs(const float* a, const float* b, const float* structure, SignWeights w, float* out,
                    int64_t voxels, int threads) {
   in_stretches(voxels, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) out[i] = (a[i] + w.share * structure[i]) * w.a;
-    if (b)
-      for (int64_t i = begin; i < end; ++i) {
-        const float other = (b[i] + w.share * structure[i]) * w.b;
-        out[i] = other > out[i] ? other : out[i];
-      }
-    for (int64_t i = begin; i < end; ++i) out[i] /= w.level;
+    for (int64_t i = begin; i < end; ++i) {
+      const float one = (a[i] + w.share * structure[i]) * w.a,
+                  other = (b[i] + w.share * structure[i]) * w.b;
+      out[i] = other > one ? other : one;
+    }
+  });
+}
+
+void with_surroundings(const float* map, const float* near, const float* wide, float level,
+                       const uint8_t* mask, float* out, int64_t voxels, int threads) {
+  in_stretches(voxels, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float most = near[i] > map[i] ? near[i] : map[i];
+      out[i] = mask[i] ? (wide[i] > most ? wide[i] : most) / level : 0.f;
+    }
   });
 }
 
