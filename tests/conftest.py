@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import tiny_weights
 
 from dal_fast import context
 
@@ -31,6 +32,12 @@ def shared_data():
     if not SHARED.is_dir():
         pytest.skip(f"needs the real brains of {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A weight file of networks that are small and untrained."""
+    return tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

@@ -8,17 +8,11 @@ import numpy as np
 import pytest
 from heads import KnownBrain, head
 from phantom import phantom, save
-from tiny import tiny_weights
 
 from dal_fast.batch.job import Job, Stages
 from dal_fast.batch.resume import is_unchanged, up_to_date
 from dal_fast.screening.scan import load_scan, load_scan_or_head
 from dal_fast.screening.screener import Screener
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from phantom import phantom, save
-from tiny import tiny_weights
 
 from dal_fast.models import load_screening_model
 from dal_fast.screening.calibration import Calibration
@@ -21,11 +20,6 @@ pytestmark = [
 ]
 SCANS = 7
 MOST = 0.02  # of a volume's largest value
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

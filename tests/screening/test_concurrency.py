@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from phantom import phantom, save
-from tiny import tiny_weights
 
 from dal_fast import DalFastError, Screener
 from dal_fast.screening.runtimes import compiled
@@ -32,11 +31,6 @@ assert os.waitpid(child, 0)[1] == 0
 torch.set_num_threads(1)  # as many as the child has; with another number the last digits differ
 assert np.array_equal(np.load(out), screener.screen(scan).anomaly.data)
 """
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

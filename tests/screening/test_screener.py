@@ -5,17 +5,12 @@ import numpy as np
 import pytest
 import torch
 from phantom import T1_LIKE, T2_LIKE, phantom, save
-from tiny import needs_default_weights, tiny_weights
+from tiny import needs_default_weights
 
 from dal_fast import DalFastError, Screener
 from dal_fast.models import load_weights, save_weights
 from dal_fast.screening.postprocess import choose_median
 from dal_fast.screening.runtimes import make_runtime
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
