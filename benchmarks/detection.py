@@ -32,7 +32,7 @@ import torch
 from benchmarks.detection_cases import FLOORS, Detector, Row, jobs, read_rows, run
 from dal_fast.evaluation.case_metrics import size_class
 from dal_fast.evaluation.validation_samples import DECOY, GENERATORS, HEALTHY, SIGNS
-from dal_fast.memory import return_freed_volumes
+from dal_fast.memory import keep_freed_memory
 from dal_fast.models import load_screening_model, read_card, weights_sha256
 from dal_fast.screening.calibration import BRIGHT, USUAL, Calibration
 from dal_fast.synthesis.brains import SCANS, bids_sources, load_brains
@@ -303,6 +303,6 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    return_freed_volumes()
+    keep_freed_memory()
     torch.set_num_threads(1)
     sys.exit(main())
