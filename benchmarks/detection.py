@@ -18,24 +18,23 @@ mean, its standard error over cases, and the mean by seed.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 
 import torch
 
-from benchmarks.detection_cases import FLOORS, Detector, Row, jobs, read_rows, run
+from benchmarks.detection_cases import FLOORS, Row, jobs, run
+from benchmarks.rows import load, options_of, read_rows, short, signed, standard_error
 from dal_fast.evaluation.case_metrics import size_class
 from dal_fast.evaluation.validation_samples import DECOY, GENERATORS, HEALTHY, SIGNS
 from dal_fast.memory import keep_freed_memory
-from dal_fast.models import load_screening_model, read_card, weights_sha256
-from dal_fast.screening.calibration import BRIGHT, USUAL, Calibration
-from dal_fast.synthesis.brains import SCANS, bids_sources, load_brains
+from dal_fast.screening.calibration import BRIGHT, USUAL
+from dal_fast.synthesis.brains import SCANS
 from dal_fast.synthesis.given_masks import read_masks
 
 CLASSES = {"1 to 10 mL": (1.0, 10.0), "10 to 60 mL": (10.0, 60.0), "60 mL and more": (60.0, 1e9)}
@@ -61,9 +60,9 @@ class Against:
     by_seed: tuple[float, ...]
 
     def __str__(self) -> str:
-        error = "" if math.isnan(self.error) else f" ({_short(self.error)})"
-        seeds = " ".join(_signed(value) for value in self.by_seed)
-        return f"{_signed(self.difference)}{error} [{seeds}]"
+        error = "" if math.isnan(self.error) else f" ({short(self.error)})"
+        seeds = " ".join(signed(value) for value in self.by_seed)
+        return f"{signed(self.difference)}{error} [{seeds}]"
 
 
 def against(rows: Sequence[Row], told: bool) -> Against:
@@ -84,7 +83,7 @@ def against(rows: Sequence[Row], told: bool) -> Against:
         best,
         means[best],
         fmean(differences),
-        _error(differences),
+        standard_error(differences),
         tuple(fmean(by_seed[seed]) for seed in sorted(by_seed)),
     )
 
@@ -138,10 +137,10 @@ def columns(rows: Sequence[Row]) -> list[str]:
     ]
     for kind in (class_of, lambda row: "1 mL and more"):
         for name, own in _columns(rows, kind):
-            cells = [_short(_mean_of(own, score)) for score in ("auto", "told")]
+            cells = [short(_mean_of(own, score)) for score in ("auto", "told")]
             for told in (False, True):
                 found = against(own, told)
-                cells += [f"{_short(found.value)} {found.floor}", str(found)]
+                cells += [f"{short(found.value)} {found.floor}", str(found)]
             lines.append(f"| {name} | {len(own)} | {' | '.join(cells)} |")
     return lines
 
@@ -156,7 +155,7 @@ def by_generator(rows: Sequence[Row]) -> list[str]:
             cells = []
             for size in CLASSES:
                 found = [row for row in own if class_of(row) == size]
-                pair = [_signed(against(found, told).difference) for told in (False, True) if found]
+                pair = [signed(against(found, told).difference) for told in (False, True) if found]
                 cells.append(f"{' · '.join(pair)} ({len(found)})" if found else "–")
             lines.append(f"| `{generator}` {name} | {' | '.join(cells)} |")
     return lines
@@ -173,7 +172,7 @@ def lesion_wise(rows: Sequence[Row]) -> list[str]:
     for name, own in _columns(rows, lambda row: ""):
         dices = [row.dice for row in own]
         right = fmean(row.shown in (row.sign, "both") for row in own)
-        cells = [f"{_short(fmean(dices))} ({_short(_error(dices))})", f"{100 * right:.0f} %"]
+        cells = [f"{short(fmean(dices))} ({short(standard_error(dices))})", f"{100 * right:.0f} %"]
         for size in sizes:
             total, found = (sum(row.lesions.get(size, [0, 0])[i] for row in own) for i in (0, 1))
             cells.append(f"{found} of {total}")
@@ -206,7 +205,7 @@ def healthy(rows: Sequence[Row]) -> list[str]:
         ]
         cells.append("–")
         if values:
-            cells[-1] = f"{_short(fmean(values))} ({_short(_error(values))}, n={len(values)})"
+            cells[-1] = f"{short(fmean(values))} ({short(standard_error(values))}, n={len(values)})"
     return [*lines, f"| `auto` | {' | '.join(cells)} |"]
 
 
@@ -220,9 +219,9 @@ def changes(before: Sequence[Row], rows: Sequence[Row]) -> list[str]:
             pairs = [(then[row.case], row) for row in own]
             differences = [now.auto - old.auto for old, now in pairs]
             cells = [
-                f"{_short(fmean(old.auto for old, _ in pairs))} → {_short(_mean_of(own, 'auto'))}",
-                f"{_signed(fmean(differences))} ({_short(_error(differences))})",
-                f"{_short(fmean(old.dice for old, _ in pairs))} → {_short(_mean_of(own, 'dice'))}",
+                f"{short(fmean(old.auto for old, _ in pairs))} → {short(_mean_of(own, 'auto'))}",
+                f"{signed(fmean(differences))} ({short(standard_error(differences))})",
+                f"{short(fmean(old.dice for old, _ in pairs))} → {short(_mean_of(own, 'dice'))}",
             ]
             lines.append(f"| {name} | {len(own)} | {' | '.join(cells)} |")
     for contrast in SCANS:
@@ -249,57 +248,23 @@ def _columns(rows: Sequence[Row], kind: Callable[[Row], str]) -> list[tuple[str,
     ]
 
 
-def _error(values: Sequence[float]) -> float:
-    """Standard error of the mean; NaN for one value."""
-    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-
-
-def _short(value: float) -> str:
-    """Three decimals, without a leading 0."""
-    return f"{value:.3f}".replace("0.", ".", 1)
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("0.", ".", 1).replace("-", "−")
-
-
-def _share(text: str) -> tuple[int, int]:
-    number, parts = (int(part) for part in text.split("/"))
-    if not 0 <= number < parts:
-        raise ValueError(text)
-    return number, parts
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=__doc__)
-    parser.add_argument("out", type=Path, help="folder of the rows")
-    parser.add_argument("--data", type=Path, help="as for dal-fast train")
+    parser = options_of("benchmarks.detection", __doc__, seeds=(0, 1, 2))
     parser.add_argument("--masks", type=Path, help="as for dal-fast make-validation")
-    parser.add_argument("--weights", default="default")
-    parser.add_argument("--brains", type=int, default=8, help="held-out ones")
-    parser.add_argument("--skip", type=int, default=18, help="leave out this many of them first")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--share", type=_share, default=(0, 1), help="such as 0/2 and 1/2")
     parser.add_argument("--before", type=Path, help="folder of rows to compare with")
     options = parser.parse_args(arguments)
     if options.data:
         if not options.masks:
             parser.error("--masks is needed to draw cases")
-        _measure(options)
-    rows = read_rows(options.out)
-    lines = tables(rows) + (changes(read_rows(options.before), rows) if options.before else [])
+        detector, brains = load(options)
+        todo = jobs(len(brains), options.seeds)
+        run(options.out, detector, brains, read_masks(options.masks), todo, options.share)
+    rows = read_rows(options.out, Row)
+    lines = tables(rows)
+    if options.before:
+        lines += changes(read_rows(options.before, Row), rows)
     print("\n".join([f"{len(rows)} cases", "", *lines]))
     return 0
-
-
-def _measure(options: argparse.Namespace) -> None:
-    model = load_screening_model(options.weights)
-    calibration = Calibration.model_validate(read_card(options.weights).get("healthy", {}))
-    detector = Detector(model, calibration, weights_sha256(options.weights))
-    sources = bids_sources(options.data, held_out=True)[options.skip :][: options.brains]
-    brains = load_brains(sources, model.config.voxel_mm)
-    todo = jobs(len(brains), options.seeds)
-    run(options.out, detector, brains, read_masks(options.masks), todo, options.share)
 
 
 if __name__ == "__main__":

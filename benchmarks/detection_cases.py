@@ -10,19 +10,17 @@ each without smoothing and under medians of 3³ and 5³.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from benchmarks.acquisition import screened, voxel_metrics
-from dal_fast.errors import Code, InputError
+from benchmarks.rows import Detector, append_rows
 from dal_fast.evaluation.baselines import baseline_maps
 from dal_fast.evaluation.case_metrics import components_overlapped, size_class
 from dal_fast.evaluation.validation_samples import (
@@ -34,9 +32,8 @@ from dal_fast.evaluation.validation_samples import (
     Plan,
     draw,
 )
-from dal_fast.models import AnyModel
 from dal_fast.ops import remove_small
-from dal_fast.screening.calibration import BRIGHT, DARK, Calibration
+from dal_fast.screening.calibration import BRIGHT, DARK
 from dal_fast.screening.postprocess import MEDIAN_SIZES, MIN_REGION_ML, smooth
 from dal_fast.synthesis.brains import SCANS, Brain
 
@@ -99,21 +96,6 @@ class Job:
         """Unique name of the case."""
         p = self.plan
         return f"{subject}_{p.generator}-{p.contrast}-{p.sign}-{p.number}_seed-{self.seed}"
-
-
-@dataclass(frozen=True)
-class Detector:
-    """Weights that are measured.
-
-    Attributes:
-        model: in evaluation mode.
-        calibration: of the weight file.
-        digest: SHA-256 of the weight file.
-    """
-
-    model: AnyModel
-    calibration: Calibration
-    digest: str
 
 
 def plans(generator: str, subject: int) -> list[Plan]:
@@ -195,24 +177,6 @@ def _lesions(lesion: Tensor, marked: Tensor) -> dict[str, list[int]]:
     return counts
 
 
-def read_rows(out: Path) -> list[Row]:
-    """Every row of a folder, one for each case; a line that was cut off is left out."""
-    rows = {}
-    for path in sorted(out.glob("rows-*.jsonl")):
-        for line in path.read_text("utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
-                row = Row(**json.loads(line))
-                rows[row.case] = row
-    return list(rows.values())
-
-
-def _whole_lines(path: Path) -> None:
-    """Remove what a killed process left unfinished."""
-    if path.is_file():
-        text = path.read_bytes()
-        path.write_bytes(text[: text.rfind(b"\n") + 1])
-
-
 def run(
     out: Path,
     detector: Detector,
@@ -226,17 +190,8 @@ def run(
     Raises:
         InputError: ``value`` for rows of other weights.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    done = read_rows(out)
-    if any(row.weights != detector.digest for row in done):
-        raise InputError(Code.VALUE, f"{out} holds rows of other weights; name another folder")
-    names = {row.case for row in done}
-    number, parts = share
-    own = [job for job in todo[number::parts] if job.name(brains[job.brain].name) not in names]
-    path = out / f"rows-{number}-of-{parts}.jsonl"
-    _whole_lines(path)
-    with path.open("a", encoding="utf-8") as file:
-        for job in track(own, "measuring", console=Console(stderr=True)):
-            row = measure(detector, brains[job.brain], job, masks)
-            file.write(f"{json.dumps(asdict(row))}\n")
-            file.flush()
+    cases = {
+        job.name(brains[job.brain].name): partial(measure, detector, brains[job.brain], job, masks)
+        for job in todo
+    }
+    append_rows(out, Row, detector.digest, cases, share)

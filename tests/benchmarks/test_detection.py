@@ -11,7 +11,8 @@ from brains import subjects, write_dataset
 from tiny import tiny_weights
 
 from benchmarks import detection
-from benchmarks.detection_cases import Row, jobs, plans, read_rows
+from benchmarks.detection_cases import Row, jobs, plans
+from benchmarks.rows import read_rows
 from dal_fast.errors import InputError
 from dal_fast.evaluation.validation_samples import DECOY, GENERATORS, HEALTHY, SIGNS
 
@@ -63,7 +64,7 @@ def test_two_shares_and_a_run_that_was_cut_off_make_the_same_rows(words, tmp_pat
     assert detection.main([str(parts), *words, "--share", "0/2"]) == 0
     path = parts / "rows-0-of-2.jsonl"
     path.write_bytes(path.read_bytes()[:-10])
-    assert len(read_rows(parts)) == len(some[::2]) - 1
+    assert len(read_rows(parts, Row)) == len(some[::2]) - 1
     assert detection.main([str(parts), *words, "--share", "0/2"]) == 0
     assert detection.main([str(parts), *words, "--share", "1/2"]) == 0
     lines = [line for path in parts.glob("*.jsonl") for line in path.read_text().splitlines()]
