@@ -9,7 +9,8 @@ numbers, with their standard error over cases.
 
 1. phi keeps at most .05 of the contrast of lesions of 10 mL and more. The share is that of all
    lesions together, the sum of what they move phi by over the sum of their heights, so that faint
-   ones do not decide it; the median of the single ones must be as small.
+   ones do not decide it; the median of the single ones must be as small. The last column leaves
+   faint ones out.
 2. Inside lesions, the mean of |log b - log b_true| is at most .03; log b - log b_true has mean 0
    over the rest of the brain. The twin shows what is wrong without the lesion, and the last column
    by how much the lesion moves b.
@@ -47,6 +48,7 @@ from dal_fast.synthesis.brains import SCANS
 
 KEPT, OFF, MOVED_AP, MOVED_ABOVE, RIGHT, ALIKE = 0.05, 0.03, 0.02, 0.05, 0.95, 0.05
 LEAST_ML = 10.0
+CLEAR = 0.1  # contrast of a clear lesion; the brain's median is .5
 PERCENT = (5.0, 15.0)
 
 Part = tuple[list[str], list[bool]]
@@ -73,16 +75,22 @@ def tables(rows: Sequence[Row]) -> list[str]:
 
 def kept(rows: Sequence[Row]) -> Part:
     """What phi keeps, by contrast, sign and field."""
-    lines = _head("kept by phi", "n", "of all together (SE)", "median", "contrast of the lesion")
+    lines = _head(
+        "kept by phi", "n", "of all together (SE)", "median", "contrast of the lesion",
+        f"of those with {CLEAR:g} and more (SE, n)",
+    )  # fmt: skip
     met = []
     for name, own in _columns(rows):
         share, error = ratio([row.moved for row in own], [row.height for row in own])
         middle = median(row.moved / row.height for row in own)
-        height = fmean(row.height for row in own)
         met.append(max(abs(share), abs(middle)) <= KEPT)
-        lines.append(_line(
-            name, len(own), f"{short(share)} ({short(error)})", short(middle), signed(height)
-        ))  # fmt: skip
+        cells = [f"{short(share)} ({short(error)})", short(middle)]
+        cells += [signed(fmean(row.height for row in own)), "–"]
+        clear = [row for row in own if abs(row.height) >= CLEAR]
+        if clear:
+            share, error = ratio([row.moved for row in clear], [row.height for row in clear])
+            cells[-1] = f"{short(share)} ({short(error)}, n={len(clear)})"
+        lines.append(_line(name, len(own), *cells))
     return lines, met
 
 

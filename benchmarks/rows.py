@@ -144,7 +144,7 @@ def standard_error(values: Sequence[float]) -> float:
 
 def short(value: float) -> str:
     """Three decimals, without a leading 0."""
-    return f"{value:.3f}".replace("0.", ".", 1)
+    return f"{value:.3f}".replace("0.", ".", 1).replace("-", "−")
 
 
 def signed(value: float) -> str:

@@ -145,6 +145,7 @@ def test_the_tables_judge_every_aim(tmp_path, capsys):
         _row(case="b", log_sd=0.4, precision=0.45, above=0.1, above_twin=0.2, off=0.05),
         _row(case="c", size="60 to 200 mL", height=1.0, moved=0.08, guess="T1w"),
         _row(case="d", size="60 to 200 mL", log_sd=0.4, precision=0.45, percent=20.0),
+        _row(case="h", size="other", moved=-0.01, height=0.05),
         _row(case="e", sign="dark", ml=9.0, height=-1.0, moved=-1.0),
         _row(case="f", sign=DECOY, decoys=0.75, decoys_twin=0.72),
         _row(case="g", sign=DECOY, size="1", decoys=0.65, decoys_twin=0.64),
@@ -157,10 +158,10 @@ def test_the_tables_judge_every_aim(tmp_path, capsys):
     assert verdicts == [
         f"missed, {met} checks met" for met in ("1 of 2", "1 of 2", "1 of 3", "0 of 1", "1 of 2")
     ]
-    assert "| FLAIR bright | 2 | .067 (.018) | .060 | +.750 |" in shown
+    assert "| FLAIR bright | 3 | .058 (.021) | .040 | +.517 | .067 (.018, n=2) |" in shown
     assert "| FLAIR bright, field 0.4 | 2 | .035 (.015) | .010 | +.025 (.015) |" in shown
     assert "| FLAIR | 2 | .500 → .450 | −.050 (.000) | .050 | .100 → .100 | +.000 (.000) |" in shown
-    assert "| FLAIR bright | 3 | 67% (27%) | 100% | 1 T1w |" in shown
+    assert "| FLAIR bright | 4 | 75% (22%) | 100% | 1 T1w |" in shown
     assert "| FLAIR | 2 | .700 (.050) | .680 (.040) | +.020 (.010) |" in shown
 
 
