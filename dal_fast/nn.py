@@ -192,8 +192,6 @@ class L1SSIMLoss3d(_Windowed):
         torch.Size([1, 1, 16, 16, 16])
     """
 
-    alpha: float = ALPHA
-
     def __init__(
         self,
         *,
@@ -203,9 +201,8 @@ class L1SSIMLoss3d(_Windowed):
         kind: str = "gaussian",
         data_range: float = 1.0,
     ) -> None:
+        self.alpha = alpha  # before the options are checked
         super().__init__(window=window, sigma=sigma, kind=kind, data_range=data_range)
-        self.alpha = alpha
-        _check_options(self, volumes=2)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         window = self.window, self.sigma, self.kind, self.data_range

@@ -92,6 +92,15 @@ def test_bad_options_are_refused_when_the_module_is_made(name):
                 getattr(nn, name)(**{option: value})
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_options_are_checked_once(name, monkeypatch):
+    kind, calls = getattr(nn, name), []
+    forward = kind.forward
+    monkeypatch.setattr(kind, "forward", lambda *given: calls.append(forward(*given)))
+    kind(**MODULES[name][0])
+    assert len(calls) == 1
+
+
 def test_a_module_is_made_whatever_backend_is_set():
     with context.use(backend="reference"):
         module = nn.Canny3d()
