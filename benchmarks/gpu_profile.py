@@ -30,7 +30,7 @@ SIDES = (160, 192, 160)
 def stages(v: Volumes) -> dict[str, Call]:
     """The kernels of the device's chain that are no ops of their own, by name."""
     x, phi, mask = v.scan, v.healthy, v.mask
-    sharpness = torch.full((len(x),), 0.5, device=x.device)
+    smoothed = torch.ones(len(x), dtype=torch.bool, device=x.device)
     first = torch.randn(len(x), 8, *x.shape[2:], device=x.device)
     half = first.bfloat16().contiguous(memory_format=torch.channels_last_3d)
     gain = torch.ones(8, device=x.device)
@@ -39,7 +39,7 @@ def stages(v: Volumes) -> dict[str, Call]:
         "box mean": lambda: gpu.box_mean(x, 1),
         "box mean, 3 apart": lambda: gpu.box_mean(x, 3),
         "signed residual": lambda: gpu.signed_residual(x, phi, phi, mask, phi, 1.0, phi, 0.25),
-        "cluster heights": lambda: gpu.cluster_heights(x, phi, phi, phi, sharpness, 0.3),
+        "cluster heights": lambda: gpu.cluster_heights(x, phi, phi, phi, smoothed, 0.3),
         "norm, float32": lambda: gpu.instance_norm(first, gain, gain, 1e-5, SLOPE),
         "norm, bfloat16": lambda: gpu.instance_norm(half, gain, gain, 1e-5, SLOPE),
         "medians": lambda: row_medians(x.flatten(1)),

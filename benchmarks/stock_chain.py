@@ -37,7 +37,7 @@ from dal_fast.screening.calibration import (
     Calibration,
 )
 from dal_fast.screening.contrast import guess_contrast
-from dal_fast.screening.enhance import LEAST_ROOT, LEAST_STRUCTURE, LEAST_USUAL, SHARPNESS, WINDOWS
+from dal_fast.screening.enhance import LEAST_ROOT, LEAST_STRUCTURE, LEAST_USUAL, SMOOTHED, WINDOWS
 from dal_fast.screening.postprocess import MIN_REGION_ML, TOP_FRACTION
 from dal_fast.screening.usual_residual import unpack
 
@@ -140,11 +140,11 @@ def _anomaly(
         flat = np.maximum(flip * (x - phi), 0)
         tolerant = np.where(scanned, np.maximum(flip * x - highest, 0), 0)
         residual = (flat + tolerant) * dry / (2 * spread) / (LEAST_USUAL + usual.of(name))
-        smooth, sharpness = residual, SHARPNESS[contrast]
-        for _ in range(2):
-            smooth = ndimage.uniform_filter(smooth, 3, mode="constant")
-        root = LEAST_ROOT * np.maximum(smooth, 0)
-        if sharpness < 1:
+        if SMOOTHED[contrast]:
+            smooth = residual
+            for _ in range(2):
+                smooth = ndimage.uniform_filter(smooth, 3, mode="constant")
+            root = LEAST_ROOT * np.maximum(smooth, 0)
             residual = np.sqrt(np.maximum(residual * smooth, 0) + root**2) - root
         weighed = residual * (LEAST_STRUCTURE + structure)
         if output.evidence is not None:

@@ -91,14 +91,14 @@ void register_scoring(py::module_& m) {
       "usual_least"_a, "out"_a, "voxels"_a, "where"_a, NoGil());
   m.def(
       "cluster_heights",
-      [](address r, address smooth, address structure, address evidence, address sharpness, float least,
+      [](address r, address smooth, address structure, address evidence, address smoothed, float least,
          address out, int64_t volumes, int64_t voxels, Where where) {
-        const cuda::Heights given{pointer<float>(r),         pointer<float>(smooth),
-                                  pointer<float>(structure), pointer<float>(evidence),
-                                  pointer<float>(sharpness), least};
+        const cuda::Heights given{pointer<float>(r),          pointer<float>(smooth),
+                                  pointer<float>(structure),  pointer<float>(evidence),
+                                  pointer<uint8_t>(smoothed), least};
         DAL_CALL(cluster_heights, where, given, pointer<float>(out), volumes, voxels);
       },
-      py::kw_only(), "r"_a, "smooth"_a, "structure"_a, "evidence"_a, "sharpness"_a, "least"_a, "out"_a,
+      py::kw_only(), "r"_a, "smooth"_a, "structure"_a, "evidence"_a, "smoothed"_a, "least"_a, "out"_a,
       "volumes"_a, "voxels"_a, "where"_a, NoGil());
 }
 

@@ -335,7 +335,7 @@ class CudaKernels(Kernels[tuple[int, int]], Protocol):
         sign: float, usual_least: float, out: int, voxels: int, where: tuple[int, int],
     ) -> None: ...  # fmt: skip
     def cluster_heights(
-        self, *, r: int, smooth: int, structure: int, evidence: int, sharpness: int, least: float,
+        self, *, r: int, smooth: int, structure: int, evidence: int, smoothed: int, least: float,
         out: int, volumes: int, voxels: int, where: tuple[int, int],
     ) -> None: ...  # fmt: skip
     def instance_norm_workspace(

@@ -69,7 +69,7 @@ def cluster_heights(
     smooth: Tensor,
     structure: Tensor,
     evidence: Tensor | None,
-    sharpness: Tensor,
+    smoothed: Tensor,
     least: float,
 ) -> Tensor:
     """What cluster enhancement is given: :mod:`dal_fast.screening.enhance`.
@@ -79,11 +79,11 @@ def cluster_heights(
         smooth: m_s, the same shape.
         structure: g / g_0.
         evidence: h.
-        sharpness: a half or 1, as many values as scans.
+        smoothed: whether ``smooth`` counts, bool, as many values as scans.
         least: what counts where scan and phi are structured alike.
     """
     return _cluster_heights(  # type: ignore[no-any-return]
-        residual, smooth, structure, evidence, sharpness, least
+        residual, smooth, structure, evidence, smoothed, least
     )
 
 
@@ -164,17 +164,18 @@ def _cluster_heights(
     smooth: Tensor,
     structure: Tensor,
     evidence: Tensor | None,
-    sharpness: Tensor,
+    smoothed: Tensor,
     least: float,
 ) -> Tensor:
-    r, smooth, structure = (t.contiguous() for t in (residual, smooth, structure))
+    r, smooth, structure, smoothed = (
+        t.contiguous() for t in (residual, smooth, structure, smoothed)
+    )
     evidence = None if evidence is None else evidence.contiguous()
-    sharpness = sharpness.to(torch.float32).contiguous()
     out = torch.empty_like(r)
     kernels, where = cuda_kernels(r)
     kernels.cluster_heights(
         r=address(r), smooth=address(smooth), structure=address(structure),
-        evidence=address(evidence), sharpness=address(sharpness), least=least, out=address(out),
+        evidence=address(evidence), smoothed=address(smoothed), least=least, out=address(out),
         volumes=len(r), voxels=r[:1].numel(), where=where,
     )  # fmt: skip
     return out

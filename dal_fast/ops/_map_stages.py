@@ -78,7 +78,7 @@ def enhanced(
     evidence: Tensor | None,
     usual: Tensor | None,
 ) -> Tensor:
-    """See :func:`dal_fast.screening.enhance.enhanced`; a sharpness of a half is ``smoothed``."""
+    """See :func:`dal_fast.screening.enhance.enhanced`."""
     x, phi, fluid, mask = (t.contiguous() for t in (x, phi, fluid, mask))
     spread, structure = spread.contiguous(), structure.contiguous()
     evidence, usual = (None if t is None else t.contiguous() for t in (evidence, usual))

@@ -35,7 +35,7 @@ from torch import Tensor
 from dal_fast.models.residuals import usual_spread
 from dal_fast.screening.contrast import guess_contrast
 from dal_fast.screening.enhance import (
-    SHARPNESS,
+    SMOOTHED,
     enhanced,
     mean3,
     residual_of_sign,
@@ -162,7 +162,7 @@ class Evidence:
             spread,
             structure,
             sign,
-            SHARPNESS[contrast],
+            SMOOTHED[contrast],
             self.abnormal,
             usual,
         )

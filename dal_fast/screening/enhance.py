@@ -39,8 +39,8 @@ from dal_fast.ops._image_stages import served
 
 WINDOWS = (3, 5, 7, 11)
 EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY = 0.5, 1.0, 26
-SHARPNESS = {"T1w": 0.5, "T2w": 0.5, "FLAIR": 1.0}
-"""Of q_s, by contrast: 1 as it is, a half for the root of its product with m_s."""
+SMOOTHED = {"T1w": True, "T2w": True, "FLAIR": False}
+"""By contrast: whether k_s is the root of the product of q_s and m_s, and not q_s itself."""
 LEAST_USUAL = 0.25  # spreads, of a place where healthy brains show no residual
 LEAST_ROOT = 0.05  # of m_s, what is added beneath the root of q_s m_s
 LEAST_STRUCTURE = 0.3  # how much counts where scan and phi are structured alike
@@ -80,7 +80,7 @@ def enhanced(
     spread: Tensor,
     structure: Tensor,
     sign: float,
-    sharpness: float | Tensor,
+    smoothed: bool | Tensor,
     evidence: Tensor | None = None,
     usual: Tensor | None = None,
 ) -> Tensor:
@@ -91,29 +91,28 @@ def enhanced(
         spread: sigma, of :func:`dal_fast.models.residuals.usual_spread`.
         structure: g / g_0.
         sign: 1 for bright lesions, -1 for dark ones.
-        sharpness: of ``SHARPNESS``; or one for each scan, ``(N, 1, 1, 1, 1)``.
+        smoothed: of ``SMOOTHED``; or one for each scan, ``(N, 1, 1, 1, 1)``.
         evidence: h.
         usual: u_s.
     """
     given = (x, phi, fluid, mask, spread, structure)
     factors = tuple(volume for volume in (evidence, usual) if volume is not None)
-    if not isinstance(sharpness, Tensor) and sharpness in (0.5, 1.0) and served(*given, *factors):
-        return stages.enhanced(*given, sign, sharpness < 1, evidence, usual)
-    if isinstance(sharpness, Tensor) and gpu.served(*given, *factors):
+    if isinstance(smoothed, bool) and served(*given, *factors):
+        return stages.enhanced(*given, sign, smoothed, evidence, usual)
+    if isinstance(smoothed, Tensor) and gpu.served(*given, *factors):
         residual = gpu.signed_residual(x, phi, fluid, mask, spread, sign, usual, LEAST_USUAL)
         smooth = mean3(mean3(residual))
         heights = gpu.cluster_heights(
-            residual, smooth, structure, evidence, sharpness, LEAST_STRUCTURE
+            residual, smooth, structure, evidence, smoothed, LEAST_STRUCTURE
         )
         return tfce3d(heights, mask, EXTENT_POWER, HEIGHT_POWER, CONNECTIVITY).sqrt_()
     residual = residual_of_sign(x, phi, mask, spread, sign) * (1 - fluid)
     if usual is not None:
         residual = residual / (LEAST_USUAL + usual)
-    if isinstance(sharpness, Tensor) or sharpness < 1:
-        smooth = mean3(mean3(residual))
-        rooted = root_of_product(residual, smooth)
-        if isinstance(sharpness, Tensor):
-            rooted = torch.where(sharpness < 1, rooted, residual)
+    if isinstance(smoothed, Tensor) or smoothed:
+        rooted = root_of_product(residual, mean3(mean3(residual)))
+        if isinstance(smoothed, Tensor):
+            rooted = torch.where(smoothed, rooted, residual)
         residual = rooted
     residual = residual * (LEAST_STRUCTURE + structure)
     if evidence is not None:

@@ -94,10 +94,11 @@ struct Signs {
 };
 void signed_residual(const Signs& scans, float* out, int64_t voxels, void* stream);
 
-// cluster_heights above into out, of scans of `voxels` each: one whose `sharpness` is 1 without `smooth`,
-// one whose sharpness is a half with it; `evidence` may be null.
+// cluster_heights above into out, of scans of `voxels` each, with `smooth` for those that are `smoothed`
+// (one value a scan); `evidence` may be null.
 struct Heights {
-  const float *r, *smooth, *structure, *evidence, *sharpness;
+  const float *r, *smooth, *structure, *evidence;
+  const uint8_t* smoothed;
   float least;
 };
 void cluster_heights(const Heights& given, float* out, int64_t volumes, int64_t voxels, void* stream);

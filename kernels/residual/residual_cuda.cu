@@ -29,13 +29,13 @@ __global__ void __launch_bounds__(kThreads)
     cluster_heights_kernel(Heights g, float* __restrict__ out, int64_t voxels, int64_t blocks_a_scan) {
   const int64_t scan = blockIdx.x / blocks_a_scan, start = scan * voxels;
   const int64_t first = blockIdx.x % blocks_a_scan * kVoxelsABlock + threadIdx.x;
-  const bool rooted = g.sharpness[scan] < 1.f;
+  const bool smoothed = g.smoothed[scan];
 #pragma unroll
   for (int j = 0; j < kVoxelsAThread; ++j) {
     const int64_t i = first + j * kThreads;
     if (i >= voxels) continue;
     float v = g.r[start + i];
-    if (rooted) {
+    if (smoothed) {
       const float smooth = g.smooth[start + i], root = kLeastRoot * smooth;
       v = sqrtf(v * smooth + root * root) - root;
     }

@@ -49,20 +49,20 @@ def residual_by_kernel(sign, usual):
 
 
 def heights_of(scale):
-    """``scale`` of ``(residual, smooth, structure, evidence, sharpness)`` of each channel."""
+    """``scale`` of ``(residual, smooth, structure, evidence, smoothed)`` of each channel."""
 
     def call(*given):
         r, m, g, h = each_channel(*(given[i] for i in range(4)))
         place = torch.arange(len(r), device=r.device)  # nothing is copied: a graph records it
-        a = 0.5 * 2.0 ** (place % 2)  # 0.5, 1, 0.5, ...
-        return scale(r, m, g, h, a).view(given[0].shape)
+        smoothed = place % 2 == 0  # yes, no, yes, ...
+        return scale(r, m, g, h, smoothed).view(given[0].shape)
 
     return call
 
 
-def heights_exactly(r, m, g, h, a):
-    a = a.to(r.dtype).view(-1, 1, 1, 1, 1)
-    k = torch.where(a < 1, (r * m + (m / 20) ** 2).sqrt() - m / 20, r)
+def heights_exactly(r, m, g, h, smoothed):
+    smoothed = smoothed.view(-1, 1, 1, 1, 1)
+    k = torch.where(smoothed, (r * m + (m / 20) ** 2).sqrt() - m / 20, r)
     return k * (enhance.LEAST_STRUCTURE + g) * h.sqrt()
 
 

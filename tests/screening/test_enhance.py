@@ -41,8 +41,8 @@ def test_structure_is_one_minus_ssim_over_four_windows():
     torch.testing.assert_close(structural_difference(x, phi, fluid, mask), want)
 
 
-@pytest.mark.parametrize(("sign", "sharpness"), [(1.0, 0.5), (-1.0, 0.5), (1.0, 1.0)])
-def test_enhanced_is_the_root_of_tfce(sign, sharpness):
+@pytest.mark.parametrize(("sign", "smoothed"), [(1.0, True), (-1.0, True), (1.0, False)])
+def test_enhanced_is_the_root_of_tfce(sign, smoothed):
     x, phi, p, mask, _ = _case(space=(16, 20, 16))  # the reference is slow
     fluid, spread = p[:, :1], usual_spread(x, phi, p, mask)
     structure = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
@@ -51,9 +51,9 @@ def test_enhanced_is_the_root_of_tfce(sign, sharpness):
     residual = residual / 2 * (1 - fluid) * mask / spread
     smooth = F.avg_pool3d(F.avg_pool3d(residual, 3, 1, 1), 3, 1, 1)
     rooted = (residual * smooth + (smooth / 20) ** 2).sqrt() - smooth / 20
-    mixed = (rooted if sharpness < 1 else residual) * (0.3 + structure)
+    mixed = (rooted if smoothed else residual) * (0.3 + structure)
     want = reference.tfce3d(mixed.double(), mask, 0.5, 1.0, 26).sqrt()
-    got = enhanced(x, phi, fluid, mask, spread, structure, sign, sharpness)
+    got = enhanced(x, phi, fluid, mask, spread, structure, sign, smoothed)
     torch.testing.assert_close(got, want.float(), rtol=1e-4, atol=1e-4)
 
 
@@ -74,7 +74,7 @@ def test_extent_counts_where_height_is_equal():
     small[..., 6:9, 16:19, 12:15] = True
     x = (x + 0.2 * (large | small)).clamp_max(1)
     spread, flat = usual_spread(x, phi, p, mask), torch.full_like(x, 0.7)
-    got = enhanced(x, phi, p[:, :1], mask, spread, flat, 1.0, 0.5)
+    got = enhanced(x, phi, p[:, :1], mask, spread, flat, 1.0, True)
     rest = mask & ~F.max_pool3d((large | small).float(), 5, 1, 2).bool()
     assert got[large].max() > 1.5 * got[small].max()
     assert got[small].max() > 1.5 * got[rest].max()
@@ -83,10 +83,10 @@ def test_extent_counts_where_height_is_equal():
 def test_evidence_of_the_head_weighs_the_residual():
     x, phi, p, mask, where = _case()
     spread, flat = usual_spread(x, phi, p, mask), torch.full_like(x, 0.7)
-    plain = enhanced(x, phi, p[:, :1], mask, spread, flat, 1.0, 0.5)
-    sure = enhanced(x, phi, p[:, :1], mask, spread, flat, 1.0, 0.5, mask.float())
+    plain = enhanced(x, phi, p[:, :1], mask, spread, flat, 1.0, True)
+    sure = enhanced(x, phi, p[:, :1], mask, spread, flat, 1.0, True, mask.float())
     torch.testing.assert_close(sure, plain)
-    half = enhanced(x, phi, p[:, :1], mask, spread, flat, 1.0, 0.5, torch.where(where, 1.0, 0.01))
+    half = enhanced(x, phi, p[:, :1], mask, spread, flat, 1.0, True, torch.where(where, 1.0, 0.01))
     torch.testing.assert_close(half[where].max(), plain[where].max(), rtol=0.05, atol=0)
     rest = mask & ~F.max_pool3d(where.float(), 5, 1, 2).bool()
     assert half[rest].max() < 0.2 * plain[rest].max()
@@ -96,6 +96,6 @@ def test_a_volume_thinner_than_the_windows():
     x = torch.rand(1, 1, 1, 7, 9, generator=torch.Generator().manual_seed(0))
     mask, nothing = torch.ones_like(x, dtype=torch.bool), torch.zeros_like(x)
     structure = structural_difference(x, nothing, nothing, mask)
-    got = enhanced(x, nothing, nothing, mask, torch.ones_like(x), structure, 1.0, 0.5)
+    got = enhanced(x, nothing, nothing, mask, torch.ones_like(x), structure, 1.0, True)
     assert structure.isfinite().all()
     assert got.isfinite().all()

@@ -30,7 +30,8 @@ class Tables(NamedTuple):
         structure, combined: thresholds of g and of both signs' map, ``(3,)``.
         signs: thresholds of ``SIGNS``, ``(3, 2)``.
         peaks: mean and SD of the peak by sign, float64 ``(3, 2, 2)``.
-        sharpness, share: a, and what g adds to a map, ``(3,)``.
+        smoothed: of :mod:`dal_fast.screening.enhance`, bool ``(3,)``.
+        share: what g adds to a map, ``(3,)``.
         usual: index into ``SIGNS``, int64 ``(3,)``.
         places: atlases of u_s by sign, and of u_g, ``(3, 3, *SIDES)``; where none was measured,
             what changes nothing.
@@ -40,7 +41,7 @@ class Tables(NamedTuple):
     combined: Tensor
     signs: Tensor
     peaks: Tensor
-    sharpness: Tensor
+    smoothed: Tensor
     share: Tensor
     usual: Tensor
     places: Tensor
@@ -58,7 +59,7 @@ class Tables(NamedTuple):
             torch.tensor([threshold(c, COMBINED) for c in CONTRASTS]),
             torch.tensor([[threshold(c, sign) for sign in SIGNS] for c in CONTRASTS]),
             torch.tensor(peaks, dtype=torch.float64),
-            torch.tensor([enhance.SHARPNESS[c] for c in CONTRASTS]),
+            torch.tensor([enhance.SMOOTHED[c] for c in CONTRASTS]),
             torch.tensor([cal.STRUCTURE_SHARE[c] for c in CONTRASTS]),
             torch.tensor([SIGNS.index(cal.USUAL[c]) for c in CONTRASTS]),
             torch.stack([_places(calibration.usual.get(c, {})) for c in CONTRASTS]),
@@ -120,7 +121,7 @@ def score(evidence: Evidence, tables: Tables, known: Tensor, name: str) -> Score
     structure = enhance.structural_difference(e.x, e.phi, e.fluid, e.mask)
     structure = structure / _each(tables.structure[contrast])
     spread = usual_spread(e.x, e.phi, e.p, e.mask)
-    sharpness = _each(tables.sharpness[contrast])
+    smoothed = _each(tables.smoothed[contrast])
     shown = SIGNS if name == COMBINED else (name,)
     thresholds = tables.signs[contrast]
     usual = fixed.laid_out_each(tables.places[contrast], e.mask[:, 0])
@@ -132,7 +133,7 @@ def score(evidence: Evidence, tables: Tables, known: Tensor, name: str) -> Score
         place = usual[:, column : column + 1]
         value = 1.0 if one == BRIGHT else -1.0
         enhanced = enhance.enhanced(
-            e.x, e.phi, e.fluid, e.mask, spread, structure, value, sharpness, e.abnormal, place
+            e.x, e.phi, e.fluid, e.mask, spread, structure, value, smoothed, e.abnormal, place
         )
         enhanced = enhanced / _each(thresholds[:, column])
         peaks.append(_peaks(enhanced.flatten(1), e.mask.flatten(1)))
