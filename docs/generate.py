@@ -111,7 +111,7 @@ def error_table() -> str:
 EXIT_STATUS = """| exit status | meaning |
 |---|---|
 | 0 | everything was done |
-| 1 | some scans of a folder failed; `failures.tsv` lists them (`doctor`: not ready to screen) |
+| 1 | some scans failed: `failures.tsv` or `brains_failures.tsv` (`doctor`: not ready to screen) |
 | 2 | wrong usage, or an error that concerns the whole command: one line, `error [code]: …` |
 | 128 + N | stopped by signal N: 130 by Ctrl-C, 143 by SIGTERM; run the same command again |"""
 

@@ -14,7 +14,7 @@ from dal_fast.imaging.text import one_line, printable
 from dal_fast.report.index import Failure, IndexEntry, index_page
 
 BIDS_VERSION = "1.10.0"
-_NOT_BIDS = ("*.html", "*.png", "/scores.tsv", "/brains.tsv", "/failures*.tsv")
+_NOT_BIDS = ("*.html", "*.png", "/scores.tsv", "/brains*.tsv", "/failures*.tsv")
 
 
 def write_derivative(

@@ -1,4 +1,7 @@
-"""What stands beside the brain masks of a folder: a table, failures, and a page of outlines."""
+"""What stands beside the brain masks of a folder: a table, failures, and a page of outlines.
+
+Their names are other than those of a screening, which may write into the same folder.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _COLUMNS = ("scan", "volume_ml", "confidence", "mask_from", "flags")
 def write_strip_tables(
     source: Path, out: Path, outcomes: Sequence[Outcome], left_out: Sequence[LeftOut] = ()
 ) -> int:
-    """Write ``brains.tsv``, ``failures.tsv``, ``index.html`` and what makes a BIDS derivative.
+    """Write ``brains.tsv``, ``brains_failures.tsv``, ``brains.html``, and what BIDS asks for.
 
     Args:
         source: the folder of the scans.
@@ -42,8 +45,8 @@ def write_strip_tables(
     suffixes = {parse_name(outcome.scan).suffix for outcome in outcomes}
     write_derivative(out, source, {suffix for suffix in suffixes if suffix}, "brain masks")
     write_tsv(out / "brains.tsv", _COLUMNS, [_row(entry) for entry in entries])
-    write_failures(out / "failures.tsv", failures)
-    write_text(out / "index.html", brains_page(dataset_name(source), entries, failures))
+    write_failures(out / "brains_failures.tsv", failures)
+    write_text(out / "brains.html", brains_page(dataset_name(source), entries, failures))
     return count_failures(failures)
 
 

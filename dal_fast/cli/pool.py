@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _DOING: dict[Task, str] = {"screen": "screening", "strip": "stripping", "dicom": "screening"}
 _DONE: dict[Task, str] = {"screen": "screened", "strip": "stripped", "dicom": "screened"}
+_PAGE: dict[Task, str] = {"screen": "index.html", "strip": "brains.html"}
 _DICOM_WORKER = (sys.executable, "-m", "dal_fast.dicom.worker")
 _LINE_EVERY = 60.0  # seconds, where there is no terminal
 
@@ -139,7 +140,7 @@ def screen_folder(
     from dal_fast.batch.job import jobs_of
     from dal_fast.imaging.bids import find_scans
 
-    page = out / "index.html"
+    page = out / _PAGE[options.task]
     source, out = source.absolute(), out.absolute()
     found = find_scans(source)
     scans = outside_some(source, out, found.scans)

@@ -69,12 +69,12 @@ def strip(
 
     The mask of sub-01_T1w is OUT/.../sub-01_space-T1w_desc-brain_mask.nii.gz, the scan without its
     skull sub-01_desc-brain_T1w.nii.gz; beside them lie a picture of the outline and a JSON sidecar
-    with the volume, a confidence from 0 to 1 and quality flags. Of a folder, OUT/index.html shows
+    with the volume, a confidence from 0 to 1 and quality flags. Of a folder, OUT/brains.html shows
     all outlines, the doubtful ones first, and OUT/brains.tsv lists the numbers. dal-fast screen and
     bids use such masks where they lie in a derivative of the dataset.
 
-    A scan in which no brain is found is listed in OUT/failures.tsv, and the status is then 1. Run
-    the same command again to resume.
+    A scan in which no brain is found is listed in OUT/brains_failures.tsv, and the status is then
+    1. Run the same command again to resume.
     """
     settings: dict[str, Any] = {
         "brain": brain.value,

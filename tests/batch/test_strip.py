@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from heads import KnownBrain, head
 from phantom import phantom, save
+from tiny import tiny_weights
 from typer.testing import CliRunner
 
 from dal_fast.batch import resident
@@ -115,14 +116,15 @@ def test_a_folder_of_scans(tmp_path):
     done = run(app, arguments)
     assert done.exit_code == 1, done.output
     assert "2 stripped, 0 already there, 1 failed" in done.output
+    assert f"overview: {out / 'brains.html'}" in done.output
     brains = rows(out / "brains.tsv")
     assert [row["scan"] for row in brains] == [f"sub-0{n}/anat/sub-0{n}_T2w" for n in (1, 2)]
     assert all(row["confidence"] == "n/a" for row in brains)
-    failures = rows(out / "failures.tsv")
+    failures = rows(out / "brains_failures.tsv")
     assert [(row["scan"], row["code"]) for row in failures] == [
         ("sub-02/anat/sub-02_FLAIR.nii.gz", "brain-not-found")
     ]
-    page = (out / "index.html").read_text()
+    page = (out / "brains.html").read_text()
     assert page.count("<img") == 2
     assert "brain-not-found" in page
     again = run(app, arguments)
@@ -130,6 +132,31 @@ def test_a_folder_of_scans(tmp_path):
     scan = source / "sub-01/anat/sub-01_T2w.nii.gz"
     assert find_brain_masks(scan) == [out / "sub-01/anat/sub-01_space-T2w_desc-brain_mask.nii.gz"]
     assert find_brain_masks(source / "sub-02/anat/sub-02_FLAIR.nii.gz") == []
+
+
+def test_a_folder_of_masks_may_be_screened_into(tmp_path):
+    """What each of the two commands writes of the folder is still there after the other."""
+    source, out = tmp_path / "study", tmp_path / "out"
+    source.mkdir()
+    data, affine, _ = phantom("RAS", (4.0, 4.0, 4.0))
+    save(source / "sub-01_T2w.nii.gz", data, affine)
+    (source / "sub-02_T2w.nii.gz").write_bytes(b"no scan")
+    words = [str(source), str(out), "--runtime", "torch"]
+    strip, screen = ["strip", *words], ["screen", *words, "--weights", str(tiny_weights(tmp_path))]
+    of_the_masks = ("brains.html", "brains.tsv", "brains_failures.tsv")
+    of_the_maps = ("index.html", "scores.tsv", "failures.tsv")
+    for command, written, others in (
+        (strip, of_the_masks, of_the_maps),
+        (screen, of_the_maps, of_the_masks),
+        (strip, of_the_masks, of_the_maps),
+    ):
+        before = {name: (out / name).stat().st_ino for name in others if (out / name).exists()}
+        done = run(app, command)
+        assert done.exit_code == 1, done.output
+        assert f"overview: {out / written[0]}" in done.output
+        assert all((out / name).is_file() for name in written)
+        assert before == {name: (out / name).stat().st_ino for name in before}
+    assert len(before) == len(of_the_maps)
 
 
 def test_refusals_of_the_command(tmp_path):
