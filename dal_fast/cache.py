@@ -2,7 +2,8 @@
 
 It lies in ``$XDG_CACHE_HOME/dal_fast``, or in ``~/.cache/dal_fast``. Entries are folders that
 appear whole or not at all, under names that hold a hash of everything they depend on; deleting them
-is always safe. Where there is no such folder (a user without a home) or it cannot be written,
+is always safe. Whoever writes one removes those of its kind that nobody has used for
+``UNUSED_DAYS``. Where there is no such folder (a user without a home) or it cannot be written,
 everything works without it, and takes longer.
 """
 
@@ -13,8 +14,11 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+UNUSED_DAYS = 30
 
 
 def cache_home() -> Path | None:
@@ -32,23 +36,48 @@ def cache_home() -> Path | None:
     return home / ".cache" / "dal_fast" if home.is_absolute() else None
 
 
+def find(folder: Path | None) -> Path | None:
+    """An entry, if there is one, which counts as used now.
+
+    Another process may remove it while it is read, though only one that nobody used for long, or
+    that could not be read: where files turn out to be missing, the entry is to be made anew.
+    """
+    if folder is None or not os.path.isdir(folder):
+        return None
+    with contextlib.suppress(OSError):  # a cache that cannot be written
+        os.utime(folder)
+    return folder
+
+
 def keep(folder: Path | None, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill ``folder``, which appears whole or not at all.
 
     A cache that cannot be written is no reason to stop: the entry is then made every time.
 
     Args:
-        folder: an entry, below :func:`cache_home`; None where there is no cache.
+        folder: an entry, ``KIND/KEY`` below :func:`cache_home`, where nothing else may lie in
+            ``KIND``; None where there is no cache.
         write: is given the path of a folder to create.
     """
     if folder is None:
         return
     with contextlib.suppress(OSError):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_unused(folder.parent)
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             write(Path(temporary) / "content")
             shutil.rmtree(folder, ignore_errors=True)  # what could not be read
             os.rename(Path(temporary) / "content", folder)
+
+
+def _remove_unused(kind: Path) -> None:
+    """Entries of a kind, and what killed writers left of theirs; others may do the same now."""
+    oldest = time.time() - UNUSED_DAYS * 24 * 3600
+    for entry in list(kind.iterdir()):
+        with contextlib.suppress(OSError):
+            if entry.stat().st_mtime < oldest:
+                with tempfile.TemporaryDirectory(dir=kind) as temporary:  # nobody sees half of it
+                    os.rename(entry, Path(temporary) / "unused")
 
 
 def problem() -> str | None:

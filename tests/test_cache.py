@@ -1,8 +1,11 @@
 """The cache: where it lies, that entries appear whole, and that nothing needs it."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,62 @@ def test_an_entry_appears_whole_or_not_at_all(tmp_path):
 def write_broken(path):
     path.mkdir()
     raise OSError(28, "No space left on device")
+
+
+def filled(entry, content="content"):
+    """An entry of two files of one content."""
+
+    def write(path):
+        path.mkdir()
+        for name in ("one", "two"):
+            (path / name).write_text(content)
+
+    cache.keep(entry, write)
+    return entry
+
+
+def unused_for(days, entry):
+    then = time.time() - days * 24 * 3600
+    os.utime(entry, (then, then))
+
+
+def test_what_nobody_has_used_for_long_goes_when_an_entry_of_its_kind_is_written(tmp_path):
+    old, used, young = (filled(tmp_path / "kind" / name) for name in ("old", "used", "young"))
+    left, other = tmp_path / "kind" / "tmpabc", filled(tmp_path / "other kind" / "old")
+    (left / "content").mkdir(parents=True)  # of a writer that was killed
+    for entry in (old, used, left, other):
+        unused_for(cache.UNUSED_DAYS + 1, entry)
+    unused_for(cache.UNUSED_DAYS - 1, young)
+    assert cache.find(used) == used
+    new = filled(tmp_path / "kind" / "new")
+    assert sorted((tmp_path / "kind").iterdir()) == sorted([new, used, young])
+    assert other.is_dir()
+
+
+def test_there_is_no_entry_to_be_found(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert [cache.find(p) for p in (None, tmp_path / "none", tmp_path / "file")] == [None] * 3
+
+
+def test_processes_that_write_read_and_remove_at_once(tmp_path, monkeypatch):
+    """Whatever is read is of one writer, and whole; what is missing is no error."""
+    monkeypatch.setattr(cache, "UNUSED_DAYS", -1)  # every entry is old
+    kind, found = tmp_path / "kind", []
+
+    def work(number):
+        for turn in range(60):
+            entry = filled(kind / f"entry-{turn % 3}", content=f"{number} {turn}" * 1000)
+            if cache.find(entry):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((entry / "one").read_text())
+
+    with ThreadPoolExecutor(4) as four:
+        list(four.map(work, range(4)))
+    whole = {f"{number} {turn}" * 1000 for number in range(4) for turn in range(60)}
+    assert found
+    assert set(found) <= whole
+    assert filled(kind / "last").is_dir()
+    assert [path.name for path in kind.iterdir()] == ["last"]
 
 
 def test_a_problem_is_named(monkeypatch, tmp_path):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dal_fast import __version__
-from dal_fast.cache import cache_home, keep
+from dal_fast.cache import cache_home, find, keep
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.grid import plan_grid, resample
 from dal_fast.imaging.morphology import bounding_box
@@ -235,6 +235,7 @@ def _write(folder: Path, brains: list[Brain]) -> None:
 
 def _open(folder: Path | None) -> list[Brain] | None:
     """The brains of an entry, mapped into memory; None where there is none, or it is broken."""
+    folder = find(folder)
     if folder is None:
         return None
     try:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dal_fast import __version__
-from dal_fast.cache import cache_home, keep
+from dal_fast.cache import cache_home, find, keep
 from dal_fast.errors import Code, InputError
 from dal_fast.synthesis.fields import smooth_field
 from dal_fast.synthesis.head_atrophy import atrophied, scipy_ndimage
@@ -300,6 +300,7 @@ def _write(folder: Path, heads: Sequence[HeadMap]) -> None:
 
 def _open(folder: Path | None) -> list[HeadMap] | None:
     """The maps of an entry; None where there is none, or it is broken."""
+    folder = find(folder)
     if folder is None:
         return None
     try:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -79,6 +80,9 @@ def test_second_start_uses_what_the_first_kept(engine, monkeypatch, tmp_path):
     make_runtime(engine, copy.deepcopy(model), "cpu")
     kept = sorted(p for p in tmp_path.rglob("network.*"))
     assert kept
+    assert {p.parent.parent for p in kept} == {tmp_path / "dal_fast" / engine}
+    for path in kept:
+        os.utime(path.parent, (0, 0))
     module = importlib.import_module(f"dal_fast.screening.runtimes.{engine}_runtime")
 
     def never(*_):
@@ -88,6 +92,7 @@ def test_second_start_uses_what_the_first_kept(engine, monkeypatch, tmp_path):
     x, mask = _scan()
     first = make_runtime(engine, copy.deepcopy(model), "cpu").run(x, mask)
     assert first.pseudo_healthy.isfinite().all()
+    assert all(path.parent.stat().st_mtime > 0 for path in kept)  # they count as used
     with pytest.raises(AssertionError, match="built again"):  # other weights, another engine
         make_runtime(engine, DAL(DALConfig(tissue_widths=(4, 8))), "cpu")
     monkeypatch.undo()

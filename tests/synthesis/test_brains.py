@@ -1,5 +1,7 @@
 """Brains from a folder, the fixed split, and the cache that is mapped into memory."""
 
+import os
+
 import nibabel
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from brains import labels, write_dataset
 
 from dal_fast import DalFastError
+from dal_fast.cache import cache_home
 from dal_fast.synthesis import brains as dataset
 from dal_fast.synthesis.brains import bids_sources, fit, is_held_out, load_brains, map_sources
 
@@ -39,7 +42,10 @@ def test_the_second_time_comes_from_the_cache(folder, monkeypatch):
     sources = bids_sources(folder, held_out=False)
     first = load_brains(sources)
     monkeypatch.setattr(dataset, "_read", lambda *_: pytest.fail("read again"))
+    (entry,) = cache_home().glob("brains/*")
+    os.utime(entry, (0, 0))
     again = load_brains(sources)
+    assert entry.stat().st_mtime > 0  # it counts as used
     for a, b in zip(first, again, strict=True):
         assert a.name == b.name
         assert torch.equal(a.structures, b.structures)

@@ -65,13 +65,13 @@ class CompiledRuntime(Runtime):
         tolerance: float = TOLERANCE,
     ) -> None:
         self.name, self.device = name, device
-        folder = _cache_folder(name, version, model)
+        entry = _cache_entry(name, version, model)
         self.model = model.eval()
         examples = [example_inputs(model, more) for more in ((0, 3) if free_sides(model) else (0,))]
         for part in [p for p in model.parts if p in examples[0]]:
             net = model.part(part)
-            entry = None if folder is None else folder / part
-            served = _Served(build(net, examples[0][part], free_sides(model), entry))
+            folder = None if entry is None else entry.with_name(f"{entry.name}-{part}")
+            served = _Served(build(net, examples[0][part], free_sides(model), folder))
             net.to(device)
             for inputs in examples:
                 on_device = tuple(x.to(device) for x in inputs[part])
@@ -167,8 +167,8 @@ def _check_parity(
         )
 
 
-def _cache_folder(name: str, version: str, model: Trainable) -> Path | None:
-    """A folder for engines of these very weights and this library version; None without a cache."""
+def _cache_entry(name: str, version: str, model: Trainable) -> Path | None:
+    """Of engines of these very weights and this library version; None without a cache."""
     home = cache_home()
     if home is None:
         return None

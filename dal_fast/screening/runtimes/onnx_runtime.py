@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dal_fast.cache import keep
+from dal_fast.cache import find, keep
 from dal_fast.extras import isolate
 from dal_fast.models import Trainable
 from dal_fast.screening.runtimes.compiled import CompiledRuntime, Engine, check_fork, quiet
@@ -82,6 +82,6 @@ def _session(model: bytes | str) -> Any:
 def _kept(folder: Path | None) -> Any:
     """A session of what an earlier run saved, or None."""
     with contextlib.suppress(Exception):  # its errors have no common base; then build anew
-        if folder is not None and (folder / "network.onnx").is_file():
-            return _session(str(folder / "network.onnx"))
+        if (found := find(folder)) is not None:
+            return _session(str(found / "network.onnx"))
     return None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dal_fast.cache import keep
+from dal_fast.cache import find, keep
 from dal_fast.context import _C
 from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.extras import isolate
@@ -121,6 +121,6 @@ def save(network: Any, folder: Path, half: bool = False) -> None:
 def _kept(core: Any, folder: Path | None) -> Any:
     """What an earlier run saved, or None."""
     with contextlib.suppress(RuntimeError, OSError):
-        if folder is not None and (folder / "network.xml").is_file():
-            return core.read_model(folder / "network.xml")
+        if (found := find(folder)) is not None and (found / "network.xml").is_file():
+            return core.read_model(found / "network.xml")
     return None

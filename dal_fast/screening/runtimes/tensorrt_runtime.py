@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dal_fast.cache import keep
+from dal_fast.cache import find, keep
 from dal_fast.errors import Code, InputError, RuntimeUnavailable
 from dal_fast.extras import isolate
 from dal_fast.models import Trainable
@@ -110,8 +110,8 @@ def save(plan: bytes, folder: Path) -> None:
 
 def _kept(folder: Path | None) -> bytes | None:
     with contextlib.suppress(OSError):
-        if folder is not None:
-            return (folder / "network.engine").read_bytes()
+        if (found := find(folder)) is not None:
+            return (found / "network.engine").read_bytes()
     return None
 
 
