@@ -233,14 +233,18 @@ def _add(source: Source, found: StudyFiles) -> None:
 def _sources(path: Path, found: StudyFiles) -> Iterator[Source]:
     """Every file of a folder or archive, in the order of names; links are followed once."""
     if path.is_dir():
-        seen: set[str] = set()
+        seen = {os.path.realpath(path)}
         for folder, folders, names in os.walk(path, followlinks=True, onerror=_unreadable(found)):
             folders[:] = sorted(
                 name for name in folders if _is_new(os.path.join(folder, name), seen)
             )
             for name in sorted(names):
-                if name.lower() not in _SKIPPED and (file := Path(folder, name)).is_file():
+                file = Path(folder, name)
+                if name.lower() not in _SKIPPED and file.is_file():
                     yield from _sources(file, found)
+                elif file.is_symlink() and not file.exists() and not name.startswith("."):
+                    why = "it is a link whose target is missing; fetch it first (datalad get?)"
+                    found.damaged.append((Source(file), why))
     elif _begins_with(path, _ZIP):
         try:
             members = _archive(path).infolist()

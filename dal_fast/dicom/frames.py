@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dal_fast.dicom.classes import CLASSIC
 from dal_fast.dicom.files import DicomFile
+from dal_fast.errors import Code, InputError
 
 MOST_FRAMES = 100_000
 _UNIT = 0.01  # by which direction cosines may miss length 1 and a right angle
@@ -165,14 +166,21 @@ def frames_of(file: DicomFile) -> Iterator[Frame]:
     """The planes of a file; one for a classic image.
 
     Raises:
+        InputError: ``dicom-no-geometry`` for several frames without functional groups.
         ValueError: where the functional groups do not fit the number of frames.
     """
     header = file.header
     groups = header.get("PerFrameFunctionalGroupsSequence")
+    count = int(header.get("NumberOfFrames") or 1)
     if str(header.SOPClassUID) == CLASSIC or groups is None:
+        if count > 1:
+            raise InputError(
+                Code.DICOM_NO_GEOMETRY,
+                f"{file.source.name} holds {count} frames and does not say where each of them "
+                "lies; export the original images",
+            )
         yield Frame(file, 0, _ge_values(header))
         return
-    count = int(header.get("NumberOfFrames") or 1)
     if count != len(groups) or count > MOST_FRAMES:
         raise ValueError(f"it promises {count} frames and describes {len(groups)}")
     shared = header.get("SharedFunctionalGroupsSequence") or [{}]

@@ -134,7 +134,7 @@ def write_finding(
     before = read_sidecar(folder / files["sidecar"]) or {}
     facts = sidecar(finding.result, files) | {
         "DICOM": {
-            **finding.verdict.record(),
+            **names.hide_in(finding.verdict.record()),
             "Instances": instances,
             "Objects": {file: str(made.SOPInstanceUID) for file, made in objects.items()},
         }
@@ -145,7 +145,7 @@ def write_finding(
                 made.save_as(stage / file, enforce_file_format=True)
         write_text(stage / files["report"], page)
         write_bytes(stage / files["thumbnail"], picture)
-        write_json(stage / files["sidecar"], names.hide_in(facts))
+        write_json(stage / files["sidecar"], facts)
     _remove_older(folder, before, set(files.values()))
     return {what: folder / file for what, file in files.items()}
 

@@ -268,12 +268,7 @@ def _within_bits(stored: Stored, frame: Frame) -> tuple[Stored, bool]:
 
 def _scaled(stored: Stored, frame: Frame) -> NDArray[np.float32]:
     """The values of one slice (rows, columns): stored × slope + intercept, padding 0."""
-    slope, intercept = frame.number("RescaleSlope"), frame.number("RescaleIntercept")
-    given = frame.get("RescaleSlope")
-    if (given is not None and slope is None) or slope == 0:
-        raise InputError(
-            Code.SCALING, f"{frame.file.source.name} has an unusable rescale slope, {given!r}"
-        )
+    slope, intercept = _rescale(frame, "slope"), _rescale(frame, "intercept")
     if frame.get("ModalityLUTSequence"):
         raise InputError(
             Code.DICOM_PIXELS, f"{frame.file.source.name} has a modality table, which MR has not"
@@ -290,3 +285,15 @@ def _scaled(stored: Stored, frame: Frame) -> NDArray[np.float32]:
         ends = sorted(np.array(given, np.int64).astype(stored.dtype).tolist())  # of its sign
         values[(stored >= ends[0]) & (stored <= ends[1])] = 0
     return values.astype(np.float32)
+
+
+def _rescale(frame: Frame, what: str) -> float | None:
+    """The slope or the intercept; ``None`` where the header has none."""
+    keyword = f"Rescale{what.capitalize()}"
+    number, given = frame.number(keyword), frame.get(keyword)
+    if (number is None and given is not None) or (what == "slope" and number == 0):
+        raise InputError(
+            Code.SCALING,
+            f"{frame.file.source.name} has an unusable rescale {what}, {given!r}; export it again",
+        )
+    return number

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dal_fast.dicom import quiet
 from dal_fast.dicom.facts import Facts, distinct_echoes, facts_of
 from dal_fast.dicom.frames import Frame, header_value
 from dal_fast.dicom.geometry import Stack
@@ -69,12 +70,13 @@ class Verdict:
 
     def record(self) -> dict[str, Any]:
         """JSON-ready, without anything about the patient."""
-        header = self.series.header
         stack = self.part.stack
+        with quiet():
+            description = str(header_value(self.series.header, "SeriesDescription") or "")
         return {
             "SeriesInstanceUID": self.series.uid,
             "SeriesNumber": self.series.number,
-            "SeriesDescription": str(header_value(header, "SeriesDescription") or ""),
+            "SeriesDescription": description,
             "Slices": len(self.part.frames),
             "VoxelMM": None if stack is None else [round(side, 3) for side in stack.voxel_mm],
             "Contrast": self.contrast,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dal_fast.batch.job import Job
+from dal_fast.dicom import quiet
 from dal_fast.dicom.files import StudyFiles, find_files
 from dal_fast.dicom.frames import header_value
 from dal_fast.dicom.geometry import FEWEST_SLICES
@@ -113,29 +114,36 @@ def find_studies(
             ``dicom-series-unknown``, or what a named series is refused for; without names.
     """
     files = find_files(source)
-    names = Names(show=True) if show_names else Names.of(files.images)
-    try:
-        series = find_series(files, same_pixels)
-        if not series:
-            where, reason = files.damaged[0]
-            shown, reason = names.damaged(where.name, reason, 1)
-            more = f", and {len(files.damaged) - 1} more" if len(files.damaged) > 1 else ""
-            raise InputError(
-                Code.DICOM_DAMAGED,
-                f"{source} holds no DICOM image that can be read: {shown}: {reason}{more}",
-            )
-        _check_named(series, named, source)
-        by_study: dict[str, list[Series]] = {}
-        for one in series:
-            by_study.setdefault(one.study_uid, []).append(one)
-        studies = [
-            _study(own, named, allow_contrast_agent, len(files.damaged))
-            for own in by_study.values()
-            if not named or any(one.uid in named for one in own)
-        ]
-    except InputError as error:
-        raise InputError(error.code, names.hide(error.message)) from None
+    with quiet():
+        names = Names(show=True) if show_names else Names.of(files.images)
+        try:
+            studies = _studies(source, files, names, named, allow_contrast_agent)
+        except InputError as error:
+            raise InputError(error.code, names.hide(error.message)) from None
     return Studies(source.absolute(), studies, files, names, whole=not named)
+
+
+def _studies(
+    source: Path, files: StudyFiles, names: Names, named: Sequence[str], allow_contrast_agent: bool
+) -> list[Study]:
+    series = find_series(files, same_pixels)
+    if not series:
+        where, reason = files.damaged[0]
+        shown, reason = names.damaged(where.name, reason, 1)
+        more = f", and {len(files.damaged) - 1} more" if len(files.damaged) > 1 else ""
+        raise InputError(
+            Code.DICOM_DAMAGED,
+            f"{source} holds no DICOM image that can be read: {shown}: {reason}{more}",
+        )
+    _check_named(series, named, source)
+    by_study: dict[str, list[Series]] = {}
+    for one in series:
+        by_study.setdefault(one.study_uid, []).append(one)
+    return [
+        _study(own, named, allow_contrast_agent, len(files.damaged))
+        for own in by_study.values()
+        if not named or any(one.uid in named for one in own)
+    ]
 
 
 def _check_named(series: Sequence[Series], named: Sequence[str], source: Path) -> None:

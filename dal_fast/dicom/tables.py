@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ def write_tables(studies: Studies, out: Path, outcomes: Sequence[Outcome]) -> in
         (),
         lambda outcome: wait_for_record(outcome.folder / sidecar_name(outcome.scan.name), out),
     )
-    tag = f", input {hashlib.sha256(str(studies.source).encode()).hexdigest()[:12]}"
+    tag = f", input {hashlib.sha256(os.fsencode(studies.source)).hexdigest()[:12]}"
     study_names = {study.name for study in studies.studies}
     left_out = [
         (name if name in study_names else f"{name}{tag}", code, reason)

@@ -54,14 +54,15 @@ LOCALISER = frozenset(
 )  # fmt: skip
 """Scans for planning and calibration."""
 _AGENT = re.compile(
-    r"\+\s*(C|GD|KM|INJ)\b|\bC\+|(?<![A-Z])(GD|GAD|GADO\w*|KM|POST(?!\W*OP)|POSTGD|CE|CONTRAST|"
+    r"\+\s*(C|GD|KM|INJ)\b|\bC\+|(?<![A-Z])(GD|GAD|GADO\w*|[MNP]?KM|POST(?![\W_]*OP)|POSTGD|CE|CONTRAST|"
     r"CONTRASTE|CONTRASTO|KONTRAST|KONTRASTMITTEL|POSTCONTRASTE|INJ|INJECTE|INJECTEE|INJECTION|"
     r"MDC|GADAVIST|DOTAREM|MAGNEVIST)(?![A-Z])|造影|增强"
 )
 _NO_AGENT = re.compile(
-    r"(?<![A-Z])(W/?O|WITHOUT|NON|PRE|OHNE|NATIV\w*|SANS|SIN|SENZA|SEM|ZONDER|NO)(?![A-Z])|"
-    r"単純|平扫|造影前|非造影"
+    r"(?<![A-Z])(W/?O|WITHOUT|NON|PRE|OHNE|NATIV\w*|SANS|SIN|SENZA|SEM|ZONDER|NO)(?![A-Z])"
+    r"(?![\W_]*(OP|FS|FAT))|単純|平扫|造影前|非造影"
 )
+"""What denies an operation (``PRE-OP``) or the suppression of fat denies no agent."""
 _T1 = re.compile(
     r"(?<![A-Z0-9])(3D|[SEV])?_?(T1(W|WI|WEIGHTED|3D)?|MPRAGE|MP-RAGE|MEMPRAGE|IR-?FSPGR|FSPGR|SPGR|BRAVO)"
     r"(?![A-Z0-9])"

@@ -99,6 +99,20 @@ def test_results_that_have_vanished_are_failures(screened, study, tmp_path):
     assert (copied / "scores.tsv").read_text().count("\n") == 1
 
 
+def test_a_patient_who_is_called_as_a_file_is_loses_no_result(tmp_path):
+    from dicom_lab import findings
+
+    from dal_fast._version import generated_by
+    from dal_fast.dicom.outputs import complete_sidecar, write_finding
+
+    finding = findings.make_finding(findings.write_study(tmp_path / "study"))
+    write_finding(finding, {}, "page", b"", tmp_path, "", Names(("T1w", "Fast", "mprage")))
+    written = complete_sidecar(tmp_path, finding.verdict.name)
+    assert written is not None
+    assert written["GeneratedBy"] == generated_by()
+    assert written["DICOM"]["SeriesDescription"] == f"t1_{HIDDEN}_sag"
+
+
 def test_the_selection_is_on_file(screened):
     _, _, folder = screened
     localiser, scan = json.loads((folder / "selection.json").read_text())["Series"]

@@ -95,10 +95,55 @@ def test_links_are_followed_once(tmp_path):
     folder = series(tmp_path / "in" / "a")
     os.symlink(folder, tmp_path / "in" / "b")
     os.symlink(tmp_path / "in", tmp_path / "in" / "a" / "back")
-    os.symlink(tmp_path / "nowhere", tmp_path / "in" / "dangling")
     os.mkfifo(tmp_path / "in" / "pipe")
+    (tmp_path / "in" / "README").write_text("no image")
     assert end_of(tmp_path / "in") == []
-    assert len(find_files(tmp_path / "in").images) == 24
+    found = find_files(tmp_path / "in")
+    assert (len(found.images), found.foreign) == (24, 1)
+
+
+def test_slices_whose_links_lead_nowhere_are_told(tmp_path):
+    """Of a dataset that was not fetched; without the outermost slices no gap would show."""
+    folder = series(tmp_path / "in")
+    for file in sorted(folder.iterdir())[-2:]:
+        file.unlink()
+        file.symlink_to(tmp_path / "gone" / file.name)
+    (folder / ".#open").symlink_to("somebody@somewhere")
+    reasons = [reason for _, reason in find_files(folder).damaged]
+    assert len(reasons) == 2
+    assert "datalad get" in reasons[0]
+
+
+@pytest.mark.parametrize("files", [1, 24])
+def test_frames_without_places_are_refused_not_dropped(tmp_path, files):
+    images = scanner.classic(scanner.small_head(), scanner.turned())
+    for ds in images:
+        ds.NumberOfFrames, ds.PixelData = 2, 2 * ds.PixelData
+    scanner.write(images[:files], tmp_path / "in")
+    (one,) = find_series(find_files(tmp_path / "in"), same_pixels)
+    (part,) = one.parts
+    assert part.refusal.code == "dicom-no-geometry"
+    assert "2 frames" in part.refusal.message
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+@pytest.mark.parametrize("value", [b"x   ", b"NaN "])
+def test_a_scale_that_is_no_number_is_refused(tmp_path, keyword, value):
+    folder = series(tmp_path / "in", **{keyword: "7777"})
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"DS\x04\x007777", b"DS\x04\x00" + value))
+    assert end_of(folder) == ["scaling"]
+
+
+def test_texts_that_cannot_be_decoded_are_read_without_a_word(tmp_path, recwarn):
+    from dal_fast.dicom.study import find_studies
+
+    folder = series(tmp_path / "in", SpecificCharacterSet="ISO_IR 192")
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"t1_mprage_sag", b"t1_mpr\xe4ge_sag"))
+    (study,) = find_studies(folder).studies
+    assert study.selection.record()["Series"][0]["SeriesDescription"].startswith("t1_mpr")
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_a_study_that_is_still_arriving_is_asked_again(tmp_path):

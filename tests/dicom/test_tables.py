@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,12 @@ def test_a_run_replaces_the_rows_of_what_it_looked_at_alone(tmp_path):
     assert len(damaged("b", 1)) == 2 + 1 + 2
     assert len(damaged("b", 0)) == 2 + 2
     assert len(damaged("a", 0)) == 2
+
+
+def test_an_input_whose_name_is_no_utf_8_has_tables(tmp_path):
+    source = os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller")
+    assert write_tables(fake_run("study-a", source), tmp_path, []) == 1
+    assert rows(tmp_path / "failures.tsv", "scan") == [("study-a",)]
 
 
 class _Named:
