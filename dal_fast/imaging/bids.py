@@ -40,6 +40,8 @@ _OTHER_IMAGES = frozenset(
 )  # fmt: skip
 """BIDS suffixes of images that are no structural ones, and are passed over without a word."""
 _SKIPPED_FOLDERS = frozenset(("derivatives", "sourcedata", "code"))
+_TEXTS = frozenset(("README", "CHANGES", "LICENSE"))
+"""Files of a dataset that have no extension, which links to folders have neither."""
 _DESCRIPTION = "dataset_description.json"
 _ENTITIES = {"sub": "participant", "ses": "session", "suffix": "suffix"}
 _ORDER = (
@@ -264,7 +266,8 @@ def _files(
     for name in names:
         path = folder / name
         if not path.is_dir():
-            if path.is_symlink() and not path.suffix and not path.exists():
+            no_scan = path.suffix or name.startswith(".") or name in _TEXTS | _SKIPPED_FOLDERS
+            if not no_scan and path.is_symlink() and not path.exists():
                 reason = f"it is a link, and its target {os.readlink(path)} is missing"
                 left_out.append(LeftOut(path, Code.FILE_MISSING, f"{reason} (datalad get?)"))
             yield path

@@ -101,7 +101,9 @@ def read_affine(raw: Any, shape: tuple[int, int, int], name: str) -> tuple[Affin
         "the header does not say how the patient lay (its sform and qform codes are 0); "
         "left and right may be swapped",
     )
-    return _usable(_without_orientation(shape, _sizes(raw)), name), [neither]
+    affine = _usable(_without_orientation(shape, _sizes(raw)), name)
+    sizes = [note for note in _pixdim_doubts(raw, affine) if note.code == SIZE_UNCERTAIN]
+    return affine, [neither, *sizes]
 
 
 def affine_fault(affine: Affine, name: str) -> InputError | None:

@@ -143,6 +143,14 @@ def test_linked_subjects_are_searched_and_circles_are_not(tmp_path):
         find_scans(tmp_path / "data/sub-03")
 
 
+def test_what_holds_no_scans_is_no_loss_where_its_link_leads_nowhere(tmp_path):
+    """As in a dataset of DataLad, whose texts were not fetched."""
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
+    for name in ("README", "CHANGES", "LICENSE", "sourcedata", "derivatives", "code", ".hidden"):
+        (tmp_path / name).symlink_to("gone")
+    assert find_scans(tmp_path).left_out == []
+
+
 def test_links_between_many_folders_are_not_followed_on_every_way(tmp_path):
     """There are thousands of ways through eight folders that are linked with one another."""
     names = [f"d{number}" for number in range(8)]

@@ -226,6 +226,12 @@ DOUBTS = {
     "a size of 0, neither is set": (
         lambda: put(coded(0, 0), PIXDIM + 4, "f", 0.0), "orientation-unknown", "codes are 0",
     ),
+    "a size of 0, which is unknown": (
+        lambda: put(coded(0, 0), PIXDIM + 4, "f", 0.0), "voxel-size-uncertain", "1 × 3 × 1.5 mm",
+    ),
+    "metres, neither is set": (
+        lambda: put(coded(0, 0), 123, "B", 1), "voxel-size-uncertain", "metres",
+    ),
     "NaN as a size beside an sform": (
         lambda: put(coded(1, 1), PIXDIM + 4, "f", np.nan), "voxel-size-uncertain", "nan × 3",
     ),
