@@ -43,7 +43,7 @@ from benchmarks.rows import (
     standard_error,
 )
 from dal_fast.evaluation.validation_samples import DECOY, SIGNS
-from dal_fast.memory import return_freed_volumes
+from dal_fast.memory import keep_freed_memory
 from dal_fast.synthesis.brains import SCANS
 
 KEPT, OFF, MOVED_AP, MOVED_ABOVE, RIGHT, ALIKE = 0.05, 0.03, 0.02, 0.05, 0.95, 0.05
@@ -247,6 +247,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    return_freed_volumes()
+    keep_freed_memory()
     torch.set_num_threads(1)
     sys.exit(main())
