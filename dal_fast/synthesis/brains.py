@@ -38,6 +38,9 @@ _FREESURFER = {
     2: (2, 7, 16, 28, 41, 46, 60, 77, 85, 251, 252, 253, 254, 255),
 }
 _MARGIN = 4  # voxels kept around a brain
+NOT_HEALTHY = frozenset({"sub-IXI448"})
+"""Subjects of IXI with a visible lesion, here a large dark one in the left parietal lobe: neither
+for training nor for what healthy brains show."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ def bids_sources(folder: Path, held_out: bool) -> list[BrainFiles]:
     """Brain-extracted scans with label maps of a BIDS derivative.
 
     ``sub-*/anat/*_dseg.nii.gz`` beside ``*_desc-brain_T1w.nii.gz`` and, where a subject has them,
-    ``_T2w`` and ``_FLAIR``; ``dseg.tsv`` has the columns ``index`` and ``tissue``, with CSF, GM,
-    DGM, WM, BS (brain stem) and OTHER. Labels that it lacks are outside the brain.
+    ``_T2w`` and ``_FLAIR``; none of ``NOT_HEALTHY``. ``dseg.tsv`` has the columns ``index`` and
+    ``tissue``, with CSF, GM, DGM, WM, BS (brain stem) and OTHER. Labels that it lacks are outside
+    the brain.
 
     Args:
         folder: of the data set.
@@ -93,6 +97,8 @@ def bids_sources(folder: Path, held_out: bool) -> list[BrainFiles]:
     sources, others = [], set()
     for path in sorted(folder.glob("sub-*/anat/*_dseg.nii.gz")):
         name = path.name.split("_")[0]
+        if name in NOT_HEALTHY:
+            continue
         if is_held_out(name) != held_out:
             others.add(name)
             continue

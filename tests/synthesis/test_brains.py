@@ -111,6 +111,13 @@ def test_split_is_fixed_and_about_a_sixth():
     assert share == pytest.approx(1 / 6, abs=0.02)
 
 
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_subject_with_a_visible_lesion_is_on_neither_side(tmp_path, held_out):
+    names = [name for name in (f"sub-{i:03d}" for i in range(40)) if is_held_out(name) == held_out]
+    folder = write_dataset(tmp_path / "data", [names[0], *dataset.NOT_HEALTHY])
+    assert [source.name for source in bids_sources(folder, held_out)] == names[:1]
+
+
 def test_no_data_is_said(tmp_path):
     for folder in (tmp_path / "nothing", write_dataset(tmp_path / "empty", [])):
         with pytest.raises(DalFastError) as refused:
