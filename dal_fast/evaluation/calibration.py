@@ -1,11 +1,11 @@
 """Thresholds of a model: what one healthy voxel in a thousand exceeds, by contrast and score.
 
-Held-out healthy brains, as real T1w and bent into the other contrasts, degraded but without
-lesions; the median over scans, after the default smoothing, and for the default score one voxel in
-a thousand of brains that the level does not know, each being left out once. How large residuals
-usually are at each place is taken from other healthy brains, those of training, so that neither
-thresholds nor validation on held-out brains profit from it. All is kept in the weight file (card,
-``healthy``), because it is the model's own.
+Held-out healthy brains, as real T1w and turned into the other contrasts as validation does it,
+degraded but without lesions; the median over scans, after the default smoothing, and for the
+default score one voxel in a thousand of brains that the level does not know, each being left out
+once. How large residuals usually are at each place is taken from other healthy brains, those of
+training, so that neither thresholds nor validation on held-out brains profit from it. All is kept
+in the weight file (card, ``healthy``), because it is the model's own.
 """
 
 from __future__ import annotations
@@ -48,10 +48,8 @@ _LEAST_RATE, _HALVINGS = HEALTHY_RATE / 30, 12
 _LEAST_LEVEL = 1e-4
 _FIELD = (0.0, 0.25)  # log-SD; a few scans beyond it would set the level for all others
 _MILD_FIELD = (0.0, 0.15)  # a place's usual residual is of anatomy, not of fields
-_WAYS: tuple[tuple[str, AnyRecipe], ...] = (
-    ("recolour", Recipe()),
-    ("remap", replace(ShiftedRecipe(), bias=_FIELD)),
-)
+_METHOD = "remap"  # of validation; recoloured FLAIR scans show less
+_RECIPES: tuple[AnyRecipe, ...] = (Recipe(), replace(ShiftedRecipe(), bias=_FIELD))
 
 
 def calibrate(
@@ -171,7 +169,8 @@ def _common_level(maps: list[Tensor], scans: list[ModelOutput]) -> float:
     healthy voxels above the threshold is the intended one on average.
     """
     values = [m[scan.field_of_view] for m, scan in zip(maps, scans, strict=True)]
-    brains = [torch.cat(values[n : n + len(_WAYS)]) for n in range(0, len(values), len(_WAYS))]
+    each = len(_RECIPES)
+    brains = [torch.cat(values[n : n + each]) for n in range(0, len(values), each)]
     return max(_LEAST_LEVEL, round(quantile(torch.cat(values), rate_here(brains)), 4))
 
 
@@ -216,13 +215,13 @@ def _scans(model: AnyModel, brains: list[Brain], contrast: str, seed: int) -> li
     """Calibration scans of one contrast, with the output of the model.
 
     Every brain twice: once disturbed as in training, once by the generator of validation, with
-    stronger fields. A real scan where the brain has one of this contrast, else two that are made by
-    different methods.
+    stronger fields. A real scan where the brain has one of this contrast, else two that are made
+    from another one.
     """
     return [
-        _output(model, brain, contrast, seed, method, recipe)
+        _output(model, brain, contrast, seed, _METHOD, recipe)
         for brain in brains
-        for method, recipe in _WAYS
+        for recipe in _RECIPES
     ]
 
 

@@ -56,6 +56,21 @@ def test_calibration_is_of_healthy_brains_and_repeatable(brains, weights):
     assert found.usual == {}
 
 
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_healthy_scans_are_made_as_validation_makes_them(brains, weights, monkeypatch, contrast):
+    """Levels of scans that are made otherwise are exceeded by more of those, or by less."""
+    methods = []
+
+    def seen(*words):
+        methods.append(words[-1])
+        return agreement.shown_as(*words)
+
+    monkeypatch.setattr(calibration, "shown_as", seen)
+    held_out = load_brains(bids_sources(brains, held_out=True))
+    scans = calibration._scans(load_weights(weights), held_out, contrast, 0)
+    assert methods == ["remap"] * len(scans) == ["remap"] * 2 * len(held_out)
+
+
 def test_how_large_residuals_usually_are_is_taken_from_other_brains(both, weights):
     held_out = load_brains(bids_sources(both, held_out=True))
     others = load_brains(bids_sources(both, held_out=False))
