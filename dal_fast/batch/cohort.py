@@ -26,7 +26,7 @@ class Rank:
     """Where the score of a scan lies among those of ``n`` scans of healthy participants.
 
     Attributes:
-        z: in standard deviations of the healthy log scores.
+        z: in standard deviations of the healthy log scores; NaN where these are all equal.
         percentile: 0 to 100.
         n: healthy scans that it was compared with.
     """
@@ -36,7 +36,13 @@ class Rank:
     n: int
 
     def __str__(self) -> str:
-        return f"z {self.z:+.1f}, {self.percentile:.0f} %"
+        share = f"{self.percentile:.0f} %"
+        return share if math.isnan(self.z) else f"z {self.z:+.1f}, {share}"
+
+    @property
+    def z_cell(self) -> str:
+        """z in a table."""
+        return "n/a" if math.isnan(self.z) else f"{self.z:.3f}"
 
 
 def rank_scores(records: Sequence[Record], healthy: Collection[str]) -> dict[str, Rank]:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from dal_fast.batch.cohort import FEWEST
 from dal_fast.batch.records import Record
-from dal_fast.imaging.atomic import write_volume
+from dal_fast.imaging.atomic import refusal, write_volume
 from dal_fast.imaging.bids import output_name
 from dal_fast.imaging.morphology import bounding_box
 from dal_fast.imaging.nifti import Volume
@@ -49,6 +49,8 @@ def write_cohort_maps(
 ) -> None:
     """``desc-anomalyZ`` and ``desc-anomalyPercentile`` beside each anomaly map.
 
+    Those of an earlier comparison go where there is none now.
+
     Args:
         records: of the dataset; scans are compared with scans of the same suffix.
         healthy: labels of the healthy participants; with fewer than ``FEWEST`` others no map.
@@ -66,6 +68,29 @@ def write_cohort_maps(
         others = [maps for label, maps in of_suffix.items() if label != record.participant]
         if len(others) >= FEWEST:
             _write(_read(record), torch.stack([m for maps in others for m in maps]))
+        else:
+            remove_cohort_maps([record])
+
+
+def remove_cohort_maps(records: Iterable[Record]) -> None:
+    """Remove the maps that :func:`write_cohort_maps` wrote.
+
+    Raises:
+        OutputError: ``output-unwritable``.
+    """
+    for record in records:
+        for path in _paths(record.folder / record.outputs["anomaly"]):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise refusal(path, error) from error
+
+
+def _paths(anomaly: Path) -> list[Path]:
+    """Of the maps of z and percentile beside an anomaly map."""
+    return [
+        anomaly.with_name(output_name(anomaly, what)) for what in ("anomalyZ", "anomalyPercentile")
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +148,13 @@ def _write(scan: _Map, others: Tensor) -> None:
     below += 0.5 * (averages == average).float().mean(dim=0)
     z = (scan.anomaly - _enlarge(mean, scan)) / _enlarge(spread, scan)
     back = orientations.ornt_transform(orientations.axcodes2ornt(("R", "A", "S")), scan.turn)
-    for description, values in (
-        ("anomalyZ", z),
-        ("anomalyPercentile", _enlarge(100 * below, scan)),
-    ):
+    maps = (z, _enlarge(100 * below, scan))
+    for path, values in zip(_paths(scan.path), maps, strict=True):
         whole = np.zeros(scan.shape, np.float32)
         whole[scan.box] = (values * scan.brain).numpy()
         data = orientations.apply_orientation(whole, back)
         like = Volume(data, scan.image.affine, scan.image.header, scan.path, "", 0)
-        write_volume(scan.path.with_name(output_name(scan.path, description)), data, like)
+        write_volume(path, data, like)
 
 
 def _average(places: Tensor) -> Tensor:

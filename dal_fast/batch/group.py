@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dal_fast.batch.cohort import Rank, healthy_participants, rank_scores
-from dal_fast.batch.cohort_maps import Track, quiet, write_cohort_maps
+from dal_fast.batch.cohort_maps import Track, quiet, remove_cohort_maps, write_cohort_maps
 from dal_fast.batch.derivative import dataset_name, index_entry, write_derivative, write_tsv
 from dal_fast.batch.outputs import output_names
-from dal_fast.batch.records import BRAIN_COLUMNS, Record, collect_records
+from dal_fast.batch.records import BRAIN_COLUMNS, Record, count_others, records_of
 from dal_fast.batch.tables import count_failures, list_failures, read_failures
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.atomic import write_json, write_text
 from dal_fast.imaging.bids import find_scans, select_scans
 from dal_fast.imaging.participants import read_participants
+from dal_fast.imaging.paths import check_apart, outside
 from dal_fast.imaging.text import one_line
 from dal_fast.report.index import Failure, index_page
 
@@ -45,6 +46,8 @@ def write_group(
 ) -> GroupCounts:
     """Write ``participants.tsv``, ``scores.tsv`` and ``index.html`` of all results in ``out``.
 
+    An earlier result of a scan that has changed, and then failed, is none.
+
     Args:
         dataset: the BIDS dataset.
         out: of the participant level.
@@ -54,28 +57,30 @@ def write_group(
 
     Raises:
         InputError: ``no-results`` when nothing was screened yet, ``mixed-settings``, ``not-bids``,
-            ``healthy-rule``, ``participants-table``.
+            ``healthy-rule``, ``participants-table``; ``value`` where ``out`` is the dataset.
         OutputError: ``output-unwritable``, ``disk-full``.
     """
+    check_apart(out, dataset)
     found = find_scans(dataset).with_bids_names()
-    scans = select_scans(dataset, found=found)
-    lying = collect_records(out)
-    results = {_result_of(scan, dataset, out) for scan in scans}
-    records = [r for r in lying if r.folder / r.outputs["anomaly"] in results]
+    scans = outside(out, select_scans(dataset, found=found))
+    reasons = _reasons(out)
+    records, gone = records_of(scans, dataset, out, reasons), count_others(out, scans, dataset)
     if not records:
-        of = f" of scans of {dataset}" if lying else ""
+        of = f" of scans of {dataset}" if gone else ""
         raise InputError(
             Code.NO_RESULTS, f"{out} holds no results{of}; run the participant level first"
         )
     _check_settings(records)
     columns, rows = read_participants(dataset)
     ranks: dict[str, Rank] = {}
-    if healthy is not None:
+    if healthy is None:
+        remove_cohort_maps(records)
+    else:
         labels = {record.participant for record in records}
         chosen = healthy_participants(healthy, columns, rows, labels)
         ranks = rank_scores(records, chosen)
         write_cohort_maps(records, chosen, track)
-    failures = _missing(dataset, out, scans, records)
+    failures = _missing(dataset, out, scans, records, reasons)
     failures += list_failures(dataset, (), found.left_out)
     write_derivative(out, dataset, {record.suffix for record in records})
     write_tsv(out / "scores.tsv", _SCORES, [_score_row(r, ranks.get(r.name)) for r in records])
@@ -84,7 +89,6 @@ def write_group(
         replace(index_entry(r), rank=str(ranks[r.name]) if r.name in ranks else "") for r in records
     ]
     write_text(out / "index.html", index_page(dataset_name(dataset), entries, failures))
-    gone = len(lying) - len(records)
     return GroupCounts(len(records), count_failures(failures), len(ranks), gone)
 
 
@@ -110,14 +114,23 @@ def _check_settings(records: Sequence[Record]) -> None:
             )
 
 
-def _missing(
-    dataset: Path, out: Path, scans: Sequence[Path], records: Sequence[Record]
-) -> list[Failure]:
-    """Scans of the dataset without a result, with the reason that the participant level gave."""
+def _reasons(out: Path) -> dict[str, tuple[str, str]]:
+    """Why scans failed at the participant level, by their path below the dataset."""
     reasons: dict[str, tuple[str, str]] = {}
     for table in sorted(out.glob("failures*.tsv")):
         for name, code, message in read_failures(table):
             reasons[name] = (code, message)
+    return reasons
+
+
+def _missing(
+    dataset: Path,
+    out: Path,
+    scans: Sequence[Path],
+    records: Sequence[Record],
+    reasons: dict[str, tuple[str, str]],
+) -> list[Failure]:
+    """Scans of the dataset without a result, with the reason that the participant level gave."""
     complete = {record.folder / record.outputs["anomaly"] for record in records}
     failures = []
     for scan in scans:
@@ -132,7 +145,7 @@ def _missing(
 def _score_row(record: Record, rank: Rank | None) -> list[str]:
     compared = ["n/a", "n/a", "n/a"]
     if rank is not None:
-        compared = [f"{rank.z:.3f}", f"{rank.percentile:.1f}", str(rank.n)]
+        compared = [rank.z_cell, f"{rank.percentile:.1f}", str(rank.n)]
     return [
         f"sub-{record.participant}",
         record.session or "n/a",
@@ -171,7 +184,7 @@ def _write_participants(
             best = scans[0] if scans else None  # the highest score comes first
             rank = ranks.get(best.name) if best else None
             row.append(f"{best.score:.6g}" if best else "n/a")
-            row.append(f"{rank.z:.3f}" if rank else "n/a")
+            row.append(rank.z_cell if rank else "n/a")
         table.append(row)
     write_tsv(out / "participants.tsv", head, table)
     write_json(out / "participants.json", about)

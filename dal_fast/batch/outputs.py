@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dal_fast._version import generated_by
+from dal_fast.errors import Code, InputError
 from dal_fast.imaging.atomic import (
     staged_files,
     write_bytes,
@@ -51,6 +52,25 @@ def strip_names(scan: Path) -> dict[str, str]:
         "picture": f"{stem}.png",
         "sidecar": f"{stem}.json",
     }
+
+
+def check_source_stays(scan: Path, folder: Path, names: dict[str, str]) -> None:
+    """Refuse to overwrite a scan by its own results, whose names it may have.
+
+    Args:
+        scan: its file.
+        folder: of the results.
+        names: of them.
+
+    Raises:
+        InputError: ``value``.
+    """
+    if folder.resolve() == scan.absolute().parent.resolve() and scan.name in names.values():
+        raise InputError(
+            Code.VALUE,
+            f"{scan} has the name of one of its own results, which would overwrite it; give "
+            "another folder for these",
+        )
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:

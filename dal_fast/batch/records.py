@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dal_fast.batch.outputs import output_names
+from dal_fast.batch.resume import made_from_this
 from dal_fast.imaging.bids import parse_name
+from dal_fast.imaging.text import one_line
 
 BRAIN_COLUMNS = ("mask_from", "brain_ml", "mask_confidence")
 """Of tables: where the mask comes from, its volume, and the confidence of an extracted one."""
@@ -101,8 +105,32 @@ def _settings(facts: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
-def collect_records(out: Path, participant: str = "*") -> list[Record]:
-    """Every complete scan of a BIDS derivative, or of one participant, the highest score first."""
-    sidecars = out.glob(f"sub-{participant}/**/*_desc-anomaly_*.json")
-    found = [record for path in sidecars if (record := read_record(path, out)) is not None]
+def records_of(
+    scans: Sequence[Path], dataset: Path, out: Path, failed: Collection[str] = ()
+) -> list[Record]:
+    """What was screened of scans, the highest score first.
+
+    Args:
+        scans: of the dataset.
+        dataset: a folder.
+        out: of the results.
+        failed: paths below the dataset, a line each, of scans that a run has failed with: an
+            earlier result counts only if it was made from what lies there now.
+    """
+    found = []
+    for scan in scans:
+        below = scan.relative_to(dataset)
+        folder = out / below.parent
+        record = read_record(folder / output_names(scan)["sidecar"], out)
+        stale = one_line(str(below)) in failed and not made_from_this(scan, folder)
+        if record is not None and not stale:
+            found.append(record)
     return sorted(found, key=lambda record: (-record.score, record.name))
+
+
+def count_others(out: Path, scans: Sequence[Path], dataset: Path) -> int:
+    """How many complete results a BIDS derivative holds that are of none of these scans."""
+    own = {out / s.relative_to(dataset).with_name(output_names(s)["sidecar"]) for s in scans}
+    others = set(out.glob("**/sub-*_desc-anomaly_*.json")) - own
+    seen = (path for path in others if not any(p[0] == "." for p in path.relative_to(out).parts))
+    return sum(read_record(path, out) is not None for path in seen)

@@ -57,13 +57,26 @@ def is_unchanged(
         names: of the outputs; by default those of a screening.
     """
     made_from = _made_from(folder, names or output_names(scan), parameters)
-    if made_from is None:
+    return made_from is not None and made_from == _hashes(scan, parameters)
+
+
+def made_from_this(scan: Path, folder: Path) -> bool:
+    """Whether the result in ``folder`` was made from a scan and mask as they lie there now, by
+    whatever version and with whatever parameters."""
+    old = read_sidecar(folder / output_names(scan)["sidecar"]) or {}
+    source, requested = old.get("Source"), old.get("Requested")
+    if not isinstance(source, dict) or not isinstance(requested, dict):
         return False
+    return (source.get("sha256"), source.get("mask_sha256")) == _hashes(scan, requested)
+
+
+def _hashes(scan: Path, parameters: dict[str, Any]) -> tuple[str, str | None] | None:
+    """Of a scan and the mask that would be chosen; ``None`` where they cannot be told."""
     try:
         extracted = parameters["brain"] in EXTRACTED
-        return made_from == (_sha256(scan), None if extracted else _mask_sha256(scan))
+        return _sha256(scan), None if extracted else _mask_sha256(scan)
     except _DAMAGED:
-        return False
+        return None
 
 
 def _made_from(

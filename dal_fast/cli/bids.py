@@ -37,6 +37,7 @@ from dal_fast.cli.pool import (
     screen_jobs,
 )
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.text import one_line
 
 if TYPE_CHECKING:
     from dal_fast.imaging.bids import FoundScans
@@ -163,11 +164,11 @@ def bids(
             return
         if work is not None:
             os.environ["XDG_CACHE_HOME"] = str(work.resolve())
-        chosen = _choose(dataset.absolute(), out.absolute(), labels, num_parts, part_id)
+        chosen, scans = _choose(dataset.absolute(), out.absolute(), labels, num_parts, part_id)
         part = f"_part-{part_id}of{num_parts}" if num_parts > 1 else ""
         options = PoolOptions(workers, patience, overwrite, engine)
         table = out / f"failures{part}.tsv"
-        failed = _participant(dataset, out, chosen, settings, options, table, any(labels))
+        failed = _participant(dataset, out, chosen, scans, settings, options, table, any(labels))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -191,8 +192,8 @@ def _check_level(
 
 def _choose(
     dataset: Path, out: Path, labels: tuple[Sequence[str], ...], num_parts: int, part_id: int
-) -> FoundScans:
-    """The scans that were asked for, and what was left out of them."""
+) -> tuple[FoundScans, list[Path]]:
+    """The scans that were asked for and what was left out of them, and all scans there are."""
     from dal_fast.imaging.bids import FoundScans, find_scans, part_of, select_scans
 
     found = find_scans(dataset).with_bids_names()
@@ -207,7 +208,7 @@ def _choose(
         if _participant_of(left.path) in own
         or (first and _participant_of(left.path) not in everybody)
     ]
-    return FoundScans(chosen, left_out)
+    return FoundScans(chosen, left_out), found.scans
 
 
 def _participant_of(path: Path) -> str | None:
@@ -220,6 +221,7 @@ def _participant(
     dataset: Path,
     out: Path,
     chosen: FoundScans,
+    scans: Sequence[Path],
     settings: dict[str, Any],
     options: PoolOptions,
     table: Path,
@@ -231,7 +233,7 @@ def _participant(
     """
     from dal_fast.batch.derivative import write_derivative, write_subject
     from dal_fast.batch.job import jobs_of
-    from dal_fast.batch.records import collect_records
+    from dal_fast.batch.records import records_of
     from dal_fast.batch.tables import (
         count_failures,
         list_failures,
@@ -256,9 +258,11 @@ def _participant(
         listed = update_failures(table, failures, seen)
     else:
         write_failures(table, failures)
+    failed = {one_line(name) for name, *_ in listed}
     for label in sorted({name.entities["sub"] for name in names}):
         own = [failure for failure in listed if _participant_of(Path(failure[0])) == label]
-        write_subject(out, label, collect_records(out, label), own)
+        theirs = [scan for scan in scans if parse_name(scan).entities["sub"] == label]
+        write_subject(out, label, records_of(theirs, source, out, failed), own)
     typer.echo(
         f"one page for each participant: {out / 'sub-*.html'}; tables and an overview of all: run "
         "the same command with group in place of participant"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from dal_fast.errors import Code, InputError
+from dal_fast.imaging.paths import outside
 from dal_fast.imaging.text import one_line
 
 if TYPE_CHECKING:
@@ -98,14 +99,8 @@ class PoolOptions:
         )
 
 
-def outside(out: Path, scans: Sequence[Path]) -> list[Path]:
-    """Those that do not lie in the folder of the results, by whatever path it is named."""
-    real = out.resolve()
-    return [scan for scan in scans if not scan.parent.resolve().is_relative_to(real)]
-
-
 def outside_some(source: Path, out: Path, scans: Sequence[Path]) -> list[Path]:
-    """:func:`outside`, where anything is left.
+    """:func:`dal_fast.imaging.paths.outside`, where anything is left.
 
     Raises:
         InputError: ``no-scans`` where all lie in the folder of the results.

@@ -118,12 +118,13 @@ def screen_one(
     extraction = mask is None and brain != "given"
     opening = open_early(source, settings, screening=True, extraction=extraction)
     import_lean("nibabel")
-    from dal_fast.batch.outputs import output_names
+    from dal_fast.batch.outputs import check_source_stays, output_names
     from dal_fast.imaging.atomic import check_folder
     from dal_fast.screening.scan import load_scan_or_head
 
-    scan = load_scan_or_head(source, mask, nonfinite, brain)
+    scan, names = load_scan_or_head(source, mask, nonfinite, brain), output_names(source)
     check_folder(out)
+    check_source_stays(source, out, names)
     with status("loading the model"):  # torch may load here, after everything that may be refused
         from dal_fast.batch.job import save
         from dal_fast.batch.resident import make_screener
@@ -131,7 +132,7 @@ def screen_one(
 
         screener = make_screener(settings, opening)
     if not overwrite and up_to_date(scan, out, screener.parameters):
-        page = out / output_names(source)["report"]
+        page = out / names["report"]
         typer.echo(f"{source} is already screened with these parameters: {page}")
         return
     with status("screening"):

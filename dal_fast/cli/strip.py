@@ -98,18 +98,18 @@ def _strip_one(source: Path, out: Path, settings: dict[str, Any], overwrite: boo
 
     opening = open_early(source, settings, screening=False, extraction=True)
     import_lean("nibabel")
-    from dal_fast.batch.outputs import strip_names
+    from dal_fast.batch.outputs import check_source_stays, strip_names
     from dal_fast.imaging.atomic import check_folder
     from dal_fast.imaging.nifti import read_volume
 
-    volume = read_volume(source, settings["nonfinite"])
+    volume, names = read_volume(source, settings["nonfinite"]), strip_names(source)
     check_folder(out)
+    check_source_stays(source, out, names)
     with status("loading the model"):  # torch may load here, after everything that may be refused
         from dal_fast.batch.resume import is_unchanged
         from dal_fast.batch.strip import StripStages, write_brain
 
         stages = StripStages(**settings, opening=opening)
-    names = strip_names(source)
     if not overwrite and is_unchanged(source, out, stages.parameters, names):
         typer.echo(f"{source} is already stripped with these parameters: {out / names['mask']}")
         return

@@ -36,6 +36,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from dal_fast.errors import Code, InputError, OutputError
+from dal_fast.imaging.lock import locked
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.temporary import TEMPORARY_SUFFIX, remove_leftovers, temporary_name
 from dal_fast.imaging.text import printable
@@ -102,7 +103,7 @@ def staged_files(folder: str | Path, names: Sequence[str]) -> Iterator[Path]:
     folder = Path(folder)
     with _created(folder), _stage(folder) as stage:
         yield stage
-        with _refusals(folder):
+        with _refusals(folder), locked(folder):  # two writers of one result do not mix
             _publish(stage, folder, names)
     _sync_folder(folder)
 

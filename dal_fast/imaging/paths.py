@@ -1,9 +1,10 @@
-"""What to say of a path that cannot be read: nothing there, a folder, a pipe."""
+"""Paths that cannot be read, and folders of results that are read themselves."""
 
 from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from dal_fast.errors import Code, InputError
@@ -50,6 +51,26 @@ def missing(path: Path, offer_names: bool = True) -> InputError:
     else:
         hint = f"check its name; {outside} holds none like it" if offer_names else "check its name"
     return InputError(Code.FILE_MISSING, f"{path} does not exist; {hint}")
+
+
+def outside(out: Path, scans: Sequence[Path]) -> list[Path]:
+    """Those that do not lie in the folder of the results, by whatever path it is named."""
+    real = out.resolve()
+    return [scan for scan in scans if not scan.parent.resolve().is_relative_to(real)]
+
+
+def check_apart(out: Path, source: Path) -> None:
+    """Refuse a folder of results that is read itself: its tables would be overwritten.
+
+    Raises:
+        InputError: ``value``.
+    """
+    if out.resolve() == source.resolve():
+        raise InputError(
+            Code.VALUE,
+            f"{source} is read, and its own tables would be overwritten by the results; give "
+            "another folder for these",
+        )
 
 
 def _near(folder: Path, name: str) -> str | None:

@@ -25,3 +25,9 @@ def test_standing_among_healthy_others():
     assert found["sub-00_T2w"].percentile == 0
     assert rank_scores(people, healthy[:FEWEST])["sub-05_T2w"].n == 5
     assert "sub-00_T2w" not in rank_scores(people, healthy[:FEWEST])
+
+
+def test_among_equal_scores_there_is_a_percentile_and_no_z():
+    people = [record(f"{n:02}", 0.5) for n in range(FEWEST)]
+    found = rank_scores([*people, record("x", 3.0)], [r.participant for r in people])
+    assert (str(found["sub-x_T2w"]), found["sub-x_T2w"].z_cell) == ("100 %", "n/a")

@@ -8,7 +8,7 @@ import pytest
 
 from dal_fast import DalFastError
 from dal_fast.imaging.nifti import read_volume
-from dal_fast.imaging.paths import missing
+from dal_fast.imaging.paths import check_apart, missing
 
 
 def refusal(path):
@@ -77,3 +77,11 @@ def test_another_format_has_its_way_out(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     error = refusal(tmp_path / name)
     assert (error.code, words in error.message) == ("unsupported-format", True)
+
+
+def test_results_are_not_written_into_what_is_read(tmp_path):
+    (tmp_path / "linked").symlink_to(tmp_path)
+    with pytest.raises(DalFastError) as refused:
+        check_apart(tmp_path / "linked", tmp_path)
+    assert refused.value.code == "value"
+    check_apart(tmp_path / "out", tmp_path)
