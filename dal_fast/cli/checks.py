@@ -25,7 +25,7 @@ def checks(
     where the scan's is? Prints the numbers; OUT/index.html has the plots.
     """
     with refusals():
-        from dal_fast.imaging.atomic import check_folder, write_bytes
+        from dal_fast.imaging.atomic import check_folder, write_text
         from dal_fast.synthesis.brains import bids_sources, load_brains
 
         check_folder(out)
@@ -64,5 +64,5 @@ def checks(
             "Checks of the method", agreements, model.config.tissues, leaks, vectors, moved, about
         )
         out.mkdir(parents=True, exist_ok=True)
-        write_bytes(out / "index.html", page.encode())
+        write_text(out / "index.html", page)
         typer.echo(f"plots: {out / 'index.html'}")

@@ -73,16 +73,14 @@ def evaluate(
     before the others are, and in OUT/failures.tsv; the status is then 1.
     """
     with refusals():
-        from dal_fast.evaluation.cases import CaseList, bids_cases, table_cases
+        from dal_fast.evaluation.cases import bids_cases, table_cases
         from dal_fast.imaging.atomic import check_folder
+        from dal_fast.imaging.paths import check_apart
 
         check_folder(out)
-        _check_apart(out, maps)
-        if data.is_dir():
-            listed = bids_cases(data, healthy, suffix or ())
-        else:
-            cases, failed = table_cases(data, healthy)
-            listed = CaseList([c for c in cases if not suffix or c.suffix in suffix], failed)
+        for folder in (Path(text.partition("=")[2] or text) for text in maps):
+            check_apart(out, folder)
+        listed = (bids_cases if data.is_dir() else table_cases)(data, healthy, suffix or ())
         reserved = _reserved(listed.cases, validation)
         with FailureList(out, listed.failures) as failures:
             about = {
@@ -90,18 +88,6 @@ def evaluate(
             }  # fmt: skip
             _evaluate(listed.cases, reserved, out, protocol, threshold, pictures, about, failures)
     raise typer.Exit(1 if failures.failed else 0)
-
-
-def _check_apart(out: Path, maps: list[str]) -> None:
-    """Refuse a folder of results in which maps lie: their overview and failures would be lost."""
-    for text in maps:
-        folder = Path(text.partition("=")[2] or text)
-        if folder.is_dir() and out.resolve() == folder.resolve():
-            raise InputError(
-                Code.VALUE,
-                f"the maps of {text} lie in {out}, whose tables would be overwritten; give "
-                "another --out",
-            )
 
 
 def _reserved(cases: list[Any], rule: str | None) -> list[Any]:
@@ -145,7 +131,7 @@ def _evaluate(
         from dal_fast.evaluation.report.plots import figure
         from dal_fast.evaluation.report.results import summarise, write_results
         from dal_fast.evaluation.statistics import scipy_stats
-        from dal_fast.imaging.atomic import write_bytes
+        from dal_fast.imaging.atomic import write_bytes, write_text
         from dal_fast.memory import keep_freed_memory
 
     scipy_stats()  # what is missing is refused before the work
@@ -172,7 +158,7 @@ def _evaluate(
     summary = summarise(comparison, failures.rows)
     write_results(out, summary, about)
     title = Path(about["data"]).resolve().name
-    write_bytes(out / "index.html", evaluation_page(summary, about, title, pictures).encode())
+    write_text(out / "index.html", evaluation_page(summary, about, title, pictures))
     for detector in comparison.detectors:
         numbers = ", ".join(
             f"{name.replace('_', ' ')} {summary.value(detector.name, name):.3f}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import typer
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.text import one_line
 
-Failure = tuple[str, str, str]
+if TYPE_CHECKING:
+    from dal_fast.report.index import Failure
 
 
 class FailureList:
@@ -23,7 +25,8 @@ class FailureList:
     """
 
     def __init__(self, out: Path, failures: Sequence[Failure] = ()) -> None:
-        self.out, self.rows = out, list[Failure]()
+        self.out = out
+        self.rows: list[Failure] = []
         for failure in failures:
             self.add(failure)
 

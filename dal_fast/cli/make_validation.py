@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dal_fast.cli.console import app, progress, refusals
+from dal_fast.imaging.text import one_line
 
 
 @app.command("make-validation")
@@ -45,16 +46,18 @@ def make_validation(
         from dal_fast.evaluation import validation_set
         from dal_fast.evaluation.validation_samples import GENERATORS, plans
         from dal_fast.imaging.atomic import check_folder
+        from dal_fast.imaging.paths import check_apart
         from dal_fast.synthesis.brains import bids_sources, load_brains
         from dal_fast.synthesis.given_masks import read_masks
 
         check_folder(out)
+        check_apart(out, data)
         lesions = read_masks(masks) if masks else []
         generators = generator or [name for name in GENERATORS if lesions or name != "masks"]
         validation_set.check_generators(generators, lesions)
         real, failures = validation_set.patient_rows(patients) if patients else ([], [])
         for name, code, message in failures:
-            typer.echo(f"failed [{code}] {name}: {message}", err=True)
+            typer.echo(one_line(f"failed [{code}] {name}: {message}"), err=True)
         brains = load_brains(bids_sources(data, held_out=True)[skip:][:at_most])
         made = []
         total = len(brains) * sum(len(plans(name, 0)) for name in generators)

@@ -19,6 +19,7 @@ case is listed as a :data:`Failure` of that case; the others are evaluated.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 from collections import defaultdict
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dal_fast.errors import Code, InputError
+from dal_fast.evaluation.images import read_grid
 from dal_fast.imaging.bids import INDICES, find_scans, parse_name, select_scans
 from dal_fast.imaging.mask_files import find_brain_masks, find_lesion_masks
 from dal_fast.imaging.participants import read_participants
@@ -98,8 +100,7 @@ def bids_cases(dataset: Path, healthy: str | None = None, suffixes: Sequence[str
         label = name.entities["sub"]
         facts = {**rows.get(label, {}), **name.entities, "suffix": str(name.suffix)}
         facts.pop("participant_id", None)
-        brain = next(iter(find_brain_masks(scan)), None)
-        lesion = next(iter(find_lesion_masks(scan)), None)
+        brain, lesion = _brain_of(scan), next(iter(find_lesion_masks(scan)), None)
         cases.append(Case(name.stem, label, scan, brain, lesion, facts))
     left_out: list[Failure] = [
         (str(f.path), f.code, f.reason) for f in find_scans(dataset).left_out
@@ -107,7 +108,7 @@ def bids_cases(dataset: Path, healthy: str | None = None, suffixes: Sequence[str
     return _usable(cases, left_out, healthy)
 
 
-def table_cases(path: Path, healthy: str | None = None) -> CaseList:
+def table_cases(path: Path, healthy: str | None = None, suffixes: Sequence[str] = ()) -> CaseList:
     """The scans that a table lists, CSV or TSV by its name, in UTF-8, UTF-16 or Latin-1.
 
     Columns (either name): ``scan``, ``img_path`` or ``Path`` (UAD-IMAG); ``brain`` or
@@ -118,13 +119,15 @@ def table_cases(path: Path, healthy: str | None = None) -> CaseList:
     Args:
         path: of the table.
         healthy: as for :func:`bids_cases`, by the columns.
+        suffixes: which; none means all.
 
     Returns:
         Failures are ``cases-table`` for a row without a scan, ``file-missing``, ``case-twice`` and
         ``lesion-missing``.
 
     Raises:
-        InputError: ``cases-table`` for a file that is no table of scans, ``rule``.
+        InputError: ``cases-table`` for a file that is no table of scans, ``rule``,
+            ``label-unknown`` for a suffix that no scan has.
     """
     rows, columns = _read_table(path)
     scan = next((name for name in _SCAN if name in columns), None)
@@ -143,7 +146,16 @@ def table_cases(path: Path, healthy: str | None = None) -> CaseList:
             cases.append(_row_case(path, number, row, scan, brain, lesion))
         except InputError as error:
             failures.append((row[scan] or f"row {number}", error.code, error.message))
-    return _usable(cases, failures, healthy)
+    listed = sorted({case.suffix for case in cases})
+    unknown = [suffix for suffix in suffixes if suffix not in listed]
+    if cases and unknown:
+        raise InputError(
+            Code.LABEL_UNKNOWN,
+            f"{path} lists no scan of the suffix {', '.join(unknown)}; it lists "
+            f"{', '.join(filter(None, listed)) or 'none at all'}",
+        )
+    chosen = [case for case in cases if not suffixes or case.suffix in suffixes]
+    return _usable(chosen, failures, healthy)
 
 
 def matching(cases: Sequence[Case], rule: str) -> list[Case]:
@@ -214,10 +226,20 @@ def _row_case(
         name.stem,
         (owner or name.stem).removeprefix("sub-"),
         image,
-        _file(table, row[brain]) if brain else next(iter(find_brain_masks(image)), None),
+        _file(table, row[brain]) if brain else _brain_of(image),
         _file(table, row[lesion]) if lesion else next(iter(find_lesion_masks(image)), None),
         facts,
     )
+
+
+def _brain_of(scan: Path) -> Path | None:
+    """The first mask that BIDS attributes to a scan and that lies on its grid, as in screening."""
+    masks = find_brain_masks(scan)
+    if len(masks) > 1:  # else the check of the cases says what is wrong with it
+        with contextlib.suppress(InputError):
+            grid = read_grid(scan)
+            return next((mask for mask in masks if read_grid(mask).same_as(grid)), masks[0])
+    return next(iter(masks), None)
 
 
 def _file(table: Path, cell: str) -> Path | None:

@@ -26,6 +26,7 @@ from dal_fast.evaluation.cases import Case
 from dal_fast.evaluation.ground_truth import GroundTruth
 from dal_fast.evaluation.images import Grid
 from dal_fast.evaluation.map_folder import MapFolder
+from dal_fast.imaging.text import printable
 
 GROUP = "dal_fast.detectors"
 PREFIX = "detector:"
@@ -113,6 +114,7 @@ def parse_detector(text: str) -> Detector:
         name = text.removeprefix(PREFIX) if text.startswith(PREFIX) else Path(text).resolve().name
     if not name:
         raise InputError(Code.DETECTOR_NAME, f"{text!r} does not name a detector")
+    name = printable(name)
     if where.startswith(PREFIX):
         return InstalledDetector(name, where.removeprefix(PREFIX))
     return MapFolder(name, Path(where))

@@ -41,6 +41,14 @@ class Grid(NamedTuple):
         """The largest distance between the corners of two grids."""
         return float(np.linalg.norm(self.corners - other.corners, axis=0).max())
 
+    def same_as(self, other: Grid) -> bool:
+        """Whether the shapes are equal and the corners so near that voxels lie on voxels.
+
+        Corners may differ by :data:`dal_fast.imaging.mask.GRID_TOLERANCE` of ``other``'s voxels.
+        """
+        voxel_mm = float(np.linalg.norm(other.affine[:3, :3], axis=0).min())
+        return self.shape == other.shape and self.distance_mm(other) <= GRID_TOLERANCE * voxel_mm
+
 
 def read_grid(path: Path) -> Grid:
     """The grid of a NIfTI image, from its header alone.
@@ -59,20 +67,17 @@ def read_grid(path: Path) -> Grid:
 
 
 def check_same_grid(code: Code, path: Path, grid: Grid, scan: Path, scan_grid: Grid) -> None:
-    """Refuse an image that is not on the grid of its scan.
-
-    Corners may differ by :data:`dal_fast.imaging.mask.GRID_TOLERANCE` of a voxel.
+    """Refuse an image that is not on the grid of its scan, see :meth:`Grid.same_as`.
 
     Raises:
         InputError: ``code``, with both shapes and by how many millimetres the grids differ.
     """
-    distance = grid.distance_mm(scan_grid)
-    voxel_mm = np.linalg.norm(scan_grid.affine[:3, :3], axis=0).min()
-    if grid.shape != scan_grid.shape or distance > GRID_TOLERANCE * voxel_mm:
+    if not grid.same_as(scan_grid):
         raise InputError(
             code,
             f"{path} {tuple(grid.shape)} is not on the grid of {scan} {tuple(scan_grid.shape)}: "
-            f"their corners are up to {distance:.1f} mm apart; resample it to the scan",
+            f"their corners are up to {grid.distance_mm(scan_grid):.1f} mm apart; resample it to "
+            "the scan",
         )
 
 

@@ -155,7 +155,7 @@ def patient_rows(folder: Path) -> tuple[list[SetRow], list[Failure]]:
         except InputError as error:
             failures.append((name.stem, error.code, error.message))
             continue
-        ml = float(np.count_nonzero(lesion.data > 0) * voxel_ml(lesion.affine))
+        ml = float(np.count_nonzero(lesion.data > 0.5) * voxel_ml(lesion.affine))
         subject, files = f"sub-{name.entities['sub']}", (str(scan.absolute()), "")
         rows.append(
             SetRow(

@@ -2,8 +2,9 @@
 
 import shutil
 
+import numpy as np
 import pytest
-from study import write_study
+from study import save, write_study
 
 from dal_fast import DalFastError
 from dal_fast.evaluation.cases import bids_cases, matching, table_cases
@@ -45,6 +46,20 @@ def test_bids(study):
     }  # fmt: skip
     assert matching(cases, "site=A") == [healthy, sick]
     assert matching(cases, "all") == cases
+
+
+def test_the_brain_is_a_mask_on_the_scans_grid_if_there_is_one(copy):
+    """A pipeline's masks may lie on a grid of its own, as those of fMRIPrep do."""
+    mask = copy / "sub-p0" / "anat" / "sub-p0_desc-brain_mask.nii.gz"
+    of = {name: copy / "derivatives" / name / "sub-p0" / "anat" / mask.name for name in "ab"}
+    for path in of.values():
+        path.parent.mkdir(parents=True)
+    save(of["a"], np.ones((8, 8, 8), np.uint8))
+    mask.rename(of["b"])
+    brains = [case.brain for case in bids_cases(copy, "group=control").cases]
+    assert of["b"] in brains
+    (copy / "cases.csv").write_text("scan\nsub-p0/anat/sub-p0_T2w.nii.gz\n")
+    assert [case.brain for case in table_cases(copy / "cases.csv").cases] == [of["b"]]
 
 
 @pytest.mark.parametrize("rule", [None, "group=patient"])

@@ -1,6 +1,7 @@
 """``dal-fast evaluate`` from folders to the page."""
 
 import csv
+import html
 import json
 import os
 import re
@@ -95,6 +96,39 @@ def test_a_table_of_scans_of_one_suffix(study, tmp_path):
     result = run(app, command)
     assert result.exit_code == 0, result.output
     assert {row["suffix"] for row in table(tmp_path / "out" / "cases.csv")} == {"T2w"}
+
+
+def test_a_suffix_that_no_scan_of_a_table_has(study, tmp_path):
+    scan = next(study.data.glob("sub-p0/anat/*_T2w.nii.gz"))
+    (tmp_path / "cases.csv").write_text(f"scan\n{scan}\n")
+    command = ["evaluate", "detector:intensity", "--data", str(tmp_path / "cases.csv")]
+    result = run(app, [*command, "--out", str(tmp_path / "out"), "--suffix", "FLAIR"])
+    assert result.exit_code == 2
+    assert "[label-unknown]" in result.stderr
+    assert "of the suffix FLAIR; it lists T2w" in result.stderr
+
+
+@pytest.mark.parametrize("name", [b"$x^$", b"_mine", b"good\xe9", b"<b>&amp;"])
+def test_strange_names_of_maps_and_of_values_are_shown(tmp_path, name):
+    """Formulas, names that matplotlib hides, names that are no UTF-8, marks of HTML."""
+    study = write_study(tmp_path / "study", patients=4, healthy=2, detectors=("good",))
+    data, maps = (os.fsdecode(os.fsencode(tmp_path / of) + name) for of in ("data-", "maps/"))
+    os.mkdir(tmp_path / "maps")
+    shutil.copytree(study.data, data)
+    shutil.copytree(study.maps["good"], maps)
+    table = os.path.join(data, "participants.tsv")
+    with open(table) as file:
+        text = file.read().replace("\tA\t", "\t$\\frac$ A\t")
+    with open(table, "w") as file:
+        file.write(text)
+    command = ["evaluate", maps, "--data", data, "--out", str(tmp_path / "out")]
+    result = run(app, [*command, "--healthy", "group=control", "--threshold", "1"])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    shown = html.escape(name.decode("utf-8", "backslashreplace"), quote=False)
+    assert all(shown in curves for curves in re.findall("<svg.*?</svg>", page, re.DOTALL))
+    assert "$\\frac$ A" in page
+    assert "<b>&amp;" not in page
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,13 @@ def test_generators_that_cannot_be(brains, tmp_path, words, message):
     assert not (tmp_path / "set").exists()
 
 
+def test_the_brains_are_not_overwritten_by_the_set(brains):
+    before = sorted(brains.iterdir())
+    done = run(app, ["make-validation", str(brains), "--data", str(brains)])
+    assert (done.exit_code, sorted(brains.iterdir())) == (2, before)
+    assert "[value]" in done.stderr
+
+
 def test_a_table_of_an_earlier_version(made, tmp_path):
     rows = [line.split("\t")[:-1] for line in (made / TABLE).read_text().splitlines()]
     (tmp_path / TABLE).write_text("\n".join("\t".join(row) for row in rows) + "\n")
@@ -178,6 +185,7 @@ def test_the_lesion_of_a_patient_is_measured_in_its_voxels(tmp_path):
     affine[0, 2] = 6  # sheared: edges of 2, 2 and 6.3 mm, and voxels of 8 mm³
     lesion = np.zeros((16, 16, 16), np.float32)
     lesion[2:7, 2:7, 2:7], lesion[0, 0, 0] = 1, np.nan  # NaN, as beyond the field of view
+    lesion[8:12, 8:12, 8:12] = 0.2  # of a probability; an evaluation takes what is above a half
     for name, data in (("FLAIR", lesion * 0 + 1), ("label-lesion_mask", lesion)):
         nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / f"sub-07_{name}.nii.gz")
     rows, failures = patient_rows(tmp_path)

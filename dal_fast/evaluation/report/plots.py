@@ -29,10 +29,11 @@ _POINTS = 600  # of a curve
 def curves(detectors: Sequence[DetectorResults], protocol: Protocol) -> str:
     """ROC, precision and recall, and Dice by threshold (pooled, and mean over cases)."""
     drawing, axes = figure(1, 4, 13.5, 3.4)
+    lines: list[Any] = []
     for detector, colour in zip(detectors, _cycle(len(detectors)), strict=True):
         pooled, unit = detector.counted(protocol), abs(detector.threshold) or 1
         roc, pr = pooled.roc(), pooled.precision_recall()
-        axes[0].plot(*_thinned(roc.fpr, roc.tpr), color=colour, label=detector.name)
+        lines += axes[0].plot(*_thinned(roc.fpr, roc.tpr), color=colour)
         axes[1].plot(*_thinned(pr.recall, pr.precision), color=colour)
         dice = pooled.dice()
         axes[2].plot(*_thinned(dice.thresholds / unit, dice.dice), color=colour)
@@ -47,7 +48,7 @@ def curves(detectors: Sequence[DetectorResults], protocol: Protocol) -> str:
         axis.axvline(1, color=_GREY, linewidth=0.8, linestyle=":")
     for axis in axes:
         axis.set_ylim(0, 1)
-    axes[0].legend(frameon=False, fontsize=8, labelcolor=_GREY)
+    _legend(axes[0], lines, [detector.name for detector in detectors])
     return svg(drawing)
 
 
@@ -56,18 +57,31 @@ def group_plot(groups: Sequence[tuple[str, Sequence[Group]]], measure: str) -> s
     values = list(dict.fromkeys((g.factor, g.value) for _, of in groups for g in of))
     drawing, (axis,) = figure(1, 1, 11, 0.9 + 0.3 * len(values))
     step = 0.6 / max(1, len(groups))
-    for number, ((name, of), colour) in enumerate(zip(groups, _cycle(len(groups)), strict=True)):
+    marks: list[Any] = []
+    for number, ((_, of), colour) in enumerate(zip(groups, _cycle(len(groups)), strict=True)):
         at = [values.index((g.factor, g.value)) + step * (number + 0.5) - 0.3 for g in of]
         centre = np.array([g.mean.value for g in of])
         ends = np.array([[g.mean.low, g.mean.high] for g in of]).reshape(-1, 2).T
         spans = np.abs(np.nan_to_num(ends - centre))
-        axis.errorbar(centre, at, xerr=spans, fmt="o", color=colour, label=name, markersize=4)
+        marks.append(axis.errorbar(centre, at, xerr=spans, fmt="o", color=colour, markersize=4))
     counts = {(g.factor, g.value): g.mean.n for _, of in groups for g in of}
-    axis.set_yticks(range(len(values)), [f"{f}: {v}  (n={counts[f, v]})" for f, v in values])
+    ticks = [_plain(f"{f}: {v}  (n={counts[f, v]})") for f, v in values]
+    axis.set_yticks(range(len(values)), ticks)
     axis.invert_yaxis()
     label_axis(axis, "", measure.replace("_", " "), "")
-    axis.legend(frameon=False, fontsize=8, labelcolor=_GREY)
+    _legend(axis, marks, [name for name, _ in groups])
     return svg(drawing)
+
+
+def _legend(axis: Any, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """A legend of names that begin with an underscore, too."""
+    labels = [_plain(name) for name in names]
+    axis.legend(handles, labels, frameon=False, fontsize=8, labelcolor=_GREY)
+
+
+def _plain(text: str) -> str:
+    """A text in which matplotlib sees no formula."""
+    return text.replace("$", r"\$")
 
 
 def _cycle(count: int) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dal_fast.imaging.atomic import write_bytes
+from dal_fast.imaging.atomic import write_text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -39,4 +39,4 @@ def write_rows(
     writer = csv.DictWriter(text, names, delimiter=delimiter, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    write_text(path, text.getvalue())
