@@ -5,10 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <mutex>
 
 #include "capi/dal_fast.h"
 #include "capi/failure.h"
@@ -44,8 +45,20 @@ bool find_library(const char* folder, char path[kLongestPath]) {
   return found;
 }
 
+// The process that loaded it first. Its threads do not come along into a forked child, where compiling a
+// network would hang.
+std::atomic<pid_t> loaded_by{0};
+
+void check_fork() {
+  const pid_t first = loaded_by;
+  if (first && first != getpid())
+    fail(DAL_ENGINE, "runtime-unavailable",
+         "OpenVINO was loaded before this process was forked; open engines after the fork");
+}
+
 // The folder, `libs` in it as in the wheel, or the file itself.
 void* load(const char* given) {
+  check_fork();
   char path[kLongestPath] = "libopenvino_c.so";
   if (given) {
     struct stat status;
@@ -56,7 +69,8 @@ void* load(const char* given) {
       if (!find_library(given, path) && !find_library(inner, path))
         unavailable(given, "there is no libopenvino_c.so in this folder");
     } else {
-      std::snprintf(path, sizeof path, "%s", given);
+      // without a folder in its name the loader would look elsewhere
+      std::snprintf(path, sizeof path, "%s%s", std::strchr(given, '/') ? "" : "./", given);
     }
   }
   // It stays: its threads run on, and other engines may use it.
@@ -65,6 +79,8 @@ void* load(const char* given) {
     const char* const why = dlerror();
     unavailable(path, why ? why : "unknown");
   }
+  pid_t nobody = 0;
+  loaded_by.compare_exchange_strong(nobody, getpid());
   return library;
 }
 
@@ -95,6 +111,12 @@ unsigned type_of(const Api& api, unsigned first, unsigned last, size_t bytes) {
 struct Types {
   unsigned f32, u8;
 };
+
+bool all_finite(const Volume& volume) {
+  bool finite = true;
+  for (int64_t i = 0; i < volume.size(); ++i) finite &= volume.data[i] - volume.data[i] == 0;
+  return finite;
+}
 
 class OpenvinoRequest final : public Request {
  public:
@@ -152,18 +174,24 @@ class OpenvinoRequest final : public Request {
   void take(const Volume& output) {
     Tensor* tensor = nullptr;
     check(api_.ov_infer_request_get_output_tensor_by_index(infer_, 0, &tensor), "it has no output");
+    const size_t bytes = static_cast<size_t>(output.size()) * sizeof(float);
     Shape shape{};
+    size_t found = 0;
     void* data = nullptr;
     Status status = api_.ov_tensor_get_shape(tensor, &shape);
     bool same = status == 0 && shape.rank == kRank;
     for (int axis = 0; same && axis < kRank; ++axis) same = shape.dims[axis] == output.shape[axis];
     if (status == 0) api_.ov_shape_free(&shape);
+    if (same) status = api_.ov_tensor_get_byte_size(tensor, &found);
+    same = same && found == bytes;
     if (same) status = api_.ov_tensor_data(tensor, &data);
-    if (same && status == 0)
-      std::memcpy(output.data, data, static_cast<size_t>(output.size()) * sizeof(float));
+    if (same && status == 0) std::memcpy(output.data, data, bytes);
     api_.ov_tensor_free(tensor);
     check(status, "it has no output");
-    if (!same) fail(DAL_ENGINE, "engine-failed", "a network's output has another shape than it should");
+    if (!same)
+      fail(DAL_ENGINE, "engine-failed", "a network's output has another shape or type than it should");
+    if (!all_finite(output))
+      fail(DAL_ENGINE, "engine-failed", "a network's output has values that are NaN or infinite");
   }
 
   void finished() {
@@ -299,15 +327,6 @@ class OpenvinoEngine final : public Engine {
   char version_[128] = "OpenVINO";
 };
 
-// OpenVINO's threads do not come along into a forked child, where compiling a network would hang.
-void check_fork() {
-  static std::once_flag once;
-  static pid_t first = 0;
-  std::call_once(once, [] { first = getpid(); });
-  if (first != getpid())
-    unavailable("forked", "it was loaded before this process was forked; open engines after the fork");
-}
-
 }  // namespace
 }  // namespace openvino
 
@@ -320,7 +339,6 @@ bool has_bf16() {
 }
 
 Engine* open_openvino(const Memory& memory, const Options& options) {
-  openvino::check_fork();
   return memory.make<openvino::OpenvinoEngine>(options);
 }
 

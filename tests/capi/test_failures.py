@@ -96,6 +96,19 @@ def test_an_engine_that_is_not_there_or_another(lib, bundle, tmp_path):
     assert (status, code) == (native.UNSUPPORTED, "runtime-unavailable")
 
 
+def test_an_engine_in_the_working_folder(library, bundle, engine_path):
+    """A file without a folder is that of the working folder, not one that the loader looks for."""
+    (path,) = engine_path.glob("libs/libopenvino_c.so*")
+    assert alone("""
+        import os
+        from capi import native
+        library, bundle, folder, name = sys.argv[2:]
+        os.chdir(folder)
+        native.Engine(native.load(library), bundle, name).close()
+        print("opened")
+    """, library, bundle, path.parent, path.name) == ["opened"]  # fmt: skip
+
+
 class Accounts:
     """Memory of the host's, which ends at a call."""
 

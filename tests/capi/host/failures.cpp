@@ -143,8 +143,15 @@ void an_engine_that_lies() {
   };
   CHECK(opened("").is(DAL_OK, ""));
   CHECK(opened("offset 1").is(DAL_ENGINE, "engine-parity"));
-  CHECK(opened("nan 1").is(DAL_ENGINE, "engine-parity"));
+  CHECK(opened("nan 1").is(DAL_ENGINE, "engine-failed"));
   CHECK(opened("shape 1").is(DAL_ENGINE, "engine-failed"));
+  CHECK(opened("half 1").is(DAL_ENGINE, "engine-failed"));
+  // one that computes what it should, until it is given a scan
+  BundleOptions later;
+  later.behaviour = "nan 1000";
+  const Engine engine(bundle(later));
+  const Found found = Session(engine).run(Brain());
+  CHECK(found.outcome.is(DAL_ENGINE, "engine-failed"), found.outcome.words());
   // a library without OpenVINO's functions
   const char* const before = engine_path;
   Dl_info about = {};
@@ -199,8 +206,13 @@ void in_a_child(F&& body) {
 void a_fork_before_and_after_opening() {
   const std::vector<uint8_t> content = bundle();
   const Brain brain;
+  const char* const there = engine_path;
+  engine_path = "/nowhere";  // what could not be loaded has no threads that a fork would lose
+  CHECK(Engine(content).opened.is(DAL_ENGINE, "runtime-unavailable"));
+  engine_path = there;
   in_a_child([&] {
     const Engine engine(content);
+    CHECK(engine.opened.is(DAL_OK, ""), engine.opened.words());
     CHECK(Session(engine).run(brain).outcome.is(DAL_OK, ""));
   });
   const Engine engine(content, 3);

@@ -1,6 +1,6 @@
 // What the stand-in for OpenVINO computes, and the words of a "network" that tell it how to behave:
-// "outputs 4", "milliseconds 20", "shape 1" (answers in another shape), "nan 1", "offset 1" (answers
-// something else).
+// "outputs 4", "milliseconds 20", "shape 1" (answers in another shape), "half 1" (in elements of two
+// bytes), "nan 1000" (NaN from so many voxels on), "offset 1" (answers something else).
 #pragma once
 #include <array>
 #include <cmath>
@@ -13,7 +13,7 @@
 namespace fake {
 
 struct Network {
-  int64_t outputs = 1, milliseconds = 0, shape = 0, nan = 0, offset = 0;
+  int64_t outputs = 1, milliseconds = 0, shape = 0, half = 0, nan = 0, offset = 0;
   bool extractor = false;
 
   explicit Network(const std::string& form) {
@@ -25,6 +25,7 @@ struct Network {
     read("outputs", &outputs);
     read("milliseconds", &milliseconds);
     read("shape", &shape);
+    read("half", &half);
     read("nan", &nan);
     read("offset", &offset);
   }
@@ -40,7 +41,8 @@ struct Network {
                                : outputs == 1 ? 4 * value - 3
                                               : 4 - 30 * away * away) +
                               static_cast<float>(offset);
-      if (nan && i % 3 == 0) out[plane * area + i] = std::numeric_limits<float>::quiet_NaN();
+      if (nan && sides[0] * area >= nan && i % 3 == 0)
+        out[plane * area + i] = std::numeric_limits<float>::quiet_NaN();
     }
   }
 

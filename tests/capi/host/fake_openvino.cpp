@@ -107,6 +107,7 @@ struct Infer {
       room = output.bytes();
     }
     if (network.shape) std::swap(output.dims[2], output.dims[1]);
+    if (network.half) output.element = 2;
   }
 
   const fake::Network network;
