@@ -19,19 +19,20 @@ class Watch {
   using Clock = std::chrono::steady_clock;
 
   // deadline_ms: 0 for none.
-  Watch(const std::atomic<RunState>& state, int64_t deadline_ms);
+  Watch(const std::atomic<RunState>& state, int64_t deadline_ms)
+      : state_(state), deadline_ms_(deadline_ms) {}
 
-  bool over() const;
+  bool over() const { return cancelled() || late(); }
   // Throws Failure (DAL_CANCELLED or DAL_DEADLINE) when it is over.
   void check() const;
 
  private:
   bool cancelled() const { return state_.load(std::memory_order_relaxed) == RunState::cancelled; }
-  bool late() const { return limited_ && Clock::now() >= until_; }
+  bool late() const;
 
   const std::atomic<RunState>& state_;
-  const bool limited_;
-  Clock::time_point until_;
+  const int64_t deadline_ms_;
+  const Clock::time_point begin_ = Clock::now();
 };
 
 namespace engine {

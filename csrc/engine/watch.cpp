@@ -4,12 +4,11 @@
 
 namespace dal {
 
-Watch::Watch(const std::atomic<RunState>& state, int64_t deadline_ms)
-    : state_(state), limited_(deadline_ms > 0), until_(Clock::now()) {
-  if (limited_) until_ += std::chrono::milliseconds(deadline_ms);
+// Of any deadline, also of one that no clock reaches.
+bool Watch::late() const {
+  using std::chrono::duration_cast, std::chrono::milliseconds;
+  return deadline_ms_ > 0 && duration_cast<milliseconds>(Clock::now() - begin_).count() >= deadline_ms_;
 }
-
-bool Watch::over() const { return cancelled() || late(); }
 
 void Watch::check() const {
   if (cancelled()) fail(DAL_CANCELLED, "cancelled", "the run was cancelled");
