@@ -30,7 +30,7 @@ class Clock {
   explicit Clock(double* seconds) : seconds_(seconds), start_(Now::now()), last_(start_) {}
   void lap(int stage) {
     const auto now = Now::now();
-    seconds_[stage] = std::chrono::duration<double>(now - last_).count();
+    seconds_[stage] += std::chrono::duration<double>(now - last_).count();
     last_ = now;
     seconds_[DAL_SECONDS_TOTAL] = std::chrono::duration<double>(now - start_).count();
   }

@@ -152,6 +152,12 @@ def test_threads_and_a_lent_executor_change_nothing(lib, bundle, engine_path, se
     assert calls
 
 
+def test_the_seconds_of_the_stages_are_those_of_the_whole(session, brain):
+    scan, mask, affine = brain
+    *stages, whole = session.run(scan, affine, mask)[0].seconds
+    assert sum(stages) == pytest.approx(whole, abs=1e-6)
+
+
 def test_a_threshold_and_what_it_marks(session, brain):
     scan, mask, affine = brain
     summary, outputs, _ = session.run(scan, affine, mask, threshold=0.05)
