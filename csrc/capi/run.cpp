@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "capi/brain.h"
 #include "capi/failure.h"
@@ -139,8 +140,10 @@ class Run {
 void Run::take_request() {
   if (request_.contrast < DAL_GUESS || request_.contrast > DAL_FLAIR)
     fail(DAL_ARGUMENT, "value", "there is no contrast %d", request_.contrast);
-  if (request_.threshold != 0 && !(request_.threshold > 0 && std::isfinite(request_.threshold)))
-    fail(DAL_ARGUMENT, "value", "the threshold must be positive and finite, not %g", request_.threshold);
+  using Map = std::numeric_limits<float>;
+  if (request_.threshold != 0 && !(request_.threshold >= Map::min() && request_.threshold <= Map::max()))
+    fail(DAL_ARGUMENT, "value", "the threshold must be %.2g to %.2g, as a map's float32 can be, not %g",
+         double(Map::min()), double(Map::max()), request_.threshold);
   if (request_.flags & ~uint32_t(DAL_REPLACE_NONFINITE))
     fail(DAL_UNSUPPORTED, "value", "flags has bits that this library does not know: %#x", request_.flags);
   if (request_.outputs_count < 0 || request_.outputs_count > 64)

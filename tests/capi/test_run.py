@@ -158,6 +158,15 @@ def test_the_seconds_of_the_stages_are_those_of_the_whole(session, brain):
     assert sum(stages) == pytest.approx(whole, abs=1e-6)
 
 
+@pytest.mark.parametrize("threshold", [-1, np.inf, np.nan, 1e-60, 1e39])
+def test_thresholds_that_no_voxel_of_a_map_can_be_compared_with(session, brain, threshold):
+    """As float32 the smallest would be 0, which every voxel outside the brain has."""
+    scan, mask, affine = brain
+    with pytest.raises(native.Refused) as refused:
+        session.run(scan, affine, mask, threshold=threshold)
+    assert (refused.value.status, refused.value.code) == (native.ARGUMENT, "value")
+
+
 def test_a_threshold_and_what_it_marks(session, brain):
     scan, mask, affine = brain
     summary, outputs, _ = session.run(scan, affine, mask, threshold=0.05)
