@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "capi/failure.h"
 #include "capi/structs.h"
@@ -91,14 +92,29 @@ void check_strides(const int64_t stride[3], const char* name) {
            (long long)stride[axis]);
 }
 
+struct Scale {
+  double slope, intercept;
+};
+
+Scale scale_of(const dal_image& image, int64_t k) {
+  Scale scale{image.plane_slope ? image.plane_slope[k] : image.slope,
+              image.plane_intercept ? image.plane_intercept[k] : image.intercept};
+  if (scale.slope == 0) scale.slope = 1;
+  return scale;
+}
+
 void check_data(const dal_image& image, const char* name) {
   check_reserved(image.reserved, name);
   check_strides(image.stride, name);
   if (!image.data && !image.planes) fail(DAL_ARGUMENT, "value", "the %s has neither data nor planes", name);
-  for (int64_t k = 0; !image.data && k < image.shape[2]; ++k)
-    if (!image.planes[k]) fail(DAL_ARGUMENT, "value", "plane %lld of the %s is NULL", (long long)k, name);
-  if (!std::isfinite(image.slope) || !std::isfinite(image.intercept))
-    fail(DAL_INPUT, "scaling", "slope or intercept of the %s is not finite", name);
+  for (int64_t k = 0; k < image.shape[2]; ++k) {
+    if (!image.data && !image.planes[k])
+      fail(DAL_ARGUMENT, "value", "plane %lld of the %s is NULL", (long long)k, name);
+    const Scale scale = scale_of(image, k);
+    if (!std::isfinite(scale.slope) || !std::isfinite(scale.intercept))
+      fail(DAL_INPUT, "scaling", "slope or intercept of the %s is not finite (plane %lld)", name,
+           (long long)k);
+  }
 }
 
 struct Strides {
@@ -118,21 +134,17 @@ void each_row(const dal_image& image, const Strides& strides, int64_t k, F&& row
   plane = plane ? plane + k * strides.bytes[2] : static_cast<const char*>(image.planes[k]);
   for (int64_t j = 0; j < image.shape[1]; ++j) {
     const char* const start = plane + j * strides.bytes[1];
-    const int64_t step = strides.bytes[0];
-    const auto load = [=](int64_t i) {
-      T value;
-      std::memcpy(&value, start + i * step, sizeof value);
-      return value;
+    const auto load_by = [=](auto step) {
+      return [=](int64_t i) {
+        T value;
+        std::memcpy(&value, start + i * step, sizeof value);
+        return value;
+      };
     };
-    const auto packed = [=](int64_t i) {
-      T value;
-      std::memcpy(&value, start + i * int64_t(sizeof(T)), sizeof value);
-      return value;
-    };
-    if (step == sizeof(T))
-      row(j, packed);
+    if (strides.bytes[0] == sizeof(T))  // known to the compiler
+      row(j, load_by(std::integral_constant<int64_t, sizeof(T)>()));
     else
-      row(j, load);
+      row(j, load_by(strides.bytes[0]));
   }
 }
 
@@ -156,17 +168,6 @@ void with_voxel(int32_t dtype, F&& f) {
     default:
       return f(double());
   }
-}
-
-struct Scale {
-  double slope, intercept;
-};
-
-Scale scale_of(const dal_image& image, int64_t k) {
-  Scale scale{image.plane_slope ? image.plane_slope[k] : image.slope,
-              image.plane_intercept ? image.plane_intercept[k] : image.intercept};
-  if (scale.slope == 0) scale.slope = 1;
-  return scale;
 }
 
 // Rounded as IEEE 754 says, infinite beyond float32, which the language leaves open.

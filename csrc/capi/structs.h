@@ -55,7 +55,7 @@ uint32_t size_of(const T* given, const char* name) {
   uint32_t size = 0;
   std::memcpy(&size, given, sizeof size);
   if (size < first_size<T>() || size > kLongestStruct)
-    fail(DAL_ARGUMENT, "value", "struct_size of %s is %u; set it to sizeof(%s)", name, size, name);
+    fail(DAL_ARGUMENT, "value", "struct_size of %s is %u; set it to the size of that struct", name, size);
   return size;
 }
 

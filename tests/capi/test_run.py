@@ -158,6 +158,21 @@ def test_the_seconds_of_the_stages_are_those_of_the_whole(session, brain):
     assert sum(stages) == pytest.approx(whole, abs=1e-6)
 
 
+def test_slopes_that_are_no_numbers(session, brain):
+    """Those of one slice, too: it would be read as empty, or lose its part of the mask."""
+    scan, mask, affine = brain
+    slopes = np.ones(scan.shape[2])
+    slopes[20] = np.nan
+    for member in ("plane_slope", "plane_intercept"):
+        images = native.image_of(scan, affine), native.image_of(mask)
+        for image in images:
+            setattr(image, member, slopes.ctypes.data_as(c.POINTER(c.c_double)))
+        for given in ((images[0], affine, mask), (scan, affine, images[1])):
+            with pytest.raises(native.Refused, match="20") as refused:
+                session.run(*given, flags=1)
+            assert (refused.value.status, refused.value.code) == (native.INPUT, "scaling")
+
+
 @pytest.mark.parametrize("threshold", [-1, np.inf, np.nan, 1e-60, 1e39])
 def test_thresholds_that_no_voxel_of_a_map_can_be_compared_with(session, brain, threshold):
     """As float32 the smallest would be 0, which every voxel outside the brain has."""
