@@ -20,7 +20,9 @@ namespace {
 
 constexpr double kLargestMaskMl = 3500;  // LARGEST_MASK_ML of dal_fast/imaging/mask.py
 constexpr int64_t kNetworkMargin = 3;  // voxels around the brain, of what the networks see
-constexpr int64_t kResamplingBytes = 8 << 20;
+constexpr int kMostResamplers = 32;  // threads: each needs megabytes, which a session takes beforehand
+
+int resamplers_of(int threads) { return std::min(threads, kMostResamplers); }
 
 int64_t rounded_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -54,6 +56,7 @@ class Run {
         watch_(watch),
         arena_(arena),
         threads_(engine.threads),
+        resamplers_(resamplers_of(threads_)),
         image_(taken(request.scan, "the scan (dal_image)")),
         grid_(checked_grid(image_, "scan")),
         shape_(in_memory(grid_.shape)),
@@ -124,7 +127,7 @@ class Run {
   const dal_request& request_;
   const Watch& watch_;
   const Arena& arena_;
-  const int threads_;
+  const int threads_, resamplers_;
   const dal_image image_;
   const ScanGrid grid_;
   const Shape shape_;
@@ -197,9 +200,9 @@ void Run::extract() {
   const HeadCover cover = cover_head(grid_.shape, grid_.affine, voxel_mm);
   const Shape covered{cover.sides[0], cover.sides[1], cover.sides[2]};
   const ResamplePlan there = from_scan(covered, cover.affine);
-  const int64_t workspace = resample_workspace(there, threads_);
+  const int64_t workspace = resample_workspace(there, resamplers_);
   HeadBuffers b = arena_.place<HeadBuffers>(scan_.bytes, settings_, shape_, covered, workspace, threads_);
-  resample(there, scan_.scan, Voxel::f32, b.whole, b.stage, threads_);
+  resample(there, scan_.scan, Voxel::f32, b.whole, b.stage, resamplers_);
   checkpoint();
   double affine[16];
   place_head(b.whole, cover, voxel_mm, seen, b.head, affine, b.stage, threads_);
@@ -229,10 +232,10 @@ void Run::extract() {
   checkpoint();
   lift_distance(b.clean, seen.voxels());
   const ResamplePlan back = to_scan(seen, affine);
-  const int64_t needed = resample_workspace(back, threads_);
+  const int64_t needed = resample_workspace(back, resamplers_);
   b = arena_.place<HeadBuffers>(scan_.bytes, settings_, shape_, covered, std::max(workspace, needed),
                                 threads_);
-  resample(back, b.clean, Voxel::f32, b.distance, b.stage, threads_);
+  resample(back, b.clean, Voxel::f32, b.distance, b.stage, resamplers_);
   checkpoint();
   const int64_t voxels = brain_mask(b.distance, scan_.brain, shape_.voxels(), threads_);
   found_.brain_ml = double(voxels) * voxel_ml(grid_.affine);
@@ -251,17 +254,17 @@ void Run::screen() {
     fail(DAL_INPUT, "mask-empty", "the brain mask has no voxel");
   const ResamplePlan there = from_scan(grid.shape, grid.affine), back = to_scan(grid.shape, grid.affine);
   const int64_t workspace =
-      std::max(resample_workspace(there, threads_), resample_workspace(back, threads_));
+      std::max(resample_workspace(there, resamplers_), resample_workspace(back, resamplers_));
   const auto m = arena_.place<ModelBuffers>(scan_.bytes, settings_, grid.shape, workspace, threads_);
   kept_ += m.kept;
   const int64_t voxels = grid.shape.voxels();
-  resample(there, scan_.brain, Voxel::u8, m.x, m.stage, threads_);
+  resample(there, scan_.brain, Voxel::u8, m.x, m.stage, resamplers_);
   each(voxels, threads_, [&](int64_t i) { m.mask[i] = m.x[i] >= 0.5f; });
   checkpoint();
   inside_.shape = grid.shape;
   std::copy(grid.affine, grid.affine + 16, inside_.affine);
   inside_.image = m.image, inside_.tissue = m.p, inside_.bias = m.bias, inside_.mask = m.mask;
-  resample(there, scan_.scan, Voxel::f32, m.x, m.stage, threads_);
+  resample(there, scan_.scan, Voxel::f32, m.x, m.stage, resamplers_);
   checkpoint();
   const Normalised normalised =
       checked(normalise(m.x, m.mask, NormaliseSettings(), m.image, m.view, grid.shape, m.stage, threads_));
@@ -302,7 +305,7 @@ void Run::screen() {
 
 // A volume of the model's on the scan's grid, inside the brain, where the map lies.
 void Run::show(const ResamplePlan& back, const float* volume, void* stage) const {
-  resample(back, volume, Voxel::f32, scan_.map, stage, threads_);
+  resample(back, volume, Voxel::f32, scan_.map, stage, resamplers_);
   each(shape_.voxels(), threads_, [&](int64_t i) {
     if (!scan_.brain[i]) scan_.map[i] = 0;
   });
@@ -353,7 +356,11 @@ Limits checked_limits(const dal_limits& given) {
 size_t arena_bytes(const Settings& settings, const Limits& limits, int threads) {
   const Arena measure(nullptr, 0);
   const Shape scan = in_memory(limits.max_shape);
-  const int64_t resampling = scan.voxels() * 2 * int64_t(sizeof(float)) + kResamplingBytes;
+  const Shape seen{settings.brain_shape[0], settings.brain_shape[1], settings.brain_shape[2]};
+  const auto resampling = [&](Shape grid) {  // from the scan to a grid, and back
+    const int resamplers = resamplers_of(threads);
+    return std::max(most_resample_workspace(scan, resamplers), most_resample_workspace(grid, resamplers));
+  };
   const auto cube = [](int64_t side) { return Shape{side, side, side}; };
   const auto voxels = [&](double mm, double size) { return int64_t(std::ceil(mm / size)) + 1; };
   const int64_t brain = voxels(limits.max_brain_mm, settings.voxel_mm);
@@ -361,15 +368,14 @@ size_t arena_bytes(const Settings& settings, const Limits& limits, int threads) 
       rounded_up(brain + voxels(2 * GridSettings().margin_mm, settings.voxel_mm), GridSettings().multiple);
   const int64_t box = rounded_up(brain + 2 * kNetworkMargin, settings.stride);
   const int64_t first = measure.place<ScanBuffers>(0, scan).bytes;
-  const auto m = measure.place<ModelBuffers>(0, settings, cube(model), resampling, threads);
+  const auto m = measure.place<ModelBuffers>(0, settings, cube(model), resampling(cube(model)), threads);
   const int64_t behind = std::max(measure.place<BoxBuffers>(0, settings, cube(box), threads).bytes,
                                   measure.place<RegionBuffers>(0, scan, int64_t(1), threads).bytes);
   const int64_t later = std::max(m.bytes, m.kept + behind);
   const Shape cover = cube(voxels(limits.max_head_mm, settings.brain_voxel_mm));
-  const int64_t head = limits.extraction
-                           ? measure.place<HeadBuffers>(0, settings, scan, cover, resampling, threads).bytes
-                           : 0;
-  return static_cast<size_t>(first + std::max(head, later));
+  if (!limits.extraction) return static_cast<size_t>(first + later);
+  const auto head = measure.place<HeadBuffers>(0, settings, scan, cover, resampling(seen), threads);
+  return static_cast<size_t>(first + std::max(head.bytes, later));
 }
 
 dal_summary run_chain(const dal_engine& engine, const Limits& limits, engine::Request* const* requests,

@@ -47,6 +47,8 @@ struct ResamplePlan {
 
 ResamplePlan plan_resampling(const SourceGrid& source, Shape shape, const double* affine, bool nearest);
 int64_t resample_workspace(const ResamplePlan& plan, int threads);  // bytes
+// What no resampling of a source of at most these sides exceeds.
+int64_t most_resample_workspace(Shape source, int threads);
 // x: finite values, laid out as the source; out: plan.shape, contiguous.
 void resample(const ResamplePlan& plan, const void* x, Voxel kind, float* out, void* workspace,
               int threads);

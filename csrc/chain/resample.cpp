@@ -167,6 +167,13 @@ int64_t resample_workspace(const ResamplePlan& plan, int threads) {
   return parts.used();
 }
 
+int64_t most_resample_workspace(Shape source, int threads) {
+  constexpr int64_t kTaps = 8 << 20;  // bytes for those of three axes
+  const int64_t size[3] = {source.depth, source.height, source.width};
+  const double whole = double(std::max({size[0], size[1], size[2]}));
+  return source.voxels() * int64_t(sizeof(float)) + most_bytes(size, whole, threads) + kTaps;
+}
+
 void resample(const ResamplePlan& plan, const void* x, Voxel kind, float* out, void* workspace,
               int threads) {
   const Shape shape = plan.shape;

@@ -173,6 +173,29 @@ def test_a_session_that_is_too_small(engine, brain):
     session.close()
 
 
+@pytest.mark.parametrize("threads", [2, 64, 1024])
+def test_a_session_holds_what_its_limits_allow(lib, bundle, engine_path, threads):
+    """A brain of just that size, also where a large host has many threads at work."""
+
+    @native.RUN
+    def run(user, tasks, threads, task, context):
+        for index in range(tasks):
+            task(context, index, index % threads)
+
+    executor = native.Executor(run=run)
+    options = {"threads": threads, "executor": c.pointer(executor)}
+    engine = native.Engine(lib, bundle, engine_path, **options)
+    for side, voxel_mm in ((96, 0.5), (64, 0.4), (60, 2.0), (20, 9.0)):
+        axis = np.linspace(-1, 1, side)
+        radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+        levels = np.select([radius < 0.6, radius < 0.8, radius < 1], [120, 90, 40], 0)
+        scan = np.asfortranarray(levels, dtype=np.float32)
+        session = native.Session(engine, max_shape=scan.shape, max_brain_mm=side * voxel_mm)
+        session.run(scan, np.diag([voxel_mm, voxel_mm, voxel_mm, 1]), np.uint8(scan > 0))
+        session.close()
+    engine.close()
+
+
 def ended(session, brain, **request):
     """How a run ends: its status and code, or the score."""
     scan, mask, affine = brain
