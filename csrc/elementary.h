@@ -21,7 +21,7 @@ DAL_INLINE float float_of(int32_t bits) {
   return value;
 }
 
-// e^x; 0 below -87, and e^88 above 88.
+// e^x; 0 below -87, and e^88 above 88. NaN stays.
 DAL_INLINE float exp_of(float x) {
   const float most = x > 88.f ? 88.f : x, kept = most < -87.f ? -87.f : most;
   constexpr float kRound = 12582912.f;  // 1.5 * 2^23: adding it rounds to a whole number
@@ -35,7 +35,7 @@ DAL_INLINE float exp_of(float x) {
   y = y * r + 5.0000001201e-1f;
   y = y * (r * r) + r + 1.f;
   const int32_t power = bits_of(shifted_n) - bits_of(kRound);
-  const float scaled = y * float_of((power + 127) << 23);
+  const float scaled = y * float_of(int32_t(uint32_t(power + 127) << 23));
   return x < -87.f ? 0.f : scaled;
 }
 
