@@ -32,10 +32,11 @@
  * any time before the session is closed. A process that forks opens its engines after the fork; an engine
  * of the parent is refused in the child, and closing it there does nothing.
  *
- * Structs. The first member, struct_size, is sizeof the struct in the program that was compiled. Later
- * versions add members at the end, whose default is 0: programs compiled with an older header run
- * unchanged, and one compiled with a newer header runs as long as it leaves at 0 what this library does not
- * know. Set all members to 0 before setting some. Numbers of an enum never change their meaning.
+ * Structs. The first member, struct_size, is sizeof the struct in the program that was compiled (that of a
+ * dal_region is an argument of dal_regions). Later versions add members at the end, whose default is 0:
+ * programs compiled with an older header run unchanged, and one compiled with a newer header runs as long
+ * as it leaves at 0 what this library does not know. Set all members to 0 before setting some. Numbers of
+ * an enum never change their meaning.
  *
  * Ownership. What a function returns in an argument named `engine` or `session` is closed by its close
  * function, and nothing else needs to be freed. The library keeps no pointer into a request once dal_run
@@ -83,7 +84,8 @@ enum {
 typedef struct {
   uint32_t struct_size;
   int32_t status;
-  char code[32]; /* stable and machine-readable: those of the Python package, such as "mask-empty" */
+  char code[32]; /* stable and machine-readable: those of the Python package, such as "mask-empty", and
+                    "cancelled", "engine-failed", "session-busy", "session-too-small" */
   char message[472]; /* a sentence in English, UTF-8, always terminated */
 } dal_error;
 
@@ -118,7 +120,7 @@ typedef struct {
   double affine[16]; /* 4 x 4 by rows: voxel index to millimetres; of a mask all 0: the scan's */
   int32_t space; /* of the affine */
   int32_t reserved; /* 0 */
-  double slope, intercept; /* a slope of 0 counts as 1 */
+  double slope, intercept; /* finite; a slope of 0 counts as 1, also in plane_slope */
   const double*
       plane_slope; /* shape[2] slopes in the place of `slope`, as some DICOM series have; or NULL */
   const double* plane_intercept;
@@ -158,10 +160,10 @@ typedef struct {
   const dal_image*
       mask; /* brain where it is above 0.5; same shape; NULL: the brain is extracted from the head */
   int32_t contrast; /* of the scan; DAL_GUESS takes what its intensities look like */
-  int32_t outputs_count; /* 0: the summary and the regions alone */
+  int32_t outputs_count; /* at most 64; 0: the summary and the regions alone */
   const dal_output* outputs;
   int64_t deadline_ms; /* from the call on; 0: none */
-  double threshold; /* from which a voxel belongs to the anomaly mask; 0: the bundle's, 1 */
+  double threshold; /* from which a voxel belongs to the anomaly mask; 0: 1, as calibrated */
 } dal_request;
 
 /* Signs of what a map shows. */
@@ -193,7 +195,7 @@ typedef struct {
   double brain_confidence; /* of a mask that was extracted, 0 to 1; look at its outline below 0.7; 1 for a
                               given one */
   int64_t nonfinite; /* voxels that were replaced */
-  int32_t regions; /* how many dal_regions has */
+  int32_t regions; /* how many dal_regions has, at most 16384 */
   int32_t reserved;
   double seconds[16];
 } dal_summary;
@@ -216,7 +218,9 @@ typedef struct {
               void (*task)(void* context, int64_t index, int32_t slot), void* context);
 } dal_executor;
 
-/* Memory of the host. Alignments are powers of two; NULL means that there is no more. */
+/* Memory of the host: the bundle, and all that a dal_run needs. Reading a folder and starting threads take
+ * some of malloc's, and of the engine's library all. Alignments are powers of two; NULL means that there is
+ * no more. */
 typedef struct {
   uint32_t struct_size;
   int32_t reserved;
@@ -234,7 +238,9 @@ typedef struct {
   const char* cache_folder; /* where the engine may keep compiled networks; NULL: nowhere */
   const dal_executor* executor; /* NULL: threads of the engine's own, joined by dal_engine_close */
   const dal_allocator* allocator; /* NULL: malloc */
-  void (*log)(void* user, int32_t level, const char* message); /* 0 detail, 1 note; NULL: silence */
+  /* Called in the thread that opens an engine or a session; it may open none itself. 0 detail, 1 note;
+   * NULL: silence. */
+  void (*log)(void* user, int32_t level, const char* message);
   void* log_user;
 } dal_options;
 
@@ -249,9 +255,11 @@ typedef struct {
 DAL_API uint32_t dal_abi(void);
 DAL_API const char* dal_version(void); /* such as "0.1.0" */
 
-/* Open a bundle, which `dal-fast bundle` writes. Its checksum is verified, and the networks are compared
- * with results that it holds; both pointers of the memory form may be given back at once. Fails with
- * DAL_BUNDLE, DAL_ENGINE, DAL_ARGUMENT, DAL_MEMORY, DAL_UNSUPPORTED. options may be NULL. */
+/* Open a bundle, which `dal-fast bundle` writes. The checksum of its tensors is verified, and the networks
+ * are compared with results that it holds, that of brain extraction when a session first asks for it. Of
+ * what the arguments point to, only the hooks' functions and what their `user` points to must outlive the
+ * engine. Fails with DAL_BUNDLE, DAL_ENGINE, DAL_ARGUMENT, DAL_MEMORY, DAL_UNSUPPORTED. options may be
+ * NULL. */
 DAL_API int32_t dal_engine_open(const char* path, const dal_options* options, dal_engine** engine,
                                 dal_error* error);
 DAL_API int32_t dal_engine_open_memory(const void* bundle, size_t bytes, const dal_options* options,
@@ -263,7 +271,8 @@ DAL_API const char* dal_engine_fact(const dal_engine* engine, const char* name);
  * closed. NULL is allowed. */
 DAL_API void dal_engine_close(dal_engine* engine);
 
-/* Take all the memory that a dal_run within these limits needs. limits may be NULL: the defaults. */
+/* Take all the memory that a dal_run within these limits needs. limits may be NULL: the defaults. Fails as
+ * opening an engine does. dal_session_bytes says how much it has taken. */
 DAL_API int32_t dal_session_open(dal_engine* engine, const dal_limits* limits, dal_session** session,
                                  dal_error* error);
 DAL_API int32_t dal_session_bytes(const dal_session* session, size_t* bytes, dal_error* error);

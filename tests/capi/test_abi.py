@@ -250,6 +250,17 @@ def test_null_everywhere(lib, engine, session, error):
     lib.dal_engine_close(null)
 
 
+def test_codes_are_those_of_python_or_named_beside_them():
+    from dal_fast.errors import Code
+
+    given = re.compile(r'(?:fail|failure_of)\(\s*DAL_\w+,\s*"([a-z-]+)"')
+    sources = [path.read_text("utf-8") for path in (ROOT / "csrc").rglob("*.cpp")]
+    own = {code for text in sources for code in given.findall(text)} - set(Code)
+    assert own == {"cancelled", "engine-failed", "session-busy", "session-too-small"}
+    for text in (native.HEADER, ROOT / "docs/howto/embed.md"):
+        assert [code for code in own if code not in text.read_text("utf-8")] == []
+
+
 def test_facts(lib, engine):
     from dal_fast import __version__
 
