@@ -40,6 +40,7 @@ int main(int count, char **words) {
   scan.dtype = DAL_F32;
   for (axis = 0; axis < 3; ++axis) {
     scan.shape[axis] = atol(words[5 + axis]);
+    if (scan.shape[axis] < 1) return fprintf(stderr, "a side is a whole number from 1 on, not %s\n", words[5 + axis]), 2;
     scan.affine[5 * axis] = atof(words[8]);
     voxels *= (size_t)scan.shape[axis];
   }
