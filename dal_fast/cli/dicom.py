@@ -166,10 +166,12 @@ def _line(verdict: Verdict) -> str:
     what = verdict.contrast or "–"
     title = record["SeriesDescription"]
     notes = "".join(f" [{note.code}]" for note in verdict.notes)
+    count = len(verdict.part.frames)
+    slices = "slice " if count == 1 else "slices"
     return (
-        f"  {mark} {verdict.series.number:>6}  {what:<5}  {len(verdict.part.frames):>4} slices  "
-        f"{title!r}: {verdict.reason}{notes}  {verdict.series.uid if not verdict.chosen else ''}"
-    ).rstrip()
+        f"  {mark} {verdict.series.number:>6}  {what:<5}  {count:>4} {slices}  "
+        f"{title!r}: {verdict.reason}{notes}  {verdict.series.uid}"
+    )
 
 
 def _say_left_out(studies: Studies) -> int:

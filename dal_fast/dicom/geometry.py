@@ -177,7 +177,7 @@ def _check_count(frames: Sequence[Frame], title: str, whole: bool) -> None:
     if len(frames) < expected and len(set(stated)) == 1:
         raise InputError(
             Code.DICOM_MISSING_SLICES,
-            f"{title} has {len(frames)} slices and its header says {expected}; export all",
+            f"{title} has {_slices(len(frames))} and its header says {expected}; export all of it",
         )
     parts = {
         (frame.text("ConcatenationUID"), int(frame.number("InConcatenationNumber") or 0))
@@ -188,8 +188,13 @@ def _check_count(frames: Sequence[Frame], title: str, whole: bool) -> None:
     if parts and len(parts) < total:
         raise InputError(
             Code.DICOM_MISSING_SLICES,
-            f"{title} was sent in {total} parts, of which {len(parts)} are there",
+            f"{title} was sent in {total} parts, of which {len(parts)} "
+            f"{'is' if len(parts) == 1 else 'are'} there; export all of it",
         )
+
+
+def _slices(count: int) -> str:
+    return "1 slice" if count == 1 else f"{count} slices"
 
 
 def _even_step(
@@ -246,10 +251,11 @@ def _refuse_uneven(
     whole = np.abs(gaps[wrong] - several * usual) <= tolerance * np.maximum(several, 1)
     if (whole & (several >= 2)).all():
         after = ", ".join(f"{along[i]:.2f} mm" for i in wrong[:_LISTED])
+        lacking = int(several.sum()) - len(wrong)
         raise InputError(
             Code.DICOM_MISSING_SLICES,
-            f"{title} lacks {int(several.sum()) - len(wrong)} slices, behind the ones "
-            f"at {after} along its normal; export all of it",
+            f"{title} lacks {_slices(lacking)}, behind the "
+            f"one{'s' * (len(wrong) > 1)} at {after} along its normal; export all of it",
         )
     raise InputError(
         Code.DICOM_UNEVEN,
@@ -272,7 +278,7 @@ def _check_size(
     if count < FEWEST_SLICES or count * gap < SHORTEST_MM - GAP_MM:
         raise InputError(
             Code.DICOM_FEW_SLICES,
-            f"{title} has {count} slices over {count * gap:.0f} mm; a brain takes at least "
+            f"{title} has {_slices(count)} over {count * gap:.0f} mm; a brain takes at least "
             f"{FEWEST_SLICES} and {SHORTEST_MM:.0f} mm",
         )
     fault = affine_fault(affine, title)

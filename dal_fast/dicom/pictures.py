@@ -122,9 +122,10 @@ def sheet(finding: Finding) -> NDArray[np.uint8]:
     picture = Picture.fromarray(sheet)
     draw = ImageDraw.Draw(picture)
     side = "right of the patient is on the left" if result.side_known else "left/right uncertain"
+    count = len(result.regions)
     lines = (
         f"dal_fast: {finding.verdict.name}, score {result.score:.3f}",
-        f"{result.volume_ml:.1f} mL in {len(result.regions)} regions; {side}",
+        f"{result.volume_ml:.1f} mL in {count} region{'s' * (count != 1)}; {side}",
         NOT_FOR_DIAGNOSIS,
     )
     for number, line in enumerate(lines):

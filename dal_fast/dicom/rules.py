@@ -338,18 +338,25 @@ CONTRASTS = (
 """What a contrast is, in milliseconds; the first row that holds decides."""
 
 RANKING: tuple[tuple[str, Callable[[Facts], Any]], ...] = (
-    ("without a contrast agent before with one", lambda f: f.agent or f.late),
-    ("3D before 2D", lambda f: not f.three_d),
+    ("a series without a contrast agent comes before one with it", lambda f: f.agent or f.late),
+    ("a 3D series comes before a 2D one", lambda f: not f.three_d),
     (
-        "an empty background before the noise around an MP2RAGE",
+        "a series with an empty background comes before an MP2RAGE with noise around the head",
         lambda f: 0 if not f.uniform else 1 if f.denoised else 2,
     ),
-    ("the smaller longest side of a voxel", lambda f: round(f.largest_mm, 1)),
-    ("original before derived", lambda f: "DERIVED" in f.image_type),
-    ("intensity-normalised before not", lambda f: "NORM" not in f.image_type),
     (
-        "corrected for distortion before not",
+        "the series whose voxels have the shortest longest side comes first",
+        lambda f: round(f.largest_mm, 1),
+    ),
+    ("an original series comes before a derived one", lambda f: "DERIVED" in f.image_type),
+    (
+        "an intensity-normalised series comes before one that is not",
+        lambda f: "NORM" not in f.image_type,
+    ),
+    (
+        "a series that was corrected for distortion comes before one that was not, and one corrected "
+        "in three dimensions before one in two",
         lambda f: 0 if "DIS3D" in f.image_type else 1 if "DIS2D" in f.image_type else 2,
     ),
 )
-"""Which of several series of a contrast is taken, the first difference decides."""
+"""Which of several series of a contrast is taken, as a sentence; the first difference decides."""

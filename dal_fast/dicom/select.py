@@ -216,13 +216,13 @@ def _choose(candidates: list[Verdict], between: Sequence[Verdict]) -> None:
         between: other series; a repeat that was acquired after one of them does not count.
     """
     best = candidates
-    for name, key in RANKING:
+    for sentence, key in RANKING:
         if len(best) < 2:
             break
         keys = [key(v.facts) for v in best if v.facts is not None]
         for verdict, value in zip(best, keys, strict=True):
             if value != min(keys):
-                verdict.reason += f"; not taken: {name}"
+                verdict.reason += f"; not taken, as {sentence}"
         best = [v for v, value in zip(best, keys, strict=True) if value == min(keys)]
     if not best:
         return

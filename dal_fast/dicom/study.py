@@ -161,7 +161,8 @@ def _study(
 ) -> Study:
     own = select_named(series, named) if named else select_series(series, allow_contrast_agent)
     if damaged:
-        text = f"{damaged} files beside the series cannot be read; slices of it may be among them"
+        what = "1 file" if damaged == 1 else f"{damaged} files"
+        text = f"{what} beside the series cannot be read and may hold slices of it"
         for verdict in own.chosen:
             verdict.notes += (Note("damaged-files", text),)
     _tell_apart(own.chosen)

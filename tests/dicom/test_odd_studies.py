@@ -138,7 +138,9 @@ def test_one_slice_missing_leaves_the_other_series():
     del files[0][11]
     found, selection = chosen(files)
     assert found == {"T1w": (2, 176)}
-    assert selection.verdicts[0].rule == "dicom-missing-slices"
+    refused = selection.verdicts[0]
+    assert refused.rule == "dicom-missing-slices"
+    assert refused.reason.startswith("series 1 lacks 1 slice, behind the one at ")
 
 
 def test_a_named_series_of_several_stacks_is_the_one_that_a_rule_knows():
@@ -158,3 +160,17 @@ def test_a_series_uid_for_every_image_is_named_as_the_reason():
     found, selection = chosen([files])
     assert found == {}
     assert unselected(selection).endswith("so that the images of a series keep one")
+
+
+def test_why_another_series_is_taken_is_said_in_a_sentence():
+    plain = {"ImageType": ["ORIGINAL", "PRIMARY", "M"]}
+    files = listed(
+        ("t1", "t1 3d", plain),
+        ("t1", "t1 3d", {"ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM"]}),
+        vendor="siemens",
+    )
+    found, selection = chosen(files)
+    assert found == {"T1w": (2, 176)}
+    assert selection.verdicts[0].reason.endswith(
+        "; not taken, as an intensity-normalised series comes before one that is not"
+    )
