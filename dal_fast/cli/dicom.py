@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,7 +62,9 @@ def dicom(
     ] = False,
     series: Annotated[
         list[str] | None,
-        typer.Option(help="UID of a series to screen, whatever the rules say; may be repeated."),
+        typer.Option(
+            help="UID or number of a series to screen, whatever the rules say; may be repeated."
+        ),
     ] = None,
     objects: Annotated[
         str,
@@ -197,6 +200,7 @@ def _screen(
     opening: Opening | None,
 ) -> int:
     """Screen what was chosen; returns how many series, studies and files failed."""
+    from dal_fast.dicom.outputs import objects_on_disk
     from dal_fast.dicom.stages import Plan
     from dal_fast.dicom.study import unselected
     from dal_fast.dicom.tables import write_tables
@@ -207,9 +211,11 @@ def _screen(
     studies.write_selections(out, show_names)
     jobs = studies.jobs(out)
     if len(studies.studies) == 1 and not jobs:
-        message = unselected(studies.studies[0].selection)
-        raise InputError(Code.DICOM_UNSELECTED, studies.names.hide(message))
+        write_tables(studies, out, [])
+        error = unselected(studies.studies[0].selection)
+        raise InputError(error.code, studies.names.hide(error.message))
     _say_left_out(studies)
+    before = {job: objects_on_disk(job.folder, job.scan.name) for job in jobs}
     if len(studies.studies) == 1 and options.workers == 1:
         outcomes = _screen_here(studies, jobs, settings, kinds, label_map, options, opening, shown)
     elif jobs:
@@ -223,9 +229,21 @@ def _screen(
         outcomes = screen_jobs(studies.source, out, list(jobs), pooled, options)
     else:
         outcomes = []
+    for removed in (sorted(p for p in old if not p.exists()) for old in before.values()):
+        _say_removed(removed)
     failed = write_tables(studies, out, outcomes)
     typer.echo(f"overview: {shown / 'index.html'}")
     return failed
+
+
+def _say_removed(paths: list[Path]) -> None:
+    """Name objects of an earlier run that are gone; images of one series together."""
+    shown = (re.sub(r"-\d+(?=\.dcm$)", "-*", f"{path.parent.name}/{path.name}") for path in paths)
+    if paths:
+        names = ", ".join(dict.fromkeys(shown))
+        typer.echo(
+            f"removed: {names} (of an earlier run, and no longer in agreement with this one)"
+        )
 
 
 def _screen_here(

@@ -113,6 +113,9 @@ def write_finding(
 ) -> dict[str, Path]:
     """Write objects, report page, picture and sidecar of a series, the sidecar last.
 
+    Objects of other kinds from an earlier run stay where they agree with the new ones, and are
+    removed where they do not.
+
     Args:
         finding: the screened series.
         objects: by the name of their file.
@@ -139,6 +142,7 @@ def write_finding(
             "Objects": {file: str(made.SOPInstanceUID) for file, made in objects.items()},
         }
     }
+    _keep_older(folder, before, facts)
     with staged_files(folder, list(files.values())) as stage:
         for file, made in objects.items():
             with quiet():
@@ -146,7 +150,7 @@ def write_finding(
         write_text(stage / files["report"], page)
         write_bytes(stage / files["thumbnail"], picture)
         write_json(stage / files["sidecar"], facts)
-    _remove_older(folder, before, set(files.values()))
+    _remove_older(folder, before, {sidecar_name(name), *facts["Outputs"].values()})
     return {what: folder / file for what, file in files.items()}
 
 
@@ -154,8 +158,37 @@ def _kind_of(file: str, name: str) -> str:
     return file.removeprefix(f"{name}_").removesuffix(".dcm")
 
 
+def _keep_older(folder: Path, before: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Add to a sidecar the objects of an earlier run that it lacks, if they agree with the new ones.
+
+    Args:
+        folder: of the results.
+        before: the sidecar of the earlier run, empty where there is none.
+        facts: the new sidecar.
+    """
+    if not before or _results_of(before) != _results_of(json.loads(json.dumps(facts))):
+        return
+    outputs, objects = facts["Outputs"], facts["DICOM"]["Objects"]
+    for what, file in before["Outputs"].items():
+        uid = before["DICOM"]["Objects"].get(file)
+        if uid is not None and what not in outputs and (folder / file).is_file():
+            outputs[what], objects[file] = file, uid
+
+
+def _results_of(content: dict[str, Any]) -> list[Any]:
+    """What the objects of a sidecar follow from, and what they say of the scan's quality."""
+    decisive = [content.get(key) for key in ("GeneratedBy", "Source", "Parameters")]
+    instances = content.get("DICOM", {}).get("Instances")
+    return [*decisive, instances, [flag["code"] for flag in content.get("QualityFlags", ())]]
+
+
+def objects_on_disk(folder: Path, name: str) -> set[Path]:
+    """The DICOM objects of a series that lie in a folder, of whatever run."""
+    return set(folder.glob(f"{name}_*.dcm"))
+
+
 def _remove_older(folder: Path, before: dict[str, Any], new: set[str]) -> None:
-    """Objects of an earlier run of the series that this one does not have."""
+    """Objects of an earlier run of the series that no longer agree with it."""
     outputs = before.get("Outputs")
     for file in outputs.values() if isinstance(outputs, dict) else ():
         if isinstance(file, str) and file not in new and Path(file).name == file:

@@ -21,6 +21,7 @@ from dal_fast.dicom.rules import (
     CONTRASTS,
     EXCLUSIONS,
     RANKING,
+    Rule,
 )
 from dal_fast.dicom.series import Part, Series
 from dal_fast.errors import Code, InputError
@@ -159,7 +160,8 @@ def select_named(series: Sequence[Series], uids: Sequence[str]) -> Selection:
 def _verdicts(series: Sequence[Series], allow_contrast_agent: bool) -> list[Verdict]:
     """Of all parts, in the order of their series."""
     known = {part: facts for one in series for part, facts in _facts(one)}
-    agents = [facts.started for facts in known.values() if facts.agent and facts.started]
+    whole = [facts for part, facts in known.items() if part.stack is not None]
+    agents = [facts.started for facts in whole if facts.agent and facts.started]
     for part, facts in known.items():
         known[part] = replace(facts, late=bool(agents) and facts.started > min(agents))
     verdicts = []
@@ -170,34 +172,63 @@ def _verdicts(series: Sequence[Series], allow_contrast_agent: bool) -> list[Verd
                 continue
             refusal = part.refusal
             assert refusal is not None
-            verdicts.append(Verdict(one, part, None, None, str(refusal.code), refusal.message))
+            contrast = _expected(known[part], allow_contrast_agent) if part in known else None
+            verdicts.append(Verdict(one, part, None, contrast, str(refusal.code), refusal.message))
     return verdicts
 
 
 def _facts(series: Series) -> Iterator[tuple[Part, Facts]]:
-    """The facts of every stack; echoes of one sequence have one repetition time."""
+    """The facts of every stack, and of what lacks slices to be one.
+
+    Echoes of one sequence have one repetition time.
+    """
     by_tr: dict[float | None, list[Frame]] = {}
     for part in series.parts:
         for frame in part.frames:
             by_tr.setdefault(frame.number("RepetitionTime"), []).append(frame)
     for part in series.parts:
         if part.stack is not None:
-            echoes = distinct_echoes(by_tr[part.stack.frames[0].number("RepetitionTime")])
-            yield part, facts_of(part.stack.frames, echoes, part.stack.voxel_mm)
+            frames, voxel_mm = part.stack.frames, part.stack.voxel_mm
+        elif part.refusal is not None and part.refusal.code == Code.DICOM_MISSING_SLICES:
+            frames, spacing = part.frames, part.frames[0].spacing
+            assert spacing is not None
+            voxel_mm = (float(spacing[1]), float(spacing[0]), 0.0)
+        else:
+            continue
+        echoes = distinct_echoes(by_tr[frames[0].number("RepetitionTime")])
+        yield part, facts_of(frames, echoes, voxel_mm)
+
+
+def _expected(facts: Facts, allow_contrast_agent: bool) -> str | None:
+    """The contrast of a stack that lacks slices, where it might be taken if it were whole."""
+    contrast, _ = _contrast_of(facts)
+    return None if _exclusion(facts, contrast, allow_contrast_agent) else contrast
+
+
+def _contrast_of(facts: Facts) -> tuple[str | None, Rule | None]:
+    """The contrast, and the rule that tells it."""
+    return next(((name, rule) for name, rule in CONTRASTS if rule.holds(facts)), (None, None))
+
+
+def _exclusion(facts: Facts, contrast: str | None, allow_contrast_agent: bool) -> Rule | None:
+    """The rule for which a stack is not taken."""
+    rules = EXCLUSIONS if allow_contrast_agent else (*EXCLUSIONS, *_agent_rules(contrast))
+    return next((rule for rule in rules if rule.holds(facts)), None)
+
+
+def _agent_rules(contrast: str | None) -> tuple[Rule, ...]:
+    return (CONTRAST_AGENT, AFTER_AGENT) if contrast == "T1w" else (CONTRAST_AGENT,)
 
 
 def _judge(series: Series, part: Part, facts: Facts, allow_contrast_agent: bool) -> Verdict:
-    contrast, known = next(
-        ((name, rule) for name, rule in CONTRASTS if rule.holds(facts)), (None, None)
-    )
+    contrast, known = _contrast_of(facts)
     assert part.stack is not None
-    agents = (CONTRAST_AGENT, AFTER_AGENT) if contrast == "T1w" else (CONTRAST_AGENT,)
     notes = part.stack.notes
-    if any(rule.holds(facts) for rule in agents):
+    if any(rule.holds(facts) for rule in _agent_rules(contrast)):
         notes += (Note("contrast-agent", "a contrast agent was given, which is new to the model"),)
-    for rule in EXCLUSIONS if allow_contrast_agent else (*EXCLUSIONS, *agents):
-        if rule.holds(facts):
-            return Verdict(series, part, facts, contrast, rule.name, rule.reason, notes=notes)
+    rule = _exclusion(facts, contrast, allow_contrast_agent)
+    if rule is not None:
+        return Verdict(series, part, facts, contrast, rule.name, rule.reason, notes=notes)
     if known is None:
         reason = f"it fits no rule ({_in_words(facts)})"
         return Verdict(series, part, facts, None, "no-rule", reason, notes=notes)

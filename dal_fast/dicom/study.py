@@ -70,11 +70,10 @@ class Studies:
 
     def left_out(self) -> list[Failure]:
         """Studies without a chosen series, and files that cannot be read: name, code, message."""
-        rows = [
-            (study.name, str(Code.DICOM_UNSELECTED), self.names.hide(unselected(study.selection)))
-            for study in self.studies
-            if not study.selection.chosen
+        refused = [
+            (s.name, unselected(s.selection)) for s in self.studies if not s.selection.chosen
         ]
+        rows = [(name, str(error.code), self.names.hide(error.message)) for name, error in refused]
         for number, (source, reason) in enumerate(self.files.damaged, 1):
             shown, reason = self.names.damaged(source.name, reason, number)
             rows.append((shown, str(Code.DICOM_DAMAGED), self.names.hide(reason)))
@@ -105,7 +104,8 @@ def find_studies(
 
     Args:
         source: a folder, an archive, or a file.
-        named: UIDs of the series to take; none leaves the choice to the rules.
+        named: UIDs of the series to take, or their numbers where only one series has it; none
+            leaves the choice to the rules.
         allow_contrast_agent: take series with a contrast agent, too.
         show_names: hide nothing.
 
@@ -135,7 +135,7 @@ def _studies(
             Code.DICOM_DAMAGED,
             f"{source} holds no DICOM image that can be read: {shown}: {reason}{more}",
         )
-    _check_named(series, named, source)
+    named = [_uid_of(series, name, source) for name in named]
     by_study: dict[str, list[Series]] = {}
     for one in series:
         by_study.setdefault(one.study_uid, []).append(one)
@@ -146,14 +146,18 @@ def _studies(
     ]
 
 
-def _check_named(series: Sequence[Series], named: Sequence[str], source: Path) -> None:
-    known = {one.uid for one in series}
-    for uid in named:
-        if uid not in known:
-            raise InputError(
-                Code.DICOM_SERIES_UNKNOWN,
-                f"{source} holds no series {uid}; dal-fast dicom list shows those that it holds",
-            )
+def _uid_of(series: Sequence[Series], name: str, source: Path) -> str:
+    """The UID of a series that is named by its UID or by its number."""
+    found = [one.uid for one in series if one.uid == name]
+    found = found or [one.uid for one in series if str(one.number) == name]
+    if len(found) == 1:
+        return found[0]
+    problem = (
+        f"{source} holds {len(found)} series of the number {name}; name one by its UID"
+        if found
+        else f"{source} holds no series {name}; name one by its UID or its number"
+    )
+    raise InputError(Code.DICOM_SERIES_UNKNOWN, f"{problem}, as dal-fast dicom list shows them")
 
 
 def _study(
@@ -181,8 +185,16 @@ def _tell_apart(chosen: Sequence[Verdict]) -> None:
         taken.add(verdict.name)
 
 
-def unselected(selection: Selection) -> str:
-    """Why nothing of a study was chosen, in one sentence."""
+def unselected(selection: Selection) -> InputError:
+    """Why nothing of a study was chosen: ``dicom-missing-slices`` or ``dicom-unselected``."""
+    whole = any(verdict.part.stack is not None for verdict in selection.verdicts)
+    lacking = [v for v in selection.verdicts if v.rule == Code.DICOM_MISSING_SLICES]
+    lacking = [v for v in lacking if v.contrast is not None or not whole]
+    if lacking:
+        return InputError(
+            Code.DICOM_MISSING_SLICES,
+            "no scan of the study is whole: " + "; ".join(v.reason for v in lacking[:_LISTED]),
+        )
     reasons = [
         verdict.reason
         if verdict.reason.startswith(verdict.series.title)
@@ -190,11 +202,12 @@ def unselected(selection: Selection) -> str:
         for verdict in selection.verdicts[:_LISTED]
     ]
     more = len(selection.verdicts) - _LISTED
-    return (
+    return InputError(
+        Code.DICOM_UNSELECTED,
         "no series is known to be a T1w, T2w or FLAIR scan of a brain ("
         + "; ".join(reasons)
         + (f"; {more} more" if more > 0 else "")
-        + f"); {_hint(selection.verdicts)}"
+        + f"); {_hint(selection.verdicts)}",
     )
 
 

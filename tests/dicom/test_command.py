@@ -163,13 +163,33 @@ def test_what_is_complete_is_kept(screened, study):
     assert before == {path.name: path.stat().st_mtime_ns for path in folder.glob("series*")}
 
 
-def test_other_objects_replace_the_earlier_ones(screened, study, tmp_path):
+def test_objects_of_an_earlier_run_stay_where_they_agree(screened, study, tmp_path):
     _, out, folder = screened
     copied = tmp_path / "out"
     shutil.copytree(out, copied)
-    assert run(study, copied, "--objects", "sr").exit_code == 0
-    left = {path.suffixes[-1]: path.name for path in (copied / folder.name).glob("series*.dcm")}
-    assert left == {".dcm": "series-5_T1w_sr.dcm"}
+    objects = {path.name: path.read_bytes() for path in folder.glob("series*.dcm")}
+    added = run(study, copied, "--objects", "pdf")
+    assert added.exit_code == 0
+    assert "removed" not in added.output
+    now = {path.name: path.read_bytes() for path in (copied / folder.name).glob("series*.dcm")}
+    assert now.pop("series-5_T1w_pdf.dcm")
+    assert now == objects
+    content = json.loads((copied / folder.name / "series-5_T1w.json").read_text())
+    assert content["DICOM"]["Objects"].keys() == objects.keys() | {"series-5_T1w_pdf.dcm"}
+    assert set(objects) < set(content["Outputs"].values())
+
+
+def test_objects_that_no_longer_agree_are_removed_and_named(screened, study, tmp_path):
+    _, out, folder = screened
+    copied = tmp_path / "out"
+    shutil.copytree(out, copied)
+    result = run(study, copied, "--objects", "sr", "--threshold", 2)
+    assert result.exit_code == 0
+    (left,) = (copied / folder.name).glob("series*.dcm")
+    assert left.name == "series-5_T1w_sr.dcm"
+    (line,) = (line for line in result.output.splitlines() if line.startswith("removed: "))
+    names = (f"{folder.name}/series-5_T1w_{kind}.dcm" for kind in ("map", "mr-*", "sc", "seg"))
+    assert line.startswith(f"removed: {', '.join(names)} (")
 
 
 def test_the_list_says_what_and_why(study, tmp_path):
@@ -179,6 +199,8 @@ def test_the_list_says_what_and_why(study, tmp_path):
     assert "slices" in first
     assert "→" in second
     assert "T1w" in second
+    for line, part in ((first, "SER1"), (second, "SER5")):
+        assert line.endswith(dcmread(next((study / part).iterdir())).SeriesInstanceUID)
 
 
 def test_looking_at_a_study_loads_no_network():
@@ -226,8 +248,37 @@ def test_a_study_without_a_scan_of_the_brain_ends_with_the_reason(tmp_path):
     result = run(tmp_path / "in", tmp_path / "out")
     assert refusal(result) == "dicom-unselected"
     assert "3 slices" in result.output
-    (folder,) = (tmp_path / "out").iterdir()
+    (folder,) = (tmp_path / "out").glob("study-*")
     assert [path.name for path in folder.iterdir()] == ["selection.json"]
+    with (tmp_path / "out" / "failures.tsv").open() as file:
+        (row,) = csv.DictReader(file, delimiter="\t")
+    assert (row["scan"], row["code"]) == (folder.name, "dicom-unselected")
+
+
+def test_a_scan_that_lacks_a_slice_is_to_be_exported_again(tmp_path):
+    folder = brain_series(tmp_path / "in")
+    sorted(folder.iterdir())[17].unlink()
+    result = run(folder, tmp_path / "out")
+    assert refusal(result) == "dicom-missing-slices"
+    assert "--series" not in result.output
+    assert "lacks 1 slice, behind the one at" in result.output
+    with (tmp_path / "out" / "failures.tsv").open() as file:
+        (row,) = csv.DictReader(file, delimiter="\t")
+    assert row["code"] == "dicom-missing-slices"
+    assert "failed [dicom-missing-slices]" in run("list", folder).output
+
+
+def test_a_series_is_named_by_the_number_that_the_list_shows(study, tmp_path):
+    listed = run("list", study, "--series", "5")
+    assert "it was named by --series" in listed.output
+    unknown = run("list", study, "--series", "7")
+    assert refusal(unknown) == "dicom-series-unknown"
+    assert "no series 7; name one by its UID or its number" in unknown.output
+    shutil.copytree(study / "SER5", tmp_path / "in")
+    brain_series(tmp_path / "in" / "again", seed="2")
+    twice = run("list", tmp_path / "in", "--series", "5")
+    assert refusal(twice) == "dicom-series-unknown"
+    assert "2 series of the number 5; name one by its UID" in twice.output
 
 
 def test_a_list_ends_with_1_where_something_would_fail(study, tmp_path):

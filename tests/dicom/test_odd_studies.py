@@ -159,7 +159,7 @@ def test_a_series_uid_for_every_image_is_named_as_the_reason():
         file.header.add_new("SeriesInstanceUID", "UI", f"1.2.3.{number}")
     found, selection = chosen([files])
     assert found == {}
-    assert unselected(selection).endswith("so that the images of a series keep one")
+    assert unselected(selection).message.endswith("so that the images of a series keep one")
 
 
 def test_why_another_series_is_taken_is_said_in_a_sentence():
@@ -174,3 +174,28 @@ def test_why_another_series_is_taken_is_said_in_a_sentence():
     assert selection.verdicts[0].reason.endswith(
         "; not taken, as an intensity-normalised series comes before one that is not"
     )
+
+
+@pytest.mark.parametrize(
+    ("others", "code"),
+    [
+        ([], "dicom-missing-slices"),
+        ([("perf", "perfusion", {})], "dicom-missing-slices"),
+    ],
+)
+def test_where_the_only_scan_lacks_a_slice_that_is_the_reason(others, code):
+    files = listed(("t1", "t1 3d", {}), *others)
+    del files[0][11]
+    found, selection = chosen(files)
+    assert found == {}
+    error = unselected(selection)
+    assert error.code == code
+    assert "series 1 lacks 1 slice" in error.message
+    assert error.message.endswith("export all of it")
+
+
+def test_a_series_that_would_not_be_taken_anyway_is_not_the_reason():
+    files = listed(("perf", "perfusion", {}), ("t1", "t1 3d", AGENT))
+    del files[0][11]
+    assert chosen(files)[0] == {}
+    assert unselected(chosen(files)[1]).code == "dicom-unselected"
