@@ -159,14 +159,18 @@ def _kind_of(file: str, name: str) -> str:
 
 
 def _keep_older(folder: Path, before: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Add to a sidecar the objects of an earlier run that it lacks, if they agree with the new ones.
+    """Add to a sidecar what it lacks of an earlier run, if that agrees with the new objects.
 
     Args:
         folder: of the results.
         before: the sidecar of the earlier run, empty where there is none.
         facts: the new sidecar.
     """
-    if not before or _results_of(before) != _results_of(json.loads(json.dumps(facts))):
+    try:
+        agree = _results_of(before) == _results_of(json.loads(json.dumps(facts)))
+    except (AttributeError, KeyError, TypeError):  # no sidecar of ours
+        return
+    if not agree:
         return
     outputs, objects = facts["Outputs"], facts["DICOM"]["Objects"]
     for what, file in before["Outputs"].items():
@@ -177,9 +181,9 @@ def _keep_older(folder: Path, before: dict[str, Any], facts: dict[str, Any]) -> 
 
 def _results_of(content: dict[str, Any]) -> list[Any]:
     """What the objects of a sidecar follow from, and what they say of the scan's quality."""
-    decisive = [content.get(key) for key in ("GeneratedBy", "Source", "Parameters")]
-    instances = content.get("DICOM", {}).get("Instances")
-    return [*decisive, instances, [flag["code"] for flag in content.get("QualityFlags", ())]]
+    decisive = [content[key] for key in ("GeneratedBy", "Source", "Parameters")]
+    flags = [flag["code"] for flag in content["QualityFlags"]]
+    return [*decisive, content["DICOM"]["Instances"], flags]
 
 
 def objects_on_disk(folder: Path, name: str) -> set[Path]:

@@ -354,8 +354,8 @@ RANKING: tuple[tuple[str, Callable[[Facts], Any]], ...] = (
         lambda f: "NORM" not in f.image_type,
     ),
     (
-        "a series that was corrected for distortion comes before one that was not, and one corrected "
-        "in three dimensions before one in two",
+        "a series that was corrected for distortion comes before one that was not, and one "
+        "corrected in three dimensions before one in two",
         lambda f: 0 if "DIS3D" in f.image_type else 1 if "DIS2D" in f.image_type else 2,
     ),
 )
