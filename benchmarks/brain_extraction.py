@@ -50,7 +50,7 @@ class Case:
         name: of the head.
         drawn: its map, its contrast, its defects.
         dice, hausdorff95_mm, found_ml, true_ml: of the found brain and the true one.
-        confidence: see :class:`dal_fast.imaging.mask.MaskQuality`.
+        confidence: see :class:`dal_fast.imaging.mask_origin.MaskQuality`.
         flags: codes of what is doubtful about the mask.
     """
 

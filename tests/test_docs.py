@@ -86,14 +86,13 @@ def test_variables_that_pages_name_are_read_somewhere():
 
 
 def test_every_quality_flag_is_described():
-    from dal_fast.imaging import orientation
-    from dal_fast.screening import brain_verdict
+    from dal_fast.imaging import mask_origin, orientation
 
     folders = [ROOT / "dal_fast" / name for name in ("screening", "imaging", "dicom")]
     source = "".join(path.read_text("utf-8") for f in folders for path in f.glob("*.py"))
     flags = set(re.findall(r"(?:Flag|Note)\(\s*\"([a-z-]+)\"", source))
     names = set(re.findall(r"Note\(\s*([A-Z_]+)", source))
-    flags |= {getattr(orientation, name, None) or getattr(brain_verdict, name) for name in names}
+    flags |= {getattr(orientation, name, None) or getattr(mask_origin, name) for name in names}
     assert len(flags) > 20
     page = (DOCS / "reference/outputs.md").read_text("utf-8")
     listed = page.split("## Quality flags")[1].split("\n## ")[0]

@@ -7,7 +7,6 @@ no partial file under a final name; its hidden folder is removed by the next run
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from dal_fast.imaging.atomic import (
     write_volume,
 )
 from dal_fast.imaging.bids import brain_mask_name, output_name, parse_name
+from dal_fast.imaging.mask_origin import MASK_HASH, hash_of_file
 from dal_fast.imaging.nifti import Volume
 from dal_fast.screening.result import Result
 
@@ -73,15 +73,6 @@ def check_source_stays(scan: Path, folder: Path, names: dict[str, str]) -> None:
         )
 
 
-def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """The sidecar of a scan that is complete; ``None`` where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def write_result(
     result: Result, volume: Volume, page: str, picture: bytes, folder: Path
 ) -> dict[str, Path]:
@@ -108,7 +99,8 @@ def write_result(
         write_volume(stage / names["anomaly_mask"], result.anomaly_mask.data, volume, dtype="uint8")
         write_text(stage / names["report"], page)
         write_bytes(stage / names["thumbnail"], picture)
-        write_json(stage / names["sidecar"], sidecar(result, names))
+        mask_hash = {MASK_HASH: hash_of_file(stage / names["brain_mask"])}
+        write_json(stage / names["sidecar"], sidecar(result, names) | mask_hash)
     return {what: folder / name for what, name in names.items()}
 
 

@@ -7,7 +7,6 @@ makes no difference.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ import numpy as np
 from isal import igzip, isal_zlib
 
 from dal_fast._version import generated_by
-from dal_fast.batch.outputs import output_names, read_sidecar
+from dal_fast.batch.outputs import output_names
 from dal_fast.imaging.header import LONGEST_HEADER, parse_header
 from dal_fast.imaging.mask import grid_difference
 from dal_fast.imaging.mask_files import find_brain_masks
+from dal_fast.imaging.mask_origin import hash_of_file, read_sidecar
 from dal_fast.imaging.nifti import Volume
 from dal_fast.screening.scan import EXTRACTED, Head, Scan
 
@@ -74,7 +74,7 @@ def _hashes(scan: Path, parameters: dict[str, Any]) -> tuple[str, str | None] | 
     """Of a scan and the mask that would be chosen; ``None`` where they cannot be told."""
     try:
         extracted = parameters["brain"] in EXTRACTED
-        return _sha256(scan), None if extracted else _mask_sha256(scan)
+        return hash_of_file(scan), None if extracted else _mask_sha256(scan)
     except _DAMAGED:
         return None
 
@@ -109,7 +109,7 @@ def _mask_sha256(scan: Path) -> str | None:
         grid = _read_grid(scan)
         for mask in masks:
             if grid_difference(_read_grid(mask), grid) is None:
-                return _sha256(mask)
+                return hash_of_file(mask)
     return None
 
 
@@ -121,11 +121,3 @@ def _read_grid(path: Path) -> Volume:
         header = parse_header(stream.read(LONGEST_HEADER), str(path))
     voxels = np.broadcast_to(np.float32(0), header.shape)
     return Volume(voxels, header.affine, header.raw, path, "", 0)
-
-
-def _sha256(path: Path) -> str:
-    """Of a file's bytes; empty where it is no regular file, as a pipe would be waited for."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

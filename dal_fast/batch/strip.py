@@ -16,6 +16,7 @@ from dal_fast.batch.resume import is_unchanged
 from dal_fast.imaging.atomic import staged_files, write_bytes, write_json, write_volume
 from dal_fast.imaging.bids import parse_name
 from dal_fast.imaging.mask import nonzero_mask
+from dal_fast.imaging.mask_origin import MASK_HASH, hash_of_file
 from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.screening.result import Flag, Image
 from dal_fast.screening.scan import Brain, Head, NonFinite, Scan, brain_or_head
@@ -139,7 +140,8 @@ def write_brain(stripped: Stripped, parameters: dict[str, Any], folder: Path) ->
         write_volume(stage / names["brain"], np.where(brain, volume.data, 0), volume)
         write_volume(stage / names["mask"], brain, volume, dtype="uint8")
         write_bytes(stage / names["picture"], encode(picture))
-        write_json(stage / names["sidecar"], _sidecar(stripped, parameters, names))
+        mask_hash = {MASK_HASH: hash_of_file(stage / names["mask"])}
+        write_json(stage / names["sidecar"], _sidecar(stripped, parameters, names) | mask_hash)
     return {what: folder / name for what, name in names.items()}
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from dal_fast.batch.derivative import dataset_name, write_derivative, write_tsv
 from dal_fast.batch.job import Outcome
-from dal_fast.batch.outputs import read_sidecar, strip_names
+from dal_fast.batch.outputs import strip_names
 from dal_fast.batch.records import flag_codes
 from dal_fast.batch.tables import count_failures, read_results, write_failures
 from dal_fast.imaging.atomic import write_text
 from dal_fast.imaging.bids import LeftOut, parse_name
+from dal_fast.imaging.mask_origin import read_sidecar
 from dal_fast.report.brains import BrainEntry, brains_page
 from dal_fast.screening.scan import ORIGINS
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dal_fast._version import generated_by
-from dal_fast.batch.outputs import read_sidecar, sidecar
+from dal_fast.batch.outputs import sidecar
 from dal_fast.dicom import quiet
 from dal_fast.dicom.names import Names
 from dal_fast.dicom.select import Verdict
 from dal_fast.imaging.atomic import staged_files, write_bytes, write_json, write_text
+from dal_fast.imaging.mask_origin import read_sidecar
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

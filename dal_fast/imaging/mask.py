@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.mask_files import mask_files
+from dal_fast.imaging.mask_origin import MaskQuality, mask_origin
 from dal_fast.imaging.morphology import Bool, empty_slices, largest_component_filled
 from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.imaging.orientation import Note, voxel_ml
@@ -45,25 +46,6 @@ GRID_TOLERANCE = 0.1
 _LISTED_MASKS = 5  # in a refusal
 
 
-@dataclass(frozen=True)
-class MaskQuality:
-    """How far a mask that was extracted from a head can be trusted.
-
-    Attributes:
-        confidence: 0 to 1, what the three below come to.
-        agreement: Dice of the brains that are found in the head and in its mirror image.
-        sharpness: how steeply the predicted distance crosses the brain's border, 1 for a true
-            distance, less where the network cannot tell where the border is; a tenth of the border
-            is less sharp than this.
-        sphericity: see :func:`sphericity`.
-    """
-
-    confidence: float
-    agreement: float
-    sharpness: float
-    sphericity: float
-
-
 @dataclass(frozen=True, eq=False)
 class BrainMask:
     """Where the brain is.
@@ -74,7 +56,7 @@ class BrainMask:
             extracted it: ``"dal_fast"`` or ``"hd-bet"``.
         path: of the mask's file, ``None`` without one.
         sha256: of that file's bytes, ``None`` without one.
-        quality: of a mask that ``"dal_fast"`` extracted.
+        quality: of a mask that ``"dal_fast"`` extracted, now or when it wrote the file.
         notes: what is doubtful about a mask that was extracted.
     """
 
@@ -133,7 +115,8 @@ def find_mask(volume: Volume, path: str | Path | None = None) -> BrainMask | NoM
     """The brain mask of a scan, where it is known without looking for the brain.
 
     In this order: the file at ``path``; a BIDS ``desc-brain_mask`` of the scan that lies on its
-    grid; the scan's non-zero voxels, when it is skull-stripped.
+    grid; the scan's non-zero voxels, when it is skull-stripped. A file that ``dal-fast strip``
+    wrote, and that nobody has changed since, keeps what was said of it.
 
     Raises:
         InputError: ``mask-grid`` when the file is on another grid, ``mask-empty``,
@@ -148,7 +131,7 @@ def find_mask(volume: Volume, path: str | Path | None = None) -> BrainMask | NoM
                 f"the mask {path} is not on the grid of {volume.path}: {difference}. Resample it "
                 "to the scan, with nearest-neighbour interpolation",
             )
-        return BrainMask(_brain_of(mask), "file", Path(path), mask.sha256)
+        return _from_file(mask, "file")
     not_taken: list[tuple[Path, str]] = []
     for found in mask_files(volume.path, "desc", "brain"):
         why_not = found.why_not
@@ -156,9 +139,17 @@ def find_mask(volume: Volume, path: str | Path | None = None) -> BrainMask | NoM
             mask = _read_mask(found.path)
             why_not = grid_difference(mask, volume)
             if why_not is None:
-                return BrainMask(_brain_of(mask), "bids", found.path, mask.sha256)
+                return _from_file(mask, "bids")
         not_taken.append((found.path, why_not))
     return nonzero_mask(volume, _listed(not_taken))
+
+
+def _from_file(mask: Volume, source: Literal["file", "bids"]) -> BrainMask:
+    """A mask that was read, with what dal_fast said of it when it wrote it."""
+    brain, origin = _brain_of(mask), mask_origin(mask.path)
+    if origin is None:
+        return BrainMask(brain, source, mask.path, mask.sha256)
+    return BrainMask(brain, source, mask.path, mask.sha256, origin.quality, origin.notes)
 
 
 def nonzero_mask(volume: Volume, not_taken: str = "") -> BrainMask | NoMask:

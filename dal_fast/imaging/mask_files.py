@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dal_fast.imaging.bids import INDICES, OUR_DESCRIPTIONS, ScanName, parse_name
+from dal_fast.imaging.mask_origin import is_output
 
 _OWN_SPACES = ("orig", "individual")  # values of space- that mean a scan's own grid
 _BESIDE_DERIVATIVES = "rawdata"  # the folder that BIDS recommends for a dataset beside them
@@ -45,7 +46,7 @@ class MaskFile:
 
     Attributes:
         path: of its file.
-        why_not: why its name does not make it the scan's, in words; ``None`` if it does.
+        why_not: why it is not the scan's, in words; ``None`` if it is.
     """
 
     path: Path
@@ -61,7 +62,8 @@ def mask_files(scan: str | Path, entity: str, value: str) -> list[MaskFile]:
     By BIDS' inheritance principle a mask is the scan's when every entity of its name (``ses``,
     ``acq``, ``rec``, ``run``, …) is the scan's, and it may have fewer of them; ``mod`` is the
     scan's suffix, ``space`` may also name the scan's own, and a scan of a session needs a mask of
-    that session. Indices such as ``run`` are compared as numbers.
+    that session. Indices such as ``run`` are compared as numbers. A brain mask that a screening
+    wrote is its output, not a mask of the scan, until somebody changes it.
 
     Returns:
         Those that are the scan's first, the most specific ahead; then the others.
@@ -73,6 +75,8 @@ def mask_files(scan: str | Path, entity: str, value: str) -> list[MaskFile]:
         for path in _masks_of(folder, name):
             theirs = parse_name(path)
             why_not = _why_not(theirs, name, entity, value)
+            if why_not is None and is_output(path):
+                why_not = "a screening found it; give it with --mask to have it used"
             found.append((1 if why_not else -len(theirs.entities), MaskFile(path, why_not)))
     return [mask for _, mask in sorted(found, key=lambda item: item[0])]
 

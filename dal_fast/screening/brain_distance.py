@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dal_fast.imaging.mask import MaskQuality, sphericity
+from dal_fast.imaging.mask import sphericity
+from dal_fast.imaging.mask_origin import MaskQuality
 from dal_fast.ops import components3d
 
 AGREEMENT, SHARPNESS, SPHERICITY = (0.8, 0.98), (0.0, 0.65), (0.4, 0.75)

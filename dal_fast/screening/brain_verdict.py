@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.brain_shape import ROUNDEST
-from dal_fast.imaging.mask import MaskQuality
+from dal_fast.imaging.mask_origin import ODD_SHAPE, UNCERTAIN, MaskQuality
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.orientation import Note
 
@@ -25,8 +25,6 @@ ROUND = 0.93
 """Sphericity above which a mask of an unusual shape is refused, as every one is above ``ROUNDEST``;
 not where a face of the field of view cuts it. A ball of water had 0.98; nine real heads had 0.89 to
 0.91, one at seven tenths of its size 0.92, a synthetic child 0.925."""
-ODD_SHAPE = "brain-mask-shape"
-"""The flag on a mask of a shape that brains do not have."""
 SMALLEST_ML, LARGEST_ML = 150.0, 2600.0
 """Volumes beyond which a mask is refused; those of a flag are in :mod:`dal_fast.screening.qc`."""
 
@@ -87,7 +85,7 @@ def doubts(quality: MaskQuality, unusual: Sequence[str]) -> tuple[Note, ...]:
     if quality.confidence < DOUBTFUL or expected_dice(quality) < LEAST_EXPECTED:
         notes.append(
             Note(
-                "brain-mask-uncertain",
+                UNCERTAIN,
                 f"the extracted brain mask is not sure (confidence {quality.confidence:.2f}, Dice "
                 f"with the mirrored run {quality.agreement:.3f}); look at its outline",
             )

@@ -20,7 +20,8 @@ from dal_fast import arrays
 from dal_fast.context import _C
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.brain_shape import shape_clauses
-from dal_fast.imaging.mask import BrainMask, MaskQuality
+from dal_fast.imaging.mask import BrainMask
+from dal_fast.imaging.mask_origin import MaskQuality
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.noisy_background import quiet_background
 from dal_fast.imaging.normalise import CEILING

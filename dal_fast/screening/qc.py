@@ -14,10 +14,10 @@ from dal_fast.imaging.bids import parse_name
 from dal_fast.imaging.brain_shape import odd_mask
 from dal_fast.imaging.defects import find_defects
 from dal_fast.imaging.mask import BrainMask
+from dal_fast.imaging.mask_origin import ODD_SHAPE
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.orientation import voxel_ml
 from dal_fast.metrics import MAD_TO_SIGMA
-from dal_fast.screening.brain_verdict import ODD_SHAPE
 from dal_fast.screening.contrast import KnownContrast
 from dal_fast.screening.result import Flag
 

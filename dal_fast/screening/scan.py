@@ -25,7 +25,7 @@ EXTRACTED: tuple[Brain, ...] = ("strip", "hd-bet")
 """Those that look at no mask."""
 ORIGINS = {
     "file": "as given",
-    "bids": "found beside the scan",
+    "bids": "found by its name, desc-brain_mask",
     "nonzero": "non-zero voxels",
     "dal_fast": "extracted by dal_fast",
     "hd-bet": "extracted by HD-BET",

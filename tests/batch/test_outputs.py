@@ -20,6 +20,7 @@ from phantom import phantom, save
 from dal_fast import DalFastError
 from dal_fast.batch import outputs
 from dal_fast.imaging import atomic
+from dal_fast.imaging.mask_origin import read_sidecar
 from dal_fast.imaging.nifti import read_volume
 from dal_fast.report.png import encode
 from dal_fast.screening.result import Flag, Image, Region, Result
@@ -84,8 +85,8 @@ def test_everything_is_there_and_on_the_scans_grid(tmp_path):
     assert facts["Parameters"]["score"] == "hybrid"
     assert facts["QualityFlags"] == [{"code": "anisotropic", "message": "long voxels"}]
     assert set(facts["Outputs"].values()) == {p.name for p in out.iterdir() if p.suffix != ".json"}
-    assert outputs.read_sidecar(out / outputs.output_names(volume.path)["sidecar"]) == facts
-    assert outputs.read_sidecar(tmp_path / "none.json") is None
+    assert read_sidecar(out / outputs.output_names(volume.path)["sidecar"]) == facts
+    assert read_sidecar(tmp_path / "none.json") is None
 
 
 @pytest.mark.parametrize("which", range(7))

@@ -19,8 +19,10 @@ from dal_fast.batch.strip import StripStages
 from dal_fast.cli import app
 from dal_fast.imaging.bids import brain_mask_name
 from dal_fast.imaging.mask_files import find_brain_masks
+from dal_fast.imaging.mask_origin import MASK_HASH
 from dal_fast.screening import chain
 from dal_fast.screening.brain_extraction import BrainExtractor
+from dal_fast.screening.scan import load_scan
 
 run = CliRunner().invoke
 
@@ -168,3 +170,50 @@ def test_refusals_of_the_command(tmp_path):
         assert refused.exit_code == 2
         assert refused.stderr.startswith(f"error [{code}]: ")
         assert not (tmp_path / "out").exists()
+
+
+def doubtful_mask(monkeypatch, tmp_path):
+    """A dataset of one head, and the mask that was stripped into it, which raises a flag."""
+    monkeypatch.setattr(
+        BrainExtractor,
+        "load",
+        lambda self: setattr(self, "_network", KnownBrain(mirrored=3.0)),
+    )
+    scan, out = tmp_path / "ds/sub-01/anat/sub-01_T2w.nii.gz", tmp_path / "ds/derivatives/strip"
+    save_head(scan)
+    folder = out / "sub-01" / "anat"
+    done = run(app, ["strip", str(scan), str(folder)])
+    assert done.exit_code == 0, done.output
+    mask = folder / strip_names(scan)["mask"]
+    facts = json.loads(mask.with_name(strip_names(scan)["sidecar"]).read_text())
+    assert [flag["code"] for flag in facts["QualityFlags"]] == ["brain-mask-uncertain"]
+    return scan, mask, facts
+
+
+def test_a_later_screening_knows_what_was_doubtful_about_a_mask(known, monkeypatch, tmp_path):
+    scan, mask, facts = doubtful_mask(monkeypatch, tmp_path)
+    for found in (load_scan(scan), load_scan(scan, mask)):
+        assert {**found.brain, "Source": "dal_fast"} == facts["Brain"]
+        assert [note.code for note in found.mask.notes] == ["brain-mask-uncertain"]
+        assert found.mask.path == mask
+
+
+@pytest.mark.parametrize("change", ["voxels", "sidecar lost", "sidecar damaged", "older sidecar"])
+def test_a_mask_that_was_changed_is_no_longer_doubted(known, monkeypatch, tmp_path, change):
+    scan, mask, facts = doubtful_mask(monkeypatch, tmp_path)
+    sidecar = mask.with_name(strip_names(scan)["sidecar"])
+    if change == "voxels":
+        image = nib.load(mask)
+        data = np.asanyarray(image.dataobj).copy()
+        data[tuple(np.argwhere(data)[0])] = 0
+        nib.save(nib.Nifti1Image(data, image.affine, image.header), mask)
+    elif change == "sidecar lost":
+        sidecar.unlink()
+    elif change == "sidecar damaged":
+        sidecar.write_text(json.dumps({**facts, "Brain": {"Confidence": "high"}}))
+    else:
+        sidecar.write_text(json.dumps({k: v for k, v in facts.items() if k != MASK_HASH}))
+    found = load_scan(scan)
+    assert found.mask.path == mask
+    assert "Confidence" not in found.brain
+    assert found.mask.notes == ()

@@ -19,7 +19,8 @@ from benchmarks.brain_extraction import (
 )
 from dal_fast import InputError
 from dal_fast.imaging.head_grid import place_head
-from dal_fast.imaging.mask import BrainMask, MaskQuality
+from dal_fast.imaging.mask import BrainMask
+from dal_fast.imaging.mask_origin import MaskQuality
 from dal_fast.imaging.orientation import Note
 from dal_fast.synthesis.head_maps import head_maps, load_heads
 from dal_fast.synthesis.heads import synthesise_head

@@ -12,7 +12,7 @@ from tiny import tiny_weights
 
 from dal_fast import BrainExtractor, DalFastError, Screener
 from dal_fast.imaging.head_grid import place_head
-from dal_fast.imaging.mask import MaskQuality
+from dal_fast.imaging.mask_origin import MaskQuality
 from dal_fast.imaging.nifti import Volume, read_volume
 from dal_fast.models import BrainNetConfig
 from dal_fast.screening.brain_distance import clean_distance, mask_quality
