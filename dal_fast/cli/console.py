@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from dal_fast.errors import Code, DalFastError, InputError
-from dal_fast.imaging.text import one_line
+from dal_fast.imaging.text import counted, one_line
 
 if TYPE_CHECKING:
     from dal_fast.screening.result import Flag, Result
@@ -149,11 +149,15 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 def say_score(name: str, result: Result) -> None:
     """What a screening found, and the brain that it extracted, a line each."""
-    count = len(result.regions)
+    from dal_fast.screening.contrast import GUESSED
+
+    regions, used = counted(len(result.regions), "region"), result.parameters
     typer.echo(
         f"{name}: score {result.score:.3f}, {result.volume_ml:.1f} mL above the threshold in "
-        f"{count} region{'' if count == 1 else 's'} (sign of lesions: {result.parameters['sign']})"
+        f"{regions} (sign of lesions: {used['sign']})"
     )
+    if used.get("contrast_from") == GUESSED:
+        typer.echo(f"  contrast guessed: {used['contrast']}; say it with --contrast")
     if (confidence := result.brain.get("Confidence")) is not None:
         typer.echo(
             f"  brain extracted: {result.brain['VolumeML']:.0f} mL, confidence {confidence:.2f}"

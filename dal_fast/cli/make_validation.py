@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dal_fast.cli.console import app, progress, refusals
-from dal_fast.imaging.text import one_line
+from dal_fast.imaging.text import counted, one_line
 
 
 @app.command("make-validation")
@@ -66,5 +66,6 @@ def make_validation(
                 made.append(case)
                 advance(None)
         validation_set.write_set(out, [*made, *real], seed)
-        typer.echo(f"{len(made)} scans of {len(brains)} brains, {len(real)} of patients: {out}")
+        scans, of = counted(len(made), "scan"), counted(len(brains), "brain")
+        typer.echo(f"{scans} of {of}, {len(real)} of patients: {out}")
     raise typer.Exit(1 if failures else 0)

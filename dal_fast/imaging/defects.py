@@ -21,6 +21,7 @@ from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.noisy_background import has_noisy_background
 from dal_fast.imaging.normalise import STANDARDISED_SHARE
 from dal_fast.imaging.orientation import Note
+from dal_fast.imaging.text import counted
 
 MAX_MISSING = 0.05
 """Share of the brain mask without signal (0.0002)."""
@@ -37,12 +38,23 @@ MAX_CLIPPED = 0.01
 MIN_LEVELS = 32
 """Different values in the brain (91)."""
 
+AIR_HU, SOFT_TISSUE_HU = (-1100.0, -900.0), (0.0, 100.0)
+"""Values that a CT has in air and in soft tissue."""
+LEAST_AIR, LEAST_SOFT_TISSUE = 0.1, 0.25
+"""Shares of a CT's voxels: of air among all, of soft tissue among those above -200."""
+
 _ENOUGH = 50_000  # voxels for a percentile
 _SIDES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
 
 _INVERTED = Note(
     "inverted-intensities",
     "most of what lies outside the brain is brighter than the brain; are the intensities inverted?",
+)
+
+_CT = Note(
+    "looks-like-ct",
+    "the values are those of a CT (Hounsfield units: air near -1000, soft tissue from 0 to 100); "
+    "dal_fast is made for MRI, and what it says of a CT means nothing",
 )
 
 Values = NDArray[np.float32]
@@ -67,7 +79,7 @@ def find_defects(volume: Volume, brain: Bool) -> list[Note]:
         _cut(volume, box, signal),
         _empty_slices(volume.data),
         _repeated_slices(data, signal),
-        *_levels(volume.data, brain, values, clipped is not None),
+        *_levels(volume, brain, values, clipped is not None),
         clipped,
         _few_levels(values),
     )
@@ -75,6 +87,18 @@ def find_defects(volume: Volume, brain: Bool) -> list[Note]:
     if _INVERTED in notes and has_noisy_background(volume):  # it says nothing about the head
         notes.remove(_INVERTED)
     return notes
+
+
+def looks_like_ct(volume: Volume) -> bool:
+    """Whether a volume's values are Hounsfield units, by what air and soft tissue have in them."""
+    step = max(1, round((volume.data.size / _ENOUGH) ** 0.5))
+    thin = volume.data[:, ::step, ::step]
+    if thin.min() > AIR_HU[1]:  # any scan but a CT
+        return False
+    air = (thin > AIR_HU[0]) & (thin < AIR_HU[1])
+    soft = (thin > SOFT_TISSUE_HU[0]) & (thin < SOFT_TISSUE_HU[1])
+    denser = max(1, np.count_nonzero(thin > -200))
+    return bool(air.mean() >= LEAST_AIR and np.count_nonzero(soft) / denser >= LEAST_SOFT_TISSUE)
 
 
 def _thinned(data: Values, signal: Bool) -> Values:
@@ -118,8 +142,8 @@ def _empty_slices(data: Values) -> Note | None:
     count = empty_slices(data)
     if count == 0:
         return None
-    slices = "slice" if count == 1 else "slices"
-    return Note("empty-slices", f"{count} {slices} between others hold nothing but 0")
+    holds = "holds" if count == 1 else "hold"
+    return Note("empty-slices", f"{counted(count, 'slice')} between others {holds} nothing but 0")
 
 
 def _repeated_slices(data: Values, signal: Bool) -> Note | None:
@@ -139,8 +163,11 @@ def _repeated_slices(data: Values, signal: Bool) -> Note | None:
     )
 
 
-def _levels(data: Values, brain: Bool, values: Values, clipped: bool) -> list[Note | None]:
+def _levels(volume: Volume, brain: Bool, values: Values, clipped: bool) -> list[Note | None]:
     """Where the brain's and the background's intensities lie."""
+    if looks_like_ct(volume):
+        return [_CT]
+    data = volume.data
     negative = float(np.mean(values < 0))
     median = float(np.median(values))
     step = max(1, round((data.size / _ENOUGH) ** 0.5))

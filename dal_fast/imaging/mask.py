@@ -242,7 +242,8 @@ def skull_reason(nonzero: Bool, voxel_mm: tuple[float, float, float]) -> str | N
         return f"its non-zero voxels take {volume_mm3 / 1e6:.1f} L, more than a brain"
     shape = sphericity(nonzero, voxel_mm)
     if shape < ROUGHEST_BRAIN and (empty := empty_slices(nonzero)):
-        return f"{empty} of its slices hold nothing but 0 and lie between others"
+        predicate = "holds nothing but 0 and lies" if empty == 1 else "hold nothing but 0 and lie"
+        return f"{empty} of its slices {predicate} between others"
     if shape < ROUGHEST_BRAIN:
         return f"its non-zero voxels are too rough for a brain (sphericity {shape:.2f})"
     return None

@@ -68,6 +68,7 @@ from dal_fast.imaging.header import LONGEST_HEADER, CheckedHeader, other_format,
 from dal_fast.imaging.orientation import Note
 from dal_fast.imaging.other_formats import way_out
 from dal_fast.imaging.paths import missing, no_file, path_of
+from dal_fast.imaging.text import counted
 
 _CHUNK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -294,7 +295,7 @@ def _check_voxels(
         if nonfinite == "refuse":
             raise InputError(
                 Code.NONFINITE,
-                f"{path} has {bad} voxels that are NaN or infinite; to read them as 0, pass "
+                f"{path} has {counted(bad, 'NaN or infinite voxel')}; to read 0 there, pass "
                 "--nonfinite replace (in Python nonfinite='replace')",
             )
         data[~finite] = 0

@@ -18,6 +18,11 @@ def first_few(values: Sequence[str], most: int = 8) -> str:
     return ", ".join(values[:most]) + (", …" if len(values) > most else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: ``1 scan``, ``2 scans``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(text: str) -> str:
     """Printable text with an escape (``\\n``, ``\\t``, ``\\x1b``) for each control character."""
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], printable(text))

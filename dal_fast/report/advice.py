@@ -25,6 +25,7 @@ _BY_FLAG = (
         "Compare the brain mask with the brain first: a map is no better than its mask. If it is "
         "wrong, correct it in an editor, and screen again with --mask.",
     ),
+    (frozenset(("looks-like-ct",)), "Screen an MR image of this head: no CT was ever learned."),
     (
         frozenset(("orientation-unknown",)),
         "Find out from the original images which side is left, before you use a side.",

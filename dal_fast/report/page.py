@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dal_fast.imaging.orientation import position_in_words
+from dal_fast.imaging.text import counted
 from dal_fast.report import colour
 from dal_fast.report.advice import advice_card, mask_in_doubt
 from dal_fast.report.basis import basis_card
@@ -90,7 +91,6 @@ def peak_of(result: Result) -> NDArray[np.float64]:
 
 
 def _header(result: Result) -> str:
-    count = len(result.regions)
     brain_ml = result.brain["VolumeML"]
     facts = [
         fact(
@@ -99,7 +99,8 @@ def _header(result: Result) -> str:
             "score" if result.score >= result.threshold else "",
         ),
         fact(
-            f"{result.volume_ml:.1f} mL", f"above the threshold, {count} region{'s' * (count != 1)}"
+            f"{result.volume_ml:.1f} mL",
+            f"above the threshold, {counted(len(result.regions), 'region')}",
         ),
         fact(f"{brain_ml:,.0f} mL", f"brain mask, {ORIGINS[result.brain['Source']]}"),
     ]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.brain_shape import ROUNDEST
+from dal_fast.imaging.defects import looks_like_ct
 from dal_fast.imaging.mask_origin import ODD_SHAPE, UNCERTAIN, MaskQuality
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.orientation import Note
@@ -58,6 +59,8 @@ def hopeless(
 
 def not_found(volume: Volume, reason: str) -> InputError:
     """The refusal of a scan in which there is no brain, for a reason."""
+    if looks_like_ct(volume):
+        reason += "; the values are those of a CT, and dal_fast is made for MRI"
     return InputError(
         Code.BRAIN_NOT_FOUND,
         f"no brain was found in {volume.shown}: {reason}. If it shows a head, check the header's "

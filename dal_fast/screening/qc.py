@@ -17,6 +17,7 @@ from dal_fast.imaging.mask import BrainMask
 from dal_fast.imaging.mask_origin import ODD_SHAPE
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.orientation import voxel_ml
+from dal_fast.imaging.text import counted
 from dal_fast.metrics import MAD_TO_SIGMA
 from dal_fast.screening.contrast import KnownContrast
 from dal_fast.screening.result import Flag
@@ -74,7 +75,8 @@ def quality_flags(
 def _replaced(count: int) -> Flag | None:
     if count == 0:
         return None
-    return Flag("nonfinite-replaced", f"{count} NaN or infinite voxels were replaced by 0")
+    voxels = counted(count, "NaN or infinite voxel")
+    return Flag("nonfinite-replaced", f"{voxels} replaced by 0")
 
 
 def _contrast_agent(volume: Volume) -> Flag | None:

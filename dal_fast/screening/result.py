@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dal_fast.imaging.orientation import SIDE_UNKNOWN, position_in_words
+from dal_fast.imaging.text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ class Result:
         flags = f", flags: {', '.join(flag.code for flag in self.flags)}" if self.flags else ""
         return (
             f"<Result of {self.name}: score {self.score:.3f}, {self.volume_ml:.1f} mL above "
-            f"{self.threshold:.3g} in {len(self.regions)} regions{flags}>"
+            f"{self.threshold:.3g} in {counted(len(self.regions), 'region')}{flags}>"
         )
 
     @property

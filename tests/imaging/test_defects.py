@@ -4,12 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from heads import head
+from odd_heads import ct_like
 from phantom import T1_LIKE, T2_LIKE, phantom
 
 from dal_fast import DalFastError
-from dal_fast.imaging.defects import find_defects
+from dal_fast.imaging.defects import find_defects, looks_like_ct
 from dal_fast.imaging.mask import brain_mask
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.screening.brain_verdict import not_found
 
 
 def scan(data, affine):
@@ -121,6 +124,41 @@ def test_a_defect_is_named_and_no_other(kind, axes):
     if kind.startswith("every slice twice"):
         raised = [code for code in raised if code not in ("cut-brain", "missing-signal")]
     assert raised == expected
+
+
+@pytest.mark.parametrize("air", [-1000, -1024])
+def test_a_ct_is_told_by_its_values(air):
+    """Stripped and whole; neither another unit with such a background nor a phase image is one."""
+    data, affine, brain = good()
+    units = 20 + 0.08 * data
+    bone = ~brain & (np.indices(data.shape).sum(0) % 9 == 0)
+    noise = 5 * np.random.default_rng(0).standard_normal(data.shape)
+    for outside in (air, np.where(bone, 900, air + noise)):
+        ct = np.where(brain, units + noise, outside)
+        assert looks_like_ct(scan(ct, affine))
+        assert codes(ct, affine, brain) == ["looks-like-ct"]
+    for other in (
+        np.where(brain, data + 100, air),
+        np.random.default_rng(0).uniform(-4096, 4096, data.shape),
+        data,
+    ):
+        assert not looks_like_ct(scan(other, affine))
+
+
+def test_a_head_of_ct_values_is_told_from_its_mr_image():
+    data, affine, brain = head()
+    ct, _ = ct_like(data, affine)
+    assert "looks-like-ct" in codes(ct, affine, brain)
+    assert "looks-like-ct" not in codes(data, affine, brain)
+    assert "the values are those of a CT" in not_found(scan(ct, affine), "it is flat").message
+    assert "CT" not in not_found(scan(data, affine), "it is flat").message
+
+
+def test_one_empty_slice_is_one_slice():
+    data, affine, brain = good()
+    gone = np.indices(data.shape)[1] == 40
+    notes = find_defects(scan(np.where(gone, 0, data), affine), brain)
+    assert [note.message for note in notes] == ["1 slice between others holds nothing but 0"]
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,13 @@ def test_nonfinite_voxels_are_counted_and_replaced(tmp_path):
     np.testing.assert_array_equal(volume.data, data)
 
 
+def test_one_nonfinite_voxel_is_one_voxel(tmp_path):
+    data = ball().astype(np.float32)
+    data[9, 10, 7] = np.nan
+    with pytest.raises(DalFastError, match="has 1 NaN or infinite voxel; to read 0 there"):
+        read_volume(write(tmp_path, nifti_bytes(data)))
+
+
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_bad_input_has_its_code(tmp_path, name):
     build, code = BAD_FILES[name]

@@ -110,6 +110,8 @@ def test_counts():
     inputs = case()
     volume = replace(inputs["volume"], nonfinite=3)
     assert codes(**{**inputs, "volume": volume}) == ["nonfinite-replaced"]
+    one = quality_flags(**{**inputs, "volume": replace(volume, nonfinite=1)})
+    assert one[0].message == "1 NaN or infinite voxel replaced by 0"
     half = inputs["brain"] & (np.arange(inputs["brain"].shape[0]) % 2 == 0)[:, None, None]
     assert codes(**{**inputs, "above": half}) == ["widespread"]
 
