@@ -149,6 +149,7 @@ def test_unwritable_output(tmp_path, scan, weights):
     result = run(app, ["screen", str(scan), str(tmp_path / "file" / "o"), "--weights", weights])
     assert result.exit_code == 2
     assert result.stderr.startswith("error [output-unwritable]: ")
+    assert result.stderr.endswith("; choose another folder\n")
 
 
 def test_full_disk(tmp_path, scan, weights):

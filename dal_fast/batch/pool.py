@@ -22,6 +22,7 @@ from typing import Any
 
 from dal_fast.batch.job import Job, Outcome, Task, failed
 from dal_fast.batch.ledger import InFlight, Ledger
+from dal_fast.batch.limits import check_limits
 from dal_fast.batch.worker_process import Inbox, State, WorkerProcess
 from dal_fast.context import available_cores
 from dal_fast.errors import Code, InputError, error_of
@@ -73,10 +74,7 @@ class WorkerPool:
         patience: float = 600.0,
         command: Sequence[str] = WORKER,
     ) -> None:
-        if workers < 1:
-            raise InputError(Code.VALUE, f"there must be at least one worker, not {workers}")
-        if not patience > 0:
-            raise InputError(Code.VALUE, f"the patience must be positive, not {patience} s")
+        check_limits(workers, patience)
         if threads is None:
             threads = max(1, available_cores() // workers)
         self.peak_bytes = 0

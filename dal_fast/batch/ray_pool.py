@@ -19,9 +19,11 @@ from typing import Any
 
 from dal_fast.batch.job import Job, Outcome
 from dal_fast.batch.ledger import IN_FLIGHT
+from dal_fast.batch.limits import check_limits
 from dal_fast.batch.pool import WorkerPool
 from dal_fast.batch.ray_cluster import ray_cluster
-from dal_fast.errors import Code, DalFastError, InputError, RuntimeUnavailable, error_of
+from dal_fast.errors import Code, DalFastError, RuntimeUnavailable, error_of
+from dal_fast.imaging.text import counted
 from dal_fast.weights import PACKAGED
 
 _BATCH = 4 * IN_FLIGHT  # most jobs that a machine takes at once
@@ -60,8 +62,7 @@ class RayPool:
             raise RuntimeUnavailable(
                 Code.RAY_UNAVAILABLE, "Ray Data is not installed: pip install 'dal_fast[ray]'"
             )
-        if workers < 1:
-            raise InputError(Code.VALUE, f"there must be at least one worker, not {workers}")
+        check_limits(workers, patience)
         self.peak_bytes = 0
         self.machines: set[str] = set()
         self._workers = workers
@@ -83,7 +84,7 @@ class RayPool:
 
     def effort(self) -> str:
         """What the run took, in words."""
-        machines = f"{len(self.machines)} machine{'s' * (len(self.machines) != 1)}"
+        machines = counted(len(self.machines), "machine")
         return f"{machines}, peak memory {self.peak_bytes / 2**30:.2f} GiB a worker"
 
     def screen(self, jobs: Sequence[Job]) -> Iterator[Outcome]:

@@ -12,7 +12,7 @@ from dal_fast.batch.derivative import dataset_name, write_derivative, write_tsv
 from dal_fast.batch.job import Outcome
 from dal_fast.batch.outputs import strip_names
 from dal_fast.batch.records import flag_codes
-from dal_fast.batch.tables import count_failures, read_results, write_failures
+from dal_fast.batch.tables import Tally, read_results, tally_of, write_failures
 from dal_fast.imaging.atomic import write_text
 from dal_fast.imaging.bids import LeftOut, parse_name
 from dal_fast.imaging.mask_origin import read_sidecar
@@ -24,7 +24,7 @@ _COLUMNS = ("scan", "volume_ml", "confidence", "mask_from", "flags")
 
 def write_strip_tables(
     source: Path, out: Path, outcomes: Sequence[Outcome], left_out: Sequence[LeftOut] = ()
-) -> int:
+) -> Tally:
     """Write ``brains.tsv``, ``brains_failures.tsv``, ``brains.html``, and what BIDS asks for.
 
     Args:
@@ -32,9 +32,6 @@ def write_strip_tables(
         out: of the masks.
         outcomes: of the scans.
         left_out: what the folder holds besides.
-
-    Returns:
-        How many scans have no mask, those among ``left_out`` that cannot be read included.
 
     Raises:
         OutputError: ``output-unwritable``, ``disk-full``.
@@ -48,7 +45,7 @@ def write_strip_tables(
     write_tsv(out / "brains.tsv", _COLUMNS, [_row(entry) for entry in entries])
     write_failures(out / "brains_failures.tsv", failures)
     write_text(out / "brains.html", brains_page(dataset_name(source), entries, failures))
-    return count_failures(failures)
+    return tally_of(failures, (entry.flags for entry in entries))
 
 
 def _read_entry(outcome: Outcome, out: Path) -> BrainEntry | None:

@@ -6,7 +6,7 @@ import csv
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from dal_fast.batch.derivative import dataset_name, index_entry, write_derivative, write_tsv
 from dal_fast.batch.job import Outcome
@@ -16,6 +16,7 @@ from dal_fast.errors import Code
 from dal_fast.imaging.atomic import refusal, write_text
 from dal_fast.imaging.bids import LeftOut
 from dal_fast.imaging.lock import locked
+from dal_fast.imaging.mask_origin import ODD_SHAPE, UNCERTAIN
 from dal_fast.imaging.text import one_line
 from dal_fast.report.index import Failure, index_page
 
@@ -23,9 +24,35 @@ T = TypeVar("T")
 _ATTEMPTS, _PAUSE = 20, 0.1  # seconds, while another run replaces a result
 
 
+class Tally(NamedTuple):
+    """Of the scans of a run.
+
+    Attributes:
+        failed: those that have no result, files that cannot be read included.
+        flagged: those with quality flags.
+        doubtful: those whose brain mask is in doubt.
+    """
+
+    failed: int
+    flagged: int
+    doubtful: int
+
+
+def tally_of(failures: Sequence[Failure], flags: Iterable[Sequence[str]]) -> Tally:
+    """Count scans.
+
+    Args:
+        failures: scans without a result, and files that were left out.
+        flags: codes of the quality flags of each scan with a result.
+    """
+    raised = [codes for codes in flags if codes]
+    doubtful = sum(UNCERTAIN in codes or ODD_SHAPE in codes for codes in raised)
+    return Tally(count_failures(failures), len(raised), doubtful)
+
+
 def write_tables(
     source: Path, out: Path, outcomes: Sequence[Outcome], left_out: Sequence[LeftOut] = ()
-) -> int:
+) -> Tally:
     """Write ``scores.tsv``, ``failures.tsv``, ``index.html`` and what makes a BIDS derivative.
 
     Args:
@@ -33,9 +60,6 @@ def write_tables(
         out: of the results.
         outcomes: of its scans.
         left_out: what the folder holds besides.
-
-    Returns:
-        How many scans have no result, those among ``left_out`` that cannot be read included.
 
     Raises:
         OutputError: ``output-unwritable``, ``disk-full``.
@@ -50,7 +74,7 @@ def write_tables(
     )
     write_derivative(out, source, {record.suffix for record in records})
     write_overview(out, dataset_name(source), records, failures)
-    return count_failures(failures)
+    return tally_of(failures, (record.flags for record in records))
 
 
 def write_overview(

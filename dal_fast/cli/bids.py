@@ -33,13 +33,18 @@ from dal_fast.cli.pool import (
     Patience,
     PoolOptions,
     Workers,
+    check_out,
     outside_some,
+    say_doubts,
     screen_jobs,
+    told_if_full,
 )
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.text import one_line
+from dal_fast.imaging.text import counted, one_line
 
 if TYPE_CHECKING:
+    from dal_fast.batch.job import Outcome
+    from dal_fast.batch.tables import Tally
     from dal_fast.imaging.bids import FoundScans
 
 _LISTS = ("--participant-label", "--session-label", "--suffix")
@@ -153,6 +158,7 @@ def bids(
         "nonfinite": nonfinite.value,
     }
     with refusals():
+        check_out(out)
         if part_id >= num_parts:
             raise InputError(
                 Code.VALUE, f"--part-id counts from 0 to {num_parts - 1}, not {part_id}"
@@ -231,16 +237,7 @@ def _participant(
 
     ``some`` says that labels chose the scans: rows of others in the table of failures stay.
     """
-    from dal_fast.batch.derivative import write_derivative, write_subject
     from dal_fast.batch.job import jobs_of
-    from dal_fast.batch.records import records_of
-    from dal_fast.batch.tables import (
-        count_failures,
-        list_failures,
-        update_failures,
-        write_failures,
-    )
-    from dal_fast.imaging.bids import parse_name
 
     if not chosen.scans:
         typer.echo("this part holds no scan")
@@ -248,6 +245,34 @@ def _participant(
     source = dataset.absolute()
     jobs = jobs_of(source, out, chosen.scans)
     outcomes = screen_jobs(source, out, jobs, settings, options, chosen.left_out)
+    with told_if_full(outcomes):
+        tally = _write_pages(dataset, out, chosen, scans, outcomes, table, some)
+        say_doubts(tally, str(out / "sub-*.html"))
+        typer.echo(
+            f"one page for each participant: {out / 'sub-*.html'}; tables and an overview of all: "
+            "run the same command with group in place of participant"
+        )
+        return tally.failed
+    return len(outcomes)
+
+
+def _write_pages(
+    dataset: Path,
+    out: Path,
+    chosen: FoundScans,
+    scans: Sequence[Path],
+    outcomes: Sequence[Outcome],
+    table: Path,
+    some: bool,
+) -> Tally:
+    """Write what makes a derivative, the table of failures, and the pages of the subjects."""
+    from dal_fast.batch.derivative import write_derivative, write_subject
+    from dal_fast.batch.outputs import output_names
+    from dal_fast.batch.records import records_of
+    from dal_fast.batch.tables import list_failures, tally_of, update_failures, write_failures
+    from dal_fast.imaging.bids import parse_name
+
+    source = dataset.absolute()
     names = [parse_name(scan) for scan in chosen.scans]
     write_derivative(out, dataset, {name.suffix for name in names if name.suffix})
     failures = list_failures(source, outcomes, chosen.left_out)
@@ -259,15 +284,19 @@ def _participant(
     else:
         write_failures(table, failures)
     failed = {one_line(name) for name, *_ in listed}
+    of_this_run = {o.folder / output_names(o.scan)["anomaly"] for o in outcomes}
+    flags = []
     for label in sorted({name.entities["sub"] for name in names}):
         own = [failure for failure in listed if _participant_of(Path(failure[0])) == label]
         theirs = [scan for scan in scans if parse_name(scan).entities["sub"] == label]
-        write_subject(out, label, records_of(theirs, source, out, failed), own)
-    typer.echo(
-        f"one page for each participant: {out / 'sub-*.html'}; tables and an overview of all: run "
-        "the same command with group in place of participant"
-    )
-    return count_failures(failures)
+        records = records_of(theirs, source, out, failed)
+        write_subject(out, label, records, own)
+        flags += [
+            record.flags
+            for record in records
+            if (record.folder / record.outputs["anomaly"]).absolute() in of_this_run
+        ]
+    return tally_of(failures, flags)
 
 
 def _group(dataset: Path, out: Path, healthy: str | None) -> None:
@@ -275,11 +304,11 @@ def _group(dataset: Path, out: Path, healthy: str | None) -> None:
     from dal_fast.batch.group import write_group
 
     done, missing, compared, gone = write_group(dataset, out, healthy, tracked)
-    typer.echo(f"{done} scans with a result, {missing} without: {out / 'index.html'}")
+    typer.echo(f"{counted(done, 'scan')} with a result, {missing} without: {out / 'index.html'}")
     if gone:
         typer.echo(
-            f"not counted: {gone} results of scans that {dataset} no longer holds, or holds under "
-            "other names; remove them if they are not needed"
+            f"not counted: {counted(gone, 'result')} of scans that {dataset} no longer holds, or "
+            "holds under other names; remove what is not needed"
         )
     if healthy is not None and compared < done:
         typer.echo(

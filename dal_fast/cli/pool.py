@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from dal_fast.errors import Code, InputError
+from dal_fast.batch.limits import check_limits
+from dal_fast.errors import Code, InputError, OutputError
 from dal_fast.imaging.paths import outside
-from dal_fast.imaging.text import one_line
+from dal_fast.imaging.text import counted, one_line
 
 if TYPE_CHECKING:
     from dal_fast.batch.job import Job, Outcome, Task
     from dal_fast.batch.pool import WorkerPool
     from dal_fast.batch.ray_pool import RayPool
+    from dal_fast.batch.tables import Tally
     from dal_fast.imaging.bids import LeftOut
 
 _DOING: dict[Task, str] = {"screen": "screening", "strip": "stripping", "dicom": "screening"}
@@ -50,7 +52,7 @@ Overwrite = Annotated[
 
 
 class WriteTables(Protocol):
-    """Writes what stands beside the results of a folder; returns how many scans have none."""
+    """Writes what stands beside the results of a folder, and counts them."""
 
     def __call__(
         self,
@@ -59,7 +61,7 @@ class WriteTables(Protocol):
         outcomes: Sequence[Outcome],
         left_out: Sequence[LeftOut],
         /,
-    ) -> int: ...
+    ) -> Tally: ...
 
 
 class Engine(StrEnum):
@@ -71,13 +73,20 @@ class Engine(StrEnum):
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """See :class:`dal_fast.batch.pool.WorkerPool`."""
+    """See :class:`dal_fast.batch.pool.WorkerPool`.
+
+    Raises:
+        InputError: ``value``.
+    """
 
     workers: int
     patience: float
     overwrite: bool
     engine: Engine = Engine.LOCAL
     task: Task = "screen"
+
+    def __post_init__(self) -> None:
+        check_limits(self.workers, self.patience)
 
     def make_pool(self, settings: dict[str, Any], jobs: int) -> WorkerPool | RayPool:
         """A pool of no more workers than there are jobs."""
@@ -114,6 +123,20 @@ def outside_some(source: Path, out: Path, scans: Sequence[Path]) -> list[Path]:
     return found
 
 
+def check_out(out: Path) -> None:
+    """Refuse a file in the place of the folder of the results, as when the two were swapped.
+
+    Raises:
+        InputError: ``not-a-folder``.
+    """
+    if out.is_file():
+        raise InputError(
+            Code.NOT_A_FOLDER,
+            f"OUT, {out}, is a file, and results go into a folder; give what is to be read first, "
+            "then a folder, which need not exist",
+        )
+
+
 def is_folder(source: Path) -> bool:
     """Whether a command is asked for every scan of a folder, not for one scan."""
     return source.is_dir() and not source.name.endswith((".nii", ".nii.gz"))
@@ -141,9 +164,12 @@ def screen_folder(
     scans = outside_some(source, out, found.scans)
     left_out = [left for left in found.left_out if outside(out, [left.path])]
     outcomes = screen_jobs(source, out, jobs_of(source, out, scans), settings, options, left_out)
-    failed = write_tables(source, out, outcomes, left_out)
-    typer.echo(f"overview: {page}")
-    return failed
+    with told_if_full(outcomes):
+        tally = write_tables(source, out, outcomes, left_out)
+        say_doubts(tally, str(page))
+        typer.echo(f"overview: {page}")
+        return tally.failed
+    return len(outcomes)
 
 
 def screen_jobs(
@@ -155,6 +181,8 @@ def screen_jobs(
     left_out: Sequence[LeftOut] = (),
 ) -> list[Outcome]:
     """Screen or strip all jobs of ``source``, and say how it went and what was left out.
+
+    A full disk ends the run: what was not tried by then has failed, too.
 
     Raises:
         InputError: what a screener refuses.
@@ -175,6 +203,9 @@ def screen_jobs(
             failure = f"failed [{outcome.code}]: {outcome.message}"
             shown = outcome.scan.relative_to(source)
             advance(f"{shown}: {failure}" if outcome.status == "failed" else None)
+            if outcome.code == Code.DISK_FULL:
+                break
+    outcomes += _not_tried(jobs, outcomes)
     seconds = time.monotonic() - start
     count = {s: sum(o.status == s for o in outcomes) for s in ("done", "kept", "failed")}
     rightly = sum(left.code == Code.LEFT_OUT for left in left_out)
@@ -185,6 +216,38 @@ def screen_jobs(
         f"in {_span(seconds)}{_rate(count['done'], seconds)}, {pool.effort()}"
     )
     return outcomes
+
+
+def _not_tried(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """What became of the jobs that a full disk left without an outcome."""
+    from dal_fast.batch.job import failed
+
+    ended = {outcome.scan for outcome in outcomes}
+    rest = [job for job in jobs if job.scan not in ended]
+    if rest:
+        _say(
+            f"the disk is full: {counted(len(rest), 'scan')} not tried; free space or choose "
+            "another folder, and run the same command again"
+        )
+    return [failed(job, Code.DISK_FULL, "not tried, as the disk was full") for job in rest]
+
+
+@contextlib.contextmanager
+def told_if_full(outcomes: Sequence[Outcome]) -> Iterator[None]:
+    """Where a full disk ended a run, it is no other failure that tables do not fit on it, too."""
+    try:
+        yield
+    except OutputError as error:
+        if error.code != Code.DISK_FULL or all(o.code != Code.DISK_FULL for o in outcomes):
+            raise
+        _say(f"tables were not written [{error.code}]: {error.message}")
+
+
+def say_doubts(tally: Tally, page: str) -> None:
+    """A line on quality flags, where there are any."""
+    if tally.flagged:
+        doubtful = f", {tally.doubtful} with a doubtful brain mask" if tally.doubtful else ""
+        typer.echo(f"{counted(tally.flagged, 'scan')} with quality flags{doubtful}: see {page}")
 
 
 def _say(line: str) -> None:

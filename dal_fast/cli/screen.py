@@ -30,6 +30,7 @@ from dal_fast.cli.pool import (
     Patience,
     PoolOptions,
     Workers,
+    check_out,
     is_folder,
     screen_folder,
 )
@@ -93,6 +94,8 @@ def screen(
         "brain": brain.value,
     }
     with refusals():
+        check_out(out)
+        options = PoolOptions(workers, patience, overwrite)
         if is_folder(source):
             from dal_fast.batch.tables import write_tables
 
@@ -102,7 +105,6 @@ def screen(
                     "--mask belongs to one scan, and INPUT is a folder; save each mask beside its "
                     "scan as ..._desc-brain_mask.nii.gz",
                 )
-            options = PoolOptions(workers, patience, overwrite)
             failed = screen_folder(source, out, settings, options, write_tables)
             raise typer.Exit(1 if failed else 0)
         screen_one(source, out, mask, settings, overwrite)

@@ -23,6 +23,7 @@ from dal_fast.cli.pool import (
     Patience,
     PoolOptions,
     Workers,
+    check_out,
     is_folder,
     screen_folder,
 )
@@ -83,10 +84,11 @@ def strip(
         "nonfinite": nonfinite.value,
     }
     with refusals():
+        check_out(out)
+        options = PoolOptions(workers, patience, overwrite, task="strip")
         if is_folder(source):
             from dal_fast.batch.strip_tables import write_strip_tables
 
-            options = PoolOptions(workers, patience, overwrite, task="strip")
             failed = screen_folder(source, out, settings, options, write_strip_tables)
             raise typer.Exit(1 if failed else 0)
         _strip_one(source, out, settings, overwrite)

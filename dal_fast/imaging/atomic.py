@@ -279,7 +279,8 @@ def make_folder(folder: str | Path) -> None:
 def refusal(path: str | Path, error: OSError) -> OutputError:
     """What an error of the file system means for the user."""
     code = Code.DISK_FULL if error.errno in _FULL else Code.OUTPUT_UNWRITABLE
-    return OutputError(code, f"{path} cannot be written: {error.strerror or error}")
+    way_out = f"{'free space or ' if code == Code.DISK_FULL else ''}choose another folder"
+    return OutputError(code, f"{path} cannot be written: {error.strerror or error}; {way_out}")
 
 
 class _Output(io.BufferedWriter):

@@ -121,7 +121,7 @@ def test_labels_select(dataset, derivative, weights, tmp_path):
         "sub-02_ses-b_desc-anomaly_T2w.json"
     ]
     group = app_run(dataset, out, "group", weights)
-    assert "1 scans with a result, 3 without" in group.stdout
+    assert "1 scan with a result, 3 without" in group.stdout
     assert (out / "index.html").read_text().count("not-screened") == 3
 
 
