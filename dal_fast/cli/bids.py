@@ -285,7 +285,7 @@ def _write_pages(
         write_failures(table, failures)
     failed = {one_line(name) for name, *_ in listed}
     of_this_run = {o.folder / output_names(o.scan)["anomaly"] for o in outcomes}
-    flags = []
+    flags: list[tuple[str, ...]] = []
     for label in sorted({name.entities["sub"] for name in names}):
         own = [failure for failure in listed if _participant_of(Path(failure[0])) == label]
         theirs = [scan for scan in scans if parse_name(scan).entities["sub"] == label]
