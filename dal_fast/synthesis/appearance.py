@@ -18,7 +18,7 @@ from dal_fast.synthesis.fields import uniform
 _GAIN = (0.5, 1.2)  # of the texture below the labels, relative to the contrast that is drawn
 
 
-def draw_structures(means: Tensor, spread: float, generator: Generator) -> Tensor:
+def draw_structures(means: Tensor, spread: float, offsets: Tensor, generator: Generator) -> Tensor:
     """Intensity of every structure, drawn around that of its tissue.
 
     Args:
@@ -26,6 +26,8 @@ def draw_structures(means: Tensor, spread: float, generator: Generator) -> Tenso
         spread: largest standard deviation of the structures of a tissue, in units of the largest
             difference of two tissues. At 0.1, thalamus and cortex differ by a tenth of the scan's
             contrast.
+        offsets: of structures from their tissue, ``(N, codes)``, which are not by chance; see
+            :func:`dal_fast.synthesis.limbic.limbic_offsets`.
         generator: of all random numbers.
 
     Returns:
@@ -34,20 +36,22 @@ def draw_structures(means: Tensor, spread: float, generator: Generator) -> Tenso
     """
     contrast = means.amax(1, keepdim=True) - means.amin(1, keepdim=True)
     sd = spread * uniform((len(means), 1), 0.0, 1.0, generator) * contrast
-    table = per_tissue(means)
+    table = per_tissue(means) + offsets
     table = table + sd * torch.randn(table.shape, generator=generator, device=generator.device)
     table[:, :256] = 0
     return table.clamp_min(0)
 
 
-def paint(structures: Tensor, means: Tensor, spread: float, generator: Generator) -> Tensor:
+def paint(
+    structures: Tensor, means: Tensor, spread: float, offsets: Tensor, generator: Generator
+) -> Tensor:
     """Every structure in one intensity, from the label map alone.
 
     Args:
         structures: ``(N, 1, D, H, W)``.
-        means, spread, generator: see :func:`draw_structures`.
+        means, spread, offsets, generator: see :func:`draw_structures`.
     """
-    return look_up(draw_structures(means, spread, generator), structures)
+    return look_up(draw_structures(means, spread, offsets, generator), structures)
 
 
 def fill_rim(
@@ -66,7 +70,12 @@ def fill_rim(
 
 
 def remap(
-    scan: Tensor, structures: Tensor, means: Tensor, spread: float, generator: Generator
+    scan: Tensor,
+    structures: Tensor,
+    means: Tensor,
+    spread: float,
+    offsets: Tensor,
+    generator: Generator,
 ) -> Tensor:
     """A real scan whose tissue means are exchanged: ``x' = m'[s] + g_k (x - m[s])``.
 
@@ -76,17 +85,26 @@ def remap(
 
     Args:
         scan, structures: ``(N, 1, D, H, W)``.
-        means, spread, generator: see :func:`draw_structures`.
+        means, spread, offsets, generator: see :func:`draw_structures`.
     """
     before = tissue_means(scan, structures)
     gain = contrast_gain(before, means) * uniform((len(scan), 3), *_GAIN, generator)
-    tables = (draw_structures(means, spread, generator), per_tissue(before), per_tissue(gain))
+    tables = (
+        draw_structures(means, spread, offsets, generator),
+        per_tissue(before),
+        per_tissue(gain),
+    )
     new, old, gains = _blurred(tables, structures).chunk(3, dim=1)
     return (new + gains * (scan - old)).clamp_min(0)
 
 
 def recolour(
-    scan: Tensor, structures: Tensor, means: Tensor, spread: float, generator: Generator
+    scan: Tensor,
+    structures: Tensor,
+    means: Tensor,
+    spread: float,
+    offsets: Tensor,
+    generator: Generator,
 ) -> Tensor:
     """A real scan whose intensities are bent: ``x' = f(x) + d[s]``.
 
@@ -95,9 +113,9 @@ def recolour(
 
     Args:
         scan, structures: ``(N, 1, D, H, W)``.
-        means, spread, generator: see :func:`draw_structures`.
+        means, spread, offsets, generator: see :func:`draw_structures`.
     """
-    table = draw_structures(means, spread, generator)
+    table = draw_structures(means, spread, offsets, generator)
     differences = _blurred((table - per_tissue(means),), structures)
     bent = bend(scan, tissue_means(scan, structures), means)
     return (bent + differences).clamp_min(0)

@@ -10,6 +10,8 @@ A contrast is made in one of four ways, all with truth from the structure map
   become drawn ones: every border stays where the scanner saw it, whatever the labels say;
 - the real scan as it is.
 
+In the first three, the limbic system is brighter in a FLAIR (:mod:`dal_fast.synthesis.limbic`).
+
 The brain is deformed before, by :mod:`dal_fast.synthesis.anatomy`; lesions, partial volume, thick
 slices, bias field and noise follow, by the steps of a recipe (:mod:`dal_fast.synthesis.recipe`).
 All of this is ours ("not specified in the paper"). It is plain torch rather than cornucopia: what
@@ -29,6 +31,7 @@ from dal_fast.synthesis.acquisition import finish
 from dal_fast.synthesis.anatomy import Deformed, deform
 from dal_fast.synthesis.appearance import fill_rim, paint, recolour, remap
 from dal_fast.synthesis.contrast import CONTRASTS, draw_means, tissue_means
+from dal_fast.synthesis.limbic import limbic_offsets
 from dal_fast.synthesis.recipe import AnyRecipe, Recipe
 from dal_fast.synthesis.sample import Draft, Sample, join
 
@@ -153,14 +156,15 @@ class Synthesiser:
         structures, scan = brain.structures, brain.scan
         if method == "paint":
             means = draw_means(contrast, g)
-            image = paint(structures, means, spread, g)
+            offsets = limbic_offsets(structures, contrast, means, g)
+            image = paint(structures, means, spread, offsets, g)
             mask = draw_mask(structures, g)
             return fill_rim(image, structures, mask, means, g), means, mask
         assert scan is not None
         mask = draw_mask(structures, g)
         means = draw_means(contrast, g)
-        if method == "remap":
-            return remap(scan, structures, means, spread, g), means, mask
-        if method == "recolour":
-            return recolour(scan, structures, means, spread, g), means, mask
-        return scan, tissue_means(scan, structures), mask
+        if method not in ("remap", "recolour"):
+            return scan, tissue_means(scan, structures), mask
+        offsets = limbic_offsets(structures, contrast, means, g)
+        change = remap if method == "remap" else recolour
+        return change(scan, structures, means, spread, offsets, g), means, mask
