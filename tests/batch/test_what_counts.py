@@ -79,7 +79,7 @@ def test_the_result_of_a_scan_that_was_replaced_by_a_bad_one_counts_no_more(stud
     scan.write_bytes(b"poison")
     assert level(root, "participant", weights).exit_code == 1
     assert links_of(root, "01") == 0
-    assert "1 scans with a result, 1 without" in level(root, "group", weights).stdout
+    assert "1 scan with a result, 1 without" in level(root, "group", weights).stdout
     assert scans_of(root) == ["sub-02_T2w"]
     assert "not-gzip" in (root / "out" / "index.html").read_text()
     scan.write_bytes(whole)  # the result is of this scan again, whatever a table says
