@@ -115,7 +115,7 @@ def options_of(program: str, about: str | None, seeds: Sequence[int]) -> argpars
     parser.add_argument("--data", type=Path, help="as for dal-fast train")
     parser.add_argument("--weights", default="default")
     parser.add_argument("--brains", type=int, default=8, help="held-out ones")
-    parser.add_argument("--skip", type=int, default=18, help="leave out this many of them first")
+    parser.add_argument("--skip", type=int, default=17, help="leave out this many of them first")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--share", type=_share, default=(0, 1), help="such as 0/2 and 1/2")
     return parser
