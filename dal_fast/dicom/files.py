@@ -211,7 +211,7 @@ def _add(source: Source, found: StudyFiles) -> None:
         if kind == _DIRECTORY or header.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
             return
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)  # without the path
+        why = str((isinstance(error, OSError) and error.strerror) or error)  # without the path
         found.damaged.append((source, f"it cannot be read: {why}"))
     except InputError as error:
         found.damaged.append((source, error.message))
@@ -249,7 +249,7 @@ def _sources(path: Path, found: StudyFiles) -> Iterator[Source]:
         try:
             members = _archive(path).infolist()
         except (OSError, zipfile.BadZipFile) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
+            why = str((isinstance(error, OSError) and error.strerror) or error)
             found.damaged.append((Source(path), f"the archive cannot be read: {why}"))
             return
         for member in sorted(members, key=lambda member: member.filename):

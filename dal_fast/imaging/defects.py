@@ -97,8 +97,9 @@ def looks_like_ct(volume: Volume) -> bool:
         return False
     air = (thin > AIR_HU[0]) & (thin < AIR_HU[1])
     soft = (thin > SOFT_TISSUE_HU[0]) & (thin < SOFT_TISSUE_HU[1])
-    denser = max(1, np.count_nonzero(thin > -200))
-    return bool(air.mean() >= LEAST_AIR and np.count_nonzero(soft) / denser >= LEAST_SOFT_TISSUE)
+    denser = max(1, int(np.count_nonzero(thin > -200)))
+    share = int(np.count_nonzero(soft)) / denser
+    return bool(air.mean() >= LEAST_AIR and share >= LEAST_SOFT_TISSUE)
 
 
 def _thinned(data: Values, signal: Bool) -> Values:
