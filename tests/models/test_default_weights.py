@@ -16,7 +16,7 @@ from dal_fast.training.config import read_config, recipe_names
 from dal_fast.training.losses import tissue_dice
 from dal_fast.weights import DEFAULT
 
-OF_TISSUE = "0ded6501f7c880ab71d8968b37a8d92ebac1aa7170adcebf0df35276afe92c6b"
+OF_TISSUE = "95e6362dc7de70928ec06aef38278889bcf3f56c72b9656032551c576b67f92d"
 
 STARTING_HERE = [name for name in recipe_names() if read_config(name).init == "default"]
 
