@@ -223,3 +223,12 @@ class Session:
     def close(self):
         self.lib.dal_session_close(self.handle)
         self.handle = c.c_void_p()
+
+
+def opened(lib, content, engine_path, **options):
+    """Status and code of opening a bundle; what opens is closed again."""
+    try:
+        Engine(lib, content, engine_path, **options).close()
+    except Refused as refused:
+        return refused.status, refused.code
+    return OK, ""

@@ -1,4 +1,4 @@
-"""What goes wrong: damaged bundles, no memory, no engine, cancelling, threads, forks, unloading."""
+"""What goes wrong: no memory, no engine, cancelling, threads, forks, unloading."""
 
 import ctypes as c
 import os
@@ -12,64 +12,6 @@ import time
 import numpy as np
 import pytest
 from capi import native
-
-
-def opened(lib, content, engine_path, **options):
-    """Status and code of opening a bundle; what opens is closed again."""
-    try:
-        native.Engine(lib, content, engine_path, **options).close()
-    except native.Refused as refused:
-        return refused.status, refused.code
-    return native.OK, ""
-
-
-@pytest.fixture(scope="module")
-def content(bundle):
-    return bundle.read_bytes()
-
-
-def test_cut_bundles(lib, content, engine_path):
-    """Five hundred places, half of them in the header."""
-    header = int.from_bytes(content[:8], "little")
-    draw = random.Random(1)
-    places = [draw.randrange(header) for _ in range(250)]
-    places += [draw.randrange(len(content)) for _ in range(250)]
-    for place in places:
-        status, code = opened(lib, content[:place], engine_path)
-        assert (status, code) == (native.BUNDLE, "weights-corrupt"), place
-
-
-def test_flipped_bits(lib, content, engine_path):
-    header = int.from_bytes(content[:8], "little")
-    draw = random.Random(2)
-    for place in [draw.randrange(8 + header) for _ in range(150)] + [
-        draw.randrange(8 + header, len(content)) for _ in range(20)
-    ]:
-        damaged = bytearray(content)
-        damaged[place] ^= 1 << draw.randrange(8)
-        status, _ = opened(lib, bytes(damaged), engine_path)
-        # a bit of a calibration's digit or of a name that nobody asks for is not seen
-        assert status == native.BUNDLE or (status == native.OK and place < 8 + header), place
-
-
-def test_other_bundles(lib, content, engine_path, tmp_path):
-    header = int.from_bytes(content[:8], "little")
-
-    def changed(old, new):
-        assert old in content[: 8 + header]
-        assert len(old) == len(new)
-        return content.replace(old, new, 1)
-
-    for other in (
-        changed(b"dal-fast-bundle-1", b"dal-fast-bundle-2"),
-        changed(b'"min_abi": "1"', b'"min_abi": "2"'),
-        changed(b"closed_form", b"open_formed"),
-    ):
-        assert opened(lib, other, engine_path) == (native.BUNDLE, "weights-mismatch")
-    assert opened(lib, tmp_path, engine_path) == (native.BUNDLE, "weights-missing")
-    assert opened(lib, tmp_path / "none.dalb", engine_path) == (native.BUNDLE, "weights-missing")
-    golden = bytearray(content)
-    assert opened(lib, bytes(golden), engine_path)[0] == native.OK
 
 
 @pytest.mark.parametrize(
@@ -88,11 +30,11 @@ def test_messages_are_utf8(lib, bundle, tmp_path, name, shown):
 
 
 def test_an_engine_that_is_not_there_or_another(lib, bundle, tmp_path):
-    assert opened(lib, bundle, tmp_path) == (native.ENGINE, "runtime-unavailable")
-    assert opened(lib, bundle, tmp_path / "none") == (native.ENGINE, "runtime-unavailable")
+    assert native.opened(lib, bundle, tmp_path) == (native.ENGINE, "runtime-unavailable")
+    assert native.opened(lib, bundle, tmp_path / "none") == (native.ENGINE, "runtime-unavailable")
     (tmp_path / "libopenvino_c.so").write_bytes(b"no library")
-    assert opened(lib, bundle, tmp_path) == (native.ENGINE, "runtime-unavailable")
-    status, code = opened(lib, bundle, tmp_path, engine=b"onnxruntime")
+    assert native.opened(lib, bundle, tmp_path) == (native.ENGINE, "runtime-unavailable")
+    status, code = native.opened(lib, bundle, tmp_path, engine=b"onnxruntime")
     assert (status, code) == (native.UNSUPPORTED, "runtime-unavailable")
 
 
