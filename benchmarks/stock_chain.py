@@ -22,7 +22,7 @@ from dal_fast import reference
 from dal_fast.imaging.grid import ModelGrid, plan_grid
 from dal_fast.imaging.normalise import CEILING, WIDEST
 from dal_fast.models import DAL, DALOutput
-from dal_fast.models.residuals import CERTAIN, LEAST_SPREAD
+from dal_fast.models.residuals import CERTAIN, ENOUGH, LEAST_SPREAD, UNKNOWN_SPREAD
 from dal_fast.screening.calibration import (
     BENEFIT,
     BRIGHT,
@@ -222,13 +222,13 @@ def _tfce(volume: Array) -> Array:
 
 
 def _spread(residual: Array, p: Array, scanned: NDArray[np.bool_]) -> Array:
-    spreads = [
-        max(
-            LEAST_SPREAD,
-            1.4826 * float(np.median(np.abs(residual[(share > CERTAIN) & scanned]))),
+    spreads = []
+    for share in p:
+        certain = np.abs(residual[(share > CERTAIN) & scanned])
+        known = certain.size >= ENOUGH
+        spreads.append(
+            max(LEAST_SPREAD, 1.4826 * float(np.median(certain))) if known else UNKNOWN_SPREAD
         )
-        for share in p
-    ]
     mixed = np.einsum("kdhw,k->dhw", p, np.array(spreads, np.float32))
     return np.maximum(np.where(scanned, mixed, 1), LEAST_SPREAD)
 

@@ -17,7 +17,7 @@ CARDS = [ROOT / f"dal_fast/weights/{name}.md" for name in ("default", "published
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", *CARDS])
 OTHERS_OPTIONS = {  # of sbatch, cmake, pkg-config and the benchmarks
     "--array", "--build", "--cflags", "--cpus-per-task", "--install", "--libs", "--mem", "--prefix",
-    "--record", "--strip", "--variable",
+    "--record", "--share", "--strip", "--variable",
 }  # fmt: skip
 
 

@@ -193,18 +193,9 @@ def test_refusals(weights):
         assert caught.value.code == code
 
 
-FLUID_MISSED = pytest.mark.xfail(
-    reason="the weights do not see all fluid of this T2w, which the low-contrast flag says; "
-    "see their model card"
-)
-
-
 @needs_default_weights
 @pytest.mark.shared
-@pytest.mark.parametrize(
-    "contrast",
-    ["T1w", pytest.param("T2w", marks=FLUID_MISSED), "FLAIR"],
-)
+@pytest.mark.parametrize("contrast", ["T1w", "T2w", "FLAIR"])
 def test_real_scan(shared_data, contrast):
     """With the trained weights: plausible tissue, no flag, and the lesion stands out."""
     folder = shared_data / "mslub" / "sub-mslub07" / "anat"

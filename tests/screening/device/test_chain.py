@@ -77,7 +77,7 @@ def test_the_shipped_model(tmp_path):
     chain = chain_of(screener, "default")
     want = screener.screen_scan(scan)
     assert want.anomaly_mask.data.any()
-    compare(chain.run([chain.plan(scan, None)])[0], want)
+    compare(chain.run([chain.plan(scan, want.parameters["contrast"])])[0], want)
 
 
 @pytest.mark.slow
