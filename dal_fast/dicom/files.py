@@ -211,8 +211,7 @@ def _add(source: Source, found: StudyFiles) -> None:
         if kind == _DIRECTORY or header.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
             return
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        why = str((isinstance(error, OSError) and error.strerror) or error)  # without the path
-        found.damaged.append((source, f"it cannot be read: {why}"))
+        found.damaged.append((source, f"it cannot be read: {_why(error)}"))
     except InputError as error:
         found.damaged.append((source, error.message))
     except Exception as error:  # values that cannot be converted
@@ -228,6 +227,11 @@ def _add(source: Source, found: StudyFiles) -> None:
         else:
             name = UID(kind).name
             found.others[name] = found.others.get(name, 0) + 1
+
+
+def _why(error: Exception) -> str:
+    """What an error says, without the path."""
+    return str((isinstance(error, OSError) and error.strerror) or error)
 
 
 def _sources(path: Path, found: StudyFiles) -> Iterator[Source]:
@@ -249,8 +253,7 @@ def _sources(path: Path, found: StudyFiles) -> Iterator[Source]:
         try:
             members = _archive(path).infolist()
         except (OSError, zipfile.BadZipFile) as error:
-            why = str((isinstance(error, OSError) and error.strerror) or error)
-            found.damaged.append((Source(path), f"the archive cannot be read: {why}"))
+            found.damaged.append((Source(path), f"the archive cannot be read: {_why(error)}"))
             return
         for member in sorted(members, key=lambda member: member.filename):
             name = os.path.basename(member.filename).lower()

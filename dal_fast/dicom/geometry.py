@@ -16,6 +16,7 @@ from dal_fast.dicom.frames import Frame
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.header import LARGEST_SIDE, MOST_VOXELS, SMALLEST_SIDE
 from dal_fast.imaging.orientation import Note, affine_fault
+from dal_fast.imaging.text import counted
 
 FEWEST_SLICES, SHORTEST_MM = 12, 100.0
 """Of a stack that may hold a brain; the extent counts along the normal, ends included."""
@@ -177,7 +178,8 @@ def _check_count(frames: Sequence[Frame], title: str, whole: bool) -> None:
     if len(frames) < expected and len(set(stated)) == 1:
         raise InputError(
             Code.DICOM_MISSING_SLICES,
-            f"{title} has {_slices(len(frames))} and its header says {expected}; export all of it",
+            f"{title} has {counted(len(frames), 'slice')} and its header says {expected}; export "
+            "all of it",
         )
     parts = {
         (frame.text("ConcatenationUID"), int(frame.number("InConcatenationNumber") or 0))
@@ -191,10 +193,6 @@ def _check_count(frames: Sequence[Frame], title: str, whole: bool) -> None:
             f"{title} was sent in {total} parts, of which {len(parts)} "
             f"{'is' if len(parts) == 1 else 'are'} there; export all of it",
         )
-
-
-def _slices(count: int) -> str:
-    return "1 slice" if count == 1 else f"{count} slices"
 
 
 def _even_step(
@@ -254,7 +252,7 @@ def _refuse_uneven(
         lacking = int(several.sum()) - len(wrong)
         raise InputError(
             Code.DICOM_MISSING_SLICES,
-            f"{title} lacks {_slices(lacking)}, behind the "
+            f"{title} lacks {counted(lacking, 'slice')}, behind the "
             f"one{'s' * (len(wrong) > 1)} at {after} along its normal; export all of it",
         )
     raise InputError(
@@ -278,8 +276,8 @@ def _check_size(
     if count < FEWEST_SLICES or count * gap < SHORTEST_MM - GAP_MM:
         raise InputError(
             Code.DICOM_FEW_SLICES,
-            f"{title} has {_slices(count)} over {count * gap:.0f} mm; a brain takes at least "
-            f"{FEWEST_SLICES} and {SHORTEST_MM:.0f} mm",
+            f"{title} has {counted(count, 'slice')} over {count * gap:.0f} mm; a brain takes at "
+            f"least {FEWEST_SLICES} and {SHORTEST_MM:.0f} mm",
         )
     fault = affine_fault(affine, title)
     if fault is not None:

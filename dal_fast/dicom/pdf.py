@@ -14,6 +14,7 @@ from dal_fast.dicom.derived import IMPLEMENTATION_UID
 from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS, Finding
 from dal_fast.dicom.pictures import sheet
 from dal_fast.extras import module_of_extra
+from dal_fast.imaging.text import counted
 
 MOST_REGIONS = 12
 """Rows of the table, the strongest regions; the report has more."""
@@ -77,8 +78,8 @@ def _page(finding: Finding) -> bytes:
     page.ln(3)
     count = len(result.regions)
     line(
-        f"Score {result.score:.3f}; {result.volume_ml:.1f} mL above the threshold in {count} "
-        f"region{'s' * (count != 1)}; brain {result.brain['VolumeML']:,.0f} mL."
+        f"Score {result.score:.3f}; {result.volume_ml:.1f} mL above the threshold in "
+        f"{counted(count, 'region')}; brain {result.brain['VolumeML']:,.0f} mL."
     )
     page.ln(2)
     page.image(Picture.fromarray(sheet(finding)), w=_WIDTH_MM)

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dal_fast.dicom.objects import NOT_FOR_DIAGNOSIS, Finding, slices_of
+from dal_fast.imaging.text import counted
 from dal_fast.report import colour
 from dal_fast.report.outline import scan_window
 from dal_fast.report.page import SCALE_TOP, plane_pictures
@@ -122,10 +123,9 @@ def sheet(finding: Finding) -> NDArray[np.uint8]:
     picture = Picture.fromarray(sheet)
     draw = ImageDraw.Draw(picture)
     side = "right of the patient is on the left" if result.side_known else "left/right uncertain"
-    count = len(result.regions)
     lines = (
         f"dal_fast: {finding.verdict.name}, score {result.score:.3f}",
-        f"{result.volume_ml:.1f} mL in {count} region{'s' * (count != 1)}; {side}",
+        f"{result.volume_ml:.1f} mL in {counted(len(result.regions), 'region')}; {side}",
         NOT_FOR_DIAGNOSIS,
     )
     for number, line in enumerate(lines):

@@ -14,6 +14,7 @@ from dal_fast.dicom.frames import Frame, frames_of, header_value
 from dal_fast.dicom.geometry import FEWEST_SLICES, Stack, make_stack
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.orientation import Note
+from dal_fast.imaging.text import counted
 
 SAME_DIRECTION = 1e-3
 """Difference of direction cosines, and of millimetres of pixel spacing, within one stack."""
@@ -130,7 +131,7 @@ def _parts(series: Series, same: Callable[[Frame, Frame], bool]) -> list[Part]:
 def _odd_note(count: int) -> tuple[Note, ...]:
     if not count:
         return ()
-    text = f"{count} slice{'s' * (count > 1)} of the series lie{'s' * (count == 1)} otherwise"
+    text = f"{counted(count, 'slice')} of the series lie{'s' * (count == 1)} otherwise"
     return (
         Note("odd-slices", f"{text} than the rest, and {'were' if count > 1 else 'was'} left out"),
     )

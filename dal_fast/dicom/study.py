@@ -20,6 +20,7 @@ from dal_fast.dicom.series import Series, find_series
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.atomic import make_folder, write_json
 from dal_fast.imaging.orientation import Note
+from dal_fast.imaging.text import counted
 
 if TYPE_CHECKING:
     from dal_fast.report.index import Failure
@@ -165,8 +166,9 @@ def _study(
 ) -> Study:
     own = select_named(series, named) if named else select_series(series, allow_contrast_agent)
     if damaged:
-        what = "1 file" if damaged == 1 else f"{damaged} files"
-        text = f"{what} beside the series cannot be read and may hold slices of it"
+        text = (
+            f"{counted(damaged, 'file')} beside the series cannot be read and may hold slices of it"
+        )
         for verdict in own.chosen:
             verdict.notes += (Note("damaged-files", text),)
     _tell_apart(own.chosen)
