@@ -35,9 +35,8 @@ from dal_fast.cli.pool import (
     Workers,
     check_out,
     outside_some,
-    say_doubts,
     screen_jobs,
-    told_if_full,
+    write_and_say,
 )
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.text import counted, one_line
@@ -245,15 +244,14 @@ def _participant(
     source = dataset.absolute()
     jobs = jobs_of(source, out, chosen.scans)
     outcomes = screen_jobs(source, out, jobs, settings, options, chosen.left_out)
-    with told_if_full(outcomes):
-        tally = _write_pages(dataset, out, chosen, scans, outcomes, table, some)
-        say_doubts(tally, str(out / "sub-*.html"))
-        typer.echo(
-            f"one page for each participant: {out / 'sub-*.html'}; tables and an overview of all: "
-            "run the same command with group in place of participant"
-        )
-        return tally.failed
-    return len(outcomes)
+    pages = str(out / "sub-*.html")
+    return write_and_say(
+        outcomes,
+        lambda: _write_pages(dataset, out, chosen, scans, outcomes, table, some),
+        pages,
+        f"one page for each participant: {pages}; tables and an overview of all: run the same "
+        "command with group in place of participant",
+    )
 
 
 def _write_pages(

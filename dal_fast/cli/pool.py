@@ -164,12 +164,12 @@ def screen_folder(
     scans = outside_some(source, out, found.scans)
     left_out = [left for left in found.left_out if outside(out, [left.path])]
     outcomes = screen_jobs(source, out, jobs_of(source, out, scans), settings, options, left_out)
-    with told_if_full(outcomes):
-        tally = write_tables(source, out, outcomes, left_out)
-        say_doubts(tally, str(page))
-        typer.echo(f"overview: {page}")
-        return tally.failed
-    return len(outcomes)
+    return write_and_say(
+        outcomes,
+        lambda: write_tables(source, out, outcomes, left_out),
+        str(page),
+        f"overview: {page}",
+    )
 
 
 def screen_jobs(
@@ -230,6 +230,22 @@ def _not_tried(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Outcome
             "another folder, and run the same command again"
         )
     return [failed(job, Code.DISK_FULL, "not tried, as the disk was full") for job in rest]
+
+
+def write_and_say(
+    outcomes: Sequence[Outcome], write: Callable[[], Tally], page: str, closing: str
+) -> int:
+    """Write tables and pages, and say what is in them and where they lie.
+
+    Returns:
+        How many scans have no result; all where a full disk left no tables.
+    """
+    with told_if_full(outcomes):
+        tally = write()
+        say_doubts(tally, page)
+        typer.echo(closing)
+        return tally.failed
+    return len(outcomes)
 
 
 @contextlib.contextmanager
