@@ -91,7 +91,7 @@ def find_defects(volume: Volume, brain: Bool) -> list[Note]:
 
 def looks_like_ct(volume: Volume) -> bool:
     """Whether a volume's values are Hounsfield units, by what air and soft tissue have in them."""
-    step = max(1, round((volume.data.size / _ENOUGH) ** 0.5))
+    step = _step(volume.data.size)
     thin = volume.data[:, ::step, ::step]
     if thin.min() > AIR_HU[1]:  # any scan but a CT
         return False
@@ -102,9 +102,14 @@ def looks_like_ct(volume: Volume) -> bool:
     return bool(air.mean() >= LEAST_AIR and share >= LEAST_SOFT_TISSUE)
 
 
+def _step(count: int) -> int:
+    """Along two axes, so that about ``_ENOUGH`` of ``count`` voxels are taken."""
+    return max(1, round((count / _ENOUGH) ** 0.5))
+
+
 def _thinned(data: Values, signal: Bool) -> Values:
     """About ``_ENOUGH`` voxels of the brain, from whole rows along the first axis."""
-    step = max(1, round((np.count_nonzero(signal) / _ENOUGH) ** 0.5))
+    step = _step(int(np.count_nonzero(signal)))
     rows: Values = data[:, ::step, ::step].T[signal[:, ::step, ::step].T]
     return rows
 
@@ -171,7 +176,7 @@ def _levels(volume: Volume, brain: Bool, values: Values, clipped: bool) -> list[
     data = volume.data
     negative = float(np.mean(values < 0))
     median = float(np.median(values))
-    step = max(1, round((data.size / _ENOUGH) ** 0.5))
+    step = _step(data.size)
     thin = data[:, ::step, ::step]
     outside = thin.T[~brain[:, ::step, ::step].T]
     background = float(np.percentile(outside, 1)) if outside.size else 0.0

@@ -146,7 +146,7 @@ def find_mask(volume: Volume, path: str | Path | None = None) -> BrainMask | NoM
 
 def _from_file(mask: Volume, source: Literal["file", "bids"]) -> BrainMask:
     """A mask that was read, with what dal_fast said of it when it wrote it."""
-    brain, origin = _brain_of(mask), mask_origin(mask.path)
+    brain, origin = _brain_of(mask), mask_origin(mask.path, mask.sha256)
     if origin is None:
         return BrainMask(brain, source, mask.path, mask.sha256)
     return BrainMask(brain, source, mask.path, mask.sha256, origin.quality, origin.notes)

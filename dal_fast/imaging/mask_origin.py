@@ -78,14 +78,19 @@ def hash_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def mask_origin(mask: Path) -> MaskOrigin | None:
-    """What dal_fast knows of a brain mask; ``None`` where it did not write it as it is now."""
+def mask_origin(mask: Path, sha256: str | None = None) -> MaskOrigin | None:
+    """What dal_fast knows of a brain mask; ``None`` where it did not write it as it is now.
+
+    Args:
+        mask: its file.
+        sha256: of the file's bytes, where they were read already.
+    """
     for path, of_screening in _sidecars(mask):
         facts = read_sidecar(path)
         if facts is None or MASK_HASH not in facts:
             continue
         try:
-            unchanged = facts[MASK_HASH] == hash_of_file(mask)
+            unchanged = facts[MASK_HASH] == (sha256 or hash_of_file(mask))
             if unchanged and mask.name in facts["Outputs"].values():
                 found = of_screening and facts["Brain"]["Source"] in _EXTRACTED
                 return MaskOrigin(found, _quality(facts["Brain"]), _doubts(facts))
