@@ -7,6 +7,7 @@ paper.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -18,40 +19,51 @@ from dal_fast.synthesis.fields import uniform
 _GAIN = (0.5, 1.2)  # of the texture below the labels, relative to the contrast that is drawn
 
 
-def draw_structures(means: Tensor, spread: float, offsets: Tensor, generator: Generator) -> Tensor:
-    """Intensity of every structure, drawn around that of its tissue.
+class Look(NamedTuple):
+    """How bright tissues and structures are in a contrast.
 
-    Args:
+    Attributes:
         means: intensity of CSF, GM and WM, ``(N, 3)``.
         spread: largest standard deviation of the structures of a tissue, in units of the largest
             difference of two tissues. At 0.1, thalamus and cortex differ by a tenth of the scan's
             contrast.
         offsets: of structures from their tissue, ``(N, codes)``, which are not by chance; see
             :func:`dal_fast.synthesis.limbic.limbic_offsets`.
+    """
+
+    means: Tensor
+    spread: float
+    offsets: Tensor
+
+
+def draw_structures(look: Look, generator: Generator) -> Tensor:
+    """Intensity of every structure, drawn around that of its tissue.
+
+    Args:
+        look: of the contrast.
         generator: of all random numbers.
 
     Returns:
         ``(N, codes)``, a table for :func:`dal_fast.synthesis.contrast.look_up`; 0 outside the
         brain.
     """
+    means = look.means
     contrast = means.amax(1, keepdim=True) - means.amin(1, keepdim=True)
-    sd = spread * uniform((len(means), 1), 0.0, 1.0, generator) * contrast
-    table = per_tissue(means) + offsets
+    sd = look.spread * uniform((len(means), 1), 0.0, 1.0, generator) * contrast
+    table = per_tissue(means) + look.offsets
     table = table + sd * torch.randn(table.shape, generator=generator, device=generator.device)
     table[:, :256] = 0
     return table.clamp_min(0)
 
 
-def paint(
-    structures: Tensor, means: Tensor, spread: float, offsets: Tensor, generator: Generator
-) -> Tensor:
+def paint(structures: Tensor, look: Look, generator: Generator) -> Tensor:
     """Every structure in one intensity, from the label map alone.
 
     Args:
         structures: ``(N, 1, D, H, W)``.
-        means, spread, offsets, generator: see :func:`draw_structures`.
+        look, generator: see :func:`draw_structures`.
     """
-    return look_up(draw_structures(means, spread, offsets, generator), structures)
+    return look_up(draw_structures(look, generator), structures)
 
 
 def fill_rim(
@@ -69,14 +81,7 @@ def fill_rim(
     return torch.where(rim, fluid.view(n, 1, 1, 1, 1), image)
 
 
-def remap(
-    scan: Tensor,
-    structures: Tensor,
-    means: Tensor,
-    spread: float,
-    offsets: Tensor,
-    generator: Generator,
-) -> Tensor:
+def remap(scan: Tensor, structures: Tensor, look: Look, generator: Generator) -> Tensor:
     """A real scan whose tissue means are exchanged: ``x' = m'[s] + g_k (x - m[s])``.
 
     With structures' drawn means m', the scan's own means m (both blurred by half a voxel) and a
@@ -85,27 +90,16 @@ def remap(
 
     Args:
         scan, structures: ``(N, 1, D, H, W)``.
-        means, spread, offsets, generator: see :func:`draw_structures`.
+        look, generator: see :func:`draw_structures`.
     """
     before = tissue_means(scan, structures)
-    gain = contrast_gain(before, means) * uniform((len(scan), 3), *_GAIN, generator)
-    tables = (
-        draw_structures(means, spread, offsets, generator),
-        per_tissue(before),
-        per_tissue(gain),
-    )
+    gain = contrast_gain(before, look.means) * uniform((len(scan), 3), *_GAIN, generator)
+    tables = (draw_structures(look, generator), per_tissue(before), per_tissue(gain))
     new, old, gains = _blurred(tables, structures).chunk(3, dim=1)
     return (new + gains * (scan - old)).clamp_min(0)
 
 
-def recolour(
-    scan: Tensor,
-    structures: Tensor,
-    means: Tensor,
-    spread: float,
-    offsets: Tensor,
-    generator: Generator,
-) -> Tensor:
+def recolour(scan: Tensor, structures: Tensor, look: Look, generator: Generator) -> Tensor:
     """A real scan whose intensities are bent: ``x' = f(x) + d[s]``.
 
     f is piecewise linear and takes the scan's tissue means to the drawn ones; d is how structures
@@ -113,11 +107,11 @@ def recolour(
 
     Args:
         scan, structures: ``(N, 1, D, H, W)``.
-        means, spread, offsets, generator: see :func:`draw_structures`.
+        look, generator: see :func:`draw_structures`.
     """
-    table = draw_structures(means, spread, offsets, generator)
-    differences = _blurred((table - per_tissue(means),), structures)
-    bent = bend(scan, tissue_means(scan, structures), means)
+    table = draw_structures(look, generator)
+    differences = _blurred((table - per_tissue(look.means),), structures)
+    bent = bend(scan, tissue_means(scan, structures), look.means)
     return (bent + differences).clamp_min(0)
 
 

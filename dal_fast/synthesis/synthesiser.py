@@ -29,7 +29,7 @@ from torch import Generator, Tensor
 
 from dal_fast.synthesis.acquisition import finish
 from dal_fast.synthesis.anatomy import Deformed, deform
-from dal_fast.synthesis.appearance import fill_rim, paint, recolour, remap
+from dal_fast.synthesis.appearance import Look, fill_rim, paint, recolour, remap
 from dal_fast.synthesis.contrast import CONTRASTS, draw_means, tissue_means
 from dal_fast.synthesis.limbic import limbic_offsets
 from dal_fast.synthesis.recipe import AnyRecipe, Recipe
@@ -156,8 +156,8 @@ class Synthesiser:
         structures, scan = brain.structures, brain.scan
         if method == "paint":
             means = draw_means(contrast, g)
-            offsets = limbic_offsets(structures, contrast, means, g)
-            image = paint(structures, means, spread, offsets, g)
+            look = Look(means, spread, limbic_offsets(structures, contrast, means, g))
+            image = paint(structures, look, g)
             mask = draw_mask(structures, g)
             return fill_rim(image, structures, mask, means, g), means, mask
         assert scan is not None
@@ -165,6 +165,6 @@ class Synthesiser:
         means = draw_means(contrast, g)
         if method not in ("remap", "recolour"):
             return scan, tissue_means(scan, structures), mask
-        offsets = limbic_offsets(structures, contrast, means, g)
+        look = Look(means, spread, limbic_offsets(structures, contrast, means, g))
         change = remap if method == "remap" else recolour
-        return change(scan, structures, means, spread, offsets, g), means, mask
+        return change(scan, structures, look, g), means, mask

@@ -4,7 +4,7 @@ import pytest
 import torch
 from brains import structures, t1w
 
-from dal_fast.synthesis.appearance import paint, recolour, remap
+from dal_fast.synthesis.appearance import Look, paint, recolour, remap
 from dal_fast.synthesis.contrast import CONTRASTS
 from dal_fast.synthesis.limbic import limbic_offsets
 from dal_fast.synthesis.recipe import Recipe
@@ -83,7 +83,7 @@ def test_every_way_shows_the_offset(way):
     scan = () if way == "paint" else (t1w(maps),)
     make = {"paint": paint, "remap": remap, "recolour": recolour}[way]
     with_it, without = (
-        make(*scan, maps, MEANS[None], 0.0, table, _generator())
+        make(*scan, maps, Look(MEANS[None], 0.0, table), _generator())
         for table in (offsets, torch.zeros_like(offsets))
     )
     change = with_it - without
