@@ -88,11 +88,11 @@ def test_weights_that_cannot_be_written_leave_the_old_ones(tmp_path):
 
 
 def test_a_disk_that_is_full_at_a_line_of_the_log(tmp_path):
-    journal = Journal(tmp_path, 0, "dal")
     step = Step(1, "tissue", {"total": 1.0}, 0.1, 0.1, 0.1)
-    size = (tmp_path / "log.csv").stat().st_size
-    with _largest_file(size), pytest.raises(OutputError) as refused:
-        journal.step(step)
+    with contextlib.closing(Journal(tmp_path, 0, "dal")) as journal:
+        size = (tmp_path / "log.csv").stat().st_size
+        with _largest_file(size), pytest.raises(OutputError) as refused:
+            journal.step(step)
     assert refused.value.code == "disk-full"
 
 
