@@ -34,8 +34,13 @@ def _shapes(engine: Engine, case: Case, first: bool) -> list[tuple[int, ...]]:
     return SHAPES + (LARGER if first and engine.backend != "cpu" else [])
 
 
+def _together(engine: Engine, shapes: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """The shapes of each test: on a CPU, where thousands would be of milliseconds, all of them."""
+    return [shapes] if engine.backend == "cpu" else [[shape] for shape in shapes]
+
+
 def _combinations():
-    """(engine, case, dtype, layout, shape): every dtype contiguous, float32 in every layout."""
+    """(engine, case, dtype, layout, shapes): every dtype contiguous, float32 in every layout."""
     for parameter in engines():
         (engine,) = parameter.values
         if engine is None:  # cannot run here: one test says why
@@ -48,12 +53,12 @@ def _combinations():
             kinds = [(dtype, "contiguous") for dtype in dtypes]
             kinds += [(dtypes[0], k) for k in LAYOUTS if k != "contiguous" and not engine.small]
             for i, (dtype, layout) in enumerate(kinds):
-                for shape in _shapes(engine, case, i == 0):
-                    name = str(dtype).removeprefix("torch.")
-                    label = "x".join(map(str, shape))
+                name = str(dtype).removeprefix("torch.")
+                for shapes in _together(engine, _shapes(engine, case, i == 0)):
+                    label = " ".join(f"{layout}-{'x'.join(map(str, shape))}" for shape in shapes)
                     yield pytest.param(
-                        engine, case.name, dtype, layout, shape, marks=parameter.marks,
-                        id=f"{parameter.id}-{case.name}-{name}-{layout}-{label}",
+                        engine, case.name, dtype, layout, shapes, marks=parameter.marks,
+                        id=f"{parameter.id}-{case.name}-{name}-{label}",
                     )  # fmt: skip
 
 
@@ -83,27 +88,35 @@ def _expected(name, dtype, layout, shape):
     return _with_gradients(case, inputs, case.reference, up)
 
 
-@pytest.mark.parametrize(("engine", "name", "dtype", "layout", "shape"), list(_combinations()))
-def test_matches_reference(engine, name, dtype, layout, shape, poisoned):
-    case = BY_NAME[name]
-    want, want_gradients = _expected(name, dtype, layout, shape)
+@pytest.mark.parametrize(("engine", "name", "dtype", "layout", "shapes"), list(_combinations()))
+def test_matches_reference(engine, name, dtype, layout, shapes, poisoned):
+    for shape in shapes:
+        _check(engine, BY_NAME[name], dtype, layout, shape)
+
+
+def _check(engine, case, dtype, layout, shape):
+    want, want_gradients = _expected(case.name, dtype, layout, shape)
     inputs = _laid_out(case, dtype, layout, shape, engine.device)
     with engine.running():
         got, gradients = _with_gradients(
             case, inputs, lambda *args: case.ours(engine.backend, *args),
             lambda out: noise(out.shape, dtype, 9).to(engine.device),
         )  # fmt: skip
-    assert got.shape == want.shape
+    assert got.shape == want.shape, shape
     if got.dim() == 5:
-        assert got.is_contiguous()
+        assert got.is_contiguous(), shape
     if got.dtype == torch.bool:
         allowed = 0 if dtype == torch.float64 else case.may_differ
-        assert (got.cpu() != want).sum() <= allowed * want.numel()
+        assert (got.cpu() != want).sum() <= allowed * want.numel(), shape
     else:
         atol = case.tolerance[got.dtype] if got.is_floating_point() else 0
         torch.testing.assert_close(
-            got.cpu().double(), want.double(), rtol=0, atol=atol, equal_nan=True
-        )
+            got.cpu().double(), want.double(), rtol=0, atol=atol, equal_nan=True,
+            msg=lambda text: f"{shape}: {text}",
+        )  # fmt: skip
     for a, b in zip(gradients, want_gradients, strict=True):
         size = max(1.0, b.abs().max().item() if b.numel() else 0.0)
-        torch.testing.assert_close(a.cpu().double(), b, rtol=0, atol=GRAD_TOLERANCE[dtype] * size)
+        torch.testing.assert_close(
+            a.cpu().double(), b, rtol=0, atol=GRAD_TOLERANCE[dtype] * size,
+            msg=lambda text: f"gradients of {shape}: {text}",
+        )  # fmt: skip
