@@ -1,14 +1,31 @@
 """Fixtures of the whole suite."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+import typer.testing
 from tiny import tiny_weights
 
 from dal_fast import context
+from dal_fast.screening import chain
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: at the end both processes have something to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_command_line():
+    """Typer's runner makes every command anew for each call: here once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", cache(typer.testing._get_command))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,6 +33,19 @@ def own_cache(tmp_path_factory):
     """No test reads or leaves anything in the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_chain():
+    """Commands that run in this process find the compiled chain opened, where it can be."""
+    if chain.why_not_here() is not None:
+        yield
+        return
+    opened = chain.open_chain()
+    opened.load(extraction=True, screening=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain, "open_chain", lambda runtime: opened)
         yield
 
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from dal_fast.cli import app
 from dal_fast.dicom.names import HIDDEN, Names
 
+pytestmark = pytest.mark.usefixtures("one_chain")
 NAMES = ("Vorname", "Nachname", "PID4711", "19610203", "ACC0815", "Arzt")
 
 
