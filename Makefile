@@ -1,6 +1,7 @@
 # make demo   environment, build, screens a brain, prints where the report lies
 # make test   environment, build, test suite
-# make long   every engine, extra and command where stray traffic would be noticed; the rehearsal of a GPU slot
+# make long   every engine, extra and command where stray traffic would be noticed; whole tables of which make test
+#             runs a part; the rehearsal of a GPU slot
 # make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter
 # make sanitized  the CPU kernels on random shapes and values, on every path, and the C library in hostile programs,
 #                 under sanitizers
@@ -48,8 +49,9 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/dal-fast demo demo-out
 
 # Two processes: half of the suite is one thread's work. Threads of torch that wait leave the cores to the other.
+# Files are begun in the order of tests/conftest.py, not those of most tests first.
 test: $(VENV)/.installed-test
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 long: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -m long

@@ -37,4 +37,12 @@ LAYOUTS = {
     "stride-0": lambda x: x[..., :1].expand_as(x),
 }
 
+
+def one_in(n, rows):
+    """pytest parameters: every ``n``-th row runs in the suite, the others in ``make long``."""
+    marks = [[], [pytest.mark.long]]
+    rows = [row if isinstance(row, tuple) else (row,) for row in rows]
+    return [pytest.param(*row, marks=marks[i % n > 0]) for i, row in enumerate(rows)]
+
+
 each_isa = pytest.mark.parametrize("isa", context.supported_instruction_sets(), indirect=True)

@@ -133,7 +133,7 @@ def test_dependencies_keep_theirs_in_ours(monkeypatch, tmp_path):
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/chosen/by/the/user"
 
 
-@pytest.mark.parametrize("home", [None, "/proc/nowhere"])
+@pytest.mark.parametrize("home", [None, pytest.param("/proc/nowhere", marks=pytest.mark.long)])
 def test_a_user_without_a_home_can_screen(tmp_path, home):
     """As in a container with ``--user 54321``: the system knows no such user, and no home."""
     data, affine, _ = phantom(voxel_mm=(4.0, 4.0, 4.0))

@@ -23,7 +23,10 @@ NEEDS = {"train_small": "lightning_fabric", "compare_detectors": "matplotlib"}
 
 @needs_default_weights
 @pytest.mark.slow
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(e, marks=[pytest.mark.long] if e in NEEDS else []) for e in EXAMPLES],
+)
 def test_example(example, tmp_path):
     if example in NEEDS:
         pytest.importorskip(NEEDS[example])

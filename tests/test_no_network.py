@@ -165,7 +165,6 @@ PROGRAMS = {
             "embed --engine",
         ),
     ),
-    "onnx": (("onnxruntime", "onnxscript"), commands(SCREEN.format("onnx", WEIGHTS))),
     "folders": (("openvino",), commands(*FOLDERS)),
     "dicom": (
         ("highdicom", "openjpeg"),
@@ -177,6 +176,7 @@ PROGRAMS = {
     ),
 }
 LONG_PROGRAMS = {
+    "onnx": (("onnxruntime", "onnxscript"), commands(SCREEN.format("onnx", WEIGHTS))),
     "tensorrt": (
         ("tensorrt_rtx", "onnxscript"),
         commands(f"export OUT/networks --weights {WEIGHTS} --to tensorrt --gpu sm80"),
@@ -310,7 +310,7 @@ for call in (
     assert left == ["home/intel", "cwd/here"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_openvino_that_somebody_else_has_imported_is_silent(watched, tmp_path):
     """Its import alone reports; what we do afterwards adds nothing."""
     pytest.importorskip("openvino_telemetry")

@@ -106,7 +106,7 @@ def test_no_allocation_beside_openvinos_own(hosts, bundle, engine_path):
     assert "screens: 0, and" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
 def test_no_report_of_valgrinds(hosts, library, tmp_path):
     """With its malloc, not the counted one."""

@@ -16,6 +16,7 @@ triton = pytest.importorskip("triton", reason="the Triton kernels need triton")
 if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("TRITON_INTERPRET=1: kernels are interpreted", allow_module_level=True)
 
+from support import one_in  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.runtime import driver  # noqa: E402
 from triton.runtime.jit import JITFunction  # noqa: E402
@@ -23,7 +24,7 @@ from triton_kernels import triton_file  # noqa: E402
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 REGISTERS, THREADS = 65536, 2048  # of a multiprocessor
-DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+DTYPES = one_in(3, [torch.float32, torch.float16, torch.bfloat16])
 ALIGNED = (2, 3, 16, 48, 32)  # as a brain's sizes, multiples of 16: the same specialisation
 SINGLE = (1, 3, 1, 1, 1)  # Triton makes an argument of 1 a constant, without type and methods
 LEVELS = (0.29, 0.48, 0.72)
@@ -105,23 +106,23 @@ def resources(code, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("calls", [onehot, ssim_l1, canny3d])
-def test_no_kernel_spills(calls, compiled, tmp_path, capsys):
+def test_no_kernel_spills(calls, dtype, compiled, tmp_path, capsys):
     """Prints the table of the READMEs."""
     lines = ["kernel | call | dtype | registers | shared bytes | spilled bytes | blocks per SM"]
-    for dtype in DTYPES:
-        for label, call in calls(ALIGNED, dtype):
-            before = set(compiled)
-            call()
-            for key in compiled.keys() - before:
-                name, kernel = compiled[key]
-                used = resources(kernel.asm["cubin"], tmp_path)
-                spilled = used["STACK"] + used["LOCAL"]
-                threads = 32 * kernel.metadata.num_warps
-                blocks = min(REGISTERS // (-(-used["REG"] // 8) * 8 * threads), THREADS // threads)
-                row = (name, label, str(dtype)[6:], used["REG"], kernel.metadata.shared, spilled)
-                lines.append(" | ".join(map(str, (*row, blocks))))
-                assert spilled == 0, lines[-1]
+    for label, call in calls(ALIGNED, dtype):
+        before = set(compiled)
+        call()
+        for key in compiled.keys() - before:
+            name, kernel = compiled[key]
+            used = resources(kernel.asm["cubin"], tmp_path)
+            spilled = used["STACK"] + used["LOCAL"]
+            threads = 32 * kernel.metadata.num_warps
+            blocks = min(REGISTERS // (-(-used["REG"] // 8) * 8 * threads), THREADS // threads)
+            row = (name, label, str(dtype)[6:], used["REG"], kernel.metadata.shared, spilled)
+            lines.append(" | ".join(map(str, (*row, blocks))))
+            assert spilled == 0, lines[-1]
     with capsys.disabled():
         print("", *lines, sep="\n")
 
@@ -134,6 +135,7 @@ def test_axes_of_one_voxel_compile(calls, compiled):
     assert compiled
 
 
+@pytest.mark.long
 def test_the_widest_window_does_not_spill(compiled, tmp_path):
     x = torch.empty(1, 1, 48, 48, 48)
     weights = torch.full((17,), 1 / 33, dtype=torch.float64)

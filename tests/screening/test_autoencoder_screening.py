@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from phantom import phantom, save
+from support import one_in
 from typer.testing import CliRunner
 
 from dal_fast import DalFastError, Screener
@@ -20,6 +21,9 @@ from dal_fast.screening.runtimes import make_runtime
 BOX = {"shape": (80, 96, 80), "widths": (2, 4)}
 CARD = {"healthy": {"thresholds": {"T1w": {"absolute": 0.07, "hybrid": 0.02}}}}
 CODES = ["dense", "spatial", "variational", "adversarial"]
+ENGINES = ["openvino", "onnx"]
+# every code first with one engine, then with the other: half of the rows hold all of both
+EVERY_ENGINE = [(ENGINES[(i + k) % 2], code) for i, code in enumerate(CODES) for k in range(2)]
 run = CliRunner().invoke
 
 
@@ -91,8 +95,7 @@ def test_a_brain_larger_than_its_volume_is_flagged(tmp_path, scan):
     assert "Anomaly" in scan_pictures(result)[0]
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnx"])
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize(("engine", "code"), one_in(2, EVERY_ENGINE))
 def test_engines_compute_what_torch_does(engine, code, tmp_path, monkeypatch):
     pytest.importorskip({"onnx": "onnxruntime"}.get(engine, engine))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

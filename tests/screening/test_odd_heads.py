@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from odd_heads import ODD
 from phantom import save
+from support import one_in
 from tiny import needs_default_weights
 from typer.testing import CliRunner
 
@@ -18,7 +19,12 @@ from dal_fast.screening.compiled import CompiledScreener
 from dal_fast.screening.scan import load_scan_or_head
 from dal_fast.screening.settings import Settings
 
-pytestmark = [pytest.mark.shared, pytest.mark.slow, needs_default_weights]
+pytestmark = [
+    pytest.mark.shared,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("one_chain"),
+    needs_default_weights,
+]
 
 ABOUT_THE_MASK = {"brain-not-found", "brain-mask-uncertain", "brain-mask-shape"}
 
@@ -63,7 +69,7 @@ def test_the_ordinary_head_has_no_flag(ordinary, tmp_path):
     assert flags_by_command(path, tmp_path / "out") == set()
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", one_in(3, ODD))
 def test_an_odd_head_is_flagged_or_refused(ordinary, tmp_path, name):
     path = odd_scan(ordinary, tmp_path, name)
     assert flags_by_command(path, tmp_path / "out")

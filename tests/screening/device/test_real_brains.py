@@ -16,7 +16,7 @@ from dal_fast.synthesis.brains import bids_sources, load_brains
 from dal_fast.synthesis.recipe import VariedRecipe
 from dal_fast.synthesis.synthesiser import Synthesiser
 
-pytestmark = [pytest.mark.shared, needs_default_weights]
+pytestmark = [pytest.mark.shared, pytest.mark.long, needs_default_weights]
 
 CONTRASTS = (("T1w", "T2w"), ("T2w", "FLAIR"), ("FLAIR", "T1w"))  # of each brain
 MOST = 1e-3  # of the threshold; a hundredth is what is asked for
