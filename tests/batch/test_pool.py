@@ -267,7 +267,7 @@ def test_only_the_scan_that_hangs_is_given_up(bad):
     names = ["a", "b", "c", bad, "d", "e"]
     want = dict.fromkeys(names, "done") | {bad: "timed-out"}
     assert pretend(names, patience=3.0) == want
-    assert time.monotonic() - start < 40
+    assert time.monotonic() - start < 200  # not the thousand seconds that the scan takes
 
 
 def test_a_worker_that_stops_between_stages_is_noticed():
@@ -279,17 +279,17 @@ def test_a_worker_that_stops_between_stages_is_noticed():
 
 
 @pytest.mark.parametrize(
-    ("start", "message"),
+    ("start", "patience", "message"),
     [
-        ("raise SystemExit(7)", "the last of 3 ended with status 7"),
-        ("time.sleep(1000)", "the last of 3 took more than 2 s"),
-        ("os.abort()", "the last of 3 was killed by SIGABRT"),
+        ("raise SystemExit(7)", 60.0, "the last of 3 ended with status 7"),
+        ("time.sleep(1000)", 1.0, "the last of 3 took more than 1 s"),
+        ("os.abort()", 60.0, "the last of 3 was killed by SIGABRT"),
     ],
 )
 @pytest.mark.parametrize("workers", [1, 2])
-def test_where_no_worker_starts_every_scan_fails(start, message, workers):
+def test_where_no_worker_starts_every_scan_fails(start, patience, message, workers):
     jobs = [Job(Path(name), Path("out")) for name in "abc"]
-    with WorkerPool({}, workers=workers, patience=2.0, command=pretender(start)) as pool:
+    with WorkerPool({}, workers=workers, patience=patience, command=pretender(start)) as pool:
         outcomes = list(pool.screen(jobs))
         assert not pool.pids
     assert [(o.scan.name, o.code) for o in outcomes] == [(name, "worker-died") for name in "abc"]
