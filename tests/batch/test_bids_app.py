@@ -110,6 +110,7 @@ def test_the_official_validator_has_no_complaint(derivative):
     assert errors == []
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_labels_select(dataset, derivative, weights, tmp_path):
     out = tmp_path / "out"
     done = app_run(
@@ -142,6 +143,7 @@ def test_a_second_run_keeps_and_a_bad_scan_is_listed(dataset, weights, tmp_path)
     assert "not-gzip" in (out / "index.html").read_text()
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_run_of_some_keeps_the_failures_of_others(dataset, weights, tmp_path):
     root, out = tmp_path / "ds", tmp_path / "out"
     shutil.copytree(dataset, root)
@@ -233,6 +235,7 @@ def test_results_in_the_dataset_itself_are_refused(dataset, weights, tmp_path):
     assert sorted(root.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_scores_of_different_settings_are_not_put_in_order(dataset, derivative, weights, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(derivative, out)
@@ -343,6 +346,7 @@ def test_a_killed_run_goes_on_where_it_was(weights, tmp_path):
     assert content(out) == content(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_maps_among_the_healthy(weights, tmp_path):
     """Six alike and one with a lesion: it stands out where the lesion is, and nobody else does."""
     root, out = tmp_path / "ds", tmp_path / "out"
@@ -380,6 +384,7 @@ def test_maps_among_the_healthy(weights, tmp_path):
     assert f"0 screened, {FEWEST + 2} already there" in again.stdout
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_nonfinite_voxels_are_refused_or_replaced_as_the_refusal_says(tmp_path, weights):
     dataset, out = tmp_path / "ds", tmp_path / "out"
     (dataset / "sub-01/anat").mkdir(parents=True)

@@ -137,6 +137,7 @@ def test_nothing_is_left_out_unsaid_and_every_table_is_written(tmp_path, scan_fi
     assert f"0 screened, {screened} already there, 4 failed, 3 left out" in again.stdout.decode()
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_same_for_a_bids_dataset(tmp_path, scan_file, weights):
     """By participant, by parts, and at the group level."""
     study, _, _, want = strange_study(tmp_path, scan_file)

@@ -136,6 +136,7 @@ def test_a_folder_of_scans(tmp_path):
     assert find_brain_masks(source / "sub-02/anat/sub-02_FLAIR.nii.gz") == []
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_folder_of_masks_may_be_screened_into(tmp_path):
     """What each of the two commands writes of the folder is still there after the other."""
     source, out = tmp_path / "study", tmp_path / "out"

@@ -41,6 +41,7 @@ def test_flags_are_counted(capsys):
     ]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_run_of_many_says_how_many_have_flags(tmp_path, weights):
     """A brain in voxels of 4 mm is flagged as coarse; strip, screen and bids say so."""
     source, words = scans(tmp_path / "ds", 2), ["--runtime", "torch"]

@@ -1,0 +1,35 @@
+"""A pool without processes, for runs of which the tables are what matters."""
+
+import pytest
+
+from dal_fast.batch import worker
+from dal_fast.cli.pool import PoolOptions
+
+
+class Here:
+    """Screens jobs one after the other in this process, as a worker does in one of its own."""
+
+    def __init__(self, options, settings):
+        self._stages = worker._stages(options.task, settings, options.overwrite)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def effort(self):
+        return "in one process"
+
+    def screen(self, jobs):
+        for job in jobs:
+            scan = self._stages.read(job)
+            yield self._stages.write(job, self._stages.compute(job, scan))
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Commands start no workers, each of which would import torch."""
+    monkeypatch.setattr(
+        PoolOptions, "make_pool", lambda options, settings, jobs: Here(options, settings)
+    )
