@@ -251,7 +251,7 @@ def of_contrast(made, contrast):
 
 
 def test_thresholds_come_from_other_subjects(made, weights):
-    detector = ModelScores(Screener(weights, median=0), atlas=False)
+    detector = ModelScores(Screener(weights, "torch", median=0), atlas=False)
     comparison = compare_on_set(of_contrast(made, "T1w"), detector)["ellipsoids T1w"]
     assert [d.name for d in comparison.detectors] == list(detector.names)
     by_name = {d.name: d for d in comparison.detectors}
@@ -263,7 +263,7 @@ def test_thresholds_come_from_other_subjects(made, weights):
 
 
 def test_chosen_scores_come_without_baselines(made, weights):
-    screener = Screener(weights, median=0)
+    screener = Screener(weights, "torch", median=0)
     assert ModelScores(screener, ("hybrid",)).names == ("auto", "hybrid")
     assert ModelScores(screener, ()).names == ("auto",)
     every = ModelScores(screener, atlas=False).names

@@ -62,6 +62,11 @@ def screener():
     return Screener(runtime="openvino")
 
 
+@pytest.fixture(scope="module")
+def extractor():
+    return BrainExtractor(runtime="openvino")
+
+
 def volume_of(data):
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     return Volume(np.asfortranarray(data, np.float32), affine, None, Path("x.nii"), "", 0)
@@ -115,9 +120,9 @@ def test_options_are_heeded(scans, opened):
     assert theirs.parameters["contrast_from"] == "option"
 
 
-def test_a_mask_is_that_of_torch(scans, chain):
+def test_a_mask_is_that_of_torch(scans, chain, extractor):
     volume = load_scan_or_head(scans["head"], brain="strip").volume
-    ours, theirs = chain.extract(volume), BrainExtractor(runtime="openvino").extract(volume)
+    ours, theirs = chain.extract(volume), extractor.extract(volume)
     np.testing.assert_array_equal(ours.data, theirs.data)
     assert ours.source == theirs.source == "dal_fast"
     assert vars(ours.quality) == pytest.approx(vars(theirs.quality), rel=1e-3)
@@ -135,10 +140,10 @@ def scans_without_a_brain():
 
 
 @pytest.mark.parametrize("name", [name for name, _ in scans_without_a_brain()])
-def test_a_scan_without_a_brain_is_refused_in_the_same_words(chain, name):
+def test_a_scan_without_a_brain_is_refused_in_the_same_words(chain, extractor, name):
     volume = volume_of(dict(scans_without_a_brain())[name])
     with pytest.raises(InputError) as theirs:
-        BrainExtractor(runtime="openvino").extract(volume)
+        extractor.extract(volume)
     with pytest.raises(InputError) as ours:
         chain.extract(volume)
     assert (ours.value.code, ours.value.message) == (theirs.value.code, theirs.value.message)

@@ -18,6 +18,12 @@ def screener(weights):
     return Screener(weights)
 
 
+@pytest.fixture(scope="module")
+def trained():
+    """With the default weights."""
+    return Screener()
+
+
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "PSR"])
 @pytest.mark.parametrize("voxel_mm", [(2.0, 2.0, 2.0), (1.3, 2.2, 3.1)])
 def test_maps_come_back_on_the_scans_own_grid(screener, tmp_path, axes, voxel_mm):
@@ -107,19 +113,19 @@ def test_mask_file_replaces_the_rule(screener, tmp_path):
 def test_settings_reach_the_result(weights, tmp_path):
     data, affine, _ = phantom("RAS", intensities=T1_LIKE)
     path = save(tmp_path / "scan.nii.gz", data, affine)
-    plain = Screener(weights, score="absolute", median=0, threshold=0.05).screen(path)
+    plain = Screener(weights, "torch", score="absolute", median=0, threshold=0.05).screen(path)
     assert plain.parameters["score"] == "absolute"
     assert plain.parameters["threshold"] == plain.threshold == 0.05
     assert len(plain.parameters["weights_sha256"]) == 64
-    smooth = Screener(weights, score="absolute", median=5).screen(path)
+    smooth = Screener(weights, "torch", score="absolute", median=5).screen(path)
     assert smooth.score < plain.score
-    auto = Screener(weights).screen(path)
+    auto = Screener(weights, "torch").screen(path)
     assert auto.requested["score"] == "auto"
     assert auto.parameters["score"] == "enhanced"
     assert auto.parameters["sign"] in ("bright", "dark")
     assert auto.requested["median"] == "auto"
     assert auto.parameters["median"] == 0  # the default score smooths by itself
-    other = Screener(weights, score="hybrid").screen(path).parameters
+    other = Screener(weights, "torch", score="hybrid").screen(path).parameters
     assert other["median"] == choose_median(other["contrast"])
     assert auto.threshold == 1  # these weights were never calibrated
     assert "uncalibrated" in [flag.code for flag in auto.flags]
@@ -132,10 +138,10 @@ def test_thresholds_come_from_the_weight_file(weights, tmp_path):
     calibrated = tmp_path / "own.safetensors"
     model = load_weights(weights)
     save_weights(calibrated, model, {"healthy": {"thresholds": thresholds}}, parts=model.parts)
-    assert Screener(calibrated, score="absolute").screen(path).threshold == 0.123
-    result = Screener(calibrated).screen(path)
+    assert Screener(calibrated, "torch", score="absolute").screen(path).threshold == 0.123
+    result = Screener(calibrated, "torch").screen(path)
     assert result.threshold == 1  # of a map in units of its level
-    plain = Screener(weights).screen(path)
+    plain = Screener(weights, "torch").screen(path)
     np.testing.assert_allclose(result.anomaly.data, plain.anomaly.data / 0.8, rtol=1e-5)
     assert "uncalibrated" not in [flag.code for flag in result.flags]
 
@@ -146,7 +152,7 @@ def test_the_contrast_is_known_or_guessed(weights, tmp_path):
     nameless = save(tmp_path / "scan.nii.gz", data, affine)
 
     def facts(path, contrast=None):
-        result = Screener(weights, contrast=contrast).screen(path)
+        result = Screener(weights, "torch", contrast=contrast).screen(path)
         used = result.parameters
         unexpected = "unexpected-contrast" in [flag.code for flag in result.flags]
         return used["contrast"], used["contrast_from"], unexpected
@@ -156,7 +162,7 @@ def test_the_contrast_is_known_or_guessed(weights, tmp_path):
     assert facts(named) == ("FLAIR", "file name", guess != "FLAIR")
     assert facts(named, "T2w") == ("T2w", "option", guess != "T2w")
     with pytest.raises(DalFastError, match="contrast must be one of"):
-        Screener(weights, contrast="PDw")
+        Screener(weights, "torch", contrast="PDw")
 
 
 def test_nonfinite_voxels_are_refused_or_replaced(weights, screener, tmp_path):
@@ -166,7 +172,7 @@ def test_nonfinite_voxels_are_refused_or_replaced(weights, screener, tmp_path):
     with pytest.raises(DalFastError) as caught:
         screener.screen(path)
     assert caught.value.code == "nonfinite"
-    result = Screener(weights, nonfinite="replace").screen(path)
+    result = Screener(weights, "torch", nonfinite="replace").screen(path)
     assert "nonfinite-replaced" in [flag.code for flag in result.flags]
 
 
@@ -196,10 +202,10 @@ def test_refusals(weights):
 @needs_default_weights
 @pytest.mark.shared
 @pytest.mark.parametrize("contrast", ["T1w", "T2w", "FLAIR"])
-def test_real_scan(shared_data, contrast):
+def test_real_scan(trained, shared_data, contrast):
     """With the trained weights: plausible tissue, no flag, and the lesion stands out."""
     folder = shared_data / "mslub" / "sub-mslub07" / "anat"
-    result = Screener().screen(folder / f"sub-mslub07_{contrast}.nii.gz")
+    result = trained.screen(folder / f"sub-mslub07_{contrast}.nii.gz")
     lesion = nib.load(folder / "sub-mslub07_label-lesion_mask.nii.gz").get_fdata() > 0
     brain = result.brain_mask.data
     assert [flag.code for flag in result.flags] == []
@@ -209,8 +215,8 @@ def test_real_scan(shared_data, contrast):
 
 @needs_default_weights
 @pytest.mark.shared
-def test_real_scan_in_native_orientation(shared_data):
+def test_real_scan_in_native_orientation(trained, shared_data):
     path = sorted((shared_data / "ixi-hh-2mm").glob("sub-*/anat/*_desc-brain_T1w.nii.gz"))[0]
-    result = Screener().screen(path)
+    result = trained.screen(path)
     assert [flag.code for flag in result.flags] == []
     assert result.anomaly.data.shape == nib.load(path).shape
