@@ -44,7 +44,7 @@ from dal_fast.imaging.text import printable
 _FREE_TEXT = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _EXISTS = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
-_CHUNK = 1 << 22
+_CHUNK = 1 << 19  # bytes; what they are compressed to is copied whenever it outgrows its place
 _PRIMER = 8  # bytes; see write_volume
 _ATTEMPTS = 100  # at making a folder that another process removes at the same time
 
@@ -208,8 +208,9 @@ def write_volume(
         stream.write(header[:_PRIMER])
         stream.flush()
         stream.write(header[_PRIMER:])
-        for start in range(0, voxels.size, _CHUNK):
-            stream.write(voxels[start : start + _CHUNK].data)
+        content = voxels.view(np.uint8)
+        for start in range(0, content.size, _CHUNK):
+            stream.write(content[start : start + _CHUNK].data)
 
 
 def _compressed(file: IO[bytes], path: Path) -> contextlib.AbstractContextManager[Any]:
