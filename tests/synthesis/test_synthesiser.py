@@ -92,7 +92,7 @@ def test_lesions_change_the_image_and_not_the_truth():
 
 def test_labels_become_structures():
     labels = torch.tensor([0, 3, 9, 255, 500, -1])
-    got = encode_structures(labels, {3: 0, 9: 2, 255: 1})
+    got = encode_structures(labels, {3: 0, 9: 2, 255: 1, 500: 1, -1: 2})
     assert got.tolist() == [0, 256 + 3, 3 * 256 + 9, 2 * 256 + 255, 0, 0]
 
 
