@@ -208,9 +208,8 @@ def write_volume(
         stream.write(header[:_PRIMER])
         stream.flush()
         stream.write(header[_PRIMER:])
-        content = voxels.view(np.uint8)
-        for start in range(0, content.size, _CHUNK):
-            stream.write(content[start : start + _CHUNK].data)
+        for start in range(0, voxels.nbytes, _CHUNK):
+            stream.write(voxels.view(np.uint8)[start : start + _CHUNK].data)
 
 
 def _compressed(file: IO[bytes], path: Path) -> contextlib.AbstractContextManager[Any]:

@@ -87,8 +87,9 @@ def encode_structures(labels: Tensor, tissue_of: Mapping[int, int]) -> Tensor:
         tissue_of: label to tissue. Labels that it lacks are outside the brain.
     """
     table = torch.zeros(256, dtype=torch.int16)
-    for label in set(tissue_of) & set(range(256)):
-        table[label] = (tissue_of[label] + 1) * 256 + label
+    for label, tissue in tissue_of.items():
+        if 0 <= label < 256:
+            table[label] = (tissue + 1) * 256 + label
     inside = (labels >= 0) & (labels < 256)
     return torch.where(inside, table[labels.clamp(0, 255).long()], 0)
 

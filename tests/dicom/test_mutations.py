@@ -171,7 +171,8 @@ def test_no_mutation_is_read_wrong_silently(kind, count):
             if end == "wrong":
                 wrong.append(f"{place}: {what}")
     assert not wrong
-    assert min(counts["same"], counts["refused"]) > count / 20  # else it would prove little
+    least = 30 * count / 500
+    assert min(counts["same"], counts["refused"]) > least  # else it would prove little
 
 
 @pytest.mark.parametrize("place", [0, 10, -1])
