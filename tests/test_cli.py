@@ -153,15 +153,32 @@ def test_unwritable_output(tmp_path, scan, weights):
     assert result.stderr.endswith("; choose another folder\n")
 
 
-def test_full_disk(tmp_path, scan, weights):
-    """A real limit on the size of files, in a real process."""
+def test_full_disk(tmp_path, scan, weights, monkeypatch):
+    """A real limit on the size of files, in a real process; the cache is full, too."""
     resource = pytest.importorskip("resource", reason="needs Unix")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     done = command(
         "screen", scan, tmp_path / "o", "--weights", weights,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.startswith("error [disk-full]: ")
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "code"), [("onnx", "disk-full"), ("openvino", "output-unwritable")]
+)
+def test_an_export_to_a_full_disk(tmp_path, weights, target, code):
+    """OpenVINO does not say why it could not write."""
+    resource = pytest.importorskip("resource", reason="needs Unix")
+    pytest.importorskip({"onnx": "onnxscript"}.get(target, target))
+    done = command(
+        "export", tmp_path / "o", "--weights", weights, "--to", target,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error [{code}]: ")
     assert not (tmp_path / "o").exists()
 
 

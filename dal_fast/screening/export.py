@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dal_fast._version import generated_by
 from dal_fast.errors import Code, InputError, OutputError
-from dal_fast.imaging.atomic import check_folder, staged_folder, write_json
+from dal_fast.imaging.atomic import check_folder, refusal, staged_folder, write_json
 from dal_fast.models.weights import load_screening_model, read_card
 from dal_fast.screening.runtimes import check_installed
 from dal_fast.screening.runtimes.compiled import example_inputs, free_sides
@@ -49,7 +49,10 @@ def export(weights: str | Path, out: Path, target: str, gpu: str | None = None) 
     parts, free = [part for part in model.parts if part in examples], free_sides(model)
     with staged_folder(out) as stage:
         for part in parts:
-            _writer(target, gpu)(model.part(part), examples[part], free, stage / part)
+            try:
+                _writer(target, gpu)(model.part(part), examples[part], free, stage / part)
+            except OSError as error:
+                raise refusal(out, error) from error
         shapes = {p: [_shape(x, free) for x in examples[p]] for p in parts}
         write_json(stage / "model.json", _about(weights, model.config.model_dump(), shapes))
     return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 from functools import partial
 from pathlib import Path
@@ -113,9 +114,16 @@ def convert(net: nn.Module, examples: tuple[Tensor, ...], free: bool) -> Any:
 
 
 def save(network: Any, folder: Path, half: bool = False) -> None:
-    """``network.xml`` and ``network.bin`` in a new ``folder``, in single or ``half`` precision."""
+    """``network.xml`` and ``network.bin`` in a new ``folder``, in single or ``half`` precision.
+
+    Raises:
+        OSError: where they cannot be written; OpenVINO does not say why, such as a full disk.
+    """
     folder.mkdir()
-    library().save_model(network, folder / "network.xml", compress_to_fp16=half)
+    try:
+        library().save_model(network, folder / "network.xml", compress_to_fp16=half)
+    except RuntimeError as error:
+        raise OSError(errno.EIO, f"OpenVINO could not write it ({error})") from error
 
 
 def _kept(core: Any, folder: Path | None) -> Any:
