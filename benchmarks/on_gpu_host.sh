@@ -111,7 +111,7 @@ evidence() {
   local pytest=("$python" -m pytest --import-mode=importlib -v -p no:cacheprovider --timeout 60)
   local carried=.carry/evidence device=cuda peer='' tools=() name
   local pack=$carried/brains.zip
-  local selection=contiguous-1x2x7x13x17 kernels=(--seconds 95) chain=(--seconds 110) filter=()
+  local selection=contiguous-1x2x7x13x17 kernels=(--seconds 60) chain=(--seconds 80) filter=()
   if [ -n "$rehearsal" ]; then
     device=cpu pack=$scratch/brains.zip
     selection='hybrid and contiguous-1x1x1x1x1'
