@@ -1,8 +1,8 @@
 // Filters one plane of a tile, for any radius up to 16: the general path, simple rather than fast. Include
 // only from ssim_l1_cuda.cu.
 //
-//   2r + 1 planes --F along z--> (32 + 2r)^2 columns --F along x--> (32 + 2r) x 32 --F along y--> combine
-//   (global)                     (shared)                           (shared)
+//   2r + 1 planes --F along z--> tile and margin --F along x--> tile, margin along y --F along y--> combine
+//   (global)                     (shared)                       (shared)
 //
 // Filtering along z first, straight from global memory, needs no ring of planes: shared memory holds any
 // radius, and what a block reads again the second-level cache serves.
@@ -19,13 +19,14 @@ constexpr int kPixels = 4;  // outputs filtered together by one thread
 // rows and columns lie after reflection. Rows before the x pass are an odd number of fields' pairs apart:
 // its threads read neighbouring rows.
 struct AnyLayout {
-  int side, row;  // 32 + 2r and the distance of two rows, in float2
+  int width, height, row;  // of the tile with its margin, and the distance of two rows, in float2
 
-  __host__ __device__ explicit AnyLayout(int radius) : side(kSide + 2 * radius), row(side | 1) {}
-  __host__ __device__ int before() const { return side * row; }
-  __host__ __device__ int after() const { return side * kSide; }
+  __host__ __device__ explicit AnyLayout(int radius)
+      : width(kTileX + 2 * radius), height(kTileY + 2 * radius), row(width | 1) {}
+  __host__ __device__ int before() const { return height * row; }
+  __host__ __device__ int after() const { return height * kTileX; }
   __host__ __device__ int bytes() const {
-    return 2 * (before() + after()) * int(sizeof(float2)) + 2 * side * int(sizeof(int));
+    return 2 * (before() + after()) * int(sizeof(float2)) + (width + height) * int(sizeof(int));
   }
 };
 
@@ -49,8 +50,8 @@ template <class Source>
 __device__ __forceinline__ void filter_columns(const Source& source, const Tile& tile, Shift shift,
                                                int radius, const float* w, const int* rows,
                                                const int* columns, const AnyLayout& layout, float2* out) {
-  for (int i = threadIdx.x; i < layout.side * layout.side; i += kThreads) {
-    const int y = i / layout.side, x = i % layout.side;
+  for (int i = threadIdx.x; i < layout.height * layout.width; i += kThreads) {
+    const int y = i / layout.width, x = i % layout.width;
     float2 sum[2] = {};
     for (int d = -radius; d <= radius; ++d) {
       const int z = reflect(tile.z0 + d, source.shape.depth);
@@ -76,31 +77,32 @@ __global__ void __launch_bounds__(kThreads)
   const AnyLayout layout(radius);
   float2* const after = before + 2 * layout.before();
   int* const rows = reinterpret_cast<int*>(after + 2 * layout.after());
-  int* const columns = rows + layout.side;
+  int* const columns = rows + layout.height;
 
-  const Tile tile(shape);
+  const int64_t at = blockIdx.x / unsigned(shape.groups);  // shape.share is 1
+  const Tile tile(shape, int(blockIdx.x % unsigned(shape.groups)), at, at + 1);
   const Place place(threadIdx.x);
   if (threadIdx.x == 0) shared.fill(source.in, tile.volume), work.fill(shared);
   if (threadIdx.x == 0)
     for (int d = 0; d <= kMaxRadius; ++d) w[d] = weights.w[d];
-  for (int i = threadIdx.x; i < layout.side; i += kThreads) {
+  for (int i = threadIdx.x; i < layout.height; i += kThreads)
     rows[i] = reflect(tile.y0 - radius + i, shape.height);
+  for (int i = threadIdx.x; i < layout.width; i += kThreads)
     columns[i] = reflect(tile.x0 - radius + i, shape.width);
-  }
   __syncthreads();
   filter_columns(source, tile, shared.shift, radius, w, rows, columns, layout, before);
   __syncthreads();
-  const int tasks = 2 * layout.side * (kSide / kPixels);
+  const int tasks = 2 * layout.height * (kTileX / kPixels);
   for (int i = threadIdx.x; i < tasks; i += kThreads) {
-    const int y = i % layout.side, pair = i / layout.side % 2, x = i / layout.side / 2 * kPixels;
+    const int y = i % layout.height, task = i / layout.height, pair = task % 2, x = task / 2 * kPixels;
     float f[kPixels][2] = {};
     filter4(before + pair * layout.before() + y * layout.row + x, 1, radius, w, f);
-    float2* const out = after + pair * layout.after() + y * kSide + x;
+    float2* const out = after + pair * layout.after() + y * kTileX + x;
     for (int k = 0; k < kPixels; ++k) out[k] = {f[k][0], f[k][1]};
   }
   __syncthreads();
   float f[kRows][2] = {};
-  filter4(after + place.pair * layout.after() + place.y * kSide + place.x, kSide, radius, w, f);
+  filter4(after + place.pair * layout.after() + place.y * kTileX + place.x, kTileX, radius, w, f);
   Totals totals;
   uint32_t voxels[kRows];
   work.load(tile, place, tile.z0, voxels);

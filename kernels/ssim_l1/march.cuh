@@ -9,7 +9,8 @@
 // Along z the filter is transposed: sum[k] is what plane z - r + k has got so far, and a new value f does
 // sum[k] = sum[k + 1] + w f, which moves and filters in one multiply-add.
 //
-// The x pass of plane z and the y pass of plane z - 1 share one phase between barriers.
+// Between two barriers the planes z.. are filtered along x, those before z along y, and those after are on
+// their way to shared memory.
 #pragma once
 #include "ssim_l1/combine.cuh"
 
@@ -18,61 +19,71 @@ namespace cuda {
 namespace {
 
 constexpr int kColumns = 8;  // filtered together along x by one thread
+constexpr unsigned kTurn = 64;  // threads: by two warps, so that all four schedulers get x tasks in turn
 
 // Shared memory of a block, in floats. Rows are an odd number of 16-byte units apart, so that 8 threads at
 // the same columns of neighbouring rows use all banks.
 template <int R, class Source>
 struct Layout {
   static constexpr int kMargin = (R + 3) / 4 * 4;  // columns staged on each side
-  static constexpr int kGroups = (kSide + 2 * kMargin) / 4;  // of four columns
-  static constexpr int kHeight = kSide + 2 * R;
-  static constexpr int kStagedRow = (kGroups | 1) * 4;
+  static constexpr int kRowGroups = (kTileX + 2 * kMargin) / 4;  // of four columns
+  static constexpr int kHeight = kTileY + 2 * R;
+  static constexpr int kGroups = kHeight * kRowGroups;
+  static constexpr int kTasks = kHeight * 2 * (kTileX / kColumns);  // of the x pass
+  static constexpr int kStagedRow = (kRowGroups | 1) * 4;
   static constexpr int kStagedPlane = kHeight * kStagedRow;
   static constexpr int kStaged = Source::kPlanes * kStagedPlane;
-  static constexpr int kFilteredRow = 2 * kSide + 4;  // (column, field)
+  static constexpr int kFilteredRow = 2 * kTileX + 4;  // (column, field)
   static constexpr int kFilteredPlane = kHeight * kFilteredRow;
   static constexpr int kFiltered = 2 * kFilteredPlane;  // (pair, row, column, field)
-  static constexpr int floats(int stages) {
-    return stages * kStaged + 2 * kFiltered + kGroups * 4 + kHeight;
+  static constexpr int kFloats = 2 * Source::kTogether * (kStaged + kFiltered) + kRowGroups * 4 + kHeight;
+
+  // Where the tile's rows and columns with margin lie.
+  static __device__ void reflect_margin(const Tile& tile, const Shape& shape, int* rows, int* columns) {
+    const int i = int(threadIdx.x);
+    if (i < kHeight) rows[i] = reflect(tile.y0 - R + i, shape.height);
+    if (i < kRowGroups * 4) columns[i] = reflect(tile.x0 - kMargin + i, shape.width);
   }
-  static_assert(kHeight * kGroups <= kThreads, "one group a thread");
-  static_assert(kHeight * 2 * (kSide / kColumns) <= kThreads, "one x task a thread");
 };
 
-// Four columns of the staged planes by each thread: fetched into registers one plane ahead, then put.
+// The groups of four columns of a plane that are this thread's: copied, then converted.
 template <int R, class Source>
 struct Stager {
   using L = Layout<R, Source>;
-  typename Source::Group v[Source::kPlanes];
 
-  // rows, columns: where the tile's rows and columns with margin lie after reflection
-  __device__ void fetch(unsigned thread, const Source& source, const Tile& tile, int z, const int* rows,
-                        const int* columns) {
-    const unsigned row = thread / L::kGroups, column = thread % L::kGroups * 4;
-    if (row >= L::kHeight) return;
-    const int4& reflected = *reinterpret_cast<const int4*>(columns + column);
-    source.fetch(tile.plane(source.shape, reflect(z, source.shape.depth)), rows[row],
-                 tile.x0 - L::kMargin + int(column), reflected, v);
-  }
-  __device__ void put(unsigned thread, const Source& source, const Shift& shift, float* staged) const {
-    const unsigned row = thread / L::kGroups, column = thread % L::kGroups * 4;
-    if (row >= L::kHeight) return;
-    float4 out[Source::kPlanes];
-    source.stage(v, shift, out);
+  template <class F>
+  static __device__ __forceinline__ void each_group(unsigned thread, F&& f) {
 #pragma unroll
-    for (int i = 0; i < Source::kPlanes; ++i)
-      *reinterpret_cast<float4*>(staged + i * L::kStagedPlane + row * L::kStagedRow + column) = out[i];
+    for (unsigned i = 0; i < L::kGroups; i += kThreads)
+      if (i + thread < L::kGroups) f((i + thread) / L::kRowGroups, (i + thread) % L::kRowGroups * 4);
+  }
+  // rows, columns: where the tile's rows and columns with margin lie after reflection
+  static __device__ void copy(unsigned thread, const Source& source, const Tile& tile, int z,
+                              const int* rows, const int* columns, float* staged) {
+    const int64_t plane = tile.plane(source.shape, reflect(z, source.shape.depth));
+    each_group(thread, [&](unsigned row, unsigned column) {
+      source.copy(plane, rows[row], Columns{*reinterpret_cast<const int4*>(columns + column)},
+                  staged + row * L::kStagedRow + column, L::kStagedPlane);
+    });
+  }
+  static __device__ void convert(unsigned thread, const Source& source, const Tile& tile,
+                                 const Shift& shift, const int* columns, float* staged) {
+    const bool inside = tile.x0 >= L::kMargin && tile.x0 + kTileX + L::kMargin <= source.shape.width;
+    if (inside && !Source::kConverts) return;
+    each_group(thread, [&](unsigned row, unsigned column) {
+      source.convert(staged + row * L::kStagedRow + column, L::kStagedPlane,
+                     Columns{*reinterpret_cast<const int4*>(columns + column)}, shift);
+    });
   }
 };
 
 // Along x: eight outputs of both fields of a pair. out[i] = sum_d w[|d|] in[i + d].
 template <int R, class Source>
-__device__ __forceinline__ void filter_x(unsigned thread, const float* staged, const Weights& w,
+__device__ __forceinline__ void filter_x(unsigned task, const float* staged, const Weights& w,
                                          float* filtered) {
   using L = Layout<R, Source>;
-  const unsigned row = thread % L::kHeight, task = thread / L::kHeight;
-  const unsigned pair = task / (kSide / kColumns), x = task % (kSide / kColumns) * kColumns;
-  if (pair >= 2) return;
+  const unsigned row = task % L::kHeight, strip = task / L::kHeight;
+  const unsigned pair = strip / (kTileX / kColumns), x = strip % (kTileX / kColumns) * kColumns;
   const float* const in = staged + row * L::kStagedRow + x;
   float a[kColumns] = {}, b[kColumns] = {};
 #pragma unroll
@@ -93,6 +104,18 @@ __device__ __forceinline__ void filter_x(unsigned thread, const float* staged, c
       reinterpret_cast<float4*>(filtered + pair * L::kFilteredPlane + row * L::kFilteredRow + 2 * x);
 #pragma unroll
   for (int i = 0; i < kColumns; i += 2) out[i / 2] = {a[i], b[i], a[i + 1], b[i + 1]};
+}
+
+// Along x: the planes of one step.
+template <int R, class Source>
+__device__ __forceinline__ void filter_planes_x(unsigned thread, const float* staged, const Weights& w,
+                                                float* filtered) {
+  using L = Layout<R, Source>;
+#pragma unroll 1
+  for (unsigned task = thread; task < Source::kTogether * L::kTasks; task += kThreads) {
+    const unsigned k = task / L::kTasks;
+    filter_x<R, Source>(task % L::kTasks, staged + k * L::kStaged, w, filtered + k * L::kFiltered);
+  }
 }
 
 // Along y: four rows of both fields.
@@ -132,54 +155,67 @@ __device__ __forceinline__ void filter_z(float (&f)[kRows][2], const Weights& w,
     }
 }
 
-// kStages: staged planes; with two, one barrier a plane is enough. kSingle: the volumes are float32, four
-// voxels of which can be read at once; else all follows from their storage type at run time.
-template <int R, class Source, class Work, int kStages, bool kSingle>
-__global__ void __launch_bounds__(kThreads, 1) march(Source source, Work work, Shape shape, Weights w) {
+// kSingle: the volumes are float32, four voxels of which can be read at once; else all follows from their
+// storage type at run time.
+template <int R, class Source, class Work, bool kSingle>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    march(Source source, Work work, Shape shape, Weights w) {
   using L = Layout<R, Source>;
+  using Stage = Stager<R, Source>;
+  constexpr int kStep = Source::kTogether;
   if (kSingle) {
     source.in.is_single();
     work.inputs().is_single();
   }
   __shared__ Shared shared;
   DAL_DYNAMIC_SHARED(float, staged);
-  float* const filtered = staged + kStages * L::kStaged;
-  int* const columns = reinterpret_cast<int*>(filtered + 2 * L::kFiltered);
-  int* const rows = columns + 4 * L::kGroups;
+  float* const filtered = staged + 2 * kStep * L::kStaged;
+  int* const columns = reinterpret_cast<int*>(filtered + 2 * kStep * L::kFiltered);
+  int* const rows = columns + 4 * L::kRowGroups;
 
   const auto thread = [] { return Work::kTight ? thread_index_anew() : threadIdx.x; };
-  const Tile tile(shape);
-  if (threadIdx.x == 0) shared.fill(source.in, tile.volume), work.fill(shared);
-  if (threadIdx.x < 4 * L::kGroups)
-    columns[threadIdx.x] = reflect(tile.x0 - L::kMargin + int(threadIdx.x), shape.width);
-  if (threadIdx.x < L::kHeight) rows[threadIdx.x] = reflect(tile.y0 - R + int(threadIdx.x), shape.height);
-  __syncthreads();
-
-  Stager<R, Source> stager;
-  float sum[kRows][2][2 * R] = {};
   Totals totals;
-  const int first = tile.z0 - R, last = tile.z1 - 1 + R;
-  stager.fetch(thread(), source, tile, first, rows, columns);
-  stager.put(thread(), source, shared.shift, staged);
-  __syncthreads();
-  for (int z = first; z <= last + 1; ++z) {
-    const int parity = (z - first) % 2;
-    if (z <= last)
-      filter_x<R, Source>(thread(), staged + parity % kStages * L::kStaged, w,
-                          filtered + parity * L::kFiltered);
-    if (z < last) stager.fetch(thread(), source, tile, z + 1, rows, columns);
-    const int done = z - 1 - R;  // the plane that is finished
-    uint32_t voxels[kRows] = {};
-    if (done >= tile.z0) work.load(tile, Place(thread()), done, voxels);
-    float f[kRows][2] = {};
-    if (z > first) {
-      filter_y<R, Source>(filtered + (1 - parity) * L::kFiltered, Place(thread()), w, f);
-      filter_z<R>(f, w, sum);
-    }
-    if (done >= tile.z0) work.combine(tile, Place(thread()), done, shared, voxels, f, totals);
-    if (kStages == 1) __syncthreads();
-    if (z < last) stager.put(thread(), source, shared.shift, staged + (1 - parity) % kStages * L::kStaged);
+  const int group = int(blockIdx.x % unsigned(shape.groups));
+  int64_t at = int64_t(blockIdx.x / unsigned(shape.groups)) * shape.share;
+  const int64_t last = min(at + shape.share, shape.length);
+#pragma unroll 1
+  while (at < last) {
+    const Tile tile(shape, group, at, last);
+    at += tile.z1 - tile.z0;
+    if (threadIdx.x == 0) shared.fill(source.in, tile.volume), work.fill(shared);
+    L::reflect_margin(tile, shape, rows, columns);
     __syncthreads();
+    float sum[kRows][2][2 * R] = {};
+    const int first = tile.z0 - R, end = tile.z1 + R;
+#pragma unroll 1
+    for (int z = first - kStep, half = 1; z < end + kStep; z += kStep, half = 1 - half) {
+      float* const next = staged + (1 - half) * kStep * L::kStaged;
+      const bool more = z + kStep < end;
+#pragma unroll 1
+      for (int k = 0; k < kStep && more; ++k)
+        Stage::copy(thread(), source, tile, z + kStep + k, rows, columns, next + k * L::kStaged);
+      if (z >= first && z < end)
+        filter_planes_x<R, Source>(thread() ^ (half * kTurn), staged + half * kStep * L::kStaged, w,
+                                   filtered + half * kStep * L::kFiltered);
+#pragma unroll 1
+      for (int k = 0; k < kStep && z > first; ++k) {
+        const int done = z - kStep + k - R;  // the plane that is finished
+        const bool wanted = done >= tile.z0 && done < tile.z1;
+        uint32_t voxels[kRows] = {};
+        if (wanted) work.load(tile, Place(thread()), done, voxels);
+        float f[kRows][2] = {};
+        filter_y<R, Source>(filtered + ((1 - half) * kStep + k) * L::kFiltered, Place(thread()), w, f);
+        filter_z<R>(f, w, sum);
+        if (wanted) work.combine(tile, Place(thread()), done, shared, voxels, f, totals);
+      }
+      if (more) {
+        wait_for_copies();
+#pragma unroll 1
+        for (int k = 0; k < kStep; ++k)
+          Stage::convert(thread(), source, tile, shared.shift, columns, next + k * L::kStaged);
+      }
+      __syncthreads();
+    }
   }
   work.finish(totals);
 }
