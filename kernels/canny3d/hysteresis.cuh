@@ -19,7 +19,8 @@ __global__ void __launch_bounds__(kThreads)
   strong += at.volume * grid.all_words();
   forest += at.volume * grid.voxels();
   volatile const uint32_t* const flags = strong;
-  for (int plane = 0; plane < at.planes; ++plane) {
+  const int planes = words.any() ? at.planes : 0;
+  for (int plane = 0; plane < planes; ++plane) {
     const uint32_t word = words[plane], z = at.z0 + uint32_t(plane);
     if (!word) continue;
     uint32_t near = 0;

@@ -42,12 +42,13 @@ struct Image {
   }
 
   // The image at voxels first + at[j], 0 where at[j] < 0. Ties go to the lowest class; a NaN never wins
-  // against an earlier one. Class by class, so that N loads are under way at once.
+  // against an earlier one. Class by class, so that N loads are under way at once. Voxels are numbered in
+  // 32 bits, which a volume does not exceed: an address is one instruction then.
   template <int N>
-  __device__ void read(int64_t first, const int (&at)[N], float (&out)[N]) const {
-    const T* row = values + first;
+  __device__ void read(uint32_t first, const int (&at)[N], float (&out)[N]) const {
+    const T* row = values;
 #pragma unroll
-    for (int j = 0; j < N; ++j) out[j] = at[j] >= 0 ? to_float(row[at[j]]) : 0.f;
+    for (int j = 0; j < N; ++j) out[j] = at[j] >= 0 ? to_float(row[first + uint32_t(at[j])]) : 0.f;
     if (!images.classes) return;
     float top[N];
 #pragma unroll
@@ -59,7 +60,7 @@ struct Image {
       row += voxels;
 #pragma unroll
       for (int j = 0; j < N; ++j) {
-        const float logit = at[j] >= 0 ? to_float(row[at[j]]) : top[j];
+        const float logit = at[j] >= 0 ? to_float(row[first + uint32_t(at[j])]) : top[j];
         out[j] = logit > top[j] ? images.levels[k] : out[j];
         top[j] = logit > top[j] ? logit : top[j];
       }
@@ -94,7 +95,7 @@ struct Fetched<float, N> {
 
   // Voxels first + at[j]; 0 where at[j] < 0.
   template <class T>
-  __device__ __forceinline__ void take(const Image<T>& image, int64_t first, const int (&at)[N]) {
+  __device__ __forceinline__ void take(const Image<T>& image, uint32_t first, const int (&at)[N]) {
     image.read(first, at, value);
   }
   __device__ void clear() {
@@ -110,10 +111,9 @@ struct Fetched<Weighted, N> {
   uint32_t inside[N];
 
   template <class T>
-  __device__ __forceinline__ void take(const Image<T>& image, int64_t first, const int (&at)[N]) {
-    const uint8_t* const mask = image.mask + first;
+  __device__ __forceinline__ void take(const Image<T>& image, uint32_t first, const int (&at)[N]) {
 #pragma unroll
-    for (int j = 0; j < N; ++j) inside[j] = at[j] >= 0 ? mask[at[j]] : 0;
+    for (int j = 0; j < N; ++j) inside[j] = at[j] >= 0 ? image.mask[first + uint32_t(at[j])] : 0;
     image.read(first, at, value);
   }
   __device__ void clear() {

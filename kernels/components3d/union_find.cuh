@@ -75,6 +75,7 @@ struct TileWords {
   // By all lanes, for the same z.
   __device__ uint32_t operator[](int z) const { return __shfl_sync(kAllLanes, mine, z); }
   __device__ uint32_t before(int z) const { return __shfl_sync(kAllLanes, mine, kTileZ + z); }
+  __device__ bool any() const { return __any_sync(kAllLanes, mine != 0); }
 };
 
 // forest: of one volume, in shared or global memory, while other threads unite.
@@ -158,9 +159,10 @@ __global__ void __launch_bounds__(kThreads)
   const TileWords words(bits + at.volume * grid.all_words(), grid, at);
   const int y = int(at.y - at.y0), lane = at.lane;
   if (lane < kTileZ) rows[lane * kTileY + y] = words.mine;
+  if (!__syncthreads_or(words.mine != 0 && lane < kTileZ)) return;
   for (int row = y; row < kTileZ * kTileY; row += kTileY)
     nodes[row * kWord + lane] = uint32_t(row * kWord + lane) + 1;
-  if (!__syncthreads_or(words.mine != 0 && lane < kTileZ)) return;
+  __syncthreads();
 
   for (int row = y; row < kTileZ * kTileY; row += kTileY) {
     const Word here{rows[row], 0};
@@ -198,7 +200,8 @@ __global__ void __launch_bounds__(kThreads)
   forest += at.volume * grid.voxels();
   const TileWords words(bits, grid, at);
   const uint32_t y = at.y;
-  for (int plane = 0; plane < at.planes; ++plane) {
+  const int planes = words.any() ? at.planes : 0;
+  for (int plane = 0; plane < planes; ++plane) {
     const Word here{words[plane], words.before(plane)};
     if (!here.bits && !(here.before >> 31)) continue;
     const uint32_t z = at.z0 + uint32_t(plane), node = grid.node(z, y, at.k * kWord);
