@@ -18,7 +18,7 @@ from dal_fast.models import load_weights
 from dal_fast.synthesis.brains import Brain, is_held_out
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("conformance", "gpu", "kernels", "chain", "memcheck", "synccheck")
+PARTS = ("conformance", "gpu", "kernels", "chain", "goals", "stages", "memcheck", "synccheck")
 
 
 def _script(*arguments, limit, **environment):
@@ -43,7 +43,11 @@ def test_both_parts_run_from_end_to_end(tmp_path):
     found, last = _table(evidence)
     assert last.endswith("0 steps failed")
     assert set(PARTS) <= set(found)
-    assert {name for name, result in found.items() if result == "ok"} >= {"kernels", "chain"}
+    assert {name for name, result in found.items() if result == "ok"} >= {
+        "kernels",
+        "chain",
+        "profile",
+    }
     assert done.stdout.rstrip().endswith("0 steps failed")  # the table is what is read last
     with (evidence / "rehearsal.csv").open() as file:
         rows = list(csv.DictReader(file))
