@@ -46,6 +46,10 @@ class Stopwatch:
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / MB
 
+    def pinned_blocks(self) -> int:
+        """Blocks of pinned memory that CUDA has been asked for since the program began."""
+        return int(torch.cuda.host_memory_stats()["num_host_alloc"])
+
 
 class HostStopwatch:
     """Milliseconds of calls on the CPU, for rehearsals; memory is not measured."""
@@ -58,6 +62,9 @@ class HostStopwatch:
     def peak_mb(self, call: Call) -> float:
         call()
         return 0.0
+
+    def pinned_blocks(self) -> int:
+        return 0
 
 
 AnyStopwatch = Stopwatch | HostStopwatch
