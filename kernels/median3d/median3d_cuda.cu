@@ -21,7 +21,7 @@ namespace cuda {
 namespace {
 
 constexpr int kLanes = 32;
-constexpr int kRows = 48;  // rows of a tile, at most; 2 kRadius more are sorted
+constexpr int64_t kFewestRows = 16, kMostRows = 192;  // of a tile
 constexpr unsigned kAll = 0xffffffffu;
 
 // T: uint32_t or uint16_t, the bits of floats.
@@ -105,11 +105,18 @@ class Source {
   T next_[kPlanes], next_margin_;
 };
 
-// A lane's own keys in shared memory: [i] of all lanes lies in 32 different banks.
+// The lane's own kKeys keys of those that all lanes have in shared memory. Four of a lane lie side by side,
+// so that they move at once; of those that remain, [i] of all lanes lies in 32 different banks.
+//
+//   [0..3] of lane 0, of lane 1, ..., [4..7] of lane 0, ...     the last kKeys % 4: [i] of lane 0, of lane
+//   1, ...
+template <int kKeys>
 struct Column {
-  Key* first;
-  __device__ __forceinline__ Key& operator[](int i) const { return first[i * kLanes]; }
-  __device__ __forceinline__ Column operator+(int i) const { return {first + i * kLanes}; }
+  Key* first;  // of lane 0, 16 bytes aligned
+  __device__ __forceinline__ Key& operator[](int i) const {
+    const int lane = int(threadIdx.x);
+    return i < kKeys / 4 * 4 ? first[i / 4 * 4 * kLanes + 4 * lane + i % 4] : first[i * kLanes + lane];
+  }
 };
 
 template <class T, int kSize>
@@ -126,7 +133,7 @@ class Tile {
                                   typename Source<T, kSize>::Shared& shared, Key* kept)
       : source_(v.x + volume * v.depth * v.height * v.width, v, x0, z0, shared),
         keys_(shared.keys + threadIdx.x),
-        kept_{kept + threadIdx.x},
+        kept_(kept),
         mask_(v.mask ? v.mask + volume / v.channels * v.depth * v.height * v.width : nullptr),
         out_(v.out + volume * v.depth * v.height * v.width),
         depth_(int(v.depth)),
@@ -164,6 +171,11 @@ class Tile {
   __device__ __forceinline__ void run() {
     Key even[2][kSquare], odd[2][kSquare], window[2][kSquare + 1];
     int slot = 0;  // of the odd row kRadius steps ago
+    if constexpr (kPair >
+                  0) {  // the first window looks at a pair that there is not, and nobody at the window
+#pragma unroll
+      for (int k = 0; k < 2 * kPair; ++k) Column<kPair>{kept_ + k / kPair * kPlane * kLanes}[k % kPair] = 0;
+    }
     source_.fetch(y0_ - kRadius);
     for (int y = y0_ - kRadius - 1; y - kRadius < y1_; y += 2) {
       const bool first = y < y0_ - kRadius;  // only its odd row counts
@@ -176,8 +188,8 @@ class Tile {
       squares(y + 1, odd);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const Column row = kept_ + (i * kPlane + kPair + slot * kSquare);
-        if (!first) merge(even[i], odd[i], y + 1 - kRadius, i, window[i]);
+        const Column<kSquare> row{kept_ + (i * kPlane + kPair + slot * kSquare) * kLanes};
+        if (!first) merge(even[i], odd[i], i, window[i]);
         finish(window[i], row, y + 1 - kRadius, i);
 #pragma unroll
         for (int k = 0; k < kSquare; ++k) row[k] = odd[i][k];
@@ -196,17 +208,17 @@ class Tile {
       networks::squares_5<Source<T, kSize>::kPitch>(keys_, out[0], out[1]);
   }
 
-  // The window of output rows y and y + 1 in plane i, if any lane wants one.
-  __device__ __forceinline__ void merge(const Key (&even)[kSquare], const Key (&odd)[kSquare], int y, int i,
+  // The window of two rows of the output in plane i. Also where the mask wants neither, which is seldom
+  // after trim(): with a branch around the window the compiler makes the pair twice, to spare registers.
+  __device__ __forceinline__ void merge(const Key (&even)[kSquare], const Key (&odd)[kSquare], int i,
                                         Key (&window)[kSquare + 1]) {
-    const bool wanted = any_wanted(y, i) || any_wanted(y + 1, i);
     if constexpr (kSize == 3) {
-      if (wanted) networks::window_3(even, odd, window);
+      networks::window_3(even, odd, window);
     } else {
-      const Column before = kept_ + i * kPlane;
+      const Column<kPair> before{kept_ + i * kPlane * kLanes};
       Key pair[kPair];
       networks::pair_5(even, odd, pair);
-      if (wanted) networks::window_5(before, pair, window);
+      networks::window_5(before, pair, window);
 #pragma unroll
       for (int k = 0; k < kPair; ++k) before[k] = pair[k];
     }
@@ -235,11 +247,10 @@ class Tile {
   __device__ __forceinline__ bool wanted(int y, int i) const {
     return exists(y, i) && (!mask_ || mask_[offset(y, i)]);
   }
-  __device__ __forceinline__ bool any_wanted(int y, int i) const { return __any_sync(kAll, wanted(y, i)); }
 
   Source<T, kSize> source_;
   const Key* keys_;  // this lane's first column
-  Column kept_;
+  Key* kept_;
   const uint8_t* mask_;
   T* out_;
   int depth_;
@@ -251,7 +262,7 @@ class Tile {
 template <class T, int kSize>
 __global__ void __launch_bounds__(kLanes, kSize == 5 ? 8 : 16) median_kernel(Volumes<T> v, Tiles tiles) {
   __shared__ typename Source<T, kSize>::Shared source;
-  __shared__ Key kept[Tile<T, kSize>::kKept * kLanes];
+  alignas(16) __shared__ Key kept[Tile<T, kSize>::kKept * kLanes];
   const int x0 = int(blockIdx.x % tiles.columns) * kLanes;
   const unsigned box = blockIdx.x / tiles.columns;
   const int z0 = int(box % tiles.planes) * 2;
@@ -262,14 +273,33 @@ __global__ void __launch_bounds__(kLanes, kSize == 5 ? 8 : 16) median_kernel(Vol
   if (tile.trim()) tile.run();
 }
 
+// Rows of a tile, even. The tiles of a grid go through the multiprocessors in rounds, and each sorts
+// kSize - 1 rows beyond its own: low ones sort many twice, of high ones the last round is long and half
+// empty.
+//
+// abreast: tiles of any height that lie side by side, in all volumes.
+template <int kSize>
+int64_t tile_height(int64_t height, int64_t abreast) {
+  constexpr int64_t kAtOnce = kMultiprocessors * (kSize == 5 ? 8 : 18);  // see README.md
+  int64_t best = 0, least = INT64_MAX;
+  for (int64_t rows = kFewestRows; rows <= kMostRows; rows += 2) {
+    const int64_t rounds = ceil_div(abreast * ceil_div(height, rows), kAtOnce);
+    if (rounds * (rows + kSize - 1) < least) {
+      best = rows;
+      least = rounds * (rows + kSize - 1);
+    }
+  }
+  return best;
+}
+
 template <class T, int kSize>
 void filter(const void* x, const uint8_t* mask, void* out, const Median3dShape& s, Key minus_infinity,
             cudaStream_t stream) {
-  const int64_t most = ceil_div(s.height, kRows);
-  const int64_t height = ceil_div(s.height, 2 * most) * 2, rows = ceil_div(s.height, height);
-  const Tiles tiles{unsigned(ceil_div(s.width, kLanes)), unsigned(ceil_div(s.depth, 2)), unsigned(rows),
-                    int(height)};
-  const int64_t blocks = s.batch * s.channels * rows * tiles.planes * tiles.columns;
+  const int64_t columns = ceil_div(s.width, kLanes), planes = ceil_div(s.depth, 2);
+  const int64_t abreast = s.batch * s.channels * planes * columns;
+  const int64_t height = tile_height<kSize>(s.height, abreast), rows = ceil_div(s.height, height);
+  const Tiles tiles{unsigned(columns), unsigned(planes), unsigned(rows), int(height)};
+  const int64_t blocks = abreast * rows;
   const Volumes<T> v{static_cast<const T*>(x),
                      mask,
                      static_cast<T*>(out),

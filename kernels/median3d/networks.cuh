@@ -6,7 +6,7 @@
 #include "median3d/keys.cuh"
 
 // clang-format off
-#define X(lo, hi, a, b) const V lo = min(a, b), hi = higher<__COUNTER__ % 2>(a, b, lo);
+#define X(lo, hi, a, b) const V lo = min(a, b), hi = higher<__COUNTER__ * 3 % 5 >= 2>(a, b, lo);
 #define L(lo, a, b) const V lo = min(a, b);
 #define H(hi, a, b) const V hi = max(a, b);
 #define NETWORK __device__ __forceinline__ void
