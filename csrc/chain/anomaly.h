@@ -29,7 +29,7 @@ struct Calibrated {
 };
 
 struct WeighingSettings {
-  double benefit = 2.5;  // of the doubt, that the usual sign has, in standard deviations
+  double benefit = 5.0;  // of the doubt, that the usual sign has, in standard deviations
   double peak_share = 0.0003;  // of the voxels, whose mean is a map's E
   double common_share = 0.7;  // of log R
   double least_sd = 0.05, least_peak = 1e-6;

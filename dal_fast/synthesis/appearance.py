@@ -17,6 +17,7 @@ from dal_fast.synthesis.contrast import bend, contrast_gain, look_up, per_tissue
 from dal_fast.synthesis.fields import uniform
 
 _GAIN = (0.5, 1.2)  # of the texture below the labels, relative to the contrast that is drawn
+_MOST = 2.0  # standard deviations of a structure from its tissue
 
 
 class Look(NamedTuple):
@@ -24,15 +25,15 @@ class Look(NamedTuple):
 
     Attributes:
         means: intensity of CSF, GM and WM, ``(N, 3)``.
-        spread: largest standard deviation of the structures of a tissue, in units of the largest
-            difference of two tissues. At 0.1, thalamus and cortex differ by a tenth of the scan's
-            contrast.
+        spread: largest standard deviation of structures around their tissue, ``(N, codes)``, in
+            units of the largest difference of two tissues. At 0.1, thalamus and cortex differ by a
+            tenth of the scan's contrast.
         offsets: of structures from their tissue, ``(N, codes)``, which are not by chance; see
-            :func:`dal_fast.synthesis.limbic.limbic_offsets`.
+            :func:`dal_fast.synthesis.usual.usual_offsets`.
     """
 
     means: Tensor
-    spread: float
+    spread: Tensor
     offsets: Tensor
 
 
@@ -51,7 +52,8 @@ def draw_structures(look: Look, generator: Generator) -> Tensor:
     contrast = means.amax(1, keepdim=True) - means.amin(1, keepdim=True)
     sd = look.spread * uniform((len(means), 1), 0.0, 1.0, generator) * contrast
     table = per_tissue(means) + look.offsets
-    table = table + sd * torch.randn(table.shape, generator=generator, device=generator.device)
+    drawn = torch.randn(table.shape, generator=generator, device=generator.device)
+    table = table + sd * drawn.clamp(-_MOST, _MOST)
     table[:, :256] = 0
     return table.clamp_min(0)
 

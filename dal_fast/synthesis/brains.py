@@ -37,6 +37,11 @@ _FREESURFER = {
     1: (3, 8, 10, 11, 12, 13, 17, 18, 26, 42, 47, 49, 50, 51, 52, 53, 54, 58, 80),
     2: (2, 7, 16, 28, 41, 46, 60, 77, 85, 251, 252, 253, 254, 255),
 }
+# the right one of two sides, and the left one
+_FREESURFER_SIDES = {
+    41: 2, 42: 3, 43: 4, 44: 5, 46: 7, 47: 8, 49: 10, 50: 11, 51: 12, 52: 13, 53: 17, 54: 18,
+    58: 26, 60: 28, 62: 30, 63: 31,
+}  # fmt: skip
 _MARGIN = 4  # voxels kept around a brain
 NOT_HEALTHY = frozenset({"sub-IXI448"})
 """Subjects of IXI with a visible lesion, here a large dark one in the left parietal lobe: neither
@@ -62,12 +67,16 @@ class Brain:
 
 @dataclass(frozen=True)
 class BrainFiles:
-    """Files of one brain: a label map, its tissues, and scans by contrast."""
+    """Files of one brain: a label map, its tissues, and scans by contrast.
+
+    Labels of ``other_side`` are read as those of the same structure on the other side.
+    """
 
     name: str
     labels: Path
     tissue_of: Mapping[int, int]
     scans: Mapping[str, Path] = field(default_factory=dict)
+    other_side: Mapping[int, int] = field(default_factory=dict)
 
 
 _SPLITS = {False: "left for training", True: "held out for validation"}
@@ -84,7 +93,8 @@ def bids_sources(folder: Path, held_out: bool) -> list[BrainFiles]:
     ``sub-*/anat/*_dseg.nii.gz`` beside ``*_desc-brain_T1w.nii.gz`` and, where a subject has them,
     ``_T2w`` and ``_FLAIR``; none of ``NOT_HEALTHY``. ``dseg.tsv`` has the columns ``index`` and
     ``tissue``, with CSF, GM, DGM, WM, BS (brain stem) and OTHER. Labels that it lacks are outside
-    the brain.
+    the brain. Where it has the column ``name``, names that end in ``_L`` and ``_R`` are two sides
+    of one structure.
 
     Args:
         folder: of the data set.
@@ -93,7 +103,7 @@ def bids_sources(folder: Path, held_out: bool) -> list[BrainFiles]:
     Raises:
         InputError: ``no-data``.
     """
-    tissue_of = _read_tissues(folder / "dseg.tsv")
+    tissue_of, other_side = _read_tissues(folder / "dseg.tsv")
     sources, others = [], set()
     for path in sorted(folder.glob("sub-*/anat/*_dseg.nii.gz")):
         name = path.name.split("_")[0]
@@ -105,7 +115,7 @@ def bids_sources(folder: Path, held_out: bool) -> list[BrainFiles]:
         candidates = {c: path.with_name(_scan_name(path.name, c)) for c in SCANS}
         scans = {contrast: scan for contrast, scan in candidates.items() if scan.is_file()}
         if scans:
-            sources.append(BrainFiles(name, path, tissue_of, scans))
+            sources.append(BrainFiles(name, path, tissue_of, scans, other_side))
     if not sources and others:
         raise InputError(
             Code.NO_DATA,
@@ -131,7 +141,11 @@ def map_sources(folder: Path, held_out: bool) -> list[BrainFiles]:
     if not paths:
         raise InputError(Code.NO_DATA, f"{folder} holds no label map *_dseg.nii.gz")
     named = [(path.name.split("_")[0], path) for path in paths]
-    return [BrainFiles(n, path, tissue_of) for n, path in named if is_held_out(n) == held_out]
+    return [
+        BrainFiles(name, path, tissue_of, other_side=_FREESURFER_SIDES)
+        for name, path in named
+        if is_held_out(name) == held_out
+    ]
 
 
 def load_brains(
@@ -163,11 +177,16 @@ def _scan_name(dseg: str, contrast: str) -> str:
     return dseg.replace("_dseg", f"_desc-brain_{contrast}")
 
 
-def _read_tissues(path: Path) -> dict[int, int]:
+def _read_tissues(path: Path) -> tuple[dict[int, int], dict[int, int]]:
+    """Tissues of labels, and labels of the other side."""
     try:
         with path.open(newline="") as table:
-            rows = csv.DictReader(table, delimiter="\t")
-            return {int(row["index"]): _TISSUE[row["tissue"]] for row in rows}
+            rows = list(csv.DictReader(table, delimiter="\t"))
+        names = {row["name"]: int(row["index"]) for row in rows if row.get("name")}
+        pairs = [(names.get(f"{n[:-1]}R"), label) for n, label in names.items() if n[-2:] == "_L"]
+        tissue_of = {int(row["index"]): _TISSUE[row["tissue"]] for row in rows}
+        sides = [sorted((right, left)) for right, left in pairs if right is not None]
+        return tissue_of, {second: first for first, second in sides}
     except OSError:
         raise InputError(
             Code.NO_DATA,
@@ -183,7 +202,8 @@ def _read_tissues(path: Path) -> dict[int, int]:
 
 def _read(source: BrainFiles, voxel_mm: float) -> Brain:
     labels, affine = _load(source.labels)
-    structures = encode_structures(torch.from_numpy(labels.astype(np.int32)), source.tissue_of)
+    integers = torch.from_numpy(labels.astype(np.int32))
+    structures = encode_structures(integers, source.tissue_of, source.other_side)
     grid = plan_grid(labels.shape, affine, (structures > 0).numpy(), voxel_mm)
     structures = grid.to_model(structures, "nearest").short()
     box = (slice(None), slice(None), *bounding_box(structures[0, 0] > 0, _MARGIN))
@@ -221,7 +241,8 @@ def _key(sources: Sequence[BrainFiles], voxel_mm: float) -> str:
             (str(path.resolve()), s.st_size, s.st_mtime_ns)
             for path, s in zip(paths, stats, strict=True)
         ]
-        facts.append([source.name, sorted(source.tissue_of.items()), list(source.scans), files])
+        tables = [sorted(table.items()) for table in (source.tissue_of, source.other_side)]
+        facts.append([source.name, *tables, list(source.scans), files])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 

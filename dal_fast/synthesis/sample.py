@@ -75,7 +75,9 @@ def tissue_of(structures: Tensor) -> Tensor:
     return structures.long() // 256 - 1
 
 
-def encode_structures(labels: Tensor, tissue_of: Mapping[int, int]) -> Tensor:
+def encode_structures(
+    labels: Tensor, tissue_of: Mapping[int, int], other_side: Mapping[int, int] | None = None
+) -> Tensor:
     """The structure map of a label map.
 
     A structure map is ``(tissue + 1) * 256 + label`` inside the brain and 0 outside, tissue 0 CSF,
@@ -85,11 +87,14 @@ def encode_structures(labels: Tensor, tissue_of: Mapping[int, int]) -> Tensor:
     Args:
         labels: integer volume; labels 0 to 255 are used.
         tissue_of: label to tissue. Labels that it lacks are outside the brain.
+        other_side: label to that of the same structure on the other side, for one of the two:
+            both get that number, because in a healthy brain both look alike.
     """
+    same = other_side or {}
     table = torch.zeros(256, dtype=torch.int16)
     for label, tissue in tissue_of.items():
         if 0 <= label < 256:
-            table[label] = (tissue + 1) * 256 + label
+            table[label] = (tissue + 1) * 256 + same.get(label, label)
     inside = (labels >= 0) & (labels < 256)
     return torch.where(inside, table[labels.clamp(0, 255).long()], 0)
 

@@ -10,7 +10,9 @@ A contrast is made in one of four ways, all with truth from the structure map
   become drawn ones: every border stays where the scanner saw it, whatever the labels say;
 - the real scan as it is.
 
-In the first three, the limbic system is brighter in a FLAIR (:mod:`dal_fast.synthesis.limbic`).
+In the first three, structures of a T2w or FLAIR differ from their tissue as they usually do
+(:mod:`dal_fast.synthesis.usual`); the second and third start from the scan without its coil's field
+(:mod:`dal_fast.synthesis.coil`).
 
 The brain is deformed before, by :mod:`dal_fast.synthesis.anatomy`; lesions, partial volume, thick
 slices, bias field and noise follow, by the steps of a recipe (:mod:`dal_fast.synthesis.recipe`).
@@ -30,10 +32,11 @@ from torch import Generator, Tensor
 from dal_fast.synthesis.acquisition import finish
 from dal_fast.synthesis.anatomy import Deformed, deform
 from dal_fast.synthesis.appearance import Look, fill_rim, paint, recolour, remap
+from dal_fast.synthesis.coil import without_coil
 from dal_fast.synthesis.contrast import CONTRASTS, draw_means, tissue_means
-from dal_fast.synthesis.limbic import limbic_offsets
 from dal_fast.synthesis.recipe import AnyRecipe, Recipe
 from dal_fast.synthesis.sample import Draft, Sample, join
+from dal_fast.synthesis.usual import differences, usual_offsets
 
 __all__ = ["Recipe", "Sample", "Synthesiser"]
 
@@ -152,19 +155,22 @@ class Synthesiser:
         self, method: str, contrast: Tensor, brain: Deformed
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Intensities ``(N, 1, D, H, W)``, the tissues' means and the brain mask."""
-        g, spread, draw_mask = self.generator, self.recipe.spread, self.recipe.mask_step()
-        structures, scan = brain.structures, brain.scan
+        g, structures, scan = self.generator, brain.structures, brain.scan
         if method == "paint":
             means = draw_means(contrast, g)
-            look = Look(means, spread, limbic_offsets(structures, contrast, means, g))
-            image = paint(structures, look, g)
-            mask = draw_mask(structures, g)
+            image = paint(structures, self._look(structures, contrast, means), g)
+            mask = self.recipe.mask_step()(structures, g)
             return fill_rim(image, structures, mask, means, g), means, mask
         assert scan is not None
-        mask = draw_mask(structures, g)
+        mask = self.recipe.mask_step()(structures, g)
         means = draw_means(contrast, g)
         if method not in ("remap", "recolour"):
             return scan, tissue_means(scan, structures), mask
-        look = Look(means, spread, limbic_offsets(structures, contrast, means, g))
         change = remap if method == "remap" else recolour
-        return change(scan, structures, look, g), means, mask
+        look = self._look(structures, contrast, means)
+        return change(without_coil(scan, structures), structures, look, g), means, mask
+
+    def _look(self, structures: Tensor, contrast: Tensor, means: Tensor) -> Look:
+        """How a contrast shows the brains' structures."""
+        offsets = usual_offsets(structures, contrast, means, self.generator)
+        return Look(means, self.recipe.spread * differences(structures), offsets)

@@ -105,6 +105,50 @@ def test_maps_alone_have_no_scan(tmp_path):
     assert set((brain.structures // 256).unique().tolist()) == {0, 1, 2, 3}
 
 
+def _structures_of(folder, name, table, values):
+    """Structure codes of a map whose three tissues have these labels."""
+    (folder / "dseg.tsv").write_text(table)
+    path = folder / name / "anat" / f"{name}_dseg.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([2.0, 2.0, 2.0, 1.0])), path)
+    brain = load_brains(bids_sources(folder, held_out=False))[0]
+    return set(brain.structures.unique().tolist())
+
+
+def _two_sided():
+    """Fluid 1; grey matter 20 to the right and 21 to the left; white matter 7 and 6."""
+    right = np.array([0, 1, 20, 7], np.int16)[labels()]
+    left = np.array([0, 1, 21, 6], np.int16)[labels()]
+    return np.where(np.arange(right.shape[0])[:, None, None] < right.shape[0] // 2, left, right)
+
+
+def test_two_sides_of_a_structure_are_one(folder):
+    table = "index\tname\ttissue\n1\tF\tCSF\n20\tG_R\tGM\n21\tG_L\tGM\n6\tW_L\tWM\n7\tW_R\tWM\n"
+    name = bids_sources(folder, held_out=False)[0].name
+    codes = _structures_of(folder, name, table, _two_sided())
+    assert codes == {0, 256 + 1, 2 * 256 + 20, 3 * 256 + 6}
+
+
+def test_a_table_without_names_keeps_its_sides_apart(folder):
+    table = "index\ttissue\n1\tCSF\n20\tGM\n21\tGM\n6\tWM\n7\tWM\n"
+    name = bids_sources(folder, held_out=False)[0].name
+    codes = _structures_of(folder, name, table, _two_sided())
+    assert codes == {0, 256 + 1, 2 * 256 + 20, 2 * 256 + 21, 3 * 256 + 6, 3 * 256 + 7}
+
+
+def test_freesurfers_sides_are_one(tmp_path):
+    name = next(n for n in (f"sub-{i:03d}" for i in range(40)) if not is_held_out(n))
+    halves = [
+        np.array([0, 4, 3, 2], np.int16)[labels()],
+        np.array([0, 43, 42, 41], np.int16)[labels()],
+    ]
+    side = np.arange(halves[0].shape[0])[:, None, None] < halves[0].shape[0] // 2
+    path = tmp_path / f"{name}_dseg.nii.gz"
+    image = nibabel.Nifti1Image(np.where(side, *halves), np.diag([2.0, 2.0, 2.0, 1.0]))
+    nibabel.save(image, path)
+    (brain,) = load_brains(map_sources(tmp_path, held_out=False))
+    assert set(brain.structures.unique().tolist()) == {0, 256 + 4, 2 * 256 + 3, 3 * 256 + 2}
+
+
 def test_split_is_fixed_and_about_a_sixth():
     assert not is_held_out("sub-IXI012")
     share = sum(is_held_out(f"sub-{i}") for i in range(3000)) / 3000
