@@ -156,7 +156,7 @@ def _anomaly(
         peak -= COMMON_SHARE * math.log(max(LEAST_PEAK, math.sqrt(square)))
         maps.append(enhanced + STRUCTURE_SHARE[contrast] * excess)
         stands.append(healthy.outstanding(contrast, name, peak))
-    doubt = BENEFIT + stands[0] - stands[1]
+    doubt = BENEFIT[contrast] + stands[0] - stands[1]
     weights = math.exp(min(0.0, doubt / 2)), math.exp(min(0.0, -doubt / 2))
     both = np.maximum(weights[0] * maps[0], weights[1] * maps[1])
     around = ndimage.uniform_filter(both, 9, mode="constant")

@@ -87,7 +87,7 @@ SignsWeighed anomaly_map(const Compared& scan, const float* evidence, const Cali
   if (healthy.usual_structure)
     DAL_DISPATCH(structural_excess, s.structure, healthy.usual_structure, float(healthy.structure), voxels,
                  threads);
-  const SignsWeighed signs = weigh(bright, dark, healthy.usually_dark, weighing.benefit);
+  const SignsWeighed signs = weigh(bright, dark, healthy.usually_dark, healthy.benefit);
   DAL_DISPATCH(combine_signs, s.bright, s.dark, s.structure,
                {float(signs.bright), float(signs.dark), float(healthy.structure_share)}, s.bright, voxels,
                threads);

@@ -18,6 +18,7 @@ struct Calibrated {
   double structure = 1, combined = 1;  // thresholds of g, and of the map itself
   SignCalibration bright, dark;
   bool usually_dark, smoothed;
+  double benefit;  // of the doubt, that the usual sign has, in standard deviations
   double structure_share;  // what g / g_0, or what of g is unusual, adds to a map
   const float* usual_structure = nullptr;  // g that is usual at a place, (depth, height, width), or null
 
@@ -25,11 +26,11 @@ struct Calibrated {
   explicit Calibrated(Contrast contrast)
       : usually_dark(contrast == Contrast::t1w),
         smoothed(contrast != Contrast::flair),
+        benefit(contrast == Contrast::t1w ? 2.5 : 5.0),
         structure_share(contrast == Contrast::t1w ? 0.5 : 0) {}
 };
 
 struct WeighingSettings {
-  double benefit = 5.0;  // of the doubt, that the usual sign has, in standard deviations
   double peak_share = 0.0003;  // of the voxels, whose mean is a map's E
   double common_share = 0.7;  // of log R
   double least_sd = 0.05, least_peak = 1e-6;

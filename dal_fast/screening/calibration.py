@@ -9,13 +9,13 @@ voxels, three in ten thousand (.4 mL), R the root mean square of the map inside 
 
 because a scan that differs from phi throughout has high maps without a lesion. How far a peak is
 above those of healthy scans is z = (peak - mean) / SD over healthy scans of the contrast. With
-d = 5 + z_usual - z_other the map is
+d = benefit + z_usual - z_other the map is
 
     M = max(min(1, exp(d / 2)) S_usual, min(1, exp(-d / 2)) S_other)
     max(M, mean of M over 9^3, mean of M over 27^3) / level
 
 so that a clear case shows one sign, a doubtful one both, and the usual sign has the benefit of the
-doubt: five standard deviations. What lies in the midst of much that is abnormal, such as
+doubt: standard deviations, by contrast. What lies in the midst of much that is abnormal, such as
 the core of a tumour or a cavity, counts as much as its surroundings; small lesions do not lose by
 that. S is e, and in a T1w e + max(g - u_g, 0) / (2 g_0), because what is abnormal there is the
 structure more often than the intensity; u_g is how large g usually is at that place of a healthy
@@ -51,7 +51,8 @@ USUAL = {"T1w": DARK, "T2w": BRIGHT, "FLAIR": BRIGHT}
 """By contrast: the map of the usual sign of lesions."""
 STRUCTURE_SHARE = {"T1w": 0.5, "T2w": 0.0, "FLAIR": 0.0}
 """By contrast: what (g - u_g) / g_0 adds to a map."""
-BENEFIT = 5.0  # of the doubt, in SD
+BENEFIT = {"T1w": 2.5, "T2w": 5.0, "FLAIR": 5.0}
+"""By contrast: the benefit of the doubt, in SD."""
 PEAK_SHARE = 0.0003  # of the brain's voxels, whose mean is E
 COMMON_SHARE = 0.7  # of log R
 LEAST_SPREAD = 0.05  # SD of a peak, however few healthy scans it is from
@@ -227,7 +228,7 @@ def weigh_signs(
     usual = USUAL[contrast]
     other = DARK if usual == BRIGHT else BRIGHT
     z = {s: calibration.outstanding(contrast, s, peak_of(maps[s], mask)) for s in (usual, other)}
-    doubt = BENEFIT + z[usual] - z[other]
+    doubt = BENEFIT[contrast] + z[usual] - z[other]
     return {usual: math.exp(min(0.0, doubt / 2)), other: math.exp(min(0.0, -doubt / 2))}
 
 

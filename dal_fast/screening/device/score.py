@@ -33,6 +33,7 @@ class Tables(NamedTuple):
         smoothed: of :mod:`dal_fast.screening.enhance`, bool ``(3,)``.
         share: what g adds to a map, ``(3,)``.
         usual: index into ``SIGNS``, int64 ``(3,)``.
+        benefit: of the doubt, for that sign, float64 ``(3,)``.
         places: atlases of u_s by sign, and of u_g, ``(3, 3, *SIDES)``; where none was measured,
             what changes nothing.
     """
@@ -44,6 +45,7 @@ class Tables(NamedTuple):
     smoothed: Tensor
     share: Tensor
     usual: Tensor
+    benefit: Tensor
     places: Tensor
 
     @classmethod
@@ -62,6 +64,7 @@ class Tables(NamedTuple):
             torch.tensor([enhance.SMOOTHED[c] for c in CONTRASTS]),
             torch.tensor([cal.STRUCTURE_SHARE[c] for c in CONTRASTS]),
             torch.tensor([SIGNS.index(cal.USUAL[c]) for c in CONTRASTS]),
+            torch.tensor([cal.BENEFIT[c] for c in CONTRASTS], dtype=torch.float64),
             torch.stack([_places(calibration.usual.get(c, {})) for c in CONTRASTS]),
         ).to(device)
 
@@ -167,7 +170,8 @@ def _weights(peaks: Tensor, tables: Tables, contrast: Tensor) -> tuple[Tensor, T
     mean, deviation = tables.peaks[contrast].unbind(-1)
     z = (peaks - mean) / deviation.clamp_min(cal.LEAST_SPREAD)
     usual = tables.usual[contrast][:, None]
-    doubt = (cal.BENEFIT + z.gather(1, usual) - z.gather(1, 1 - usual)) / 2
+    benefit = tables.benefit[contrast][:, None]
+    doubt = (benefit + z.gather(1, usual) - z.gather(1, 1 - usual)) / 2
     both = torch.cat([doubt.clamp_max(0), (-doubt).clamp_max(0)], dim=1).exp()  # usual, other
     is_dark = usual == SIGNS.index(DARK)
     weights = torch.where(is_dark, both.flip(1), both)
