@@ -69,7 +69,7 @@ def test_auto_finds_lesions_of_either_sign(means, contrast, lesion, sign):
 
 
 def test_the_usual_sign_has_the_benefit_of_the_doubt():
-    """Bright and dark alike: bright in a T2w, dark in a T1w, and the other one is not lost."""
+    """Bright and dark alike: bright in a T2w, dark in a T1w, and of the other one a twelfth stays."""
     for means, sign in ((T2W, "bright"), (T1W, "dark")):
         evidence, _ = _evidence(means, 0.7)
         noise = 0.02 * torch.randn(evidence.x.shape, generator=torch.Generator().manual_seed(0))
@@ -78,7 +78,7 @@ def test_the_usual_sign_has_the_benefit_of_the_doubt():
         both = replace(evidence, x=evidence.phi + noise + shift)
         anomaly_map = score_scan(both, Calibration())
         assert anomaly_map.sign == sign
-        assert all(anomaly_map.data[s * shift > 0].mean() > 0.05 for s in (1, -1))  # by a twelfth in a T2w
+        assert all(anomaly_map.data[s * shift > 0].mean() > 0.05 for s in (1, -1))
 
 
 def test_the_sign_is_the_one_that_stands_out_from_healthy_scans():
