@@ -69,7 +69,7 @@ def test_auto_finds_lesions_of_either_sign(means, contrast, lesion, sign):
 
 
 def test_the_usual_sign_has_the_benefit_of_the_doubt():
-    """Bright and dark alike: bright in a T2w, dark in a T1w, and of the other one a twelfth stays."""
+    """Bright and dark alike: bright in a T2w, dark in a T1w; of the other a twelfth stays."""
     for means, sign in ((T2W, "bright"), (T1W, "dark")):
         evidence, _ = _evidence(means, 0.7)
         noise = 0.02 * torch.randn(evidence.x.shape, generator=torch.Generator().manual_seed(0))
