@@ -24,14 +24,14 @@ _TELLING = ((2 * 256 + 100,), (2 * 256 + 3,))
 _WHITE_OF_LOBES = (tuple(range(81, 89)), ())
 """Parts of one tissue that no border divides."""
 _ALIKE = 0.3
-"""By how much less these differ from each other than other structures do."""
+"""How much these differ from each other, of what other structures do."""
 
 
 class _Usual(NamedTuple):
     """Structures of either protocol, and by how much they are brighter than their tissue.
 
-    Both sides are named of DLMUSE, whose table may not tell them, and the left one of FreeSurfer,
-    as which both are read. The offset's range is that of a brain whose median is BRAIN_LEVEL.
+    Both sides are named, because a data set's table may not tell that they are one structure. The
+    offset's range is that of a brain whose median is BRAIN_LEVEL.
     """
 
     dlmuse: tuple[int, ...]
@@ -47,12 +47,14 @@ _LIMBIC = (
 )  # fmt: skip
 _CENTRAL = (148, 149, 150, 151, 176, 177, 182, 183)  # pre- and postcentral gyri
 _USUAL = (
-    _Usual(_LIMBIC, (17, 18), (0.0, 0.05), (0.0, 0.13)),
-    _Usual((55, 56), (13,), (-0.30, -0.12), (-0.15, -0.05)),  # pallidum
-    _Usual((57, 58), (12,), (-0.12, 0.0), (-0.04, 0.02)),  # putamen
-    _Usual((36, 37), (11,), (-0.08, 0.0), (-0.02, 0.02)),  # caudate
-    _Usual((59, 60), (10,), (-0.12, 0.0), (-0.06, 0.0)),  # thalamus
-    _Usual((61, 62), (28,), (-0.08, 0.0), (-0.08, 0.0)),  # ventral diencephalon: nigra, red nucleus
+    _Usual(_LIMBIC, (17, 18, 53, 54), (0.0, 0.05), (0.0, 0.13)),
+    _Usual((55, 56), (13, 52), (-0.30, -0.12), (-0.15, -0.05)),  # pallidum
+    _Usual((57, 58), (12, 51), (-0.12, 0.0), (-0.04, 0.02)),  # putamen
+    _Usual((36, 37), (11, 50), (-0.08, 0.0), (-0.02, 0.02)),  # caudate
+    _Usual((59, 60), (10, 49), (-0.12, 0.0), (-0.06, 0.0)),  # thalamus
+    _Usual(
+        (61, 62), (28, 60), (-0.08, 0.0), (-0.08, 0.0)
+    ),  # ventral diencephalon: nigra, red nucleus
     _Usual((93, 94), (), (-0.02, 0.12), (0.0, 0.07)),  # posterior limb of the internal capsule
     _Usual((83, 84), (), (0.0, 0.05), (0.0, 0.04)),  # white matter of the occipital lobe
     _Usual((35,), (16,), (0.0, 0.08), (-0.03, 0.03)),  # brain stem

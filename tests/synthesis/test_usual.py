@@ -5,6 +5,7 @@ import torch
 from brains import structures, t1w
 
 from dal_fast.synthesis.appearance import Look, paint, recolour, remap
+from dal_fast.synthesis.brains import _FREESURFER_SIDES
 from dal_fast.synthesis.contrast import CONTRASTS
 from dal_fast.synthesis.recipe import Recipe
 from dal_fast.synthesis.synthesiser import Synthesiser
@@ -17,7 +18,7 @@ PALLIDUM = {"DLMUSE": 55, "FreeSurfer": 13}
 LIMBIC = {
     "DLMUSE": {31, 32, 47, 48, 100, 101, 102, 103, 116, 117, 138, 139}
     | {166, 167, 170, 171, 172, 173, 186, 187},
-    "FreeSurfer": {17, 18},
+    "FreeSurfer": {17, 18, 53, 54},
 }
 MEANS = torch.tensor([0.1, 0.6, 0.5])
 UNIT = 0.55 / 0.5  # between grey and white matter lies about the brain's median
@@ -61,6 +62,16 @@ def test_iron_darkens_the_pallidum(protocol, contrast, least, most):
     assert dark.min() >= least * UNIT
     assert dark.max() <= most * UNIT
     assert dark.max() - dark.min() > 0.8 * (most - least) * UNIT
+
+
+def test_both_sides_are_alike_where_no_table_tells_them():
+    maps, offsets = _maps("FreeSurfer"), {}
+    for contrast in ("T2w", "FLAIR"):
+        offsets[contrast] = _offsets(maps, contrast, 8)
+        for right, left in _FREESURFER_SIDES.items():
+            both = offsets[contrast][:, [GREY + left, GREY + right]]
+            assert torch.equal(both[:, 0], both[:, 1])
+    assert offsets["T2w"][:, GREY + 52].max() < 0
 
 
 @PROTOCOLS
