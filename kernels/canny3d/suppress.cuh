@@ -55,7 +55,6 @@ __device__ __forceinline__ float smooth3(float before, float here, float after) 
 }
 __device__ __forceinline__ float lerp(float a, float b, float weight) { return a + weight * (b - a); }
 
-// s: the voxel in a plane of kPlaneWide columns.
 // Of the rows of a thread. s: the first voxel in a plane of kPlaneWide columns.
 __device__ __forceinline__ void differentiate(const float* s, Flat (&flat)[kColumnRows]) {
   float smooth[kColumnRows + 2], difference[kColumnRows + 2];  // in x
@@ -215,7 +214,7 @@ __global__ void __launch_bounds__(kSuppressThreads, kSuppressResident)
   const int thread = int(threadIdx.x), place = at.row * kMagnitudeWide + at.column;
   const int centre = (at.y - tile.y0 + 2) * kPlaneWide + at.x - tile.x0 + 2;
   if (mask) mask += (first_image + tile.image) / per_batch * n.voxels();
-  const uint32_t mask_at = uint32_t(at.y * n.width + at.x);  // modulo 2^32
+  const uint32_t mask_at = uint32_t(at.y) * uint32_t(n.width) + uint32_t(at.x);  // modulo 2^32
   const uint32_t first_row =
       uint32_t(tile.image) * uint32_t(n.depth) * uint32_t(n.height) + uint32_t(tile.y0);
   // Writes the words of a plane, and leaves zeros for the one after the next.
@@ -261,7 +260,7 @@ __global__ void __launch_bounds__(kSuppressThreads, kSuppressResident)
       const uint32_t voxel = uint32_t(z) * uint32_t(n.height) * uint32_t(n.width) + mask_at;
 #pragma unroll
       for (int j = 0; j < kColumnRows; ++j)
-        if (at.inner >> j & 1) wanted[j] = mask[voxel + uint32_t(j * n.width)];
+        if (at.inner >> j & 1) wanted[j] = mask[voxel + uint32_t(j) * uint32_t(n.width)];
     }
     any = __syncthreads_or(loader.store(planes[(z + 1) & 1]));
     if (z > tile.z0 && z <= tile.z1 && thread < kRowWarps * kWarp)

@@ -108,8 +108,8 @@ class Source {
 // The lane's own kKeys keys of those that all lanes have in shared memory. Four of a lane lie side by side,
 // so that they move at once; of those that remain, [i] of all lanes lies in 32 different banks.
 //
-//   [0..3] of lane 0, of lane 1, ..., [4..7] of lane 0, ...     the last kKeys % 4: [i] of lane 0, of lane
-//   1, ...
+//   [0..3] of lane 0, of lane 1, ..., [4..7] of lane 0, ...
+//   the last kKeys % 4: [i] of lane 0, of lane 1, ...
 template <int kKeys>
 struct Column {
   Key* first;  // of lane 0, 16 bytes aligned
@@ -171,8 +171,8 @@ class Tile {
   __device__ __forceinline__ void run() {
     Key even[2][kSquare], odd[2][kSquare], window[2][kSquare + 1];
     int slot = 0;  // of the odd row kRadius steps ago
-    if constexpr (kPair >
-                  0) {  // the first window looks at a pair that there is not, and nobody at the window
+    // the first window looks at a pair that there is not, and nobody at the window
+    if constexpr (kPair > 0) {
 #pragma unroll
       for (int k = 0; k < 2 * kPair; ++k) Column<kPair>{kept_ + k / kPair * kPlane * kLanes}[k % kPair] = 0;
     }
