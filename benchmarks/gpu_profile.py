@@ -97,6 +97,8 @@ def print_times(calls: dict[str, Call], device: str) -> None:
 def times_by_kernel(call: Call, device: str) -> dict[str, list[float]]:
     """Microseconds of every launch in ``REPEATS`` calls, by kernel; of operators on a CPU."""
     call()
+    if device == "cuda":
+        torch.cuda.synchronize()  # else kernels of this call may be counted, too
     activity = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU
     with profile(activities=[activity]) as seen:
         for _ in range(REPEATS):
