@@ -63,6 +63,22 @@ _USUAL = (
 )
 
 
+def _belonging(rows: list[tuple[int, ...]]) -> Tensor:
+    """1 where a label belongs to a row, ``(rows, labels)``."""
+    found = torch.zeros(len(rows), _LABELS)
+    for number, labels in enumerate(rows):
+        found[number, list(labels)] = 1
+    return found
+
+
+_OF_LABEL = torch.stack(
+    [_belonging([row.dlmuse for row in _USUAL]), _belonging([row.freesurfer for row in _USUAL])]
+)
+"""By protocol, ``(protocols, rows, labels)``."""
+_UNDIVIDED = _belonging(list(_WHITE_OF_LOBES))
+"""By protocol, ``(protocols, labels)``."""
+
+
 def usual_offsets(
     structures: Tensor, contrast: Tensor, means: Tensor, generator: Generator
 ) -> Tensor:
@@ -89,9 +105,7 @@ def usual_offsets(
     drawn = torch.rand(shape, generator=_beside(generator), device=generator.device).to(means)
     level = means[:, 1:].mean(1, keepdim=True)  # about the median of a brain
     offsets = (low + (high - low) * drawn) * level / BRAIN_LEVEL
-    labels = [row.dlmuse for row in _USUAL], [row.freesurfer for row in _USUAL]
-    of_label = torch.stack([_belonging(rows, device) for rows in labels])
-    tables = torch.einsum("ng,pgl->npl", offsets, of_label)
+    tables = torch.einsum("ng,pgl->npl", offsets, _OF_LABEL.to(device))
     return torch.einsum("np,npl->nl", _protocols(structures), tables).repeat(1, CODES // _LABELS)
 
 
@@ -101,18 +115,9 @@ def differences(structures: Tensor) -> Tensor:
     Args:
         structures: ``(N, 1, D, H, W)``.
     """
-    device = structures.device
-    alike = torch.stack([_belonging([labels], device)[0] for labels in _WHITE_OF_LOBES])
+    alike = _UNDIVIDED.to(structures.device)
     share = 1 - (1 - _ALIKE) * _protocols(structures) @ alike
     return share.repeat(1, CODES // _LABELS)
-
-
-def _belonging(rows: list[tuple[int, ...]], device: torch.device) -> Tensor:
-    """1 where a label belongs to a row, ``(rows, labels)``."""
-    found = torch.zeros(len(rows), _LABELS, device=device)
-    for number, labels in enumerate(rows):
-        found[number, list(labels)] = 1
-    return found
 
 
 def _protocols(structures: Tensor) -> Tensor:
