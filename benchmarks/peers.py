@@ -200,7 +200,7 @@ def torch_anatomy(v: Volumes) -> Call:
     """torch: the one-hot of torch_onehot times the levels, summed and masked."""
     from dal_fast.ops import LEVELS
 
-    onehot, c = torch_onehot(v), torch.tensor(LEVELS).view(1, 3, 1, 1, 1)
+    onehot, c = torch_onehot(v), torch.tensor(LEVELS, device=v.mask.device).view(1, 3, 1, 1, 1)
     return lambda: (onehot() * c).sum(1, keepdim=True) * v.mask
 
 
