@@ -108,11 +108,24 @@ DAL_INLINE void bytes_from_bits(const uint64_t (&words)[5], uint8_t* bytes) {
   }
 }
 
-// One volume, and where its links go.
+// What gives the rows of a volume: so that all else is compiled once for every type that is computed in A.
+template <class A>
+struct Rows {
+  // The n values from voxel `first` on.
+  virtual void load(int64_t first, int64_t n, A* row) const = 0;
+};
 template <class T>
-struct Linking {
-  using A = arithmetic_t<T>;
+struct VolumeRows final : Rows<arithmetic_t<T>> {
   const T* x;
+
+  explicit VolumeRows(const T* x) : x(x) {}
+  void load(int64_t first, int64_t n, arithmetic_t<T>* row) const override { load_row(x + first, n, row); }
+};
+
+// One volume, and where its links go.
+template <class A>
+struct Linking {
+  const Rows<A>& x;
   const uint8_t* mask;
   const Tfce3dProblem& p;
   const Plane shape;
@@ -131,7 +144,7 @@ struct Linking {
         std::fill_n(row, p.width, A(0));
         continue;
       }
-      load_row(x + offset, p.width, row);
+      x.load(offset, p.width, row);
       if (mask)
         for (int64_t i = 0; i < p.width; ++i)
           row[i] = (row[i] > 0) & (mask[offset + i] != 0) ? row[i] : A(0);

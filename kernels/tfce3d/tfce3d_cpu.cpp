@@ -95,7 +95,7 @@ void link_planes(const Linking<T>& linking, uint8_t* windows, int threads) {
   const int64_t depth = linking.p.depth;
   const int64_t planes = std::max<int64_t>(1, std::min(kSlab, depth / (2 * threads)));
   parallel_for(ceil_div(depth, planes), threads, [&](int64_t slab, int slot) {
-    using Planes = Window<arithmetic_t<T>>;
+    using Planes = Window<T>;
     const Planes window(linking.shape, windows + slot * Planes::bytes(linking.shape));
     linking.slab(slab * planes, std::min(depth, (slab + 1) * planes), window);
   });
@@ -154,32 +154,33 @@ void with_power(double e, F&& f) {
   f([e](double x) { return std::pow(x, e); });
 }
 
-// Calls f with a function of (begin, end): total[i] becomes area^E (x(u)^(H+1) - x(parent)^(H+1)) of the
-// voxel u of rank i.
-template <class T, class F>
-void with_terms(const Tfce3dProblem& p, const Ranks<T>& r, F&& f) {
-  with_power(p.height_power + 1, [&](auto height) {
-    with_power(p.extent_power, [&](auto extent) {
-      f([&](int64_t begin, int64_t end) {
-        constexpr int64_t kAtOnce = 256;
-        T own[kAtOnce], lower[kAtOnce];
-        for (; begin < end; begin += kAtOnce) {
-          const int64_t count = std::min(kAtOnce, end - begin);
-          double* const total = r.total() + begin;
-          const uint32_t *const parent = r.tree.parent + begin, *const area = r.tree.area + begin;
-          for (int64_t i = 0; i < count; ++i) {
-            own[i] = r.items[begin + i].value();
-            lower[i] = r.items[parent[i]].value();
-          }
-          for (int64_t i = 0; i < count; ++i) {
-            const double top = height(double(own[i])), bottom = height(double(lower[i]));
-            const double term = extent(double(area[i])) * (top - bottom);
-            total[i] = top == bottom ? 0 : term;  // two infinite ones among them
-          }
-        }
-      });
+// total[i] becomes area^E (x(u)^(H+1) - x(parent)^(H+1)) of the voxel u of rank i. One factor after the
+// other: loops for every pair of powers take the compiler ten times as long.
+template <class T>
+void terms(const Tfce3dProblem& p, const Ranks<T>& r, int64_t begin, int64_t end) {
+  constexpr int64_t kAtOnce = 256;
+  T own[kAtOnce], lower[kAtOnce];
+  for (; begin < end; begin += kAtOnce) {
+    const int64_t count = std::min(kAtOnce, end - begin);
+    double* const total = r.total() + begin;
+    const uint32_t *const parent = r.tree.parent + begin, *const area = r.tree.area + begin;
+    for (int64_t i = 0; i < count; ++i) {
+      own[i] = r.items[begin + i].value();
+      lower[i] = r.items[parent[i]].value();
+    }
+    with_power(p.height_power + 1, [&](auto height) {
+      for (int64_t i = 0; i < count; ++i) {
+        const double top = height(double(own[i])), bottom = height(double(lower[i]));
+        total[i] = top == bottom ? 0 : top - bottom;  // two infinite ones among them
+      }
     });
-  });
+    with_power(p.extent_power, [&](auto extent) {
+      for (int64_t i = 0; i < count; ++i) {
+        const double term = extent(double(area[i])) * total[i];
+        total[i] = total[i] == 0 ? 0 : term;
+      }
+    });
+  }
 }
 
 // Adds up from rank end - 1 to `begin`. Nearly always the parent is the next lower voxel, whose sum is at
@@ -203,14 +204,13 @@ template <class T>
 void integrate(const Tfce3dProblem& p, const Ranks<T>& r, int threads) {
   const int64_t n = r.tree.n;
   r.items[n] = Ranked<T>(0, 0);  // the parent of what has none
-  with_terms(p, r, [&](auto terms) {
-    in_chunks(part_begin(n, kParts - 1), n, threads, terms);
-    for (int part = kParts - 1; part >= 0; --part) {
-      const int64_t begin = part_begin(n, part), end = part_begin(n, part + 1);
-      const int64_t next = part_begin(n, std::max(part - 1, 0));
-      in_chunks_beside(next, begin, threads, terms, [&] { add_up(r, begin, end); });
-    }
-  });
+  const auto of = [&](int64_t begin, int64_t end) { terms(p, r, begin, end); };
+  in_chunks(part_begin(n, kParts - 1), n, threads, of);
+  for (int part = kParts - 1; part >= 0; --part) {
+    const int64_t begin = part_begin(n, part), end = part_begin(n, part + 1);
+    const int64_t next = part_begin(n, std::max(part - 1, 0));
+    in_chunks_beside(next, begin, threads, of, [&] { add_up(r, begin, end); });
+  }
 }
 
 // Sums from ranks to numbers.
@@ -231,7 +231,8 @@ void enhance(const T* x, const uint8_t* mask, T* out, const Tfce3dProblem& p, ui
   const int64_t n = number_positive(x, mask, voxels, s.words, s.counts, threads);
   Ranks<A> r(s, n);
   prefer_huge_pages(r.items, uintptr_t(r.tree.nodes) - s.end, threads);
-  link_planes(Linking<T>{x, mask, p, Plane(p), s.words, r.tree, r.items}, s.windows, threads);
+  const VolumeRows<T> rows(x);
+  link_planes(Linking<A>{rows, mask, p, Plane(p), s.words, r.tree, r.items}, s.windows, threads);
   settle_branches(r.tree, kChunk, threads);
   settle_saddles(r.tree, offsets, r.items, r.spare, p.depth, plane, threads);
   sort_descending(r.items, r.spare, n, s.counters, threads);
