@@ -1,5 +1,6 @@
 """Fixtures of the whole suite."""
 
+import gc
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,17 @@ from dal_fast import context
 from dal_fast.screening import chain
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """Modules and tests stay to the end: no garbage is looked for among them, then or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):
