@@ -37,11 +37,11 @@ SANITIZED = [f"-fsanitize=address,{UNDEFINED}", "-fno-sanitize-recover=all"]
 
 # mode -> flags of the shim, of the kernels, of the linker
 MODES: dict[str, tuple[list[str], list[str], list[str]]] = {
-    "fast": (["-O2"], ["-O2"], []),
+    "fast": (["-O2"], ["-O1"], []),
     "asan": (["-O1", "-g1", "-fsanitize=address"], ["-O1", "-g1", *SANITIZED], SANITIZED),
     "race": (["-O2", "-g1", "-DCOH_RACE"], ["-O1", "-g1", "-DCOH_RACE", *CHECKED], []),
     # the portable switch, for processors other than x86-64
-    "ucontext": (["-O2", "-DCOH_UCONTEXT"], ["-O2"], []),
+    "ucontext": (["-O2", "-DCOH_UCONTEXT"], ["-O1"], []),
 }
 
 
