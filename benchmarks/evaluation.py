@@ -32,8 +32,8 @@ from rich.table import Table
 from scipy import ndimage
 from sklearn.metrics import average_precision_score
 
-from dal_fast.imaging.atomic import write_volume
 from dal_fast.imaging.nifti import read_volume
+from dal_fast.imaging.nifti_output import write_volume
 
 SHAPE, DIFFERENT, THRESHOLDS = (160, 192, 160), 10, np.arange(0.001, 0.1, 0.001) * 5
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dal_fast.errors import Code, RuntimeUnavailable
-from dal_fast.imaging.atomic import refusal, write_bytes
+from dal_fast.imaging.atomic import write_bytes
+from dal_fast.imaging.folders import refusal
 
 LESION_CENTRE = (28.0, 24.0, 22.0)  # mm (right, anterior, superior): right frontal white matter
 LESION_RADIUS_MM = 9.0

@@ -24,10 +24,11 @@ from torch.nn import functional as F
 
 from dal_fast.batch.cohort import FEWEST
 from dal_fast.batch.records import Record
-from dal_fast.imaging.atomic import refusal, write_volume
 from dal_fast.imaging.bids import output_name
+from dal_fast.imaging.folders import refusal
 from dal_fast.imaging.morphology import bounding_box
 from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.nifti_output import write_volume
 
 orientations: Any = nib.orientations
 SIDES = (36, 44, 36)  # about 4 mm

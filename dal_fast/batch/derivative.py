@@ -8,8 +8,9 @@ from pathlib import Path
 
 from dal_fast._version import generated_by
 from dal_fast.batch.records import Record
-from dal_fast.imaging.atomic import make_folder, write_json, write_text
+from dal_fast.imaging.atomic import write_json, write_text
 from dal_fast.imaging.bids import STRUCTURAL
+from dal_fast.imaging.folders import make_folder
 from dal_fast.imaging.text import one_line, printable
 from dal_fast.report.index import Failure, IndexEntry, index_page
 

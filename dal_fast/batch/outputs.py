@@ -13,16 +13,11 @@ from typing import Any
 
 from dal_fast._version import generated_by
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.atomic import (
-    staged_files,
-    write_bytes,
-    write_json,
-    write_text,
-    write_volume,
-)
+from dal_fast.imaging.atomic import staged_files, write_bytes, write_json, write_text
 from dal_fast.imaging.bids import brain_mask_name, output_name, parse_name
 from dal_fast.imaging.mask_origin import MASK_HASH, hash_of_file
 from dal_fast.imaging.nifti import Volume
+from dal_fast.imaging.nifti_output import write_volume
 from dal_fast.screening.result import Result
 
 _SIDECAR_VERSION = 2

@@ -13,11 +13,12 @@ from dal_fast._version import generated_by
 from dal_fast.batch.job import Job, Outcome, attempt
 from dal_fast.batch.outputs import strip_names
 from dal_fast.batch.resume import is_unchanged
-from dal_fast.imaging.atomic import staged_files, write_bytes, write_json, write_volume
+from dal_fast.imaging.atomic import staged_files, write_bytes, write_json
 from dal_fast.imaging.bids import parse_name
 from dal_fast.imaging.mask import nonzero_mask
 from dal_fast.imaging.mask_origin import MASK_HASH, hash_of_file
 from dal_fast.imaging.nifti import Volume, read_volume
+from dal_fast.imaging.nifti_output import write_volume
 from dal_fast.screening.result import Flag, Image
 from dal_fast.screening.scan import Brain, Head, NonFinite, Scan, brain_or_head
 

@@ -13,8 +13,9 @@ from dal_fast.batch.job import Outcome
 from dal_fast.batch.outputs import output_names
 from dal_fast.batch.records import BRAIN_COLUMNS, Record, read_record
 from dal_fast.errors import Code
-from dal_fast.imaging.atomic import refusal, write_text
+from dal_fast.imaging.atomic import write_text
 from dal_fast.imaging.bids import LeftOut
+from dal_fast.imaging.folders import refusal
 from dal_fast.imaging.lock import locked
 from dal_fast.imaging.mask_origin import ODD_SHAPE, UNCERTAIN
 from dal_fast.imaging.text import one_line

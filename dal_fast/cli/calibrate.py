@@ -28,7 +28,7 @@ def calibrate(
     brains of training. OUT may be WEIGHTS.
     """
     with refusals():
-        from dal_fast.imaging.atomic import check_folder
+        from dal_fast.imaging.folders import check_folder
         from dal_fast.synthesis.brains import bids_sources, load_brains
 
         check_folder(out.parent)

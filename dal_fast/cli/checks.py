@@ -25,7 +25,8 @@ def checks(
     where the scan's is? Prints the numbers; OUT/index.html has the plots.
     """
     with refusals():
-        from dal_fast.imaging.atomic import check_folder, write_text
+        from dal_fast.imaging.atomic import write_text
+        from dal_fast.imaging.folders import check_folder
         from dal_fast.synthesis.brains import bids_sources, load_brains
 
         check_folder(out)

@@ -35,7 +35,7 @@ def compare(
     """
     with refusals():
         from dal_fast.evaluation.validation_set import read_sets
-        from dal_fast.imaging.atomic import check_folder
+        from dal_fast.imaging.folders import check_folder
 
         listed = read_sets(sets)
         check_folder(out)

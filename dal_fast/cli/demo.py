@@ -26,7 +26,7 @@ def demo(
     """
     with refusals():
         from dal_fast.demo import LESION_CENTRE, write_demo_scan
-        from dal_fast.imaging.atomic import check_folder
+        from dal_fast.imaging.folders import check_folder
 
         check_folder(out)
         scan = write_demo_scan(out)

@@ -204,7 +204,7 @@ def _screen(
     from dal_fast.dicom.stages import Plan
     from dal_fast.dicom.study import unselected
     from dal_fast.dicom.tables import write_tables
-    from dal_fast.imaging.atomic import check_folder
+    from dal_fast.imaging.folders import check_folder
 
     shown, out = out, out.absolute()
     check_folder(out)

@@ -74,7 +74,7 @@ def evaluate(
     """
     with refusals():
         from dal_fast.evaluation.cases import bids_cases, table_cases
-        from dal_fast.imaging.atomic import check_folder
+        from dal_fast.imaging.folders import check_folder
         from dal_fast.imaging.paths import check_apart
 
         check_folder(out)

@@ -65,7 +65,7 @@ class FailureList:
     ) -> None:
         if error is None or (isinstance(error, InputError) and self.rows):
             from dal_fast.batch.tables import write_failures
-            from dal_fast.imaging.atomic import make_folder
+            from dal_fast.imaging.folders import make_folder
 
             make_folder(self.out)
             write_failures(self.out / "failures.tsv", self.rows)

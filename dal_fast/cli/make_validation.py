@@ -45,7 +45,7 @@ def make_validation(
     with refusals():
         from dal_fast.evaluation import validation_set
         from dal_fast.evaluation.validation_samples import GENERATORS, plans
-        from dal_fast.imaging.atomic import check_folder
+        from dal_fast.imaging.folders import check_folder
         from dal_fast.imaging.paths import check_apart
         from dal_fast.synthesis.brains import bids_sources, load_brains
         from dal_fast.synthesis.given_masks import read_masks

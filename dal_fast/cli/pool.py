@@ -188,7 +188,7 @@ def screen_jobs(
         InputError: what a screener refuses.
         OutputError: ``output-unwritable``, ``disk-full``.
     """
-    from dal_fast.imaging.atomic import check_folder
+    from dal_fast.imaging.folders import check_folder
 
     check_folder(out)
     pool = options.make_pool(settings, len(jobs))

@@ -121,7 +121,7 @@ def screen_one(
     opening = open_early(source, settings, screening=True, extraction=extraction)
     import_lean("nibabel")
     from dal_fast.batch.outputs import check_source_stays, output_names
-    from dal_fast.imaging.atomic import check_folder
+    from dal_fast.imaging.folders import check_folder
     from dal_fast.screening.scan import load_scan_or_head
 
     scan, names = load_scan_or_head(source, mask, nonfinite, brain), output_names(source)

@@ -101,7 +101,7 @@ def _strip_one(source: Path, out: Path, settings: dict[str, Any], overwrite: boo
     opening = open_early(source, settings, screening=False, extraction=True)
     import_lean("nibabel")
     from dal_fast.batch.outputs import check_source_stays, strip_names
-    from dal_fast.imaging.atomic import check_folder
+    from dal_fast.imaging.folders import check_folder
     from dal_fast.imaging.nifti import read_volume
 
     volume, names = read_volume(source, settings["nonfinite"]), strip_names(source)

@@ -43,7 +43,7 @@ def terminal() -> Iterator[None]:
             _say_stopped(signal.SIGINT)
     sys.stdout.flush()
     if output.lost is not None and output.lost.errno != errno.EPIPE:
-        from dal_fast.imaging.atomic import refusal
+        from dal_fast.imaging.folders import refusal
 
         refused = refusal("standard output", output.lost)
         print(f"error [{refused.code}]: {refused.message}", file=sys.stderr)

@@ -56,7 +56,7 @@ def train(
     TensorBoard is installed, OUT/tensorboard/ show how it went.
     """
     with refusals():
-        from dal_fast.imaging.atomic import check_folder
+        from dal_fast.imaging.folders import check_folder
         from dal_fast.memory import keep_freed_memory
         from dal_fast.training.config import read_config
 

@@ -18,7 +18,8 @@ from dal_fast.dicom.pixels import same_pixels
 from dal_fast.dicom.select import Selection, Verdict, select_named, select_series
 from dal_fast.dicom.series import Series, find_series
 from dal_fast.errors import Code, InputError
-from dal_fast.imaging.atomic import make_folder, write_json
+from dal_fast.imaging.atomic import write_json
+from dal_fast.imaging.folders import make_folder
 from dal_fast.imaging.orientation import Note
 from dal_fast.imaging.text import counted
 

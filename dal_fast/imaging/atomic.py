@@ -2,8 +2,8 @@
 
 Three ways with the same guarantees:
 
-- :func:`open_atomic`, and on top of it :func:`write_bytes`, :func:`write_text`,
-  :func:`write_json` and :func:`write_volume`: one file.
+- :func:`open_atomic`, and on top of it :func:`write_bytes`, :func:`write_text` and
+  :func:`write_json`: one file.
 - :func:`staged_files`: several files of one folder that belong together; the last one appears
   last, so that it can stand for all of them.
 - :func:`staged_folder`: a whole new folder.
@@ -25,28 +25,17 @@ import io
 import json
 import os
 import shutil
-import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
-import numpy as np
-from isal import igzip
-from numpy.typing import NDArray
-
-from dal_fast.errors import Code, InputError, OutputError
+from dal_fast.errors import Code, OutputError
+from dal_fast.imaging.folders import is_full, make_folder, refusal, refusals
 from dal_fast.imaging.lock import locked
-from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.temporary import TEMPORARY_SUFFIX, remove_leftovers, temporary_name
 from dal_fast.imaging.text import printable
 
-_FREE_TEXT = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _EXISTS = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
-_CHUNK = 1 << 19  # bytes; what they are compressed to is copied whenever it outgrows its place
-_PRIMER = 8  # bytes; see write_volume
-_ATTEMPTS = 100  # at making a folder that another process removes at the same time
 
 
 @contextlib.contextmanager
@@ -68,16 +57,16 @@ def open_atomic(path: str | Path) -> Iterator[IO[bytes]]:
         return
     remove_leftovers(path.parent)
     temporary = temporary_name(path.parent)
-    with _refusals(path):
+    with refusals(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     try:
         with _output(temporary, path) as file:
             yield file
             file.flush()
-            with _refusals(path):
+            with refusals(path):
                 os.fsync(file.fileno())
-        with _refusals(path):
+        with refusals(path):
             os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
@@ -103,7 +92,7 @@ def staged_files(folder: str | Path, names: Sequence[str]) -> Iterator[Path]:
     folder = Path(folder)
     with _created(folder), _stage(folder) as stage:
         yield stage
-        with _refusals(folder), locked(folder):  # two writers of one result do not mix
+        with refusals(folder), locked(folder):  # two writers of one result do not mix
             _publish(stage, folder, names)
     _sync_folder(folder)
 
@@ -125,7 +114,7 @@ def staged_folder(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     with _created(target.parent), _stage(target.parent) as stage:
         yield stage
-        with _refusals(target):
+        with refusals(target):
             for parent, _, files in os.walk(stage):
                 for file in files:
                     _sync_file(Path(parent, file))
@@ -171,118 +160,6 @@ def write_json(path: str | Path, content: dict[str, Any]) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_volume(
-    path: str | Path,
-    data: NDArray[Any],
-    like: Volume,
-    dtype: Literal["float32", "uint8"] = "float32",
-) -> None:
-    """Atomically write a map or mask on the grid of a scan, as ``.nii.gz`` or ``.nii``.
-
-    Geometry (sform, qform, their codes, voxel sizes, units, NIfTI version) is the scan's, byte
-    for byte; scaling is none, the display window is the data's range, and free text and header
-    extensions, which may name the patient, are left out. Same input, same bytes.
-
-    Args:
-        path: of the file.
-        data: (I, J, K) on the scan's grid.
-        like: the scan.
-        dtype: ``"float32"`` for maps, ``"uint8"`` for masks.
-
-    Raises:
-        InputError: ``grid-mismatch``, ``output-name``, ``output-unwritable`` or ``disk-full``.
-    """
-    path = Path(path)
-    if data.shape != like.data.shape:
-        raise InputError(
-            Code.GRID_MISMATCH, f"the data are {data.shape}, the scan {like.path} {like.data.shape}"
-        )
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise OutputError(Code.OUTPUT_NAME, f"{path} must end in .nii.gz or .nii")
-    voxels = np.asarray(data, dtype=np.dtype(dtype).newbyteorder("<")).reshape(-1, order="F")
-    header = _header_like(like, voxels)
-    with open_atomic(path) as file, _compressed(file, path) as stream:
-        # ISA-L's fast loop takes the hash of a stream's second byte from a stale register, an
-        # address (igzip_icf_body_h1_gr_bt.asm, write_first_byte): one file in some hundreds comes
-        # out with another match. A flush of 8 bytes begins the stream in its slow loop.
-        stream.write(header[:_PRIMER])
-        stream.flush()
-        stream.write(header[_PRIMER:])
-        for start in range(0, voxels.nbytes, _CHUNK):
-            stream.write(voxels.view(np.uint8)[start : start + _CHUNK].data)
-
-
-def _compressed(file: IO[bytes], path: Path) -> contextlib.AbstractContextManager[Any]:
-    if path.name.endswith(".gz"):  # no name and no time inside, so that equal data are equal files
-        stream: contextlib.AbstractContextManager[Any]
-        stream = igzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0)  # type: ignore[no-untyped-call]
-        return stream
-    return contextlib.nullcontext(file)
-
-
-def _header_like(like: Volume, voxels: NDArray[Any]) -> bytes:
-    """Header bytes and the four bytes that say "no extensions"."""
-    header = like.header.as_byteswapped("<")
-    header.set_data_dtype(voxels.dtype)
-    header.set_data_shape(like.data.shape)
-    header["vox_offset"] = header.sizeof_hdr + 4
-    header["scl_slope"], header["scl_inter"] = 1, 0
-    header["cal_min"], header["cal_max"] = voxels.min(), voxels.max()
-    header["slice_start"] = header["slice_end"] = header["slice_code"] = 0
-    header["slice_duration"] = header["toffset"] = header["intent_code"] = 0
-    for text in _FREE_TEXT:
-        if text in header.keys():  # noqa: SIM118 - a header is no mapping
-            header[text] = b""
-    return header.binaryblock + bytes(4)  # type: ignore[no-any-return]
-
-
-def check_folder(folder: str | Path) -> None:
-    """Refuse an output folder that cannot be written before any work is done; leaves nothing.
-
-    Args:
-        folder: need not exist.
-
-    Raises:
-        OutputError: ``output-unwritable`` or ``disk-full``.
-    """
-    folder = Path(folder)
-    with _refusals(folder):
-        existing = folder
-        while not os.path.lexists(existing) and existing != existing.parent:
-            existing = existing.parent
-        if len(os.fsencode(folder.name)) > 255:
-            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-        with tempfile.TemporaryFile(dir=existing) as file:
-            file.write(b"x")
-
-
-def make_folder(folder: str | Path) -> None:
-    """Make a folder and its parents, even while another process that has failed removes them.
-
-    Raises:
-        OutputError: ``output-unwritable`` or ``disk-full``.
-    """
-    folder = Path(folder)
-    with _refusals(folder):
-        for attempt in range(_ATTEMPTS):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                return
-            except (FileNotFoundError, FileExistsError):  # another process was in between
-                with contextlib.suppress(FileNotFoundError):
-                    if not stat.S_ISDIR(folder.stat().st_mode):
-                        raise
-                if attempt == _ATTEMPTS - 1:
-                    raise
-
-
-def refusal(path: str | Path, error: OSError) -> OutputError:
-    """What an error of the file system means for the user."""
-    code = Code.DISK_FULL if error.errno in _FULL else Code.OUTPUT_UNWRITABLE
-    way_out = f"{'free space or ' if code == Code.DISK_FULL else ''}choose another folder"
-    return OutputError(code, f"{path} cannot be written: {error.strerror or error}; {way_out}")
-
-
 class _Output(io.BufferedWriter):
     """A file whose own errors are refusals, so that they cannot be taken for the caller's."""
 
@@ -291,22 +168,22 @@ class _Output(io.BufferedWriter):
         self._target = target
 
     def write(self, data: Any) -> int:
-        with _refusals(self._target):
+        with refusals(self._target):
             return super().write(data)
 
     def flush(self) -> None:
-        with _refusals(self._target):
+        with refusals(self._target):
             super().flush()
 
 
 @contextlib.contextmanager
 def _output(path: Path, target: Path) -> Iterator[_Output]:
     """The file at ``path``, closed at the end; messages speak of ``target``."""
-    with _refusals(target):
+    with refusals(target):
         file = _Output(path, target)
     try:
         yield file
-        with _refusals(target):
+        with refusals(target):
             file.close()
     except BaseException:
         with contextlib.suppress(OSError, OutputError):  # closing flushes, and fails again
@@ -315,17 +192,9 @@ def _output(path: Path, target: Path) -> Iterator[_Output]:
 
 
 @contextlib.contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise refusal(path, error) from error
-
-
-@contextlib.contextmanager
 def _created(folder: Path) -> Iterator[None]:
     """The folder while the block runs; what was created for it goes again if the block fails."""
-    with _refusals(folder):
+    with refusals(folder):
         created = [p for p in (folder, *folder.parents) if not p.exists()]
     make_folder(folder)
     try:
@@ -346,7 +215,7 @@ def _stage(folder: Path) -> Iterator[Path]:
     try:
         yield stage
     except OSError as error:  # other libraries write into the stage, too
-        if error.errno in _FULL:
+        if is_full(error):
             raise refusal(folder, error) from error
         raise
     finally:

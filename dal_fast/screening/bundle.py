@@ -36,7 +36,8 @@ from torch import Tensor, nn
 
 from dal_fast._version import __version__
 from dal_fast.errors import Code, InputError, OutputError
-from dal_fast.imaging.atomic import check_folder, write_bytes
+from dal_fast.imaging.atomic import write_bytes
+from dal_fast.imaging.folders import check_folder
 from dal_fast.models import BrainNet, Trainable
 from dal_fast.models.dal import DAL
 from dal_fast.models.residual_head import CHANNELS as RESIDUAL_CHANNELS

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from dal_fast._version import generated_by
 from dal_fast.errors import Code, InputError, OutputError
-from dal_fast.imaging.atomic import check_folder, refusal, staged_folder, write_json
+from dal_fast.imaging.atomic import staged_folder, write_json
+from dal_fast.imaging.folders import check_folder, refusal
 from dal_fast.models.weights import load_screening_model, read_card
 from dal_fast.screening.runtimes import check_installed
 from dal_fast.screening.runtimes.compiled import example_inputs, free_sides

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dal_fast.imaging.atomic import refusal, write_bytes
+from dal_fast.imaging.atomic import write_bytes
+from dal_fast.imaging.folders import make_folder, refusals
 from dal_fast.report import png
 from dal_fast.training.config import LOSS_NAMES
 from dal_fast.training.loop import Step
@@ -48,7 +47,7 @@ class Journal:
         }
         self._steps.add(row)
         if self._board is not None:
-            with _refusals(self.folder / "tensorboard"):
+            with refusals(self.folder / "tensorboard"):
                 for name, value in step.losses.items():
                     self._board.add_scalar(f"{step.stage}/{name}", value, step.number)
 
@@ -59,34 +58,15 @@ class Journal:
         make_folder(folder)
         write_bytes(folder / f"step-{step:06d}.png", png.encode(result.picture))
         if self._board is not None:
-            with _refusals(self.folder / "tensorboard"):
+            with refusals(self.folder / "tensorboard"):
                 for name, value in result.metrics.items():
                     self._board.add_scalar(f"held-out/{name}", value, step)
                 self._board.add_image("held-out", result.picture, step, dataformats="HWC")
 
     def close(self) -> None:
         if self._board is not None:
-            with _refusals(self.folder / "tensorboard"):
+            with refusals(self.folder / "tensorboard"):
                 self._board.close()
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents where they are missing.
-
-    Raises:
-        OutputError: ``output-unwritable`` or ``disk-full``.
-    """
-    with _refusals(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-@contextlib.contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """Turns an error of the file system into the package's own."""
-    try:
-        yield
-    except OSError as error:
-        raise refusal(path, error) from error
 
 
 class _Table:
@@ -102,7 +82,7 @@ class _Table:
         write_bytes(path, self._lines(kept, header=True).encode())
 
     def add(self, row: dict[str, Any]) -> None:
-        with _refusals(self.path), self.path.open("a", newline="") as file:
+        with refusals(self.path), self.path.open("a", newline="") as file:
             file.write(self._lines([row], header=False))
 
     def _lines(self, rows: list[dict[str, Any]], header: bool) -> str:

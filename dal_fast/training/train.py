@@ -16,6 +16,7 @@ import torch
 from dal_fast.errors import Code, InputError, RuntimeUnavailable
 from dal_fast.evaluation.calibration import calibrate
 from dal_fast.extras import isolate
+from dal_fast.imaging.folders import make_folder
 from dal_fast.models import (
     DAL,
     AnyModel,
@@ -33,7 +34,7 @@ from dal_fast.synthesis.head_maps import head_maps, load_heads
 from dal_fast.training.ahead import Ahead
 from dal_fast.training.config import TrainConfig
 from dal_fast.training.extraction import HeadSamples, split_heads, validate_heads
-from dal_fast.training.journal import Journal, make_folder
+from dal_fast.training.journal import Journal
 from dal_fast.training.loop import Batches, Step, Training
 from dal_fast.training.samples import Samples
 from dal_fast.training.validation import ValidationResult, validate

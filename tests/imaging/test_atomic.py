@@ -18,16 +18,16 @@ from phantom import phantom, save
 
 from dal_fast import DalFastError, OutputError
 from dal_fast.imaging.atomic import (
-    check_folder,
     open_atomic,
     staged_files,
     staged_folder,
     write_bytes,
     write_json,
     write_text,
-    write_volume,
 )
+from dal_fast.imaging.folders import check_folder
 from dal_fast.imaging.nifti import read_volume
+from dal_fast.imaging.nifti_output import write_volume
 
 GEOMETRY = (
     "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",

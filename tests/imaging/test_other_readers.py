@@ -27,8 +27,8 @@ from imaging.bad_inputs import (
     write,
 )
 
-from dal_fast.imaging.atomic import write_volume
 from dal_fast.imaging.nifti import read_volume
+from dal_fast.imaging.nifti_output import write_volume
 from dal_fast.imaging.orientation import position_in_words
 
 ROWS = AFFINE[:3].ravel().tolist()

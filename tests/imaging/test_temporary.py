@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dal_fast.imaging import temporary
-from dal_fast.imaging.atomic import make_folder, staged_files, write_bytes
+from dal_fast.imaging.atomic import staged_files, write_bytes
+from dal_fast.imaging.folders import make_folder
 
 HOLDER = """
 import os, sys, time
