@@ -20,10 +20,13 @@ numbers, with their standard error over cases.
 5. Decoys score like the background: the mean AUROC of their voxels is at most .05 from a half. The
    control is that of the same voxels without the decoys, because sulci and ventricles may score
    higher by themselves: the paired difference is at most .05, too.
+
+The last table has no aim: average precision by how far a lesion stands out from the scan without it.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,7 +35,7 @@ from statistics import fmean, median
 
 import torch
 
-from benchmarks.restoration_cases import FIELDS, Row, jobs, measure
+from benchmarks.restoration_cases import FIELDS, VOLUMES_ML, Row, jobs, measure
 from benchmarks.rows import (
     append_rows,
     load,
@@ -50,6 +53,8 @@ KEPT, OFF, MOVED_AP, MOVED_ABOVE, RIGHT, ALIKE = 0.05, 0.03, 0.02, 0.05, 0.95, 0
 LEAST_ML = 10.0
 CLEAR = 0.1  # contrast of a clear lesion; the brain's median is .5
 PERCENT = (5.0, 15.0)
+CONTRASTS = (0.0, 0.05, CLEAR, 0.2, math.inf)
+"""From which contrast to which a row of the last table goes."""
 
 Part = tuple[list[str], list[bool]]
 """A table, and whether its aim is met in each row, or in each number of it that has a limit."""
@@ -70,7 +75,8 @@ def tables(rows: Sequence[Row]) -> list[str]:
     for aim, (_, met) in parts.items():
         verdict = "met" if met and all(met) else "missed" if met else "not measured"
         lines.append(f"- {aim}: {verdict}, {sum(met)} of {len(met)} checks met")
-    return [*lines, "", *(line for table, _ in parts.values() for line in (*table, ""))]
+    printed = [*(table for table, _ in parts.values()), precision(large)]
+    return [*lines, "", *(line for table in printed for line in (*table, ""))]
 
 
 def kept(rows: Sequence[Row]) -> Part:
@@ -150,6 +156,21 @@ def moved(rows: Sequence[Row]) -> Part:
                 cells.append(short(fmean(abs(value) for value in differences)))
         lines.append(_line(contrast, len(pairs), *cells))
     return lines, met
+
+
+def precision(rows: Sequence[Row]) -> list[str]:
+    """Average precision by contrast and volume of the lesion."""
+    lines = _head("contrast of the lesion", *(f"{size}: n, AP (SE)" for size in VOLUMES_ML))
+    for least, most in itertools.pairwise(CONTRASTS):
+        own = [row for row in rows if least <= abs(row.height) < most]
+        cells = []
+        for size in VOLUMES_ML:
+            values = [row.precision for row in own if row.size == size]
+            cells.append(f"{len(values)}, {_plain(values)}" if values else "–")
+        if own:
+            name = f"{short(least)} and more" if most == math.inf else f"to {short(most)}"
+            lines.append(_line(name, *cells))
+    return lines
 
 
 def guesses(rows: Sequence[Row]) -> Part:

@@ -163,6 +163,8 @@ def test_the_tables_judge_every_aim(tmp_path, capsys):
     assert "| FLAIR | 2 | .500 → .450 | −.050 (.000) | .050 | .100 → .100 | +.000 (.000) |" in shown
     assert "| FLAIR bright | 4 | 75% (22%) | 100% | 1 T1w |" in shown
     assert "| FLAIR | 2 | .700 (.050) | .680 (.040) | +.020 (.010) |" in shown
+    assert "| to .100 | – | – |" in shown  # .05, and of no size that has a column
+    assert "| .200 and more | 2, .475 (.025) | 2, .475 (.025) |" in shown
 
 
 def test_the_share_of_all_together_is_not_decided_by_faint_ones():
