@@ -21,7 +21,8 @@ numbers, with their standard error over cases.
    control is that of the same voxels without the decoys, because sulci and ventricles may score
    higher by themselves: the paired difference is at most .05, too.
 
-The last table has no aim: average precision by how far a lesion stands out from the scan without it.
+The last table has no aim: average precision by how far a lesion stands out from the scan without
+it.
 """
 
 from __future__ import annotations
