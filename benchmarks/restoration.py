@@ -54,7 +54,7 @@ KEPT, OFF, MOVED_AP, MOVED_ABOVE, RIGHT, ALIKE = 0.05, 0.03, 0.02, 0.05, 0.95, 0
 LEAST_ML = 10.0
 CLEAR = 0.1  # contrast of a clear lesion; the brain's median is .5
 PERCENT = (5.0, 15.0)
-CONTRASTS = (0.0, 0.05, CLEAR, 0.2, math.inf)
+HEIGHTS = (0.0, 0.05, CLEAR, 0.2, math.inf)
 """From which contrast to which a row of the last table goes."""
 
 Part = tuple[list[str], list[bool]]
@@ -162,7 +162,7 @@ def moved(rows: Sequence[Row]) -> Part:
 def precision(rows: Sequence[Row]) -> list[str]:
     """Average precision by contrast and volume of the lesion."""
     lines = _head("contrast of the lesion", *(f"{size}: n, AP (SE)" for size in VOLUMES_ML))
-    for least, most in itertools.pairwise(CONTRASTS):
+    for least, most in itertools.pairwise(HEIGHTS):
         own = [row for row in rows if least <= abs(row.height) < most]
         cells = []
         for size in VOLUMES_ML:

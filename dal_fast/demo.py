@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dal_fast.errors import Code, RuntimeUnavailable
 from dal_fast.imaging.atomic import write_bytes
-from dal_fast.imaging.folders import refusal
+from dal_fast.imaging.folders import make_folder
 
 LESION_CENTRE = (28.0, 24.0, 22.0)  # mm (right, anterior, superior): right frontal white matter
 LESION_RADIUS_MM = 9.0
@@ -46,10 +46,7 @@ def write_demo_scan(folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         nib.save(image, Path(scratch) / SCAN_NAME)
         content = (Path(scratch) / SCAN_NAME).read_bytes()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise refusal(folder, error) from None
+    make_folder(folder)
     write_bytes(folder / SCAN_NAME, content)
     return folder / SCAN_NAME
 

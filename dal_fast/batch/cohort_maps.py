@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from dal_fast.batch.cohort import FEWEST
 from dal_fast.batch.records import Record
 from dal_fast.imaging.bids import output_name
-from dal_fast.imaging.folders import refusal
+from dal_fast.imaging.folders import file_refusals
 from dal_fast.imaging.morphology import bounding_box
 from dal_fast.imaging.nifti import Volume
 from dal_fast.imaging.nifti_output import write_volume
@@ -81,10 +81,8 @@ def remove_cohort_maps(records: Iterable[Record]) -> None:
     """
     for record in records:
         for path in _paths(record.folder / record.outputs["anomaly"]):
-            try:
+            with file_refusals(path):
                 path.unlink(missing_ok=True)
-            except OSError as error:
-                raise refusal(path, error) from error
 
 
 def _paths(anomaly: Path) -> list[Path]:

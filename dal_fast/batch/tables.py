@@ -15,7 +15,7 @@ from dal_fast.batch.records import BRAIN_COLUMNS, Record, read_record
 from dal_fast.errors import Code
 from dal_fast.imaging.atomic import write_text
 from dal_fast.imaging.bids import LeftOut
-from dal_fast.imaging.folders import refusal
+from dal_fast.imaging.folders import file_refusals
 from dal_fast.imaging.lock import locked
 from dal_fast.imaging.mask_origin import ODD_SHAPE, UNCERTAIN
 from dal_fast.imaging.text import one_line
@@ -192,11 +192,8 @@ def read_failures(path: Path) -> list[Failure]:
     Raises:
         OutputError: ``output-unwritable`` where it cannot be read.
     """
-    try:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except OSError as error:
-        raise refusal(path, error) from error
+    with file_refusals(path), path.open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     return [
         (row["scan"], row["code"], row["message"])
         for row in rows

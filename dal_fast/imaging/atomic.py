@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dal_fast.errors import Code, OutputError
-from dal_fast.imaging.folders import is_full, make_folder, refusal, refusals
+from dal_fast.imaging.folders import file_refusals, is_full, make_folder, refusal
 from dal_fast.imaging.lock import locked
 from dal_fast.imaging.temporary import TEMPORARY_SUFFIX, remove_leftovers, temporary_name
 from dal_fast.imaging.text import printable
@@ -57,16 +57,16 @@ def open_atomic(path: str | Path) -> Iterator[IO[bytes]]:
         return
     remove_leftovers(path.parent)
     temporary = temporary_name(path.parent)
-    with refusals(path):
+    with file_refusals(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     try:
         with _output(temporary, path) as file:
             yield file
             file.flush()
-            with refusals(path):
+            with file_refusals(path):
                 os.fsync(file.fileno())
-        with refusals(path):
+        with file_refusals(path):
             os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
@@ -92,7 +92,7 @@ def staged_files(folder: str | Path, names: Sequence[str]) -> Iterator[Path]:
     folder = Path(folder)
     with _created(folder), _stage(folder) as stage:
         yield stage
-        with refusals(folder), locked(folder):  # two writers of one result do not mix
+        with file_refusals(folder), locked(folder):  # two writers of one result do not mix
             _publish(stage, folder, names)
     _sync_folder(folder)
 
@@ -114,7 +114,7 @@ def staged_folder(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     with _created(target.parent), _stage(target.parent) as stage:
         yield stage
-        with refusals(target):
+        with file_refusals(target):
             for parent, _, files in os.walk(stage):
                 for file in files:
                     _sync_file(Path(parent, file))
@@ -161,29 +161,29 @@ def write_json(path: str | Path, content: dict[str, Any]) -> None:
 
 
 class _Output(io.BufferedWriter):
-    """A file whose own errors are refusals, so that they cannot be taken for the caller's."""
+    """A file whose own errors are file_refusals, so that they cannot be taken for the caller's."""
 
     def __init__(self, path: Path, target: Path) -> None:
         super().__init__(io.FileIO(path, "w"))
         self._target = target
 
     def write(self, data: Any) -> int:
-        with refusals(self._target):
+        with file_refusals(self._target):
             return super().write(data)
 
     def flush(self) -> None:
-        with refusals(self._target):
+        with file_refusals(self._target):
             super().flush()
 
 
 @contextlib.contextmanager
 def _output(path: Path, target: Path) -> Iterator[_Output]:
     """The file at ``path``, closed at the end; messages speak of ``target``."""
-    with refusals(target):
+    with file_refusals(target):
         file = _Output(path, target)
     try:
         yield file
-        with refusals(target):
+        with file_refusals(target):
             file.close()
     except BaseException:
         with contextlib.suppress(OSError, OutputError):  # closing flushes, and fails again
@@ -194,7 +194,7 @@ def _output(path: Path, target: Path) -> Iterator[_Output]:
 @contextlib.contextmanager
 def _created(folder: Path) -> Iterator[None]:
     """The folder while the block runs; what was created for it goes again if the block fails."""
-    with refusals(folder):
+    with file_refusals(folder):
         created = [p for p in (folder, *folder.parents) if not p.exists()]
     make_folder(folder)
     try:

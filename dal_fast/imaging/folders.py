@@ -26,7 +26,7 @@ def check_folder(folder: str | Path) -> None:
         OutputError: ``output-unwritable`` or ``disk-full``.
     """
     folder = Path(folder)
-    with refusals(folder):
+    with file_refusals(folder):
         existing = folder
         while not os.path.lexists(existing) and existing != existing.parent:
             existing = existing.parent
@@ -43,7 +43,7 @@ def make_folder(folder: str | Path) -> None:
         OutputError: ``output-unwritable`` or ``disk-full``.
     """
     folder = Path(folder)
-    with refusals(folder):
+    with file_refusals(folder):
         for attempt in range(_ATTEMPTS):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def refusal(path: str | Path, error: OSError) -> OutputError:
 
 
 @contextlib.contextmanager
-def refusals(path: str | Path) -> Iterator[None]:
+def file_refusals(path: str | Path) -> Iterator[None]:
     """Turns an error of the file system into the package's own.
 
     Raises:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dal_fast._version import generated_by
 from dal_fast.errors import Code, InputError, OutputError
 from dal_fast.imaging.atomic import staged_folder, write_json
-from dal_fast.imaging.folders import check_folder, refusal
+from dal_fast.imaging.folders import check_folder, file_refusals
 from dal_fast.models.weights import load_screening_model, read_card
 from dal_fast.screening.runtimes import check_installed
 from dal_fast.screening.runtimes.compiled import example_inputs, free_sides
@@ -50,10 +50,8 @@ def export(weights: str | Path, out: Path, target: str, gpu: str | None = None) 
     parts, free = [part for part in model.parts if part in examples], free_sides(model)
     with staged_folder(out) as stage:
         for part in parts:
-            try:
+            with file_refusals(out):
                 _writer(target, gpu)(model.part(part), examples[part], free, stage / part)
-            except OSError as error:
-                raise refusal(out, error) from error
         shapes = {p: [_shape(x, free) for x in examples[p]] for p in parts}
         write_json(stage / "model.json", _about(weights, model.config.model_dump(), shapes))
     return parts

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dal_fast.imaging.atomic import write_bytes
-from dal_fast.imaging.folders import make_folder, refusals
+from dal_fast.imaging.folders import file_refusals, make_folder
 from dal_fast.report import png
 from dal_fast.training.config import LOSS_NAMES
 from dal_fast.training.loop import Step
@@ -47,7 +47,7 @@ class Journal:
         }
         self._steps.add(row)
         if self._board is not None:
-            with refusals(self.folder / "tensorboard"):
+            with file_refusals(self.folder / "tensorboard"):
                 for name, value in step.losses.items():
                     self._board.add_scalar(f"{step.stage}/{name}", value, step.number)
 
@@ -58,14 +58,14 @@ class Journal:
         make_folder(folder)
         write_bytes(folder / f"step-{step:06d}.png", png.encode(result.picture))
         if self._board is not None:
-            with refusals(self.folder / "tensorboard"):
+            with file_refusals(self.folder / "tensorboard"):
                 for name, value in result.metrics.items():
                     self._board.add_scalar(f"held-out/{name}", value, step)
                 self._board.add_image("held-out", result.picture, step, dataformats="HWC")
 
     def close(self) -> None:
         if self._board is not None:
-            with refusals(self.folder / "tensorboard"):
+            with file_refusals(self.folder / "tensorboard"):
                 self._board.close()
 
 
@@ -82,7 +82,7 @@ class _Table:
         write_bytes(path, self._lines(kept, header=True).encode())
 
     def add(self, row: dict[str, Any]) -> None:
-        with refusals(self.path), self.path.open("a", newline="") as file:
+        with file_refusals(self.path), self.path.open("a", newline="") as file:
             file.write(self._lines([row], header=False))
 
     def _lines(self, rows: list[dict[str, Any]], header: bool) -> str:
