@@ -159,10 +159,12 @@ def label_axis(axis: Any, title: str, x: str, y: str) -> None:
 def svg(drawing: Any) -> str:
     """The figure as an ``<svg>`` element as wide as its place."""
     from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    out = io.StringIO()
+    out, canvas = io.StringIO(), FigureCanvasSVG(drawing)
+    write: Any = canvas.print_svg  # not savefig, which draws once more, for the layout
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "dal_fast"}):
-        drawing.savefig(out, format="svg", metadata={"Date": None})
+        write(out, metadata={"Date": None})
     text = out.getvalue()
     widest = (
         f'<svg style="width:100%;max-width:{96 * drawing.get_size_inches()[0]:.0f}px;height:auto" '
