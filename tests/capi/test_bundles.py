@@ -11,22 +11,25 @@ def content(bundle):
     return bundle.read_bytes()
 
 
-def test_cut_bundles(lib, content, engine_path):
-    """Five hundred places, half of them in the header."""
+@pytest.mark.parametrize("count", [80, pytest.param(250, marks=pytest.mark.long)])
+def test_cut_bundles(lib, content, engine_path, count):
+    """Random places, half of them in the header."""
     header = int.from_bytes(content[:8], "little")
     draw = random.Random(1)
-    places = [draw.randrange(header) for _ in range(250)]
-    places += [draw.randrange(len(content)) for _ in range(250)]
+    places = [draw.randrange(header) for _ in range(count)]
+    places += [draw.randrange(len(content)) for _ in range(count)]
     for place in places:
         status, code = native.opened(lib, content[:place], engine_path)
         assert (status, code) == (native.BUNDLE, "weights-corrupt"), place
 
 
-def test_flipped_bits(lib, content, engine_path):
+@pytest.mark.parametrize("count", [40, pytest.param(150, marks=pytest.mark.long)])
+def test_flipped_bits(lib, content, engine_path, count):
+    """Most of them in the header; ``make sanitized`` has more."""
     header = int.from_bytes(content[:8], "little")
     draw = random.Random(2)
-    for place in [draw.randrange(8 + header) for _ in range(150)] + [
-        draw.randrange(8 + header, len(content)) for _ in range(20)
+    for place in [draw.randrange(8 + header) for _ in range(count)] + [
+        draw.randrange(8 + header, len(content)) for _ in range(count // 7)
     ]:
         damaged = bytearray(content)
         damaged[place] ^= 1 << draw.randrange(8)
