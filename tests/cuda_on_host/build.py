@@ -89,7 +89,7 @@ def build(mode: str, folder: Path = FOLDER, defines: Iterable[str] = ()) -> Path
     machine = _machine(mode, folder)
     with ThreadPoolExecutor(2) as two:
         bound = two.submit(
-            _compile, _together([bindings, HERE / "module.cpp"], folder), flags, folder
+            _compile, _together("bindings", [bindings, HERE / "module.cpp"], folder), flags, folder
         )
         libraries = list(two.map(lambda k: library(mode, k, folder, defines), kernels))
     module = folder / mode / f"_cuda_on_host{sysconfig.get_config_var('EXT_SUFFIX')}"
@@ -117,21 +117,22 @@ def preload(mode: str) -> dict[str, str]:
     return {"LD_PRELOAD": " ".join(paths), "ASAN_OPTIONS": options}
 
 
-def _together(sources: list[Path], folder: Path) -> Path:
-    """One source that includes them all: most of the time goes into pybind11's headers."""
-    made, text = folder / "bindings.cpp", "".join(f'#include "{s}"\n' for s in sources)
+def _together(name: str, sources: list[Path], folder: Path) -> Path:
+    """One source that includes them all: most of the time goes into headers that they share."""
+    made, text = folder / f"{name}.cpp", "".join(f'#include "{s}"\n' for s in sources)
     if not made.is_file() or made.read_text() != text:
         folder.mkdir(parents=True, exist_ok=True)
-        made.write_text(text)
+        draft = made.with_name(f"{made.name}.{os.getpid()}.{threading.get_ident()}")
+        draft.write_text(text)
+        os.replace(draft, made)  # whole, whoever reads it now
     return made
 
 
 def _machine(mode: str, folder: Path) -> Path:
     flags = [*MODES[mode][0], *COMMON, *_includes()]
-    sources = sorted((HERE / "src").glob("*.cpp"))
-    with ThreadPoolExecutor(2) as two:
-        objects = list(two.map(lambda s: _compile(s, flags, folder / mode), sources))
-    return _link(folder / mode / f"libcuda_on_host_{mode}.so", mode, objects, [])
+    source = _together("machine", sorted((HERE / "src").glob("*.cpp")), folder)
+    made = _compile(source, flags, folder / mode)
+    return _link(folder / mode / f"libcuda_on_host_{mode}.so", mode, [made], [])
 
 
 def _includes() -> list[str]:

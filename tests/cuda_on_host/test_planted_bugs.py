@@ -1,4 +1,7 @@
-"""Which detector finds which planted bug; none finds one in kernels that are right."""
+"""Which detector finds which planted bug; none finds one in kernels that are right.
+
+The instruments of ``make emulated`` are tested there.
+"""
 
 import json
 import os
@@ -64,6 +67,11 @@ def cells():
         yield from ((bug, how, f == "yes") for how, f in zip(head, found, strict=True) if f != "?")
 
 
+def of_mode(mode, *values):
+    """A parameter; of another mode than that of the suite, it is for ``make emulated``."""
+    return pytest.param(*values, marks=[pytest.mark.emulated] if mode != "fast" else [])
+
+
 @cache
 def built(source, mode):
     """The library of a source; whether it is fresh is looked at once."""
@@ -102,13 +110,15 @@ def messages(bug, how):
     return [message for _, message in results] + said
 
 
-@pytest.mark.parametrize(("bug", "how", "found"), list(cells()))
+@pytest.mark.parametrize(
+    ("bug", "how", "found"), [of_mode(HOW[cell[1]][0], *cell) for cell in cells()]
+)
 def test_a_planted_bug_is_found(bug, how, found):
     wrong = list(filter(None, messages(bug, how)))
     assert bool(wrong) == found, wrong
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", [of_mode(mode, how) for how, (mode, _) in HOW.items()])
 def test_nothing_is_found_in_right_kernels(how):
     mode, settings = HOW[how]
     right = [f"right {name}" for name in ("filter", "reduce", "histogram", "components", "touch")]
@@ -121,9 +131,9 @@ def test_nothing_is_found_in_right_kernels(how):
 @pytest.mark.parametrize(
     ("bug", "how", "message"),
     [
-        ("no_barrier_in_reduction", "race", "race: write after read at planted.cu:"),
-        ("two_blocks_one_address", "race", "against thread 0 of another block"),
-        ("halo_not_loaded", "race", "uninitialised shared memory: read at planted.cu:"),
+        of_mode("race", "no_barrier_in_reduction", "race", "race: write after read at planted.cu:"),
+        of_mode("race", "two_blocks_one_address", "race", "against thread 0 of another block"),
+        of_mode("race", "halo_not_loaded", "race", "uninitialised shared memory: read at planted"),
         ("divergent_barrier", "fast", "divergent __syncthreads: this thread is at planted.cu:"),
         ("shuffle_without_all_lanes", "fast", "deadlock, 8 threads wait in __shfl_down_sync"),
         ("allocation_outside", "fast", "written outside of an allocation of 256 bytes"),

@@ -2,7 +2,7 @@
 
 import pytest
 from cuda_on_host import build
-from cuda_on_host.test_planted_bugs import PREEMPTED, SHUFFLED, run
+from cuda_on_host.test_planted_bugs import PREEMPTED, SHUFFLED, of_mode, run
 
 pytestmark = pytest.mark.skipif(bool(build.why_not()), reason=build.why_not())
 
@@ -19,7 +19,7 @@ FEATURES = [
 ]
 
 
-@pytest.mark.parametrize("mode", build.MODES)
+@pytest.mark.parametrize("mode", [of_mode(mode, mode) for mode in build.MODES])
 def test_features(mode):
     settings = [[0, 1, 0, 1], *SHUFFLED, *PREEMPTED]
     results, said = run("features", mode, settings)
