@@ -1,6 +1,7 @@
 """Fixtures of the whole suite."""
 
 import gc
+import os
 from functools import cache
 from pathlib import Path
 
@@ -8,10 +9,15 @@ import pytest
 import torch
 import typer.testing
 from tiny import tiny_weights
+from without_workers import without_workers
 
 from dal_fast import context
+from dal_fast.memory import keep_freed_memory
 from dal_fast.screening import chain
 
+keep_freed_memory()
+# Rooms that test no threads: where two processes share two cores, a second thread is waited for.
+ONE_THREAD = {"evaluation", "training", "models", "synthesis", "benchmarks", "report"}
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -42,9 +48,12 @@ def one_command_line():
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """No test reads or leaves anything in the user's cache."""
+    """No test reads or leaves anything in the user's cache; the processes of a run share one."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield
 
 
@@ -58,6 +67,13 @@ def one_chain():
     opened.load(extraction=True, screening=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chain, "open_chain", lambda runtime: opened)
+        yield
+
+
+@pytest.fixture
+def in_this_process():
+    """Commands for many scans start no workers."""
+    with without_workers():
         yield
 
 
@@ -94,10 +110,15 @@ def poisoned():
     settings.fill_uninitialized_memory = before[1]
 
 
-@pytest.fixture(autouse=True)
-def two_threads():
+@pytest.fixture(scope="module", autouse=True)
+def threads(request):
     """The same thread count everywhere, so that a test means the same on every machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    count = 1 if request.path.parent.name in ONE_THREAD else 2
+    torch.set_num_threads(count)
+    return count
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads(threads):
+    """Whatever the test before has set."""
+    torch.set_num_threads(threads)

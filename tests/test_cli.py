@@ -15,6 +15,7 @@ from imaging.bad_inputs import BAD_INPUTS
 from phantom import phantom, save
 from tiny import needs_default_weights, tiny_weights
 from typer.testing import CliRunner
+from without_workers import without_workers
 
 import dal_fast
 from dal_fast.batch import outputs
@@ -167,7 +168,11 @@ def test_full_disk(tmp_path, scan, weights, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("target", "code"), [("onnx", "disk-full"), ("openvino", "output-unwritable")]
+    ("target", "code"),
+    [
+        pytest.param("onnx", "disk-full", marks=pytest.mark.long),
+        ("openvino", "output-unwritable"),
+    ],
 )
 def test_an_export_to_a_full_disk(tmp_path, weights, target, code):
     """OpenVINO does not say why it could not write."""
@@ -218,12 +223,14 @@ def test_folder_with_a_bad_scan_goes_on(tmp_path, weights):
     (root / "sub-00_T1w.nii.gz").unlink()
     data, affine, _ = phantom("PSR", seed=5)
     save(root / "sub-00_T1w.nii.gz", data, affine)
-    again = run(app, arguments)
+    with without_workers():
+        again = run(app, arguments)
     assert again.exit_code == 0
     assert "1 screened, 2 already there, 0 failed" in again.stdout
     assert len((out / "failures.tsv").read_text().splitlines()) == 1
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_folder_inside_the_study_is_not_screened_again(tmp_path, weights):
     root = folder_of_scans(tmp_path / "study")
     out = root / "maps"

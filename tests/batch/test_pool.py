@@ -2,11 +2,12 @@
 
 import os
 import signal
-import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from batch.pretender import pretend, pretender
 from phantom import phantom, save
 from tiny import tiny_weights
 
@@ -91,12 +92,33 @@ def test_a_worker_that_is_killed_is_replaced_and_costs_no_scan(weights, tmp_path
     assert struck not in pool.pids
 
 
-def test_a_worker_that_is_frozen_is_replaced_and_costs_no_scan(weights, tmp_path):
+def freeze(weights, folder):
+    """The outcomes of a pool whose worker is stopped, and pids that nothing may bear afterwards."""
     pool = WorkerPool({"weights": weights, "runtime": "torch"}, patience=10.0)
-    outcomes, struck = strike_the_first(pool, scans(tmp_path, 6), signal.SIGSTOP)
+    outcomes, struck = strike_the_first(pool, scans(folder, 6), signal.SIGSTOP)
+    return outcomes, (struck, *pool.pids)
+
+
+@pytest.fixture(scope="module")
+def waits(weights, tmp_path_factory):
+    """Pools that lose their patience, as futures: they do so all at once."""
+    folder = tmp_path_factory.mktemp("frozen")
+    with ThreadPoolExecutor(4) as four:
+        yield {
+            "frozen worker": four.submit(freeze, weights, folder),
+            "endless": four.submit(hang, "endless"),
+            "frozen": four.submit(hang, "frozen"),
+            "no begin": four.submit(
+                pretend, "ab", start="send(ready={}); time.sleep(1000)", patience=2.0
+            ),
+        }
+
+
+def test_a_worker_that_is_frozen_is_replaced_and_costs_no_scan(waits):
+    outcomes, pids = waits["frozen worker"].result()
     assert len(ends(outcomes)) == len(outcomes) == 6
     assert set(ends(outcomes).values()) <= {"done", "kept"}
-    assert not any(_alive(pid) for pid in (struck, *pool.pids))
+    assert not any(_alive(pid) for pid in pids)
 
 
 def _alive(pid):
@@ -187,54 +209,18 @@ def test_an_exit_out_of_a_stage_is_an_outcome(tmp_path, monkeypatch, stage, end)
 
 def test_settings_are_refused_before_anything_is_done(tmp_path):
     jobs = scans(tmp_path, 2)
-    with WorkerPool({"weights": "nowhere"}, workers=2) as pool:
-        for _ in range(2):  # as a Ray node is asked, batch by batch
-            with pytest.raises(DalFastError, match="nowhere") as info:
-                list(pool.screen(jobs))
-            assert info.value.code == "weights-missing"
-            assert not pool.pids
+    refusing = pretender('send(refused=["weights-missing", "nowhere"]); sys.exit()')
+    for pool in (WorkerPool({"weights": "nowhere"}), WorkerPool({}, workers=2, command=refusing)):
+        with pool:
+            for _ in range(2):  # as a Ray node is asked, batch by batch
+                with pytest.raises(DalFastError, match="nowhere") as info:
+                    list(pool.screen(jobs))
+                assert info.value.code == "weights-missing"
+                assert not pool.pids
     for options in ({"workers": 0}, {"patience": 0.0}):
         with pytest.raises(DalFastError) as info:
             WorkerPool({}, **options)
         assert info.value.code == "value"
-
-
-# A worker that says it has begun every job it is given, and ends them a little later, in order.
-# Names say what happens: "deadly", "leaving" (exit), "endless" (this job hangs), "frozen" (the
-# whole process does, while its first two jobs are in a stage). START is run before it is ready.
-PRETENDER = """
-import json, os, signal, sys, threading, time
-from pathlib import Path
-def send(**m): print(json.dumps(m), flush=True)
-settings = json.loads(sys.stdin.readline())
-START
-send(ready={})
-def work(job):
-    name = Path(job["scan"]).name
-    if "deadly" in name: os.kill(os.getpid(), signal.SIGKILL)
-    if "leaving" in name: os._exit(3)
-    if "frozen" in name: os.kill(os.getpid(), signal.SIGSTOP); time.sleep(1000)
-    if "once" in name and not Path(job["folder"], name).exists():
-        Path(job["folder"], name).touch()
-        os.kill(os.getpid(), signal.SIGSTOP if "stop" in name else signal.SIGKILL)
-        time.sleep(1000)
-    if "endless" in name: time.sleep(1000)
-    send(job=job["job"], outcome=["done", "", ""], peak_bytes=1)
-for line in sys.stdin:
-    job = json.loads(line)
-    send(job=job["job"], stage="read", begun=True)
-    threading.Timer(0.3 + 0.1 * job["job"] % 4, work, [job]).start()
-"""
-
-
-def pretender(start=""):
-    return (sys.executable, "-c", PRETENDER.replace("START", start))
-
-
-def pretend(names, folder="out", start="", **options):
-    jobs = [Job(Path(name), Path(folder)) for name in names]
-    with WorkerPool({}, command=pretender(start), **options) as pool:
-        return {o.scan.name: o.code or o.status for o in pool.screen(jobs)}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -260,22 +246,23 @@ def test_a_worker_that_is_lost_by_no_fault_of_its_scans_costs_none(tmp_path, nam
     assert pretend(names, tmp_path, patience=3.0) == dict.fromkeys(names, "done")
 
 
-@pytest.mark.parametrize("bad", ["endless", "frozen"])
-def test_only_the_scan_that_hangs_is_given_up(bad):
-    """Of several that are in a stage, the one that is at fault; also when it began last."""
+def hang(bad):
+    """How scans end of which one hangs, and after how many seconds."""
     start = time.monotonic()
-    names = ["a", "b", "c", bad, "d", "e"]
-    want = dict.fromkeys(names, "done") | {bad: "timed-out"}
-    assert pretend(names, patience=3.0) == want
-    assert time.monotonic() - start < 200  # not the thousand seconds that the scan takes
+    return pretend(["a", "b", "c", bad, "d", "e"], patience=3.0), time.monotonic() - start
 
 
-def test_a_worker_that_stops_between_stages_is_noticed():
+@pytest.mark.parametrize("bad", ["endless", "frozen"])
+def test_only_the_scan_that_hangs_is_given_up(waits, bad):
+    """Of several that are in a stage, the one that is at fault; also when it began last."""
+    found, seconds = waits[bad].result()
+    assert found == dict.fromkeys("abcde", "done") | {bad: "timed-out"}
+    assert seconds < 200  # not the thousand seconds that the scan takes
+
+
+def test_a_worker_that_stops_between_stages_is_noticed(waits):
     """It was given a job, and never says that it has begun."""
-    assert pretend("ab", start="send(ready={}); time.sleep(1000)", patience=2.0) == {
-        "a": "timed-out",
-        "b": "timed-out",
-    }
+    assert waits["no begin"].result() == {"a": "timed-out", "b": "timed-out"}
 
 
 @pytest.mark.parametrize(

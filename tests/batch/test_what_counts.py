@@ -7,6 +7,7 @@ import pytest
 from phantom import phantom, save
 from tiny import tiny_weights
 from typer.testing import CliRunner
+from without_workers import without_workers
 
 from dal_fast.cli import app
 from dal_fast.imaging.temporary import temporary_name
@@ -41,7 +42,8 @@ def study(screened, tmp_path):
 def level(root, name, weights, *more):
     words = ["bids", str(root / "ds"), str(root / "out"), name]
     words += [] if name == "group" else ["--weights", weights, "--runtime", "torch"]
-    return run(app, [*words, *more])
+    with without_workers():
+        return run(app, [*words, *more])
 
 
 def scans_of(root):

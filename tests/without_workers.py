@@ -1,5 +1,7 @@
 """A pool without processes, for runs of which the tables are what matters."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from dal_fast.batch import worker
@@ -27,9 +29,10 @@ class Here:
             yield self._stages.write(job, self._stages.compute(job, scan))
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
+@contextmanager
+def without_workers():
     """Commands start no workers, each of which would import torch."""
-    monkeypatch.setattr(
-        PoolOptions, "make_pool", lambda options, settings, jobs: Here(options, settings)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        make = lambda options, settings, jobs: Here(options, settings)  # noqa: E731
+        patch.setattr(PoolOptions, "make_pool", make)
+        yield
