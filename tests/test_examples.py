@@ -18,6 +18,8 @@ LEAVES = {
     "train_small": "run/weights.safetensors",
     "compare_detectors": "report/index.html",
 }
+KEEPS_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}  # of glibc
+LONG = ("train_small", "compare_detectors", "ops_in_your_training")
 NEEDS = {"train_small": "lightning_fabric", "compare_detectors": "matplotlib"}
 
 
@@ -25,7 +27,7 @@ NEEDS = {"train_small": "lightning_fabric", "compare_detectors": "matplotlib"}
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "example",
-    [pytest.param(e, marks=[pytest.mark.long] if e in NEEDS else []) for e in EXAMPLES],
+    [pytest.param(e, marks=[pytest.mark.long] if e in LONG else []) for e in EXAMPLES],
 )
 def test_example(example, tmp_path):
     if example in NEEDS:
@@ -33,7 +35,7 @@ def test_example(example, tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / f"{example}.py", tmp_path],
         capture_output=True, text=True, timeout=280, cwd=tmp_path, check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""} | KEEPS_MEMORY,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -100,7 +100,7 @@ def watched(watcher, inputs, tmp_path, short_folder):
         folders["tmp"] = short_folder
         cache = folders["home"] / ".cache"
         log = tmp_path / "log"
-        kept = ("PATH", "LD_LIBRARY_PATH", "LANG")
+        kept = ("PATH", "LD_LIBRARY_PATH", "LANG", "OMP_WAIT_POLICY")
         done = subprocess.run(
             [sys.executable, "-c", code, str(inputs), str(folders["out"])],
             cwd=folders["cwd"], capture_output=True, text=True, timeout=280, check=False,
@@ -148,15 +148,7 @@ FOLDERS = (
     "bids INPUT/scans OUT/derivative group",
 )
 PROGRAMS = {
-    "torch": (
-        ("nilearn",),
-        commands(
-            "doctor",
-            SCREEN.format("torch", WEIGHTS),
-            f"demo OUT/demo --weights {WEIGHTS} --runtime torch",
-            "strip OUT/demo/sub-demo_T1w.nii.gz OUT/strip --runtime torch",
-        ),
-    ),
+    "torch": (("torch",), commands("doctor", SCREEN.format("torch", WEIGHTS))),
     "openvino": (
         ("openvino",),
         commands(
@@ -176,6 +168,13 @@ PROGRAMS = {
     ),
 }
 LONG_PROGRAMS = {
+    "demo, strip": (
+        ("nilearn",),
+        commands(
+            f"demo OUT/demo --weights {WEIGHTS} --runtime torch",
+            "strip OUT/demo/sub-demo_T1w.nii.gz OUT/strip --runtime torch",
+        ),
+    ),
     "onnx": (("onnxruntime", "onnxscript"), commands(SCREEN.format("onnx", WEIGHTS))),
     "tensorrt": (
         ("tensorrt_rtx", "onnxscript"),
