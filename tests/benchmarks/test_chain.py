@@ -12,7 +12,7 @@ from dal_fast.screening.screener import Screener
 
 
 @needs_default_weights
-@pytest.mark.parametrize("intensities", [T1_LIKE, T2_LIKE])
+@pytest.mark.parametrize("intensities", [T1_LIKE, pytest.param(T2_LIKE, marks=pytest.mark.long)])
 def test_stock_parts_give_the_same_images(tmp_path, intensities):
     pytest.importorskip("scipy")
     from benchmarks.stock_chain import screen

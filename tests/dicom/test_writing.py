@@ -40,7 +40,7 @@ def on_grid(file, finding):
 def test_dciodvfy_finds_no_error(written):
     _, paths, _ = written
     for kind in paths.values():
-        for path in (kind[0], kind[-1]):
+        for path in {kind[0], kind[-1]}:
             assert tools.errors_of(path) == [], path.name
 
 

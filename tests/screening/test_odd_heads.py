@@ -69,7 +69,7 @@ def test_the_ordinary_head_has_no_flag(ordinary, tmp_path):
     assert flags_by_command(path, tmp_path / "out") == set()
 
 
-@pytest.mark.parametrize("name", one_in(3, ODD))
+@pytest.mark.parametrize("name", one_in(5, ODD))
 def test_an_odd_head_is_flagged_or_refused(ordinary, tmp_path, name):
     path = odd_scan(ordinary, tmp_path, name)
     assert flags_by_command(path, tmp_path / "out")
