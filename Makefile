@@ -2,7 +2,7 @@
 # make test   environment, build, test suite
 # make long   every engine, extra and command where stray traffic would be noticed; whole tables of which make test
 #             runs a part; the rehearsal of a GPU slot
-# make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter
+# make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter; planted bugs
 # make sanitized  the CPU kernels on random shapes and values, on every path, and the C library in hostile programs,
 #                 under sanitizers
 # make aarch64    the same, compiled for 64-bit Arm and run by an emulator (needs aarch64-linux-gnu-g++, qemu-aarch64)
