@@ -32,7 +32,10 @@ class Here:
 @contextmanager
 def without_workers():
     """Commands start no workers, each of which would import torch."""
+
+    def make_pool(options, settings, jobs):
+        return Here(options, settings)
+
     with pytest.MonkeyPatch.context() as patch:
-        make = lambda options, settings, jobs: Here(options, settings)  # noqa: E731
-        patch.setattr(PoolOptions, "make_pool", make)
+        patch.setattr(PoolOptions, "make_pool", make_pool)
         yield

@@ -161,7 +161,7 @@ def write_json(path: str | Path, content: dict[str, Any]) -> None:
 
 
 class _Output(io.BufferedWriter):
-    """A file whose own errors are file_refusals, so that they cannot be taken for the caller's."""
+    """A file whose own errors are refusals, so that they cannot be taken for the caller's."""
 
     def __init__(self, path: Path, target: Path) -> None:
         super().__init__(io.FileIO(path, "w"))

@@ -249,7 +249,8 @@ def test_an_output_holds_its_volume_all_the_while(lib, bundle, engine_path, brai
         assert np.array_equal(found, maps["C"][what])
 
 
-def test_sessions_at_once_and_two_runs_in_one(engine, session, brain):
+@pytest.mark.parametrize("sessions", [8, pytest.param(16, marks=pytest.mark.long)])
+def test_sessions_at_once_and_two_runs_in_one(engine, session, brain, sessions):
     scan, mask, affine = brain
     wanted = session.run(scan, affine, mask)[0].score
     scores, refusals = [], []
@@ -265,7 +266,7 @@ def test_sessions_at_once_and_two_runs_in_one(engine, session, brain):
         except native.Refused as refused:
             refusals.append((refused.status, refused.code))
 
-    for body, count in ((own, 8), (shared, 4)):
+    for body, count in ((own, sessions), (shared, 4)):
         threads = [threading.Thread(target=body) for _ in range(count)]
         for thread in threads:
             thread.start()
@@ -273,7 +274,7 @@ def test_sessions_at_once_and_two_runs_in_one(engine, session, brain):
             thread.join()
     assert set(refusals) <= {(native.ARGUMENT, "session-busy")}
     assert scores == pytest.approx([wanted] * len(scores), rel=1e-6)
-    assert len(scores) + len(refusals) == 12
+    assert len(scores) + len(refusals) == sessions + 4
 
 
 def alone(body, *arguments):

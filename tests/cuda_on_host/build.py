@@ -122,7 +122,7 @@ def _together(name: str, sources: list[Path], folder: Path) -> Path:
     made, text = folder / f"{name}.cpp", "".join(f'#include "{s}"\n' for s in sources)
     if not made.is_file() or made.read_text() != text:
         folder.mkdir(parents=True, exist_ok=True)
-        draft = made.with_name(f"{made.name}.{os.getpid()}.{threading.get_ident()}")
+        draft = _draft(made)
         draft.write_text(text)
         os.replace(draft, made)  # whole, whoever reads it now
     return made
@@ -186,10 +186,15 @@ def _contents(files: Iterable[str]) -> dict[str, str]:
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths if p.is_file()}
 
 
+def _draft(made: Path) -> Path:
+    """What this thread writes, to be renamed to `made` when it is whole."""
+    return made.with_name(f"{made.name}.{os.getpid()}.{threading.get_ident()}")
+
+
 def _make(made: Path, key: str, command: list[str], files: Iterable[str] | None) -> Path:
     """Runs the command that writes `made`; several threads or processes may do so at once."""
     made.parent.mkdir(parents=True, exist_ok=True)
-    draft = made.with_name(f"{made.name}.{os.getpid()}.{threading.get_ident()}")
+    draft = _draft(made)
     dependencies = Path(f"{draft}.d")
     if files is None:
         command = [*command, "-MMD", "-MF", str(dependencies)]

@@ -133,7 +133,9 @@ def test_nothing_is_found_in_right_kernels(how):
     [
         of_mode("race", "no_barrier_in_reduction", "race", "race: write after read at planted.cu:"),
         of_mode("race", "two_blocks_one_address", "race", "against thread 0 of another block"),
-        of_mode("race", "halo_not_loaded", "race", "uninitialised shared memory: read at planted"),
+        of_mode(
+            "race", "halo_not_loaded", "race", "uninitialised shared memory: read at planted.cu:"
+        ),
         ("divergent_barrier", "fast", "divergent __syncthreads: this thread is at planted.cu:"),
         ("shuffle_without_all_lanes", "fast", "deadlock, 8 threads wait in __shfl_down_sync"),
         ("allocation_outside", "fast", "written outside of an allocation of 256 bytes"),
