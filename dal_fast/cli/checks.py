@@ -26,7 +26,7 @@ def checks(
     """
     with refusals():
         from dal_fast.imaging.atomic import write_text
-        from dal_fast.imaging.folders import check_folder
+        from dal_fast.imaging.folders import check_folder, make_folder
         from dal_fast.synthesis.brains import bids_sources, load_brains
 
         check_folder(out)
@@ -64,6 +64,6 @@ def checks(
         page = checks_page(
             "Checks of the method", agreements, model.config.tissues, leaks, vectors, moved, about
         )
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_text(out / "index.html", page)
         typer.echo(f"plots: {out / 'index.html'}")

@@ -35,11 +35,11 @@ def compare(
     """
     with refusals():
         from dal_fast.evaluation.validation_set import read_sets
-        from dal_fast.imaging.folders import check_folder
+        from dal_fast.imaging.folders import check_folder, make_folder
 
         listed = read_sets(sets)
         check_folder(out)
-        out.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+        make_folder(out)  # before the work, not after it
         with FailureList(out, [f for cases in listed for f in cases.failures]) as failures:
             with status("loading the model"):
                 from dal_fast.evaluation.compare import Hooks, check_cases

@@ -132,6 +132,7 @@ def _evaluate(
         from dal_fast.evaluation.report.results import summarise, write_results
         from dal_fast.evaluation.statistics import scipy_stats
         from dal_fast.imaging.atomic import write_bytes, write_text
+        from dal_fast.imaging.folders import make_folder
         from dal_fast.memory import keep_freed_memory
 
     scipy_stats()  # what is missing is refused before the work
@@ -139,7 +140,7 @@ def _evaluate(
     keep_freed_memory()
     detectors, protocol = [parse_detector(text) for text in about["maps"]], by_name(protocol_name)
     folder = out / PICTURES
-    (folder if pictures else out).mkdir(parents=True, exist_ok=True)
+    make_folder(folder if pictures else out)
 
     def draw(truth: Any, maps: Any, thresholds: Any) -> None:
         if pictures:

@@ -39,6 +39,7 @@ from dal_fast.evaluation.validation_samples import (
     size_of,
 )
 from dal_fast.imaging.atomic import write_bytes, write_json
+from dal_fast.imaging.folders import make_folder
 from dal_fast.imaging.bids import collect_scans, parse_name
 from dal_fast.imaging.mask_files import find_lesion_masks
 from dal_fast.imaging.nifti import read_volume
@@ -279,7 +280,7 @@ def _write(out: Path, subject: str, plan: Plan, sample: Sample) -> SetRow:
         image, first = image.clamp_max(CEILING), ""
     stem = f"{subject}_acq-{first}{plan.sign}{size}"
     case, anat = f"{stem}_{plan.contrast}", Path(subject) / "anat"
-    (out / anat).mkdir(parents=True, exist_ok=True)
+    make_folder(out / anat)
     files = {
         "scan": (anat / f"{case}.nii.gz", image[0, 0].numpy()),
         "brain": (anat / f"{stem}_mod-{plan.contrast}_desc-brain_mask.nii.gz", sample.mask[0, 0]),

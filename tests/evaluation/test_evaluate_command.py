@@ -147,6 +147,14 @@ def test_refusals(study, tmp_path, more, code):
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
+def test_a_file_where_the_pictures_belong(study, tmp_path):
+    (tmp_path / "cases").touch()
+    result = run(app, arguments(study, tmp_path))
+    assert result.exit_code == 2
+    assert result.output.startswith("error [output-unwritable]: ")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cases"]
+
+
 def test_a_validation_rule_that_names_nobody_is_told_what_there_is(study, tmp_path):
     more = ["--validation", "site=C", "--threshold", "1"]
     result = run(app, arguments(study, tmp_path / "out", *more))

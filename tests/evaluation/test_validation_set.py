@@ -95,6 +95,14 @@ def test_generators_that_cannot_be(brains, tmp_path, words, message):
     assert not (tmp_path / "set").exists()
 
 
+def test_a_file_where_a_subject_belongs(brains, tmp_path):
+    for subject in brains.glob("sub-*"):
+        (tmp_path / subject.name).touch()
+    done = run(app, ["make-validation", str(tmp_path), "--data", str(brains)])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error [output-unwritable]: ")
+
+
 def test_the_brains_are_not_overwritten_by_the_set(brains):
     before = sorted(brains.iterdir())
     done = run(app, ["make-validation", str(brains), "--data", str(brains)])
