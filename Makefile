@@ -1,7 +1,7 @@
 # make demo   environment, build, screens a brain, prints where the report lies
 # make test   environment, build, test suite
 # make long   every engine, extra and command where stray traffic would be noticed; whole tables of which make test
-#             runs a part; the rehearsal of a GPU slot
+#             runs a part; training killed or shared by processes; the rehearsal of a GPU slot
 # make emulated   the GPU kernels on the CPU, under sanitizers, a race checker and Triton's interpreter; planted bugs
 # make sanitized  the CPU kernels on random shapes and values, on every path, and the C library in hostile programs,
 #                 under sanitizers
@@ -23,9 +23,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SOURCES := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h csrc/*/CMakeLists.txt kernels/*/*.cpp kernels/*/*.h kernels/*/*.cu kernels/*/*.cuh)
 
-# Where nvcc is found: machine code for one GPU, and for all others what their driver compiles. Wheels
+# Where nvcc is found: machine code for the GPU at hand; where there is none, what a GPU's driver compiles. Wheels
 # (pip install .) hold machine code for every architecture.
-ARCHS ?= 80-virtual;90-real
+ARCHS ?= $(if $(wildcard /dev/nvidia0),native,80-virtual)
 
 .PHONY: demo test long emulated sanitized aarch64 instructions lint compare docs bundle library library-test wheel wheel-test bench clean
 .DELETE_ON_ERROR:
@@ -40,9 +40,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) scikit-build-core pybind11 cmake ninja "setuptools>=70.1"
 
-# One stamp an extra: the package is installed editable, and built again when a source changes.
+# One stamp an extra: the package is installed editable, and built again when a source changes. What it needs is
+# downloaded and unpacked while it is compiled; the last step then finds all compiled.
+BUILT = --no-deps --no-build-isolation --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES="$(ARCHS)"
 $(VENV)/.installed-%: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
-	$(PIP) --no-build-isolation --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES="$(ARCHS)" --editable ".[$*]"
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check $(BUILT) --wheel-dir build/first . & \
+	$(PIP) --no-build-isolation --config-settings=wheel.cmake=false --editable ".[$*]"; status=$$?; wait $$! && exit $$status
+	$(PIP) $(BUILT) --editable .
 	@touch $@
 
 demo: $(VENV)/.installed-demo

@@ -43,13 +43,12 @@ def _scan(space=(24, 32, 18)):
     return x * mask, mask
 
 
-# by "closed_form" ONNX Runtime runs no network that it does not run by "film"
 @pytest.mark.parametrize(
     ("model", "engine"),
     [
         ("closed_form", "openvino"),
         ("film", "openvino"),
-        ("film", "onnx"),
+        pytest.param("film", "onnx", marks=pytest.mark.long),
         pytest.param("closed_form", "onnx", marks=pytest.mark.long),
     ],
     indirect=["model"],

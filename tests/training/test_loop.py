@@ -222,7 +222,7 @@ def uninterrupted(data, tmp_path_factory):
     return config, folder / "out"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_and_resumed_ends_with_the_same_bits(data, uninterrupted, tmp_path):
     config, whole = uninterrupted
     out = tmp_path / "out"
@@ -244,7 +244,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(data, uninterrupted, tmp_pat
     assert (out / "validation.csv").read_bytes() == (whole / "validation.csv").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_end_with_the_weights_of_one(data, uninterrupted, tmp_path):
     """gloo on the CPU; sums in another order, so equal to rounding. They share validation."""
     config, whole = uninterrupted
