@@ -65,7 +65,9 @@ class Field:
     suspicious: Tensor
 
 
-def robust_means(values: Tensor, shares: Tensor, inside: Tensor) -> Tensor:
+def robust_means(
+    values: Tensor, shares: Tensor, inside: Tensor, core: Tensor | None = None
+) -> Tensor:
     """``(N, K)``: mean of the certain voxels of each tissue, those far from their median left out.
 
     A tissue without certain voxels gets the mean weighted by its probability.
@@ -74,8 +76,9 @@ def robust_means(values: Tensor, shares: Tensor, inside: Tensor) -> Tensor:
         values: ``(N, V)``.
         shares: ``(N, K, V)`` probability of each tissue.
         inside: bool ``(N, V)``: voxels that count.
+        core: bool ``(N, V)``: those among them that may be certain; None for all.
     """
-    certain = (shares > CERTAIN) & inside[:, None]
+    certain = (shares > CERTAIN) & (inside if core is None else inside & core)[:, None]
     values = values[:, None]
     distance = (values - fixed.masked_median(values.expand_as(shares), certain)[..., None]).abs()
     limit = KEEP_MADS * fixed.masked_spread(distance, certain)

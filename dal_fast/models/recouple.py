@@ -2,7 +2,7 @@
 
     phi = b * sum_k p_k mu_k        inside the mask, 0 outside
 
-with mu_k the robust mean of the scan in tissue k and b a smooth bias field of mean 1
+with mu_k the robust mean of the scan in tissue k, away from the mask's border, and b a smooth bias field of mean 1
 (:mod:`dal_fast.models.bias`). Not in the paper, whose R_D learns this map: contrast is read off the
 scan instead of being squeezed through a learned vector, so any sequence works without training, and
 a lesion moves neither mu_k nor b, which both leave out what stands out.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.models.bias import FEWEST, bias_field, robust_means
@@ -85,6 +86,27 @@ def _by_torch(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
     bias = torch.where(enough & mask, field.bias, 1.0)
     seen = inside & ~(enough & field.suspicious)
     every = (..., *3 * (slice(None, None, step),))
-    means = robust_means((x / bias)[every].flatten(1), p[every].flatten(2), seen[every].flatten(1))
+    means = robust_means(
+        (x / bias)[every].flatten(1),
+        p[every].flatten(2),
+        seen[every].flatten(1),
+        _surrounded(mask)[every].flatten(1),
+    )
     image = torch.einsum("nk,nkdhw->ndhw", means, p) * bias * mask
     return TissueFit(image[:, None], means, bias[:, None])
+
+
+def _surrounded(mask: Tensor) -> Tensor:
+    """Voxels of ``mask (N, D, H, W)`` whose six neighbours are of it, too.
+
+    A mask's border holds voxels of no brain, which are dark. They are taken for fluid, whose mean
+    in a T2w they would pull down to a fifth of what it is.
+    """
+    wide = F.pad(mask, 6 * (1,))
+    around = mask
+    for axis, size in enumerate(mask.shape[1:], 1):
+        for first in (0, 2):
+            at = [slice(None), *3 * (slice(1, -1),)]
+            at[axis] = slice(first, first + size)
+            around = around & wide[tuple(at)]
+    return around

@@ -150,7 +150,7 @@ void scale_field(const Scan& scan, const Scratch& s, float* bias, int threads) {
   });
 }
 
-// Calls f(voxel) for those of plane d on the lattice with signal that no cluster holds.
+// Calls f(voxel, h, w) for those of plane d on the lattice with signal that no cluster holds.
 template <class F>
 DAL_INLINE void each_seen(const Scan& scan, const Scratch& s, int64_t step, int64_t d, F&& f) {
   const Shape shape = scan.shape, grid = s.samples.grid;
@@ -160,19 +160,28 @@ DAL_INLINE void each_seen(const Scan& scan, const Scratch& s, int64_t step, int6
     const uint8_t* const left_out =
         s.suspicious + (d / coarse_step * grid.height + h / coarse_step) * grid.width;
     for (int64_t w = 0; w < shape.width; w += step)
-      if (scan.mask[row + w] && scan.x[row + w] > 0 && !left_out[w / coarse_step]) f(row + w);
+      if (scan.mask[row + w] && scan.x[row + w] > 0 && !left_out[w / coarse_step]) f(row + w, h, w);
   }
 }
 
-// The certain voxels' x / b of one tissue, at the beginning of `values`; how many.
+// Whether a voxel's six neighbours are of the mask, too.
+DAL_INLINE bool surrounded(const uint8_t* mask, Shape s, int64_t d, int64_t h, int64_t w) {
+  if (d == 0 || h == 0 || w == 0 || d + 1 == s.depth || h + 1 == s.height || w + 1 == s.width) return false;
+  const int64_t plane = s.height * s.width;
+  const uint8_t* const m = mask + d * plane + h * s.width + w;
+  return m[-1] && m[1] && m[-s.width] && m[s.width] && m[-plane] && m[plane];
+}
+
+// x / b of one tissue's certain voxels that are surrounded, at the beginning of `values`; how many.
 int64_t collect(const Scan& scan, const Scratch& s, int64_t step, const float* bias, const float* share,
                 float certain, float* values, int threads) {
   const int64_t plane = scan.shape.height * scan.shape.width, planes = ceil_div(scan.shape.depth, step);
   parallel_for(planes, threads, [&](int64_t task, int) {
     float* const first = values + task * step * plane;
     float* to = first;
-    each_seen(scan, s, step, task * step, [&](int64_t i) {
-      if (share[i] > certain) *to++ = scan.x[i] / bias[i];
+    const int64_t d = task * step;
+    each_seen(scan, s, step, d, [&](int64_t i, int64_t h, int64_t w) {
+      if (share[i] > certain && surrounded(scan.mask, scan.shape, d, h, w)) *to++ = scan.x[i] / bias[i];
     });
     s.counts[task] = to - first;
   });
@@ -188,7 +197,7 @@ float weighted_mean(const Scan& scan, const Scratch& s, int64_t step, const floa
                     const float* share) {
   double weight = 0, sum = 0;
   for (int64_t d = 0; d < scan.shape.depth; d += step)
-    each_seen(scan, s, step, d, [&](int64_t i) {
+    each_seen(scan, s, step, d, [&](int64_t i, int64_t, int64_t) {
       weight += double(share[i]);
       sum += double(share[i]) * double(scan.x[i] / bias[i]);
     });

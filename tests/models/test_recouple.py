@@ -3,6 +3,7 @@
 import pytest
 import torch
 from brains import probabilities, structures
+from torch.nn import functional as F
 
 from dal_fast.models import closed_form
 
@@ -42,6 +43,18 @@ def test_a_lesion_moves_neither_means_nor_bias():
     after = closed_form(sick, p, mask)
     assert torch.allclose(after.means, before.means, rtol=0.02)
     assert (after.image - before.image)[mask].abs().max() < 0.03
+
+
+def test_a_dark_border_that_is_no_brain_does_not_move_the_mean_of_fluid():
+    """As in real T2w scans: the mask reaches beyond the brain, and E_A takes the rim for fluid."""
+    scan, p, mask, _, _ = _phantom(MEANS["T2w"], 0.0)
+    inner = F.max_pool3d((~mask).float(), 3, 1, 1) == 0
+    rim = mask & ~inner
+    assert int(rim.sum()) > int((p[:, :1][inner] > 0.5).sum())  # there are more of them than of fluid
+    scan[rim] = 0.15
+    p[:, 0:1][rim], p[:, 1:2][rim], p[:, 2:3][rim] = 1.0, 0.0, 0.0
+    fit = closed_form(scan, p, mask)
+    assert torch.allclose(fit.means[0], torch.tensor(MEANS["T2w"]), rtol=0.05)
 
 
 def test_half_of_the_field_of_view_missing():
