@@ -39,6 +39,7 @@ def _done(*words):
     return done.output
 
 
+@pytest.mark.long
 def test_an_autoencoder_is_trained_and_compared_with_dal(tmp_path):
     data = write_dataset(tmp_path / "data", subjects(2, 2))
     config = tmp_path / "small.toml"

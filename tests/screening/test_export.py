@@ -50,6 +50,7 @@ def test_openvino_computes_what_torch_does(weights, tmp_path):
         assert np.abs(compiled([x.numpy()])[0] - model.part("tissue")(x).numpy()).max() < 1e-3
 
 
+@pytest.mark.long
 def test_tensorrt_rtx_builds_a_real_engine_without_a_gpu(weights, tmp_path):
     pytest.importorskip("tensorrt_rtx")
     pytest.importorskip("onnxscript")
