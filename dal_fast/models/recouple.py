@@ -100,7 +100,7 @@ def _surrounded(mask: Tensor) -> Tensor:
     """Voxels of ``mask (N, D, H, W)`` whose six neighbours are of it, too.
 
     A mask's border holds voxels of no brain, which are dark. They are taken for fluid, whose mean
-    in a T2w they would pull down to a fifth of what it is.
+    in a T2w they can pull down to a fifth of what it is.
     """
     wide = F.pad(mask, 6 * (1,))
     around = mask
