@@ -39,8 +39,8 @@ from dal_fast.evaluation.validation_samples import (
     size_of,
 )
 from dal_fast.imaging.atomic import write_bytes, write_json
-from dal_fast.imaging.folders import make_folder
 from dal_fast.imaging.bids import collect_scans, parse_name
+from dal_fast.imaging.folders import make_folder
 from dal_fast.imaging.mask_files import find_lesion_masks
 from dal_fast.imaging.nifti import read_volume
 from dal_fast.imaging.normalise import CEILING

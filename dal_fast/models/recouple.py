@@ -2,10 +2,10 @@
 
     phi = b * sum_k p_k mu_k        inside the mask, 0 outside
 
-with mu_k the robust mean of the scan in tissue k, away from the mask's border, and b a smooth bias field of mean 1
-(:mod:`dal_fast.models.bias`). Not in the paper, whose R_D learns this map: contrast is read off the
-scan instead of being squeezed through a learned vector, so any sequence works without training, and
-a lesion moves neither mu_k nor b, which both leave out what stands out.
+with mu_k the robust mean of the scan in tissue k, away from the mask's border, and b a smooth bias
+field of mean 1 (:mod:`dal_fast.models.bias`). Not in the paper, whose R_D learns this map: contrast
+is read off the scan instead of being squeezed through a learned vector, so any sequence works
+without training, and a lesion moves neither mu_k nor b, which both leave out what stands out.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def test_a_dark_border_that_is_no_brain_does_not_move_the_mean_of_fluid():
     scan, p, mask, _, _ = _phantom(MEANS["T2w"], 0.0)
     inner = F.max_pool3d((~mask).float(), 3, 1, 1) == 0
     rim = mask & ~inner
-    assert int(rim.sum()) > int((p[:, :1][inner] > 0.5).sum())  # there are more of them than of fluid
+    assert int(rim.sum()) > int((p[:, :1][inner] > 0.5).sum())  # more than of fluid
     scan[rim] = 0.15
     p[:, 0:1][rim], p[:, 1:2][rim], p[:, 2:3][rim] = 1.0, 0.0, 0.0
     fit = closed_form(scan, p, mask)
