@@ -58,7 +58,7 @@ BLUR_MM = 0.6
 GRID_MM = 2.0  # of solid shapes
 SMALLEST_ML = 0.1
 # What is no fluid, in units of the brain's median; a segmentation would depend on the weights.
-SOLID = {"T1w": (0.75, math.inf), "T2w": (0.0, 1.3), "FLAIR": (0.7, math.inf)}
+NOT_FLUID = {"T1w": (0.75, math.inf), "T2w": (0.0, 1.3), "FLAIR": (0.7, math.inf)}
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def paint(
     whole[box] = F.interpolate(at[None, None], size=sides, mode="trilinear")[0, 0]
     drawn = _turned(whole.numpy(), nibabel.orientations.ornt_transform(ras, stored))
     median = float(np.median(volume.data[inside]))
-    low, high = SOLID[contrast]
+    low, high = NOT_FLUID[contrast]
     tissue = inside & (volume.data > low * median) & (volume.data < high * median)
     lesion = (drawn >= 0.5) & tissue
     sigma = torch.tensor([[BLUR_MM / size for size in volume.voxel_mm]])
@@ -179,7 +179,7 @@ def contrast_of(scan: Scan) -> str:
         InputError: ``value`` where it says none of T1w, T2w and FLAIR.
     """
     contrast = parse_name(scan.volume.path).suffix
-    if contrast not in SOLID:
+    if contrast not in NOT_FLUID:
         raise InputError(Code.VALUE, f"{scan.volume.path} must be named _T1w, _T2w or _FLAIR")
     return contrast
 
@@ -212,7 +212,7 @@ def columns(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     """Those that were painted, together and by what a table shows them by; none is empty."""
     painted = [row for row in rows if not math.isnan(row.auto)]
     parts = {"all": painted}
-    for contrast in SOLID:
+    for contrast in NOT_FLUID:
         for shape in SHAPES:
             parts[f"{contrast}, {shape}"] = [
                 row for row in painted if (row.contrast, row.shape) == (contrast, shape)
