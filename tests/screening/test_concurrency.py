@@ -13,6 +13,7 @@ from dal_fast import DalFastError, Screener
 from dal_fast.screening.runtimes import compiled
 
 ENGINES = {"torch": "torch", "openvino": "openvino", "onnx": "onnxruntime"}
+RUNTIMES = ["torch", "openvino", pytest.param("onnx", marks=pytest.mark.long)]
 FORKED = """
 import faulthandler, os, sys
 import numpy as np, torch
@@ -42,7 +43,7 @@ def scans(tmp_path_factory):
     ]
 
 
-@pytest.mark.parametrize("runtime", ENGINES)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_threads_get_what_one_after_the_other_get(weights, scans, runtime):
     pytest.importorskip(ENGINES[runtime])
     screener = Screener(weights, runtime)
@@ -57,7 +58,7 @@ def test_threads_get_what_one_after_the_other_get(weights, scans, runtime):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("runtime", ENGINES)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_child_gets_what_its_parent_gets(weights, scans, runtime, tmp_path):
     pytest.importorskip(ENGINES[runtime])
     done = subprocess.run(
