@@ -119,8 +119,7 @@ def paint(
     sigma = torch.tensor([[BLUR_MM / size for size in volume.voxel_mm]])
     soft = fields.blur(torch.from_numpy(lesion)[None, None].float(), sigma)[0, 0].numpy() * inside
     height = float(uniform((), *HEIGHTS, generator))
-    sign = 1 if USUAL[contrast] == BRIGHT else -1
-    data = (volume.data + sign * height * 2 * median * soft).clip(0)
+    data = (volume.data + sign_of(contrast) * height * 2 * median * soft).clip(0)
     painted = replace(scan, volume=replace(volume, data=data.astype(np.float32)))
     return painted, lesion, height
 
@@ -153,11 +152,10 @@ def measure(
     ml = float(lesion.sum()) * voxel_ml(scan.volume.affine)
     found = dict.fromkeys(("auto", "told", "intensity"), math.nan)
     if ml >= SMALLEST_ML:
-        sign = 1 if USUAL[contrast] == BRIGHT else -1
         maps = {
             key: screener.screen_scan(painted).anomaly.data for key, screener in screeners.items()
         }
-        maps["intensity"] = sign * painted.volume.data
+        maps["intensity"] = sign_of(contrast) * painted.volume.data
         found = {key: _precision(data, lesion, scan.mask.data) for key, data in maps.items()}
     case = f"{name}-{shape}-{draw}"
     return Row(digest, case, name, contrast, shape, draw, ml, height, **found)
@@ -182,6 +180,11 @@ def contrast_of(scan: Scan) -> str:
     if contrast not in NOT_FLUID:
         raise InputError(Code.VALUE, f"{scan.volume.path} must be named _T1w, _T2w or _FLAIR")
     return contrast
+
+
+def sign_of(contrast: str) -> int:
+    """Of the lesions: 1 for brighter ones, -1 for darker ones."""
+    return 1 if USUAL[contrast] == BRIGHT else -1
 
 
 def tables(rows: Sequence[Row]) -> Iterator[str]:
@@ -251,7 +254,7 @@ def _append(options: argparse.Namespace) -> None:
     for path in options.scans:
         scan = load_scan_or_head(path)
         scan = auto.find_brain(scan) if isinstance(scan, Head) else scan
-        told = Screener(options.weights, device="cpu", score=f"enhanced_{_side(scan)}")
+        told = Screener(options.weights, device="cpu", score=USUAL[contrast_of(scan)])
         screeners, name = {"auto": auto, "told": told}, path.name.split(".")[0]
         cases = {
             f"{name}-{shape}-{draw}": partial(
@@ -261,10 +264,6 @@ def _append(options: argparse.Namespace) -> None:
             for shape in SHAPES
         }
         append_rows(options.out, Row, digest, cases)
-
-
-def _side(scan: Scan) -> str:
-    return "positive" if USUAL[contrast_of(scan)] == BRIGHT else "negative"
 
 
 if __name__ == "__main__":
