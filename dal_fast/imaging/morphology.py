@@ -146,6 +146,15 @@ def erode_along(mask: Tensor, axis: int) -> Tensor:
     return result
 
 
+def surrounded(mask: Tensor) -> Tensor:
+    """Voxels of bool ``(N, D, H, W)`` whose six neighbours are of the mask, too.
+
+    A brain mask's border holds voxels of no brain, which are dark and pass for fluid: the mean of
+    a T2w's fluid they can pull down to a fifth of what it is.
+    """
+    return erode_along(mask, 1) & erode_along(mask, 2) & erode_along(mask, 3)
+
+
 def erode(mask: Tensor, voxels: int) -> Tensor:
     """Erosion of ``(1, 1, D, H, W)`` by a cube of side ``2 voxels + 1``."""
     for axis in (2, 3, 4) * voxels:

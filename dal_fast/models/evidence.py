@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dal_fast.imaging.morphology import bounding_box
+from dal_fast.imaging.morphology import bounding_box, surrounded
 from dal_fast.models import fixed
 from dal_fast.ops import _image_stages as stages
 
@@ -82,7 +82,10 @@ class TissueEvidence(nn.Module):
         mask = mask[:, 0]
         prior, every = laid_out(self.atlas, mask), slice(None, None, 2)
         sampled = (..., every, every, every)
-        inside = (mask & (x[:, 0] > 0))[sampled].flatten(1)
+        inside, deep = (
+            (there & (x[:, 0] > 0))[sampled].flatten(1) for there in (mask, surrounded(mask))
+        )
+        inside = torch.where(deep.any(1, keepdim=True), deep, inside)
         fit = fit_tissues(x[:, 0][sampled].flatten(1), prior[sampled].flatten(2), inside)
         means, spreads = (values[:, :, None, None, None] for values in fit)
         likelihood = torch.exp(-0.5 * ((x - means) / spreads).square()) * mask[:, None]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dal_fast.imaging.morphology import erode_along
+from dal_fast.imaging.morphology import surrounded
 from dal_fast.imaging.normalise import CEILING
 from dal_fast.models.bias import FEWEST, bias_field, robust_means
 from dal_fast.ops import _image_stages as stages
@@ -90,16 +90,7 @@ def _by_torch(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
         (x / bias)[every].flatten(1),
         p[every].flatten(2),
         seen[every].flatten(1),
-        _surrounded(mask)[every].flatten(1),
+        surrounded(mask)[every].flatten(1),
     )
     image = torch.einsum("nk,nkdhw->ndhw", means, p) * bias * mask
     return TissueFit(image[:, None], means, bias[:, None])
-
-
-def _surrounded(mask: Tensor) -> Tensor:
-    """Voxels of ``mask (N, D, H, W)`` whose six neighbours are of it, too.
-
-    A mask's border holds voxels of no brain, which are dark. They are taken for fluid, whose mean
-    in a T2w they can pull down to a fifth of what it is.
-    """
-    return erode_along(mask, 1) & erode_along(mask, 2) & erode_along(mask, 3)

@@ -2,6 +2,7 @@
 // voxel goes by planes: the field where the brain is, the certain voxels' values, and phi.
 #include <algorithm>
 
+#include "chain/border.h"
 #include "parallel.h"
 #include "recouple/fit.h"
 #include "recouple/recouple.h"
@@ -162,14 +163,6 @@ DAL_INLINE void each_seen(const Scan& scan, const Scratch& s, int64_t step, int6
     for (int64_t w = 0; w < shape.width; w += step)
       if (scan.mask[row + w] && scan.x[row + w] > 0 && !left_out[w / coarse_step]) f(row + w, h, w);
   }
-}
-
-// Whether a voxel's six neighbours are of the mask, too.
-DAL_INLINE bool surrounded(const uint8_t* mask, Shape s, int64_t d, int64_t h, int64_t w) {
-  if (d == 0 || h == 0 || w == 0 || d + 1 == s.depth || h + 1 == s.height || w + 1 == s.width) return false;
-  const int64_t plane = s.height * s.width;
-  const uint8_t* const m = mask + d * plane + h * s.width + w;
-  return m[-1] && m[1] && m[-s.width] && m[s.width] && m[-plane] && m[plane];
 }
 
 // x / b of one tissue's certain voxels that are surrounded, at the beginning of `values`; how many.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "chain/border.h"
 #include "chain/box.h"
 #include "elementary.h"
 #include "parallel.h"
@@ -81,15 +82,17 @@ void lay(Atlas atlas, const uint8_t* mask, Shape shape, const LayScratch& s, flo
                 out + k * shape.voxels() + corner, s.separable, threads);
 }
 
-// Every step-th voxel along each axis with signal inside the mask, and the priors there.
-void take_samples(const float* x, const uint8_t* mask, const float* prior, Shape s, int64_t step,
+// Every step-th voxel along each axis with signal inside the mask, and the priors there; those alone that
+// the mask surrounds, if `deep`.
+void take_samples(const float* x, const uint8_t* mask, const float* prior, Shape s, int64_t step, bool deep,
                   TissueSamples& samples) {
   int64_t n = 0;
   for (int64_t d = 0; d < s.depth; d += step)
     for (int64_t h = 0; h < s.height; h += step) {
       const int64_t row = (d * s.height + h) * s.width;
-      for (int64_t i = row; i < row + s.width; i += step) {
-        if (!(mask[i] && x[i] > 0)) continue;
+      for (int64_t w = 0; w < s.width; w += step) {
+        const int64_t i = row + w;
+        if (!(mask[i] && x[i] > 0 && (!deep || surrounded(mask, s, d, h, w)))) continue;
         samples.values[n] = x[i];
         for (int64_t k = 0; k < samples.tissues; ++k)
           samples.prior[k * samples.stride + n] = prior[k * s.voxels() + i];
@@ -188,7 +191,8 @@ void tissue_evidence(const float* x, const uint8_t* mask, Atlas atlas, Shape sha
   const int64_t voxels = shape.voxels();
   float* const prior = out + (1 + atlas.tissues) * voxels;
   lay(atlas, mask, shape, s.lay, prior, threads);
-  take_samples(x, mask, prior, shape, settings.step, s.samples);
+  take_samples(x, mask, prior, shape, settings.step, true, s.samples);
+  if (s.samples.count == 0) take_samples(x, mask, prior, shape, settings.step, false, s.samples);
   fit_tissues(s.samples, settings, s.fit, means, spreads, threads);
   parallel_for(ceil_div(voxels, kTask), threads, [&](int64_t task, int) {
     write_evidence(x, mask, atlas.tissues, voxels, means, spreads, task * kTask,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from brains import structures
 
-from dal_fast.imaging.morphology import bounding_box
+from dal_fast.imaging.morphology import bounding_box, surrounded
 from dal_fast.models import DAL, DALConfig
 from dal_fast.models.evidence import (
     TissueEvidence,
@@ -50,6 +50,30 @@ def test_the_posterior_finds_the_tissue(means, lesion):
     assert right[(mask & ~spot)[:, 0]].float().mean() > 0.97
     assert torch.equal(evidence[:, :1], x)
     assert (evidence[:, 1:] * ~mask == 0).all()
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_a_dark_border_that_is_no_brain_is_no_evidence_of_fluid(served):
+    """A mask reaches a voxel beyond the brain; a T2w is dark there, and its fluid is not."""
+    x, mask = _scan(CONTRASTS["T2w"])
+    inside = surrounded(mask[:, 0])[:, None]
+    x[mask & ~inside] = 0.1
+    if not served:
+        x = x.clone().requires_grad_()
+    fluid = _evidence()(x, mask)[:, 1:2]
+    there = inside & (_labels() == 1)
+    assert fluid[there].median() > 0.5
+    assert fluid[mask & ~inside].max() < 0.01
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_a_mask_that_is_all_border_is_fitted_all_the_same(served):
+    x, mask = _scan(CONTRASTS["T2w"])
+    depth = mask.shape[2] // 2 // 2 * 2  # a plane that is sampled
+    mask[:, :, :depth], mask[:, :, depth + 1 :] = False, False
+    if not served:
+        x = x.clone().requires_grad_()
+    assert _evidence()(x, mask)[:, 1:4].amax(dim=1, keepdim=True)[mask].median() > 0.5
 
 
 def test_a_lesion_that_fits_no_tissue_stands_out():
