@@ -29,7 +29,13 @@ from dal_fast.models import (
     save_weights,
 )
 from dal_fast.models.evidence import average_tissue, widened
-from dal_fast.synthesis.brains import Brain, bids_sources, load_brains, map_sources
+from dal_fast.synthesis.brains import (
+    Brain,
+    bids_sources,
+    load_brains,
+    map_sources,
+    with_visible_fluid,
+)
 from dal_fast.synthesis.head_maps import head_maps, load_heads
 from dal_fast.training.ahead import Ahead
 from dal_fast.training.config import TrainConfig
@@ -238,6 +244,7 @@ def _load(config: TrainConfig, data: Path, maps: Path | None, progress: Progress
         for held_out in (False, True)
     )
     files = map_sources(maps, held_out=False) if maps else []
+    scans = [with_visible_fluid(brain) for brain in scans]
     return _Brains(scans, load_brains(files, mm, progress.reading) if files else [], held_out)
 
 
@@ -286,17 +293,19 @@ def build(config: TrainConfig, brains: list[Brain]) -> AnyModel:
         atlas = average_tissue(labels, len(model.config.tissues))
         model.part("evidence").get_buffer("atlas").copy_(atlas)
     if config.init:
-        _take_over(model, load_screening_model(config.init), config.init)
+        rests = "tissue" not in asked
+        _take_over(model, load_screening_model(config.init), config.init, with_atlas=rests)
     return model
 
 
-def _take_over(model: AnyModel, earlier: AnyModel, source: str) -> None:
-    """Copy the networks that both have; the others, and the atlas of these brains, stay."""
+def _take_over(model: AnyModel, earlier: AnyModel, source: str, with_atlas: bool) -> None:
+    """Copy the networks that both have; an E_A that rests keeps the atlas that it learned with."""
     if model.config.kind != earlier.config.kind:
         raise InputError(
             Code.WEIGHTS_MISMATCH, f"{source} holds another kind of model, {earlier.config.kind}"
         )
-    common = [name for name in model.parts if name in earlier.parts and name != "evidence"]
+    left = set() if with_atlas else {"evidence"}
+    common = [name for name in model.parts if name in earlier.parts and name not in left]
     for name in common:
         network, state = model.part(name), earlier.part(name).state_dict()
         try:

@@ -11,7 +11,15 @@ from brains import labels, write_dataset
 from dal_fast import DalFastError
 from dal_fast.cache import cache_home
 from dal_fast.synthesis import brains as dataset
-from dal_fast.synthesis.brains import bids_sources, fit, is_held_out, load_brains, map_sources
+from dal_fast.synthesis.brains import (
+    Brain,
+    bids_sources,
+    fit,
+    is_held_out,
+    load_brains,
+    map_sources,
+    with_visible_fluid,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -204,3 +212,25 @@ def test_fit_cuts_and_fills():
     x = torch.arange(4.0).view(1, 1, 4, 1, 1)
     assert fit(x, (6, 1, 1)).flatten().tolist() == [0, 0, 1, 2, 3, 0]
     assert fit(x, (2, 1, 1)).flatten().tolist() == [1, 2]
+
+
+def test_fluid_is_where_the_t1w_shows_fluid():
+    """Label maps that widen the cortex: dark voxels of it are a sulcus, bright fluid is cortex."""
+    fluid, grey, white = 256 + 1, 2 * 256 + 5, 3 * 256 + 9
+    structures = torch.tensor([0] + [fluid] * 4 + [grey] * 4 + [white] * 4, dtype=torch.int16)
+    scan = torch.tensor([0, *[0.1] * 3, 0.4, *[0.5] * 3, 0.2, *[0.8] * 3, 0.1]).half()
+    column = (structures[:, None, None], {"T1w": scan[:, None, None]})
+    found = with_visible_fluid(Brain("a", *column)).structures
+    assert found.dtype == torch.int16
+    expected = structures.clone()
+    expected[4], expected[8] = fluid + 256, fluid
+    assert found.flatten().tolist() == expected.tolist()  # white matter stays, dark or not
+
+
+@pytest.mark.parametrize("missing", ["scan", "fluid", "grey"])
+def test_fluid_stays_where_no_t1w_can_tell(missing):
+    structures = torch.tensor([0, 256 + 1, 2 * 256 + 5], dtype=torch.int16)
+    structures[structures // 256 == {"scan": 9, "fluid": 1, "grey": 2}[missing]] = 3 * 256 + 9
+    scans = {} if missing == "scan" else {"T1w": torch.tensor([0, 0.9, 0.1]).half()[:, None, None]}
+    brain = Brain("a", structures[:, None, None], scans)
+    assert with_visible_fluid(brain) is brain

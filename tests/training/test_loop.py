@@ -14,6 +14,7 @@ from interruption import Left, leave_after
 
 from dal_fast import DalFastError
 from dal_fast.models import load_weights, read_card
+from dal_fast.synthesis.brains import Brain
 from dal_fast.training import checkpoint, train
 from dal_fast.training.config import TrainConfig
 from dal_fast.training.loop import Step, difficulty, rate_factor
@@ -139,6 +140,16 @@ def test_a_training_goes_on_where_another_ended(data, tmp_path):
     with pytest.raises(DalFastError, match="tissue") as refused:
         _run(_config(model={**MODEL, "tissue_widths": (4, 4)}, init=str(first)), data, tmp_path)
     assert refused.value.code == "weights-mismatch"
+
+
+def test_a_resting_network_keeps_the_atlas_it_learned_with():
+    head = {"name": "head", "trains": ("residual_head",), "steps": 1, "losses": {"abnormality": 1}}
+    model = {"tissue_input": "evidence", "residual_head_widths": (16, 24, 64)}
+    brain = Brain("white", torch.full((1, 1, 8, 8, 8), 3 * 256 + 9, dtype=torch.int16))
+    shipped = load_weights().state_dict()["evidence.atlas"]
+    for stage, kept in ((head, True), (TISSUE, False)):
+        built = train.build(_config(stage, model=model, init="default"), [brain])
+        assert torch.equal(built.state_dict()["evidence.atlas"], shipped) == kept
 
 
 @pytest.mark.usefixtures("no_calibration")
