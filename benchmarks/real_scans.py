@@ -73,6 +73,7 @@ class Row:
         height: what was added, in the unit in which the brain's median is 0.5.
         auto, told: average precision of the default score, and of that for the lesion's sign.
         intensity: the same of plain intensity in the lesion's direction.
+        dice: of what the default score marks at its threshold, with the lesion.
     """
 
     weights: str
@@ -86,6 +87,7 @@ class Row:
     auto: float
     told: float
     intensity: float
+    dice: float
 
 
 def paint(
@@ -150,13 +152,14 @@ def measure(
     generator = torch.Generator().manual_seed(2 * number + SHAPES.index(shape))
     painted, lesion, height = paint(scan, contrast, shape, masks, generator)
     ml = float(lesion.sum()) * voxel_ml(scan.volume.affine)
-    found = dict.fromkeys(("auto", "told", "intensity"), math.nan)
+    found = dict.fromkeys(("auto", "told", "intensity", "dice"), math.nan)
     if ml >= SMALLEST_ML:
-        maps = {
-            key: screener.screen_scan(painted).anomaly.data for key, screener in screeners.items()
-        }
+        results = {key: screener.screen_scan(painted) for key, screener in screeners.items()}
+        maps = {key: result.anomaly.data for key, result in results.items()}
         maps["intensity"] = sign_of(contrast) * painted.volume.data
         found = {key: _precision(data, lesion, scan.mask.data) for key, data in maps.items()}
+        marked = results["auto"].anomaly_mask.data
+        found["dice"] = 2 * float((marked & lesion).sum()) / float(marked.sum() + lesion.sum())
     case = f"{name}-{shape}-{draw}"
     return Row(digest, case, name, contrast, shape, draw, ml, height, **found)
 
@@ -189,11 +192,13 @@ def sign_of(contrast: str) -> int:
 
 def tables(rows: Sequence[Row]) -> Iterator[str]:
     """By contrast and shape, and by volume."""
-    yield "| AP | n | scans | `auto` (SE) | sign known | intensity |"
-    yield "|---" * 6 + "|"
+    yield "| AP | n | scans | `auto` (SE) | sign known | intensity | Dice of what is marked |"
+    yield "|---" * 7 + "|"
     for name, own in columns(rows):
         autos = [row.auto for row in own]
-        cells = [short(fmean(getattr(row, key) for row in own)) for key in ("told", "intensity")]
+        cells = [
+            short(fmean(getattr(row, key) for row in own)) for key in ("told", "intensity", "dice")
+        ]
         auto = f"{short(fmean(autos))} ({short(standard_error(autos))})"
         scans = len({row.scan for row in own})
         yield f"| {name} | {len(own)} | {scans} | {auto} | {' | '.join(cells)} |"
@@ -202,13 +207,17 @@ def tables(rows: Sequence[Row]) -> Iterator[str]:
 def changes(rows: Sequence[Row], before: Sequence[Row]) -> Iterator[str]:
     """``auto`` of the cases that both hold, less it before."""
     old = {row.case: row for row in before if not math.isnan(row.auto)}
-    yield "| AP of `auto` | n | before | now | difference (SE) |"
-    yield "|---" * 5 + "|"
+    yield "| AP of `auto` | n | before | now | difference (SE) | Dice |"
+    yield "|---" * 6 + "|"
     for name, own in columns([row for row in rows if row.case in old]):
-        then, now = ([by[row.case].auto for row in own] for by in (old, {r.case: r for r in own}))
-        gaps = [b - a for a, b in zip(then, now, strict=True)]
+        gaps = [row.auto - old[row.case].auto for row in own]
         gap = f"{signed(fmean(gaps))} ({short(standard_error(gaps))})"
-        yield f"| {name} | {len(own)} | {short(fmean(then))} | {short(fmean(now))} | {gap} |"
+        then, now = (
+            [short(fmean(getattr(row, key) for row in some)) for key in ("auto", "dice")]
+            for some in ([old[row.case] for row in own], own)
+        )
+        dice = f"{then[1]} → {now[1]}"
+        yield f"| {name} | {len(own)} | {then[0]} | {now[0]} | {gap} | {dice} |"
 
 
 def columns(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:

@@ -84,7 +84,9 @@ def test_a_run_goes_on_and_is_compared(tmp_path, masks, monkeypatch, capsys):
     assert [row.case for row in rows] == [
         f"sub-RAS_T2w-{shape}-{draw}" for draw in (0, 1) for shape in real_scans.SHAPES
     ]
-    assert all(0 <= value <= 1 for row in rows for value in (row.auto, row.told, row.intensity))
+    assert all(
+        0 <= value <= 1 for row in rows for value in (row.auto, row.told, row.intensity, row.dice)
+    )
     assert sum(row.auto for row in rows) > 3 * sum(row.intensity for row in rows)
     capsys.readouterr()
     assert real_scans.main([str(tmp_path / "rows"), "--before", str(tmp_path / "rows")]) == 0
@@ -94,5 +96,5 @@ def test_a_run_goes_on_and_is_compared(tmp_path, masks, monkeypatch, capsys):
 
 
 def test_a_case_without_a_lesion_is_in_no_column():
-    row = Row("digest", "a", "sub", "T2w", "mask", 0, 0.01, 0.1, math.nan, math.nan, math.nan)
+    row = Row("digest", "a", "sub", "T2w", "mask", 0, 0.01, 0.1, *4 * [math.nan])
     assert list(real_scans.columns([row])) == []
