@@ -29,7 +29,7 @@ from statistics import fmean, median
 import torch
 
 from benchmarks.detection_cases import FLOORS, Row, jobs, run
-from benchmarks.rows import load, options_of, read_rows, short, signed, standard_error
+from benchmarks.rows import load, mean_of, options_of, read_rows, short, signed, standard_error
 from dal_fast.evaluation.case_metrics import size_class
 from dal_fast.evaluation.validation_samples import DECOY, GENERATORS, HEALTHY, SIGNS
 from dal_fast.memory import keep_freed_memory
@@ -137,7 +137,7 @@ def columns(rows: Sequence[Row]) -> list[str]:
     ]
     for kind in (class_of, lambda row: "1 mL and more"):
         for name, own in _columns(rows, kind):
-            cells = [short(_mean_of(own, score)) for score in ("auto", "told")]
+            cells = [short(mean_of(own, score)) for score in ("auto", "told")]
             for told in (False, True):
                 found = against(own, told)
                 cells += [f"{short(found.value)} {found.floor}", str(found)]
@@ -219,22 +219,18 @@ def changes(before: Sequence[Row], rows: Sequence[Row]) -> list[str]:
             pairs = [(then[row.case], row) for row in own]
             differences = [now.auto - old.auto for old, now in pairs]
             cells = [
-                f"{short(fmean(old.auto for old, _ in pairs))} → {short(_mean_of(own, 'auto'))}",
+                f"{short(fmean(old.auto for old, _ in pairs))} → {short(mean_of(own, 'auto'))}",
                 f"{signed(fmean(differences))} ({short(standard_error(differences))})",
-                f"{short(fmean(old.dice for old, _ in pairs))} → {short(_mean_of(own, 'dice'))}",
+                f"{short(fmean(old.dice for old, _ in pairs))} → {short(mean_of(own, 'dice'))}",
             ]
             lines.append(f"| {name} | {len(own)} | {' | '.join(cells)} |")
     for contrast in SCANS:
         own = [row for row in both if (row.contrast, row.sign) == (contrast, HEALTHY)]
         if own:
-            shares = fmean(then[row.case].above for row in own), _mean_of(own, "above")
+            shares = fmean(then[row.case].above for row in own), mean_of(own, "above")
             lines.append(f"| {contrast} healthy, % above | {len(own)} | "
                          f"{shares[0]:.3f} → {shares[1]:.3f} | | |")  # fmt: skip
     return lines
-
-
-def _mean_of(rows: Sequence[Row], name: str) -> float:
-    return fmean(getattr(row, name) for row in rows)
 
 
 def _columns(rows: Sequence[Row], kind: Callable[[Row], str]) -> list[tuple[str, list[Row]]]:

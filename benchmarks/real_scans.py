@@ -36,7 +36,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from benchmarks.acquisition import voxel_metrics
-from benchmarks.rows import append_rows, read_rows, short, signed, standard_error
+from benchmarks.rows import append_rows, mean_of, read_rows, short, signed, standard_error
 from dal_fast.errors import Code, InputError
 from dal_fast.imaging.bids import parse_name
 from dal_fast.imaging.morphology import bounding_box
@@ -196,9 +196,7 @@ def tables(rows: Sequence[Row]) -> Iterator[str]:
     yield "|---" * 7 + "|"
     for name, own in columns(rows):
         autos = [row.auto for row in own]
-        cells = [
-            short(fmean(getattr(row, key) for row in own)) for key in ("told", "intensity", "dice")
-        ]
+        cells = [short(mean_of(own, key)) for key in ("told", "intensity", "dice")]
         auto = f"{short(fmean(autos))} ({short(standard_error(autos))})"
         scans = len({row.scan for row in own})
         yield f"| {name} | {len(own)} | {scans} | {auto} | {' | '.join(cells)} |"
@@ -212,12 +210,10 @@ def changes(rows: Sequence[Row], before: Sequence[Row]) -> Iterator[str]:
     for name, own in columns([row for row in rows if row.case in old]):
         gaps = [row.auto - old[row.case].auto for row in own]
         gap = f"{signed(fmean(gaps))} ({short(standard_error(gaps))})"
-        then, now = (
-            [short(fmean(getattr(row, key) for row in some)) for key in ("auto", "dice")]
-            for some in ([old[row.case] for row in own], own)
-        )
-        dice = f"{then[1]} → {now[1]}"
-        yield f"| {name} | {len(own)} | {then[0]} | {now[0]} | {gap} | {dice} |"
+        then = [old[row.case] for row in own]
+        auto = f"{short(mean_of(then, 'auto'))} | {short(mean_of(own, 'auto'))}"
+        dice = f"{short(mean_of(then, 'dice'))} → {short(mean_of(own, 'dice'))}"
+        yield f"| {name} | {len(own)} | {auto} | {gap} | {dice} |"
 
 
 def columns(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:

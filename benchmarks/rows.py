@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from statistics import stdev
+from statistics import fmean, stdev
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from rich.console import Console
@@ -65,6 +65,11 @@ def read_rows(out: Path, kind: type[R]) -> list[R]:
                 row = kind(**json.loads(line))
                 rows[row.case] = row
     return list(rows.values())
+
+
+def mean_of(rows: Sequence[Row], name: str) -> float:
+    """Of a field that is a number in every row."""
+    return fmean(getattr(row, name) for row in rows)
 
 
 def _whole_lines(path: Path) -> None:

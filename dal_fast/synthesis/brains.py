@@ -182,7 +182,7 @@ def with_visible_fluid(brain: Brain) -> Brain:
     Where there is no T1w, or a tissue is absent, the brain is as it was.
     """
     scan = brain.scans.get("T1w")
-    tissue = brain.structures.long() // 256
+    tissue = brain.structures // 256
     found = [tissue == code for code in (1, 2)]
     if scan is None or not all(bool(where.any()) for where in found):
         return brain
