@@ -155,6 +155,24 @@ def surrounded(mask: Tensor) -> Tensor:
     return erode_along(mask, 1) & erode_along(mask, 2) & erode_along(mask, 3)
 
 
+def without_dark_border(mask: Tensor, x: Tensor, dark: float, deepest: int) -> Tensor:
+    """A mask whose border's dark voxels are peeled off, layer by layer.
+
+    A mask that is wider than the brain has several layers of what is no brain. Fluid of a T1w or
+    FLAIR goes with them, where a chain of dark voxels leads to it; ventricles stay.
+
+    Args:
+        mask: brains, bool ``(N, D, H, W)``.
+        x: scans, the same shape.
+        dark: what is below it is peeled off.
+        deepest: number of layers.
+    """
+    unlit = x < dark
+    for _ in range(deepest):
+        mask = mask & ~(unlit & ~surrounded(mask))
+    return mask
+
+
 def erode(mask: Tensor, voxels: int) -> Tensor:
     """Erosion of ``(1, 1, D, H, W)`` by a cube of side ``2 voxels + 1``."""
     for axis in (2, 3, 4) * voxels:

@@ -2,10 +2,11 @@
 
     phi = b * sum_k p_k mu_k        inside the mask, 0 outside
 
-with mu_k the robust mean of the scan in tissue k, away from the mask's border, and b a smooth bias
-field of mean 1 (:mod:`dal_fast.models.bias`). Not in the paper, whose R_D learns this map: contrast
-is read off the scan instead of being squeezed through a learned vector, so any sequence works
-without training, and a lesion moves neither mu_k nor b, which both leave out what stands out.
+with mu_k the robust mean of the scan in tissue k, away from the mask's border and what is dark
+there, and b a smooth bias field of mean 1 (:mod:`dal_fast.models.bias`). Not in the paper, whose
+R_D learns this map: contrast is read off the scan instead of being squeezed through a learned
+vector, so any sequence works without training, and a lesion moves neither mu_k nor b, which both
+leave out what stands out.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dal_fast.imaging.morphology import surrounded
-from dal_fast.imaging.normalise import CEILING
+from dal_fast.imaging.morphology import surrounded, without_dark_border
+from dal_fast.imaging.normalise import BRAIN_LEVEL, CEILING
 from dal_fast.models.bias import FEWEST, bias_field, robust_means
 from dal_fast.ops import _image_stages as stages
 
 FILLED = 3  # a brain fills about a third of what the networks see
 ENOUGH = 20_000  # voxels; with more, the bias is fitted to every eighth
 PLENTY = 400_000  # more than a brain has at 2 mm: every eighth counts, or every 64th, ...
+DARK = 0.5  # of the brain's median; what is darker at a mask's border may be no brain
+DEEPEST = 6  # layers of a mask's border that are looked at
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,12 @@ def _by_torch(x: Tensor, p: Tensor, mask: Tensor) -> TissueFit:
     bias = torch.where(enough & mask, field.bias, 1.0)
     seen = inside & ~(enough & field.suspicious)
     every = (..., *3 * (slice(None, None, step),))
+    core = surrounded(without_dark_border(mask, x, DARK * BRAIN_LEVEL, DEEPEST))
     means = robust_means(
         (x / bias)[every].flatten(1),
         p[every].flatten(2),
         seen[every].flatten(1),
-        surrounded(mask)[every].flatten(1),
+        core[every].flatten(1),
     )
     image = torch.einsum("nk,nkdhw->ndhw", means, p) * bias * mask
     return TissueFit(image[:, None], means, bias[:, None])

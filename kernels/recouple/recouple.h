@@ -24,6 +24,8 @@ struct RecoupleSettings {
   float tukey = 4.f, largest = 1.1f, largest_ratio = 1.6f;
   float full_say = 2.f, no_say = 3.f, most = 0.5f, too_much = 0.75f;
   float certain = 0.8f;
+  float dark = 0.25f;  // half of the brain's median
+  int deepest = 6;
   float keep = float(2.5 * 1.4826);  // median absolute deviations from a tissue's median
 };
 

@@ -2,8 +2,8 @@
 // voxel goes by planes: the field where the brain is, the certain voxels' values, and phi.
 #include <algorithm>
 
-#include "chain/border.h"
 #include "parallel.h"
+#include "recouple/core.h"
 #include "recouple/fit.h"
 #include "recouple/recouple.h"
 
@@ -19,6 +19,7 @@ struct Scratch {
   float *log_field, *say;  // samples
   uint8_t* kept;  // samples
   uint8_t* suspicious;  // the coarse grid
+  uint8_t *core, *peeled;  // voxels
   float* distance;  // voxels
   double* sums;  // planes
   int64_t* counts;  // planes
@@ -64,6 +65,7 @@ Scratch scratch_of(Parts& parts, Shape shape, int64_t tissues, const RecoupleSet
   c.residual = s.distance, c.sums = floats(voxels), c.counts = floats(voxels);
   c.corrected = floats(n), c.certain = floats(n), c.own = floats(n), c.selection = s.selection;
   s.log_field = floats(n), s.say = floats(n), s.kept = bytes(n), s.suspicious = bytes(voxels);
+  s.core = bytes(voxels), s.peeled = bytes(voxels);
   s.sums = parts.take<double>(shape.depth), s.counts = parts.take<int64_t>(shape.depth);
   return s;
 }
@@ -165,16 +167,16 @@ DAL_INLINE void each_seen(const Scan& scan, const Scratch& s, int64_t step, int6
   }
 }
 
-// x / b of one tissue's certain voxels that are surrounded, at the beginning of `values`; how many.
-int64_t collect(const Scan& scan, const Scratch& s, int64_t step, const float* bias, const float* share,
-                float certain, float* values, int threads) {
+// x / b of one tissue's certain voxels that are surrounded in the core, at the beginning of `values`; how many.
+int64_t collect(const Scan& scan, const Scratch& s, const uint8_t* core, int64_t step, const float* bias,
+                const float* share, float certain, float* values, int threads) {
   const int64_t plane = scan.shape.height * scan.shape.width, planes = ceil_div(scan.shape.depth, step);
   parallel_for(planes, threads, [&](int64_t task, int) {
     float* const first = values + task * step * plane;
     float* to = first;
     const int64_t d = task * step;
     each_seen(scan, s, step, d, [&](int64_t i, int64_t h, int64_t w) {
-      if (share[i] > certain && surrounded(scan.mask, scan.shape, d, h, w)) *to++ = scan.x[i] / bias[i];
+      if (share[i] > certain && surrounded(core, scan.shape, d, h, w)) *to++ = scan.x[i] / bias[i];
     });
     s.counts[task] = to - first;
   });
@@ -236,10 +238,11 @@ void closed_form(const float* x, const float* p, const uint8_t* mask, int64_t ti
     std::fill_n(s.suspicious, s.samples.grid.voxels(), uint8_t(0));
     std::fill_n(bias, shape.voxels(), 1.f);
   }
+  const uint8_t* const core = without_dark_border(x, mask, shape, settings, s.core, s.peeled, threads);
   for (int64_t k = 0; k < tissues; ++k) {
     const float* const share = p + k * shape.voxels();
     float* const values = image;  // until it is written
-    const int64_t many = collect(scan, s, step, bias, share, settings.certain, values, threads);
+    const int64_t many = collect(scan, s, core, step, bias, share, settings.certain, values, threads);
     means[k] = many < kFewCertain
                    ? weighted_mean(scan, s, step, bias, share)
                    : mean_near_median(values, many, settings.keep, s.distance, s.selection, threads);

@@ -4,6 +4,7 @@ import pytest
 import torch
 from chain.volumes import MEANS, SHAPES, everywhere, far, phantom, random_case, reference_parts
 
+from dal_fast.imaging.morphology import dilate
 from dal_fast.models.recouple import closed_form
 
 TOLERANCE = 1e-5
@@ -36,6 +37,17 @@ def test_no_anatomy(shape):
 def test_too_few_voxels_for_a_field(shape):
     x, _, p, mask = random_case(shape)
     check(x, p, mask & (x > 0.4))
+
+
+@pytest.mark.parametrize("layers", [2, 8])
+def test_a_dark_border(layers):
+    """Peeled off as far as its voxels are dark, and no further than DEEPEST."""
+    x, p, mask = phantom("T1w")
+    wide = dilate(mask, layers)
+    border = wide & ~mask
+    x[border] = 0.1 + 0.2 * torch.rand(int(border.sum()), generator=torch.Generator().manual_seed(2))
+    p[:, :1][border] = 1.0
+    check(x, p, wide)
 
 
 def test_many_voxels_are_sampled():
