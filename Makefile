@@ -23,9 +23,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SOURCES := $(wildcard csrc/*.cpp csrc/*.h csrc/*/*.cpp csrc/*/*.h csrc/*/CMakeLists.txt kernels/*/*.cpp kernels/*/*.h kernels/*/*.cu kernels/*/*.cuh)
 
-# Where nvcc is found: machine code for one GPU, and for all others what their driver compiles. Wheels
-# (pip install .) hold machine code for every architecture.
-ARCHS ?= 80-virtual;90-real
+# Where nvcc is found: machine code for the oldest GPU, and what the drivers of younger ones compile of the same pass.
+# Wheels (pip install .) hold machine code for every architecture.
+ARCHS ?= 80
 
 .PHONY: demo test long emulated sanitized aarch64 instructions lint compare docs bundle library library-test wheel wheel-test bench clean
 .DELETE_ON_ERROR:

@@ -1,4 +1,4 @@
-"""The CUDA kernels keep their values in registers on an H200 (sm_90)."""
+"""The CUDA kernels keep their values in registers: on an H200 (sm_90), if the build is for that."""
 
 import re
 import shutil
@@ -22,12 +22,16 @@ def short(mangled):
     return re.sub(r"\([^()]*\)$", "", name)
 
 
+def ask(*options):
+    """What cuobjdump says about the module."""
+    command = [CUOBJDUMP, *options, _C.__file__]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def resources():
-    """``[(kernel, registers, shared bytes, stack and local bytes)]`` of sm_90."""
-    text = subprocess.run(
-        [CUOBJDUMP, "-arch", "sm_90", "--dump-resource-usage", _C.__file__],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
+    """``[(kernel, registers, shared bytes, stack and local bytes)]`` of one architecture."""
+    built = set(re.findall(r"\.(sm_\d+)\.", ask("--list-elf")))
+    text = ask("-arch", "sm_90" if "sm_90" in built else built.pop(), "--dump-resource-usage")
     found = re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", text)
     return sorted((short(f), int(reg), int(sh), int(st) + int(lo)) for f, reg, st, sh, lo in found)
 
