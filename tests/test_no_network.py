@@ -148,16 +148,7 @@ FOLDERS = (
     "bids INPUT/scans OUT/derivative group",
 )
 PROGRAMS = {
-    "torch": (("torch",), commands("doctor", SCREEN.format("torch", WEIGHTS))),
-    "openvino": (
-        ("openvino",),
-        commands(
-            SCREEN.format("openvino", WEIGHTS),
-            f"bundle OUT/default.dalb --weights {WEIGHTS}",
-            "embed --engine",
-        ),
-    ),
-    "folders": (("openvino",), commands(*FOLDERS)),
+    "doctor, folders": (("openvino",), commands("doctor", *FOLDERS)),
     "dicom": (
         ("highdicom", "openjpeg"),
         commands(
@@ -168,6 +159,15 @@ PROGRAMS = {
     ),
 }
 LONG_PROGRAMS = {
+    "torch": (("torch",), commands(SCREEN.format("torch", WEIGHTS))),
+    "openvino": (
+        ("openvino",),
+        commands(
+            SCREEN.format("openvino", WEIGHTS),
+            f"bundle OUT/default.dalb --weights {WEIGHTS}",
+            "embed --engine",
+        ),
+    ),
     "demo, strip": (
         ("nilearn",),
         commands(

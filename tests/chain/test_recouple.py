@@ -45,7 +45,8 @@ def test_a_dark_border(layers):
     x, p, mask = phantom("T1w")
     wide = dilate(mask, layers)
     border = wide & ~mask
-    x[border] = 0.1 + 0.2 * torch.rand(int(border.sum()), generator=torch.Generator().manual_seed(2))
+    random = torch.Generator().manual_seed(2)
+    x[border] = 0.1 + 0.2 * torch.rand(int(border.sum()), generator=random)
     p[:, :1][border] = 1.0
     check(x, p, wide)
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels keep their values in registers: on an H200 (sm_90), if the build is for that."""
+"""The CUDA kernels keep their values in registers on an H200 (sm_90)."""
 
 import re
 import shutil
@@ -29,9 +29,10 @@ def ask(*options):
 
 
 def resources():
-    """``[(kernel, registers, shared bytes, stack and local bytes)]`` of one architecture."""
-    built = set(re.findall(r"\.(sm_\d+)\.", ask("--list-elf")))
-    text = ask("-arch", "sm_90" if "sm_90" in built else built.pop(), "--dump-resource-usage")
+    """``[(kernel, registers, shared bytes, stack and local bytes)]`` of sm_90."""
+    if ".sm_90." not in ask("--list-elf"):
+        pytest.skip("built for another GPU: ARCHS=90-real make test")
+    text = ask("-arch", "sm_90", "--dump-resource-usage")
     found = re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", text)
     return sorted((short(f), int(reg), int(sh), int(st) + int(lo)) for f, reg, st, sh, lo in found)
 

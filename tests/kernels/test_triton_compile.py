@@ -127,7 +127,7 @@ def test_no_kernel_spills(calls, dtype, compiled, tmp_path, capsys):
         print("", *lines, sep="\n")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("calls", [onehot, ssim_l1, canny3d])
 def test_axes_of_one_voxel_compile(calls, compiled):
     for _, call in calls(SINGLE, torch.float32):

@@ -80,7 +80,7 @@ def test_a_brain_extraction_network_has_one_shape(engine):
         assert (served.distance(head) - eager).abs().max() < 1e-3 * eager.abs().max()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["openvino", pytest.param("onnx", marks=pytest.mark.long)])
 def test_second_start_uses_what_the_first_kept(engine, monkeypatch, tmp_path):
     _need(engine)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
