@@ -11,8 +11,9 @@ namespace dal {
 namespace DAL_ISA {
 namespace {
 
-// One row of a layer: what is dark and not surrounded goes. `inner` rows have rows of the volume on all sides.
-DAL_INLINE void peel_row(const float* x, const uint8_t* from, Shape s, bool inner, float dark, uint8_t* to) {
+// One row of a layer: what is dark and not surrounded goes. `inner` rows lie between others.
+DAL_INLINE void peel_row(const float* x, const uint8_t* from, Shape s, bool inner, float dark,
+                         uint8_t* to) {
   const int64_t plane = s.height * s.width, last = s.width - 1;
   for (int64_t w = 0; w <= last; ++w) to[w] = from[w] & uint8_t(!(x[w] < dark));
   if (!inner) return;
@@ -21,8 +22,8 @@ DAL_INLINE void peel_row(const float* x, const uint8_t* from, Shape s, bool inne
              from[w + plane];
 }
 
-// The mask, as 0 and 1, without the dark voxels of its border, peeled off layer by layer; in `a` or `b`, both
-// of the mask's size.
+// The mask, as 0 and 1, without the dark voxels of its border, peeled off layer by layer; in `a` or `b`,
+// both of the mask's size.
 inline const uint8_t* without_dark_border(const float* x, const uint8_t* mask, Shape s,
                                           const RecoupleSettings& settings, uint8_t* a, uint8_t* b,
                                           int threads) {

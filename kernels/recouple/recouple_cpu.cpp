@@ -167,7 +167,7 @@ DAL_INLINE void each_seen(const Scan& scan, const Scratch& s, int64_t step, int6
   }
 }
 
-// x / b of one tissue's certain voxels that are surrounded in the core, at the beginning of `values`; how many.
+// x / b of one tissue's certain voxels that the core surrounds, at the beginning of `values`; how many.
 int64_t collect(const Scan& scan, const Scratch& s, const uint8_t* core, int64_t step, const float* bias,
                 const float* share, float certain, float* values, int threads) {
   const int64_t plane = scan.shape.height * scan.shape.width, planes = ceil_div(scan.shape.depth, step);
