@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import results_file
 from benchmarks.gpu_timing import AnyStopwatch
+from dal_fast.context import _C
 from dal_fast.models import load_screening_model
 from dal_fast.screening.device import DeviceChain
 from dal_fast.screening.device.chain import Options
@@ -67,6 +68,11 @@ class Bench:
     weights: Path
     folder: Path
     brains: list[Brain]
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether the device multiplies bfloat16; a CPU that does not takes five times as long."""
+        return self.device == "cuda" or (_C is not None and bool(_C.has_bf16()))
 
     def screener(self, precision: Precision = "float32") -> Screener:
         """With the chain that stays on the device, the networks in ``precision``.

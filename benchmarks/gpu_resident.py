@@ -38,9 +38,14 @@ PRECISIONS: dict[str, Precision] = {
 }  # fmt: skip
 
 
+def _precisions(bench: Bench) -> dict[str, Precision]:
+    """Those that the device multiplies in."""
+    return {name: p for name, p in PRECISIONS.items() if bench.has_bf16 or p != "bfloat16"}
+
+
 def resident(bench: Bench) -> None:
     """Batches of scans that are read and planned: from pinned memory to maps in host memory."""
-    for name, precision in PRECISIONS.items():
+    for name, precision in _precisions(bench).items():
         ours = bench.screener(precision).chain
         assert ours is not None
         plans = [ours.plan(load_scan(scan), "T1w") for scan in bench.scans]
@@ -113,7 +118,7 @@ def equality(bench: Bench) -> None:
         return  # the weights are for 2 mm
     cases = [_sick(bench, number) for number in range(len(bench.brains))]
     screeners = {"CPU": Screener(bench.weights, runtime="torch", device="cpu")}
-    screeners |= {name: bench.screener(precision) for name, precision in PRECISIONS.items()}
+    screeners |= {name: bench.screener(p) for name, p in _precisions(bench).items()}
     found = {}
     for name, screener in screeners.items():
         metrics = VoxelMetrics()
