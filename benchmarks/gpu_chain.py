@@ -179,7 +179,9 @@ def networks(bench: Bench) -> None:
     bench.table.add("networks", bench.mm, "tissue network", "work", gflop, "GFLOP a volume")
     kinds = {"float32": (False, False), "TF32": (True, False), "bfloat16": (True, True)}
     for name, (tf32, half) in kinds.items():
-        for batch in BATCHES if bench.has_bf16 or not half else ():
+        if half and not bench.has_bf16:
+            continue
+        for batch in BATCHES:
             _time_network(bench, name, _call(bench, network, image, mask, batch, tf32, half), batch)
 
 

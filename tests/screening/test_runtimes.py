@@ -13,6 +13,7 @@ from dal_fast.models import DAL, BrainNet, BrainNetConfig, DALConfig
 from dal_fast.screening.runtimes import compiled, make_runtime
 
 ENGINES = ["openvino", "onnx"]
+ONNX_FOR_LONG = ["openvino", pytest.param("onnx", marks=pytest.mark.long)]
 
 
 def _need(engine):
@@ -80,7 +81,7 @@ def test_a_brain_extraction_network_has_one_shape(engine):
         assert (served.distance(head) - eager).abs().max() < 1e-3 * eager.abs().max()
 
 
-@pytest.mark.parametrize("engine", ["openvino", pytest.param("onnx", marks=pytest.mark.long)])
+@pytest.mark.parametrize("engine", ONNX_FOR_LONG)
 def test_second_start_uses_what_the_first_kept(engine, monkeypatch, tmp_path):
     _need(engine)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -112,7 +113,7 @@ def test_second_start_uses_what_the_first_kept(engine, monkeypatch, tmp_path):
     assert torch.equal(first.pseudo_healthy, again.pseudo_healthy)
 
 
-@pytest.mark.parametrize("engine", ["openvino", pytest.param("onnx", marks=pytest.mark.long)])
+@pytest.mark.parametrize("engine", ONNX_FOR_LONG)
 def test_an_unwritable_cache_is_no_obstacle(engine, monkeypatch, tmp_path):
     _need(engine)
     (tmp_path / "file").write_text("not a folder")
